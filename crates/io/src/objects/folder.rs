@@ -1,0 +1,166 @@
+//! Objects as files in a folder: written beside, synced, renamed, and the folder synced too.
+
+use std::{
+    fs,
+    io::{self, Read, Seek, SeekFrom, Write},
+    ops::Range,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use bytes::Bytes;
+
+use super::{ObjectError, ObjectErrorKind, ObjectInfo, ObjectStore};
+use crate::files;
+
+/// Files whose name ends so are half-written: they are never listed.
+const PARTIAL: &str = ".lifeboat-partial";
+
+/// A folder of objects.
+#[derive(Debug)]
+pub struct Folder {
+    root: PathBuf,
+    next: AtomicU64,
+}
+
+impl Folder {
+    /// A store on `root`. The folder is made by the first `put`.
+    pub fn new(root: impl Into<PathBuf>) -> Folder {
+        Folder { root: root.into(), next: AtomicU64::new(0) }
+    }
+
+    fn path(&self, key: &str) -> PathBuf {
+        self.root.join(key)
+    }
+
+    fn error(&self, doing: &'static str, key: &str, source: io::Error) -> ObjectError {
+        ObjectError {
+            kind: kind_of(&source),
+            place: self.place(),
+            key: key.to_owned(),
+            doing,
+            source: Box::new(source),
+        }
+    }
+
+    /// Writes the body under a name of its own and returns that name's path, synced.
+    fn write_beside(&self, path: &Path, body: &[u8]) -> io::Result<PathBuf> {
+        let folder = files::parent(path);
+        fs::create_dir_all(folder)?;
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let beside = folder.join(format!(".{name}.{}.{number}{PARTIAL}", std::process::id()));
+        let written = (|| {
+            let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).open(&beside)?;
+            file.write_all(body)?;
+            file.sync_all()
+        })();
+        if let Err(error) = written {
+            let _ = fs::remove_file(&beside); // the write's error is the one worth telling
+            return Err(error);
+        }
+        Ok(beside)
+    }
+}
+
+fn kind_of(error: &io::Error) -> ObjectErrorKind {
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => ObjectErrorKind::Missing,
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+            ObjectErrorKind::Full
+        }
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => ObjectErrorKind::Denied,
+        io::ErrorKind::UnexpectedEof => ObjectErrorKind::Damaged,
+        _ => ObjectErrorKind::Other,
+    }
+}
+
+impl ObjectStore for Folder {
+    fn place(&self) -> String {
+        self.root.display().to_string()
+    }
+
+    fn put(&self, key: &str, body: Bytes) -> Result<(), ObjectError> {
+        let path = self.path(key);
+        let put = self.write_beside(&path, &body).and_then(|beside| {
+            fs::rename(&beside, &path)?;
+            files::sync_folder(files::parent(&path))
+        });
+        put.map_err(|error| self.error("write", key, error))
+    }
+
+    fn put_new(&self, key: &str, body: Bytes) -> Result<bool, ObjectError> {
+        let path = self.path(key);
+        let put = self.write_beside(&path, &body).and_then(|beside| {
+            // A hard link fails when the name is taken, where a rename would replace it.
+            let linked = fs::hard_link(&beside, &path);
+            fs::remove_file(&beside)?;
+            match linked {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+                Err(error) => Err(error),
+                Ok(()) => files::sync_folder(files::parent(&path)).map(|()| true),
+            }
+        });
+        put.map_err(|error| self.error("write", key, error))
+    }
+
+    fn get(&self, key: &str) -> Result<Bytes, ObjectError> {
+        fs::read(self.path(key)).map(Bytes::from).map_err(|error| self.error("read", key, error))
+    }
+
+    fn get_range(&self, key: &str, range: Range<u64>) -> Result<Bytes, ObjectError> {
+        let read = || {
+            let mut file = fs::File::open(self.path(key))?;
+            // The size first: a range made from damaged numbers must not become a huge allocation.
+            if range.end > file.metadata()?.len() || range.start > range.end {
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the object ends before the wanted part"));
+            }
+            file.seek(SeekFrom::Start(range.start))?;
+            let mut body = vec![0; (range.end - range.start) as usize];
+            file.read_exact(&mut body)?;
+            Ok(Bytes::from(body))
+        };
+        read().map_err(|error: io::Error| self.error("read", key, error))
+    }
+
+    fn size(&self, key: &str) -> Result<u64, ObjectError> {
+        fs::metadata(self.path(key)).map(|meta| meta.len()).map_err(|error| self.error("read", key, error))
+    }
+
+    fn list(&self, prefix: &str) -> Result<Vec<ObjectInfo>, ObjectError> {
+        let mut found = Vec::new();
+        let mut folders = vec![self.path(prefix)];
+        while let Some(folder) = folders.pop() {
+            let entries = match fs::read_dir(&folder) {
+                Ok(entries) => entries,
+                // No folder, no objects; but a root that has gone is an error, not an empty vault.
+                Err(error) if error.kind() == io::ErrorKind::NotFound && self.root.is_dir() => continue,
+                Err(error) => return Err(self.error("list", prefix, error)),
+            };
+            for entry in entries {
+                let entry = entry.map_err(|error| self.error("list", prefix, error))?;
+                let kind = entry.file_type().map_err(|error| self.error("list", prefix, error))?;
+                let path = entry.path();
+                if kind.is_dir() {
+                    folders.push(path);
+                } else if !entry.file_name().to_string_lossy().ends_with(PARTIAL) {
+                    let key = path.strip_prefix(&self.root).unwrap_or(&path).to_string_lossy().into_owned();
+                    match entry.metadata() {
+                        Ok(meta) => found.push(ObjectInfo { key, size: meta.len() }),
+                        // Deleted between the listing and the look: it is not there.
+                        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                        Err(error) => return Err(self.error("list", prefix, error)),
+                    }
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    fn delete(&self, key: &str) -> Result<(), ObjectError> {
+        match fs::remove_file(self.path(key)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(self.error("delete", key, error)),
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! An error a person will read: kept in the journal, shown on the terminal, in the console and in JSON.
+
+use serde::{Deserialize, Serialize};
+
+/// What went wrong, in one sentence; what lay beneath it; what to do next.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// What callers and exit codes branch on; never the text.
+    pub kind: FailureKind,
+    /// One sentence: what we were trying to do, to what, and why it did not work. Ends without a period.
+    pub message: String,
+    /// The causes beneath, outermost first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub causes: Vec<String>,
+    /// What to do next; something one can type, where there is such a thing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+/// The kinds of failure, by what the person has to do about them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FailureKind {
+    /// The words of the command or the settings file are wrong.
+    Usage,
+    /// Something that must be there is not: a file, a good backup, disk space, a password.
+    Refused,
+    /// The facts a plan rests on have changed since it was made.
+    Stale,
+    /// Somebody else is working on the same thing.
+    Busy,
+    /// It could not be determined whether things are good.
+    Unknown,
+    /// A question was not answered, or a confirmation is missing.
+    NeedsPerson,
+    /// The outside world did not do what was asked: a full disk, a lost network, a program that failed.
+    Outside,
+    /// Stored bytes are not what they were: a flipped bit, a missing pack, a broken chain.
+    Damaged,
+    /// A person or a supervisor asked us to stop.
+    Interrupted,
+    /// Lifeboat did something it should never do.
+    Bug,
+}
+
+impl Failure {
+    /// A failure without causes or hint.
+    pub fn new(kind: FailureKind, message: impl Into<String>) -> Failure {
+        Failure { kind, message: message.into(), causes: Vec::new(), hint: None }
+    }
+
+    /// Makes a failure out of an error and all that lies beneath it.
+    pub fn from_error(kind: FailureKind, error: &(dyn std::error::Error + 'static)) -> Failure {
+        let mut causes: Vec<String> = Vec::new();
+        let message = error.to_string();
+        let mut next = error.source();
+        while let Some(cause) = next {
+            let text = cause.to_string();
+            // Transparent wrappers repeat their inner sentence; say it once.
+            if causes.last().unwrap_or(&message) != &text {
+                causes.push(text);
+            }
+            next = cause.source();
+        }
+        Failure { kind, message, causes, hint: None }
+    }
+
+    /// Says what to do next.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Failure {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Adds what lay beneath.
+    #[must_use]
+    pub fn because(mut self, cause: impl Into<String>) -> Failure {
+        self.causes.push(cause.into());
+        self
+    }
+
+    /// Puts what we were trying to do on top; the former sentence becomes the first cause.
+    #[must_use]
+    pub fn while_doing(mut self, message: impl Into<String>) -> Failure {
+        let inner = std::mem::replace(&mut self.message, message.into());
+        self.causes.insert(0, inner);
+        self
+    }
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)?;
+        self.causes.iter().try_for_each(|cause| write!(f, ": {cause}"))
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// What the process ends with. One meaning each; documented in `docs/exit-codes.md`, which a test compares with this.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum ExitCode {
+    /// Done and verified, or nothing to do.
+    Ok = 0,
+    /// The operation failed and everything was put back.
+    FailedUndone = 1,
+    /// Wrong arguments or settings.
+    Usage = 2,
+    /// A precondition is missing.
+    Refused = 3,
+    /// The plan's facts have changed.
+    Stale = 4,
+    /// Somebody else holds the lease or the lock.
+    Busy = 5,
+    /// It could not be determined.
+    Unknown = 6,
+    /// A confirmation was not given.
+    NeedsPerson = 7,
+    /// Stopped in between: past the point of no return, or the undo failed too.
+    InBetween = 8,
+    /// Finished and verified, but later than the budget.
+    OverBudget = 9,
+    /// `status --exit-code` advises an action.
+    ActionAdvised = 10,
+    /// Stored data is damaged.
+    Damaged = 11,
+    /// Ctrl-C or SIGTERM; stopped at a safe point, can be resumed.
+    Interrupted = 130,
+}
+
+impl ExitCode {
+    /// Every code with its name and meaning, in order: the table of the documentation.
+    pub const TABLE: &'static [(ExitCode, &'static str, &'static str)] = &[
+        (ExitCode::Ok, "ok", "done and verified, or nothing to do"),
+        (ExitCode::FailedUndone, "failed, undone", "the operation failed and everything was put back as it was"),
+        (ExitCode::Usage, "usage", "wrong arguments or settings; nothing was touched"),
+        (
+            ExitCode::Refused,
+            "refused",
+            "something that must be there is not: a file, a backup, space, a password; nothing was touched",
+        ),
+        (ExitCode::Stale, "stale", "the facts the plan rests on have changed; they are printed; nothing was touched"),
+        (ExitCode::Busy, "busy", "somebody else is working on the same thing; it says who, and whether they are alive"),
+        (ExitCode::Unknown, "unknown", "it could not be determined whether things are good; never counted as good"),
+        (ExitCode::NeedsPerson, "needs a person", "a confirmation is missing; nothing was touched"),
+        (
+            ExitCode::InBetween,
+            "in between",
+            "stopped past the point of no return, or undoing failed too; `lifeboat resume` knows what is next",
+        ),
+        (ExitCode::OverBudget, "over budget", "finished and verified, but later than its budget"),
+        (ExitCode::ActionAdvised, "action advised", "`status --exit-code`: something needs attention"),
+        (ExitCode::Damaged, "damaged", "stored data is not what it was; it says which"),
+        (
+            ExitCode::Interrupted,
+            "interrupted",
+            "stopped at a safe point by Ctrl-C or SIGTERM; `lifeboat resume` continues",
+        ),
+    ];
+}
+
+impl From<FailureKind> for ExitCode {
+    fn from(kind: FailureKind) -> ExitCode {
+        match kind {
+            FailureKind::Usage => ExitCode::Usage,
+            FailureKind::Refused => ExitCode::Refused,
+            FailureKind::Stale => ExitCode::Stale,
+            FailureKind::Busy => ExitCode::Busy,
+            FailureKind::Unknown => ExitCode::Unknown,
+            FailureKind::NeedsPerson => ExitCode::NeedsPerson,
+            FailureKind::Outside | FailureKind::Bug => ExitCode::FailedUndone,
+            FailureKind::Damaged => ExitCode::Damaged,
+            FailureKind::Interrupted => ExitCode::Interrupted,
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! The nouns of lifeboat and the decisions that need nothing but them. No file, no clock, no randomness, no async.
+//!
+//! In reading order: what is protected ([`resource`]), what a backup holds ([`manifest`], [`backup`]), how we know that
+//! it is good ([`check`], [`proof`]), what is asked for ([`request`]), what will happen ([`plan`]), what happened
+//! ([`operation`]), how long it may be kept ([`keep`]) and what a person reads when it goes wrong ([`failure`]).
+
+pub mod backup;
+pub mod check;
+pub mod failure;
+pub mod id;
+pub mod keep;
+pub mod manifest;
+pub mod operation;
+pub mod plan;
+pub mod predict;
+pub mod proof;
+pub mod request;
+pub mod resource;
+pub mod time;
+
+pub use backup::{Backup, BackupChoice, BackupReason, NoBackup, choose_backup};
+pub use check::{Check, Tri};
+pub use failure::{ExitCode, Failure, FailureKind};
+pub use id::{BackupId, OperationId, PlanId, ProofId, StepId};
+
+pub use manifest::{Manifest, ResourceManifest};
+
+pub use proof::{Proof, ProofLevel};
+
+pub use resource::{Resource, ResourceKind, ResourceName, Scope, VaultName};
+pub use time::{Duration, Timestamp};
