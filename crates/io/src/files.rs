@@ -106,3 +106,81 @@ pub fn free_bytes(path: &Path) -> Result<u64, PathError> {
     let stats = rustix::fs::statvfs(place).map_err(io::Error::from).at(path)?;
     Ok(stats.f_bavail * stats.f_frsize)
 }
+
+/// The path from the root of the file system on, links left as they are.
+pub fn absolute(path: &Path) -> Result<PathBuf, PathError> {
+    std::path::absolute(path).at(path)
+}
+
+/// Makes a folder that only its owner may look into, and those above it.
+pub fn create_private_folder(path: &Path) -> Result<(), PathError> {
+    use std::os::unix::fs::DirBuilderExt;
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).at(path)
+}
+
+/// Names of the entries of a folder, sorted; none when there is no such folder.
+pub fn list_folder(path: &Path) -> Result<Vec<PathBuf>, PathError> {
+    let entries = match fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error).at(path),
+    };
+    let mut found: Vec<PathBuf> =
+        entries.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<_>>().at(path)?;
+    found.sort();
+    Ok(found)
+}
+
+/// A file that only grows, each piece on disk before `append` returns.
+#[derive(Debug)]
+pub struct AppendFile {
+    file: fs::File,
+    path: PathBuf,
+    /// Length up to the last piece that is certainly whole.
+    whole: u64,
+}
+
+impl AppendFile {
+    /// Makes a new file for its owner's eyes only; one that exists is an error.
+    pub fn create_new(path: &Path) -> Result<AppendFile, PathError> {
+        use std::os::unix::fs::OpenOptionsExt;
+        let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).at(path)?;
+        sync_folder(parent(path)).at(path)?;
+        Ok(AppendFile { file, path: path.to_owned(), whole: 0 })
+    }
+
+    /// Goes on with a file after its first `whole` bytes; what comes after them is cut off.
+    pub fn open_at(path: &Path, whole: u64) -> Result<AppendFile, PathError> {
+        let file = fs::OpenOptions::new().write(true).open(path).at(path)?;
+        let mut opened = AppendFile { file, path: path.to_owned(), whole };
+        opened.cut().at(path)?;
+        Ok(opened)
+    }
+
+    /// Writes a piece. When that fails (a full disk), the half of it that got through is cut off again, so that a
+    /// later piece does not follow a torn one.
+    pub fn append(&mut self, piece: &[u8]) -> Result<(), PathError> {
+        match self.file.write_all(piece).and_then(|()| self.file.sync_data()) {
+            Ok(()) => {
+                self.whole += piece.len() as u64;
+                Ok(())
+            }
+            Err(error) => {
+                let _ = self.cut(); // the write's error is the one worth telling; `open_at` cuts too
+                Err(error).at(&self.path)
+            }
+        }
+    }
+
+    fn cut(&mut self) -> io::Result<()> {
+        use std::io::{Seek, SeekFrom};
+        self.file.set_len(self.whole)?;
+        self.file.seek(SeekFrom::Start(self.whole))?;
+        self.file.sync_data()
+    }
+}
+
+/// The file's length in bytes.
+pub fn size(path: &Path) -> Result<u64, PathError> {
+    fs::metadata(path).map(|meta| meta.len()).at(path)
+}

@@ -4,6 +4,7 @@
 
 pub mod clock;
 pub mod env;
+pub mod failpoint;
 pub mod files;
 pub mod objects;
 pub mod random;

@@ -96,7 +96,7 @@ mod tests {
             (vec![check(L::Stored, Tri::Pass), check(L::Restorable, Tri::Pass)], Some(L::Stored)),
             (vec![check(L::Stored, Tri::Pass), check(L::Readable, Tri::Unknown)], Some(L::Stored)),
             (
-                &[check(L::Stored, Tri::Pass), check(L::Readable, Tri::Pass), check(L::Readable, Tri::Fail)],
+                vec![check(L::Stored, Tri::Pass), check(L::Readable, Tri::Pass), check(L::Readable, Tri::Fail)],
                 Some(L::Stored),
             ),
         ];

@@ -1,1 +1,9 @@
-//! Placeholder.
+//! What we keep: backups in vaults, operations in journals, and an index over both.
+
+pub mod catalog;
+pub mod journal;
+pub mod state;
+
+pub use catalog::{Catalog, CatalogError};
+pub use journal::{Journal, JournalError, JournalFile};
+pub use state::StateFolder;
