@@ -285,6 +285,11 @@ pub enum Action {
         /// Bytes that must be free.
         bytes: u64,
     },
+    /// Makes an empty vault where there is none yet.
+    CreateVault {
+        /// Where.
+        vault: String,
+    },
     /// Fails when the backup is not whole in the vault: manifest, trees, index, packs and their sizes.
     CheckBackup {
         /// Where.

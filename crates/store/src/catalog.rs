@@ -64,6 +64,9 @@ pub struct OperationRow {
     pub closed: bool,
 }
 
+/// Former durations, by kind and subject as [`timing_key`] names them.
+pub type Timings = std::collections::BTreeMap<(String, String), Vec<Sample>>;
+
 /// What has been said about a backup.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Marks {
@@ -317,18 +320,27 @@ impl Catalog {
         rows.map_err(|error| self.sqlite(error))
     }
 
-    /// Former durations of an action on a subject, newest first, at most 20.
-    pub fn timings(&self, kind: &str, subject: &str) -> Result<Vec<Sample>, CatalogError> {
+    /// Former durations of all actions whose duration depends on data, by kind and subject, newest first, at most 20 each.
+    pub fn timings(&self) -> Result<Timings, CatalogError> {
         let mut question = self
             .db
-            .prepare("SELECT bytes, ms FROM timings WHERE kind = ?1 AND subject = ?2 ORDER BY at DESC LIMIT 20")
+            .prepare("SELECT kind, subject, bytes, ms FROM timings ORDER BY at DESC, op DESC")
             .map_err(|error| self.sqlite(error))?;
-        let samples = question
-            .query_map([kind, subject], |row| {
-                Ok(Sample { bytes: row.get::<_, i64>(0)? as u64, ms: row.get::<_, i64>(1)? as u64 })
+        let mut timings = Timings::default();
+        let rows = question
+            .query_map([], |row| {
+                let sample = Sample { bytes: row.get::<_, i64>(2)? as u64, ms: row.get::<_, i64>(3)? as u64 };
+                Ok(((row.get(0)?, row.get(1)?), sample))
             })
-            .and_then(Iterator::collect);
-        samples.map_err(|error| self.sqlite(error))
+            .and_then(Iterator::collect::<rusqlite::Result<Vec<((String, String), Sample)>>>)
+            .map_err(|error| self.sqlite(error))?;
+        for (key, sample) in rows {
+            let samples = timings.entry(key).or_default();
+            if samples.len() < 20 {
+                samples.push(sample);
+            }
+        }
+        Ok(timings)
     }
 
     /// Journals that could not be read, with the reason.
