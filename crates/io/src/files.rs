@@ -184,3 +184,103 @@ impl AppendFile {
 pub fn size(path: &Path) -> Result<u64, PathError> {
     fs::metadata(path).map(|meta| meta.len()).at(path)
 }
+
+/// Whether there is anything at a path, a broken link included.
+pub fn exists(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok()
+}
+
+/// Device and inode of what is at a path; nothing when nothing is.
+pub fn identity(path: &Path) -> Result<Option<(u64, u64)>, PathError> {
+    use std::os::unix::fs::MetadataExt;
+    match fs::symlink_metadata(path) {
+        Ok(meta) => Ok(Some((meta.dev(), meta.ino()))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).at(path),
+    }
+}
+
+/// Identity, size and time of change as text: different as soon as somebody touched the file.
+pub fn untouched(path: &Path) -> String {
+    use std::os::unix::fs::MetadataExt;
+    match fs::symlink_metadata(path) {
+        Ok(meta) => {
+            format!(
+                "device {} inode {} size {} changed {}.{:09}",
+                meta.dev(),
+                meta.ino(),
+                meta.len(),
+                meta.mtime(),
+                meta.mtime_nsec()
+            )
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => "nothing there".to_owned(),
+        Err(error) => format!("cannot be looked at: {error}"),
+    }
+}
+
+/// Bytes of a file, or of all files below a folder; links count nothing.
+pub fn size_of_tree(path: &Path) -> Result<u64, PathError> {
+    let meta = fs::symlink_metadata(path).at(path)?;
+    if meta.is_dir() {
+        return list_folder(path)?.iter().map(|child| size_of_tree(child)).sum();
+    }
+    Ok(if meta.is_file() { meta.len() } else { 0 })
+}
+
+/// Whether a file or folder can be opened for reading.
+pub fn can_read(path: &Path) -> Result<(), PathError> {
+    fs::File::open(path).map(|_| ()).at(path)
+}
+
+/// Opens a file for reading.
+pub fn open(path: &Path) -> Result<fs::File, PathError> {
+    fs::File::open(path).at(path)
+}
+
+/// Permission bits of a file.
+pub fn mode(path: &Path) -> Result<u32, PathError> {
+    use std::os::unix::fs::PermissionsExt;
+    fs::metadata(path).map(|meta| meta.permissions().mode() & 0o7777).at(path)
+}
+
+/// When a file's content last changed.
+pub fn modified(path: &Path) -> Result<lifeboat_model::Timestamp, PathError> {
+    let time = fs::metadata(path).and_then(|meta| meta.modified()).at(path)?;
+    lifeboat_model::Timestamp::try_from(time).map_err(io::Error::other).at(path)
+}
+
+/// Removes a file, a link, or a folder with all that is in it; what is not there is fine.
+pub fn remove_any(path: &Path) -> Result<(), PathError> {
+    match fs::symlink_metadata(path) {
+        Ok(meta) if meta.is_dir() => remove_folder(path),
+        Ok(_) => remove_file(path),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error).at(path),
+    }
+}
+
+/// Copies a file's content.
+pub fn copy(from: &Path, to: &Path) -> Result<u64, PathError> {
+    fs::copy(from, to).at(to)
+}
+
+/// Writes a new file piece by piece and has it on disk before returning. The writer's own error comes back inside; the
+/// half-written file is removed then.
+pub fn write_stream<T, E>(
+    path: &Path,
+    mode: u32,
+    write: impl FnOnce(&mut dyn Write) -> Result<T, E>,
+) -> Result<Result<T, E>, PathError> {
+    use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).at(path)?;
+    let written = write(&mut file);
+    if written.is_err() {
+        let _ = fs::remove_file(path); // the writer's error is the one worth telling
+        return Ok(written);
+    }
+    file.set_permissions(fs::Permissions::from_mode(mode)).at(path)?;
+    file.sync_all().at(path)?;
+    sync_folder(parent(path)).at(path)?;
+    Ok(written)
+}
