@@ -38,13 +38,15 @@ pub struct InspectOutput {
 
 /// Turns an output into JSON.
 pub(crate) fn output(value: &impl Serialize) -> Result<Value, Failure> {
-    serde_json::to_value(value).map_err(|error| Failure::new(FailureKind::Bug, "a result cannot be written").because(error.to_string()))
+    serde_json::to_value(value)
+        .map_err(|error| Failure::new(FailureKind::Bug, "a result cannot be written").because(error.to_string()))
 }
 
 pub fn check_space(path: &Path, bytes: u64) -> Result<Value, Failure> {
     let free = files::free_bytes(path).map_err(|error| path_failure(&error))?;
     if free < bytes {
-        let message = format!("{} are free on {}, and {} are needed", show_bytes(free), path.display(), show_bytes(bytes));
+        let message =
+            format!("{} are free on {}, and {} are needed", show_bytes(free), path.display(), show_bytes(bytes));
         return Err(Failure::new(FailureKind::Refused, message).hint("make room on that disk, or use another one"));
     }
     Ok(serde_json::json!({ "free": free }))
