@@ -301,6 +301,7 @@ impl From<DriverError> for Failed {
         let kind = match &error {
             DriverError::NotFound { .. } => ObjectErrorKind::Missing,
             DriverError::PermissionDenied { .. } | DriverError::Unauthenticated { .. } => ObjectErrorKind::Denied,
+            _ if is_certificate(&error) => ObjectErrorKind::Other,
             // The driver's enum may grow; the rest is told by the status.
             _ => LastStatus::get().map_or(ObjectErrorKind::Temporary, kind_of_status),
         };
@@ -320,6 +321,15 @@ fn kind_of_status(status: u16) -> ObjectErrorKind {
         408 | 409 | 429 | 500 | 502 | 503 | 504 => ObjectErrorKind::Temporary,
         _ => ObjectErrorKind::Other,
     }
+}
+
+/// Whether the server could not prove who it is: that does not pass by trying again.
+fn is_certificate(error: &(dyn std::error::Error + 'static)) -> bool {
+    // An I/O error keeps what it wraps out of the chain of causes.
+    let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    error.is::<rustls::Error>()
+        || wrapped.is_some_and(|inner| is_certificate(inner))
+        || error.source().is_some_and(is_certificate)
 }
 
 /// Whether a conditional put found the name taken. (409 is a conflict with one that is under way: trying again tells.)
@@ -367,6 +377,17 @@ mod tests {
         assert_eq!(store.place(), "s3:http://127.0.0.1:9/backups/shop/vault");
         assert!(!format!("{settings:?}{store:?}").contains("s3cret"));
         assert_eq!(place(None, "backups", "shop"), "s3://backups/shop");
+    }
+
+    #[test]
+    fn a_server_that_cannot_prove_who_it_is_is_not_asked_again() {
+        let refused = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
+        for (cause, kind) in [
+            (Cause::from(std::io::Error::other(std::io::Error::other(refused))), ObjectErrorKind::Other),
+            (Cause::from(std::io::Error::other("the line is cut")), ObjectErrorKind::Temporary),
+        ] {
+            assert_eq!(Failed::from(DriverError::Generic { store: "S3", source: cause }).kind, kind);
+        }
     }
 
     #[test]
