@@ -21,7 +21,10 @@ pub use clock::{Clock, SystemClock};
 pub use env::{Env, SystemEnv};
 pub use exec::{Exec, ExecError, Exit, Invocation, SystemExec};
 pub use files::{AtPath, PathError};
-pub use objects::{ObjectError, ObjectErrorKind, ObjectStore};
+pub use objects::{
+    ObjectError, ObjectErrorKind, ObjectInfo, ObjectStore,
+    location::{Location, open_location, parse_location},
+};
 pub use random::{Random, SystemRandom};
 pub use stop::{Stop, Stopped};
 
