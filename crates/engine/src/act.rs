@@ -51,7 +51,7 @@ impl Perform for Hands {
                 stores::verify(self, vault, backup)
             }
             Action::CheckUnused { path } => places::check_unused(path),
-            Action::CaptureSqlite { source, into } => captures::capture_sqlite(source, into, context),
+            Action::CaptureSqlite { source, into } => captures::capture_sqlite(self, source, into, context),
             Action::InspectSqlite { file, accept_unsound } => captures::inspect_sqlite(file, *accept_unsound, context),
             Action::StoreBackup { backup, vault, reason, label, parts } => {
                 let what = stores::What { backup, vault, reason: *reason, label: label.as_deref(), parts };

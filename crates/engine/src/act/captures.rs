@@ -7,7 +7,10 @@ use lifeboat_model::{Check, Failure, FailureKind, SqliteFacts, Timestamp, Tri, t
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::errors::{path_failure, sqlite_failure};
+use super::{
+    Hands,
+    errors::{path_failure, sqlite_failure},
+};
 use crate::perform::Context;
 
 /// What a capture leaves behind for later steps.
@@ -52,10 +55,11 @@ pub fn check_space(path: &Path, bytes: u64) -> Result<Value, Failure> {
     Ok(serde_json::json!({ "free": free }))
 }
 
-pub fn capture_sqlite(source: &Path, into: &Path, context: &Context<'_>) -> Result<Value, Failure> {
+pub fn capture_sqlite(hands: &Hands, source: &Path, into: &Path, context: &Context<'_>) -> Result<Value, Failure> {
     files::create_private_folder(files::parent(into)).map_err(|error| path_failure(&error))?;
     let progress = |done, total| context.watch.progress(done, total);
-    let captured = sqlite::capture(source, into, sqlite::CaptureOptions::default(), context.stop, &progress);
+    let (options, clock) = (sqlite::CaptureOptions::default(), &*hands.io.clock);
+    let captured = sqlite::capture(source, into, options, clock, context.stop, &progress);
     let captured = captured.map_err(|error| sqlite_failure(&error))?;
     output(&CaptureOutput {
         bytes: captured.bytes,

@@ -8,7 +8,7 @@ use lifeboat_model::{
     ProofLevel, ResourceKind, ResourceManifest, Timestamp, Tri, manifest::MANIFEST_SCHEMA, time::show_bytes,
 };
 use lifeboat_store::vault::{
-    BackupOptions, BackupWriter, EntryMeta, ForgottenSnapshot, LockKind, SnapshotMeta, Vault, VaultError,
+    BackupOptions, BackupWriter, EntryMeta, ForgottenSnapshot, Id, LockKind, SnapshotMeta, Vault, VaultError,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -115,7 +115,7 @@ fn manifest(
     let started = what.parts.iter().filter_map(|part| part.captured_by.as_ref());
     let started =
         started.filter_map(|step| context.output::<CaptureOutput>(step).ok()).map(|captured| captured.started_at);
-    let tools = [("lifeboat", env!("CARGO_PKG_VERSION")), ("sqlite", lifeboat_io::database::sqlite::version())];
+    let tools = [("lifeboat", env!("CARGO_PKG_VERSION")), ("sqlite", lifeboat_io::database::sqlite::library_version())];
     Manifest {
         schema: MANIFEST_SCHEMA.to_owned(),
         backup: what.backup.clone(),
@@ -420,7 +420,7 @@ pub fn unforget(hands: &Hands, location: &str, backups: &[BackupId]) -> Result<V
 fn parse_forgotten(backup: &BackupId, body: &[u8]) -> Result<ForgottenSnapshot, Failure> {
     let damaged = || Failure::new(FailureKind::Damaged, format!("what brings {backup} back is damaged on this host"));
     let line = body.iter().position(|byte| *byte == b'\n').ok_or_else(damaged)?;
-    let id = std::str::from_utf8(&body[..line]).ok().and_then(|text| text.parse().ok()).ok_or_else(damaged)?;
+    let id = std::str::from_utf8(&body[..line]).ok().and_then(Id::from_hex).ok_or_else(damaged)?;
     Ok(ForgottenSnapshot { id, raw: bytes::Bytes::copy_from_slice(&body[line + 1..]) })
 }
 
