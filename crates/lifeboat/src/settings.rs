@@ -351,7 +351,7 @@ pub fn load(path: &Path) -> Result<Settings, Failure> {
 /// As [`load`].
 pub fn read(path: &Path) -> Result<Loaded, Failure> {
     let path = absolute(path)?;
-    let unreadable = |error: &files::PathError| {
+    let unreadable = |error: &lifeboat_io::PathError| {
         Failure::from_error(FailureKind::Usage, error)
             .while_doing(format!("cannot read the settings {}", path.display()))
     };

@@ -553,7 +553,7 @@ fn budgets(general: Option<&BudgetSettings>, own: Option<&BudgetSettings>) -> Ve
 fn written(length: Duration) -> String {
     let seconds = length.as_secs();
     for (unit, of) in [("d", 86_400), ("h", 3600), ("m", 60)] {
-        if seconds >= of && seconds % of == 0 {
+        if seconds >= of && seconds.is_multiple_of(of) {
             return format!("{}{unit}", seconds / of);
         }
     }
