@@ -6,6 +6,7 @@ pub mod clock;
 pub mod env;
 pub mod files;
 pub mod objects;
+pub mod process;
 pub mod random;
 pub mod stop;
 
