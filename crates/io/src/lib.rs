@@ -3,11 +3,15 @@
 #![expect(clippy::disallowed_methods, reason = "this crate is the door")]
 
 pub mod clock;
+pub mod database;
 pub mod env;
 pub mod files;
+pub mod holders;
 pub mod objects;
+pub mod place;
 pub mod random;
 pub mod stop;
+pub mod tree;
 
 use std::sync::Arc;
 
