@@ -110,7 +110,7 @@ impl Engine {
     fn check_facts(&self, plan: &Plan, first: usize) -> Result<(), Failure> {
         let position = |step: &StepId| plan.steps().position(|known| &known.id == step);
         let holds =
-            |expected: &&ExpectedFact| expected.until.as_ref().and_then(position).is_none_or(|until| next <= until);
+            |expected: &&ExpectedFact| expected.until.as_ref().and_then(position).is_none_or(|until| first <= until);
         let mut differ = Vec::new();
         for expected in plan.facts.iter().filter(holds) {
             let now = self.hands.look_at(&expected.fact)?;
