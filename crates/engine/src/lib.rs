@@ -2,10 +2,12 @@
 
 pub mod act;
 pub mod facts;
+pub mod kit;
 mod lease;
 pub mod look;
 pub mod perform;
 pub mod plan;
+pub mod recover;
 mod resume;
 mod run;
 pub mod setup;
