@@ -19,7 +19,8 @@ use lifeboat_model::{Action, Fact, Failure, Found, Operation};
 use lifeboat_store::StateFolder;
 use serde_json::Value;
 
-pub use errors::{sqlite_failure, vault_failure};
+pub use errors::{path_failure, sqlite_failure, vault_failure};
+pub use mirror::is_journals;
 
 use crate::{
     facts,

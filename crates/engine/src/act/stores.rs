@@ -61,6 +61,10 @@ pub fn store_backup(hands: &Hands, what: &What<'_>, context: &Context<'_>) -> Re
     let manifest = manifest(hands, what, &context.operation.id, begun, parts, context);
     storing.small(MANIFEST, &pretty(&manifest)?)?;
     storing.small("README-RESTORE.md", crate::act::readme::text(&manifest).as_bytes())?;
+    if let Some(settings) = &hands.setup.settings_file {
+        // Settings hold references to secrets, never secrets; without them a new host would have to be told everything again.
+        storing.small(summary::SETTINGS, &files::read(settings).map_err(|error| path_failure(&error))?)?;
+    }
     let bytes = manifest.resources.iter().map(|part| part.bytes).sum();
     let summary = Summary {
         schema: "lifeboat/summary@1".to_owned(),

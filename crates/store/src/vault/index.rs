@@ -70,19 +70,6 @@ impl Index {
         !self.find(kind, id).is_empty()
     }
 
-    /// Blobs of one kind, sorted by id; those in several packs as often.
-    pub fn blobs(&self, kind: BlobKind) -> &[Location] {
-        match kind {
-            BlobKind::Data => &self.data,
-            BlobKind::Tree => &self.trees,
-        }
-    }
-
-    /// Files it was read from.
-    pub fn files(&self) -> impl Iterator<Item = Id> + '_ {
-        self.files.iter().copied()
-    }
-
     /// Leaves out the packs that are not as the index says: their blobs are not in the vault.
     pub fn without_packs(&mut self, is_missing: impl Fn(&Pack) -> bool) {
         let missing: Vec<bool> = self.packs.iter().map(is_missing).collect();
