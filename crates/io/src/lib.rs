@@ -8,6 +8,7 @@ pub mod exec;
 pub mod files;
 pub mod lease;
 pub mod objects;
+pub mod process;
 pub mod random;
 pub mod signals;
 pub mod stop;

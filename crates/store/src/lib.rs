@@ -1,1 +1,3 @@
-//! Placeholder.
+//! What Lifeboat keeps: the vault that backups lie in.
+
+pub mod vault;
