@@ -21,6 +21,7 @@ use serde_json::Value;
 
 pub use errors::{path_failure, sqlite_failure, vault_failure};
 pub use mirror::is_journals;
+pub use stores::prune_sentences;
 
 use crate::{
     facts,

@@ -11,6 +11,7 @@ pub mod recover;
 mod resume;
 mod run;
 pub mod setup;
+pub mod vaults;
 
 use std::sync::{Arc, Mutex};
 
