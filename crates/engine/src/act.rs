@@ -51,7 +51,7 @@ impl Perform for Hands {
                 stores::verify(self, vault, backup)
             }
             Action::CheckUnused { path } => places::check_unused(path),
-            Action::CaptureSqlite { source, into } => captures::capture_sqlite(source, into, context),
+            Action::CaptureSqlite { source, into } => captures::capture_sqlite(self, source, into, context),
             Action::InspectSqlite { file, accept_unsound } => captures::inspect_sqlite(file, *accept_unsound, context),
             Action::StoreBackup { backup, vault, reason, label, parts } => {
                 let what = stores::What { backup, vault, reason: *reason, label: label.as_deref(), parts };
@@ -73,10 +73,12 @@ impl Perform for Hands {
                 let what = proofs::What { proof, backup, resource, fetched_by, checked_by };
                 proofs::record(self, &what, context)
             }
-            Action::SetAside { live, kept } => places::set_aside(live, kept, context),
-            Action::BringBack { live, kept } => places::bring_back(live, kept, context),
-            Action::PutInPlace { aside, live, like } => places::put_in_place(aside, live, like.as_deref()),
-            Action::TakeAway { aside, live } => places::take_away(aside, live),
+            Action::SetAside { database, live, kept } => places::set_aside(*database, live, kept, context),
+            Action::BringBack { database, live, kept } => places::bring_back(*database, live, kept, context),
+            Action::PutInPlace { database, aside, live, like } => {
+                places::put_in_place(*database, aside, live, like.as_deref(), context)
+            }
+            Action::TakeAway { database, aside, live } => places::take_away(*database, aside, live, context),
             Action::Command { argv, limit_ms } => commands::run(self, argv, *limit_ms, context),
             Action::Remove { paths } => places::remove(self, paths),
             Action::Forget { vault, backups } => stores::forget(self, vault, backups),
@@ -90,10 +92,10 @@ impl Perform for Hands {
         match action {
             Action::StoreBackup { backup, vault, .. } => stores::probe_store(self, vault, backup),
             Action::Forget { vault, backups } => stores::probe_forget(self, vault, backups),
-            Action::SetAside { live, kept } => places::probe_set_aside(live, kept),
-            Action::BringBack { live, kept } => places::probe_bring_back(live, kept),
-            Action::PutInPlace { aside, live, .. } => places::probe_put_in_place(aside, live),
-            Action::TakeAway { aside, live } => places::probe_take_away(aside, live),
+            Action::SetAside { database, live, kept } => Ok(places::probe_set_aside(*database, live, kept)),
+            Action::BringBack { database, live, kept } => Ok(places::probe_bring_back(*database, live, kept)),
+            Action::PutInPlace { aside, live, .. } => Ok(places::probe_put_in_place(aside, live)),
+            Action::TakeAway { database, aside, live } => Ok(places::probe_set_aside(*database, live, aside)),
             // These may simply be run again: nothing is lost by it.
             Action::CheckSpace { .. } | Action::CreateVault { .. } | Action::CheckBackup { .. } => again(context),
             Action::VerifyStored { .. } | Action::CheckUnused { .. } | Action::CaptureSqlite { .. } => again(context),
@@ -108,10 +110,10 @@ impl Perform for Hands {
         match fact {
             Fact::Identity { path } => Ok(facts::identity(path)),
             Fact::Untouched { path } => Ok(lifeboat_io::files::untouched(path)),
-            Fact::Settings { resource } => Ok(self.setup.resource(resource).map_or_else(
-                |_unknown| "not in the settings".to_owned(),
-                facts::settings_digest,
-            )),
+            Fact::Settings { resource } => Ok(self
+                .setup
+                .resource(resource)
+                .map_or_else(|_unknown| "not in the settings".to_owned(), facts::settings_digest)),
             Fact::BackupIsThere { vault, backup } => stores::snapshot_name(self, vault, backup),
             Fact::Backups { vault } => stores::list_digest(self, vault),
         }

@@ -1,6 +1,9 @@
 //! What a planner may know: gathered here, by looking only, so that planners stay pure.
 
-use std::{collections::BTreeMap, path::{Path, PathBuf}};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use lifeboat_io::{files, holders};
 use lifeboat_model::{
@@ -111,7 +114,9 @@ impl Engine {
         let bytes = if exists { bytes_of(resource)? } else { 0 };
         let unreadable = if exists { unreadable(resource) } else { None };
         let held_by = match (&resource.kind, exists) {
-            (ResourceKind::Sqlite { path }, true) => holders::holders(path).map(|held| held.names()).unwrap_or_default(),
+            (ResourceKind::Sqlite { path }, true) => {
+                holders::holders(path).map(|held| held_by(&held)).unwrap_or_default()
+            }
             (ResourceKind::Sqlite { .. } | ResourceKind::Files { .. } | ResourceKind::Env { .. }, _) => Vec::new(),
         };
         let (identity, settings) = (identity(path), settings_digest(resource));
@@ -147,6 +152,12 @@ impl Engine {
         backup.proven_at = passed.and_then(|times| times.into_iter().min());
         Ok(())
     }
+}
+
+fn held_by(holders: &holders::Holders) -> Vec<String> {
+    let mut names: Vec<String> = holders.found.iter().map(|holder| holder.process.to_string()).collect();
+    names.dedup();
+    names
 }
 
 /// Which file or folder is at a path, as text that changes when another takes its place.

@@ -26,7 +26,8 @@ impl Engine {
         };
         lease::take(&path, &claim).map(Held).map_err(|error| match &error {
             LockError::Held(held) => {
-                let failure = Failure::new(FailureKind::Busy, format!("another operation is working on {}", plan.scope));
+                let failure =
+                    Failure::new(FailureKind::Busy, format!("another operation is working on {}", plan.scope));
                 failure.because(held.to_string()).hint("wait for it, or look at it: lifeboat watch")
             }
             LockError::Path(_) | LockError::Damaged { .. } => {

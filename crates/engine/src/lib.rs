@@ -13,9 +13,7 @@ pub mod setup;
 use std::sync::{Arc, Mutex};
 
 use lifeboat_io::{Io, Stop};
-use lifeboat_model::{
-    Event, ExpectedFact, Failure, FailureKind, Operation, OperationId, Plan, Request, StepId,
-};
+use lifeboat_model::{Event, ExpectedFact, Failure, FailureKind, Operation, OperationId, Plan, Request, StepId};
 use lifeboat_store::{Catalog, Journal, StateFolder, journal::Listener};
 
 pub use perform::{Context, Perform, Unwatched, Watch};
@@ -42,7 +40,13 @@ impl Engine {
     }
 
     /// An engine with other hands: tests give it ones that fail, die, or play with a toy world.
-    pub fn with_hands(io: Io, state: StateFolder, setup: Setup, vaults: Arc<dyn Vaults>, hands: Arc<dyn Perform>) -> Engine {
+    pub fn with_hands(
+        io: Io,
+        state: StateFolder,
+        setup: Setup,
+        vaults: Arc<dyn Vaults>,
+        hands: Arc<dyn Perform>,
+    ) -> Engine {
         Engine { io, state, setup, vaults, hands, listener: Mutex::new(None) }
     }
 
@@ -59,7 +63,10 @@ impl Engine {
         let plan = plan::make(self, request)?;
         match plan.flaws().as_slice() {
             [] => Ok(plan),
-            flaws => Err(Failure::new(FailureKind::Bug, format!("the plan for {} is flawed: {}", plan.title, flaws.join("; ")))),
+            flaws => Err(Failure::new(
+                FailureKind::Bug,
+                format!("the plan for {} is flawed: {}", plan.title, flaws.join("; ")),
+            )),
         }
     }
 
@@ -85,8 +92,9 @@ impl Engine {
             version: env!("CARGO_PKG_VERSION").to_owned(),
         };
         let path = self.state.journal(&id);
-        let mut journal = Journal::create(&path, &id, lease.epoch(), opened, &self.io)
-            .map_err(|error| Failure::from_error(FailureKind::Outside, &error).while_doing("the operation cannot be begun"))?;
+        let mut journal = Journal::create(&path, &id, lease.epoch(), opened, &self.io).map_err(|error| {
+            Failure::from_error(FailureKind::Outside, &error).while_doing("the operation cannot be begun")
+        })?;
         self.listen(&mut journal);
         watch.opened(journal.operation());
         Course { engine: self, journal, watch, stop }.go_on()
@@ -102,7 +110,8 @@ impl Engine {
     fn check_facts(&self, plan: &Plan, next: Option<usize>) -> Result<(), Failure> {
         let position = |step: &StepId| plan.steps().position(|known| &known.id == step);
         let next = next.unwrap_or(usize::MAX);
-        let holds = |expected: &&ExpectedFact| expected.until.as_ref().and_then(position).is_none_or(|until| next <= until);
+        let holds =
+            |expected: &&ExpectedFact| expected.until.as_ref().and_then(position).is_none_or(|until| next <= until);
         let mut differ = Vec::new();
         for expected in plan.facts.iter().filter(holds) {
             let now = self.hands.look_at(&expected.fact)?;
@@ -113,7 +122,8 @@ impl Engine {
         if differ.is_empty() {
             return Ok(());
         }
-        let failure = Failure::new(FailureKind::Stale, format!("plan {} is stale: what it rests on has changed", plan.id));
+        let failure =
+            Failure::new(FailureKind::Stale, format!("plan {} is stale: what it rests on has changed", plan.id));
         Err(differ.into_iter().fold(failure, Failure::because).hint("make a new plan and look at it again"))
     }
 
@@ -131,7 +141,8 @@ impl Engine {
                 continue;
             }
             if !left.plan.request.may_be_put_back_unasked() || left.past_pivot {
-                let message = format!("{} ({}) was begun {} and is not over", left.id, left.plan.title, left.started_at);
+                let message =
+                    format!("{} ({}) was begun {} and is not over", left.id, left.plan.title, left.started_at);
                 let hint = format!("lifeboat resume {0}, or lifeboat abort {0}", left.id);
                 return Err(Failure::new(FailureKind::Busy, message).hint(hint).into());
             }

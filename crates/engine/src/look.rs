@@ -170,7 +170,8 @@ fn resource_status(
 ) -> ResourceStatus {
     let scope = &engine.setup.scope;
     let choice = lifeboat_model::BackupChoice::Latest;
-    let newest = backups.and_then(|all| lifeboat_model::choose_backup(all, scope, &resource.name, &choice).ok().cloned());
+    let newest =
+        backups.and_then(|all| lifeboat_model::choose_backup(all, scope, &resource.name, &choice).ok().cloned());
     let proof = proofs.iter().find(|proof| proof.resource == resource.name).cloned();
     let age = newest.as_ref().map(|backup| since(backup.recovery_point, now));
     let mut why = Vec::new();
@@ -191,7 +192,9 @@ fn resource_status(
     }
     match &proof {
         None => find(Tri::Unknown, "no backup has been proven: lifeboat prove".to_owned()),
-        Some(proof) if proof.outcome != Tri::Pass => find(proof.outcome, format!("the newest proof, of {}, did not pass", proof.backup)),
+        Some(proof) if proof.outcome != Tri::Pass => {
+            find(proof.outcome, format!("the newest proof, of {}, did not pass", proof.backup))
+        }
         Some(proof) => {
             let too_old = engine.setup.proof_max_age.is_some_and(|max| since(proof.at, now) > max);
             if too_old {
@@ -228,7 +231,9 @@ fn predict_restore(common: &facts::Common, resource: &Resource, bytes: u64) -> P
             common.predict("inspect", "", bytes, guess::INSPECT),
             common.predict("store", &common.vault, bytes, guess::STORE),
         ],
-        ResourceKind::Files { .. } | ResourceKind::Env { .. } => vec![common.predict("store", &common.vault, bytes, guess::STORE)],
+        ResourceKind::Files { .. } | ResourceKind::Env { .. } => {
+            vec![common.predict("store", &common.vault, bytes, guess::STORE)]
+        }
     };
     let all = keep.into_iter().chain([fetch, check]);
     lifeboat_model::predict::add(all).unwrap_or(fetch)

@@ -52,7 +52,8 @@ impl Context<'_> {
     pub fn output<T: serde::de::DeserializeOwned>(&self, step: &StepId) -> Result<T, Failure> {
         let bug = |what: String| Failure::new(lifeboat_model::FailureKind::Bug, what);
         let output = self.operation.output(step).ok_or_else(|| bug(format!("step {step} left no result")))?;
-        serde_json::from_value(output.clone()).map_err(|error| bug(format!("the result of {step} cannot be read: {error}")))
+        serde_json::from_value(output.clone())
+            .map_err(|error| bug(format!("the result of {step} cannot be read: {error}")))
     }
 }
 

@@ -27,10 +27,10 @@ impl Engine {
                 left_open: Some(id.clone()),
             })?;
         }
-        course.settle_flight().map_err(|error| left_open(&operation, &error))?.map_err(|failure| RunError {
-            failure,
-            left_open: Some(id.clone()),
-        })?;
+        course
+            .settle_flight()
+            .map_err(|error| left_open(&operation, &error))?
+            .map_err(|failure| RunError { failure, left_open: Some(id.clone()) })?;
         course.go_on()
     }
 
@@ -87,14 +87,18 @@ impl Engine {
         let known = JournalFile::read(&path).and_then(|file| file.operation(&path));
         let known = known.map_err(|error| self.journal_failure(id, &error))?;
         if known.is_closed() {
-            return Err(Failure::new(FailureKind::Refused, format!("{id} is over; there is nothing to continue")).into());
+            return Err(
+                Failure::new(FailureKind::Refused, format!("{id} is over; there is nothing to continue")).into()
+            );
         }
         let lease = self.take_lease(&known.plan, id, by)?;
         // Only now nobody else writes it: read again.
         let mut journal =
             Journal::reopen(&path, lease.epoch(), &self.io).map_err(|error| self.journal_failure(id, &error))?;
         if journal.operation().is_closed() {
-            return Err(Failure::new(FailureKind::Refused, format!("{id} has just been finished by somebody else")).into());
+            return Err(
+                Failure::new(FailureKind::Refused, format!("{id} has just been finished by somebody else")).into()
+            );
         }
         self.listen(&mut journal);
         let gap = lifeboat_model::time::since(journal.operation().last_at, self.io.clock.now());

@@ -3,6 +3,10 @@
 
 use crate::Io;
 
+/// What a test panics with to stand in for the death of the process: whoever catches panics must let this one through.
+#[derive(Clone, Copy, Debug)]
+pub struct Death;
+
 /// Dies right after the journal line with this number is on disk, when `LIFEBOAT_FAILPOINT=journal:N` says so.
 pub fn after_journal_line(io: &Io, line: u64) {
     die_at(io, &format!("journal:{line}"));

@@ -284,3 +284,24 @@ pub fn write_stream<T, E>(
     sync_folder(parent(path)).at(path)?;
     Ok(written)
 }
+
+/// Whether there is a folder at a path.
+pub fn is_folder(path: &Path) -> bool {
+    path.is_dir()
+}
+
+/// Makes a symbolic link.
+pub fn link(target: &Path, at: &Path) -> Result<(), PathError> {
+    std::os::unix::fs::symlink(target, at).at(at)
+}
+
+/// Gives a file or folder its permissions and time of change; its owner too when we may (root), else it stays ours.
+pub fn dress(path: &Path, mode: u32, uid: u32, gid: u32, modified: lifeboat_model::Timestamp) -> Result<(), PathError> {
+    use std::os::unix::fs::PermissionsExt;
+    if rustix::process::geteuid().is_root() {
+        std::os::unix::fs::chown(path, Some(uid), Some(gid)).at(path)?;
+    }
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).at(path)?;
+    let file = fs::File::open(path).at(path)?;
+    file.set_modified(modified.into()).at(path)
+}

@@ -23,11 +23,13 @@ impl Drop for SignalGuard {
 
 /// Listens to Ctrl-C, SIGTERM and SIGHUP: the first asks to stop at the next safe point, the second to break off now.
 ///
-/// A hangup that was switched off before we started (`nohup`) stays switched off.
+/// A hangup counts only when our terminal has gone: `restic` sends that signal to find out whether the holder of a lock is
+/// alive, and services use it for other purposes. One that was switched off before we started (`nohup`) stays so.
 ///
 /// # Errors
 /// The operating system refuses the handler or the thread.
 pub fn install(stop: &Stop) -> io::Result<SignalGuard> {
+    let had_terminal = has_terminal();
     let mut wanted = vec![SIGINT, SIGTERM];
     if !is_ignored(SIGHUP) {
         wanted.push(SIGHUP);
@@ -36,11 +38,21 @@ pub fn install(stop: &Stop) -> io::Result<SignalGuard> {
     let handle = signals.handle();
     let stop = stop.clone();
     std::thread::Builder::new().name("signals".into()).spawn(move || {
-        for (already, _) in signals.forever().enumerate() {
-            if already == 0 { stop.at_safe_point() } else { stop.now() }
+        for signal in signals.forever() {
+            let counts = signal != SIGHUP || (had_terminal && !has_terminal());
+            match counts {
+                false => {}
+                true if stop.wanted() => stop.now(),
+                true => stop.at_safe_point(),
+            }
         }
     })?;
     Ok(SignalGuard { handle })
+}
+
+/// Whether somebody could be looking: a process has a terminal until that is hung up.
+fn has_terminal() -> bool {
+    std::fs::File::open("/dev/tty").is_ok()
 }
 
 /// Whether a signal is ignored, as the kernel tells; no where it does not tell.

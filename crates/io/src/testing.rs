@@ -1,7 +1,10 @@
 //! Twins of the doors for tests, and the suites that every driver passes. Only with the cargo feature `testing`.
 
 mod clock;
+mod conform;
 mod exec;
+mod faulty;
+mod memory;
 
 use std::{
     collections::BTreeMap,
@@ -10,7 +13,10 @@ use std::{
 };
 
 pub use clock::ManualClock;
+pub use conform::{conform_objects, conform_put_new_race};
 pub use exec::ScriptedExec;
+pub use faulty::{Crash, Fault, Faults, FaultyObjects};
+pub use memory::MemoryObjects;
 
 use crate::{Env, Io, Random};
 

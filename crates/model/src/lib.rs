@@ -6,6 +6,7 @@
 
 pub mod backup;
 pub mod check;
+pub mod compare;
 pub mod failure;
 pub mod id;
 pub mod keep;

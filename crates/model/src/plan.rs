@@ -395,6 +395,8 @@ pub enum Action {
     },
     /// Moves what is live aside, with `-wal`, `-shm` and `-journal`.
     SetAside {
+        /// Whether it is a database, which moves with its sidecars and only while nobody has it open.
+        database: bool,
         /// Where it lives.
         live: PathBuf,
         /// Where it is kept.
@@ -402,6 +404,8 @@ pub enum Action {
     },
     /// Moves what was set aside back to where it lives.
     BringBack {
+        /// Whether it is a database, which moves with its sidecars and only while nobody has it open.
+        database: bool,
         /// Where it lives.
         live: PathBuf,
         /// Where it is kept.
@@ -409,6 +413,8 @@ pub enum Action {
     },
     /// Gives a verified copy the live name.
     PutInPlace {
+        /// Whether it is a database, which moves with its sidecars and only while nobody has it open.
+        database: bool,
         /// The copy.
         aside: PathBuf,
         /// Where it will live.
@@ -418,6 +424,8 @@ pub enum Action {
     },
     /// Moves the live one back to where it came from.
     TakeAway {
+        /// Whether it is a database, which moves with its sidecars and only while nobody has it open.
+        database: bool,
         /// Where it came from.
         aside: PathBuf,
         /// Where it lives.

@@ -3,6 +3,7 @@
 pub mod catalog;
 pub mod journal;
 pub mod state;
+pub mod vault;
 
 pub use catalog::{Catalog, CatalogError};
 pub use journal::{Journal, JournalError, JournalFile};

@@ -7,7 +7,10 @@ use lifeboat_model::{Check, Failure, FailureKind, SqliteFacts, Timestamp, Tri, t
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::errors::{path_failure, sqlite_failure};
+use super::{
+    Hands,
+    errors::{path_failure, sqlite_failure},
+};
 use crate::perform::Context;
 
 /// What a capture leaves behind for later steps.
@@ -38,22 +41,25 @@ pub struct InspectOutput {
 
 /// Turns an output into JSON.
 pub(crate) fn output(value: &impl Serialize) -> Result<Value, Failure> {
-    serde_json::to_value(value).map_err(|error| Failure::new(FailureKind::Bug, "a result cannot be written").because(error.to_string()))
+    serde_json::to_value(value)
+        .map_err(|error| Failure::new(FailureKind::Bug, "a result cannot be written").because(error.to_string()))
 }
 
 pub fn check_space(path: &Path, bytes: u64) -> Result<Value, Failure> {
     let free = files::free_bytes(path).map_err(|error| path_failure(&error))?;
     if free < bytes {
-        let message = format!("{} are free on {}, and {} are needed", show_bytes(free), path.display(), show_bytes(bytes));
+        let message =
+            format!("{} are free on {}, and {} are needed", show_bytes(free), path.display(), show_bytes(bytes));
         return Err(Failure::new(FailureKind::Refused, message).hint("make room on that disk, or use another one"));
     }
     Ok(serde_json::json!({ "free": free }))
 }
 
-pub fn capture_sqlite(source: &Path, into: &Path, context: &Context<'_>) -> Result<Value, Failure> {
+pub fn capture_sqlite(hands: &Hands, source: &Path, into: &Path, context: &Context<'_>) -> Result<Value, Failure> {
     files::create_private_folder(files::parent(into)).map_err(|error| path_failure(&error))?;
     let progress = |done, total| context.watch.progress(done, total);
-    let captured = sqlite::capture(source, into, sqlite::CaptureOptions::default(), context.stop, &progress);
+    let (options, clock) = (sqlite::CaptureOptions::default(), &*hands.io.clock);
+    let captured = sqlite::capture(source, into, options, clock, context.stop, &progress);
     let captured = captured.map_err(|error| sqlite_failure(&error))?;
     output(&CaptureOutput {
         bytes: captured.bytes,

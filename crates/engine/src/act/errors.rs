@@ -14,7 +14,9 @@ pub fn vault_failure(error: &VaultError) -> Failure {
         VaultError::WrongPassword { .. } => {
             (K::Refused, Some("check LIFEBOAT_VAULT_PASSWORD, or `password` under [vault] in lifeboat.toml"))
         }
-        VaultError::Locked { .. } => (K::Busy, Some("wait until it is done; a dead holder's lock is taken over after 30 minutes")),
+        VaultError::Locked { .. } => {
+            (K::Busy, Some("wait until it is done; a dead holder's lock is taken over after 30 minutes"))
+        }
         VaultError::LockLost { .. } => (K::Outside, Some("run it again")),
         VaultError::Damaged { .. } | VaultError::Missing { .. } => {
             (K::Damaged, Some("lifeboat vault check --read-data says what is affected; older backups may be whole"))
@@ -36,8 +38,12 @@ fn object_kind(kind: ObjectErrorKind) -> (FailureKind, Option<&'static str>) {
         ObjectErrorKind::Full => (FailureKind::Outside, Some("make room where the vault lies, then run it again")),
         ObjectErrorKind::Denied => (FailureKind::Refused, Some("check the permissions, or the access key")),
         ObjectErrorKind::Missing => (FailureKind::Damaged, Some("lifeboat vault check says what is affected")),
-        ObjectErrorKind::Temporary => (FailureKind::Outside, Some("the place does not answer; run it again when it does")),
-        ObjectErrorKind::Damaged => (FailureKind::Damaged, Some("lifeboat vault check --read-data says what is affected")),
+        ObjectErrorKind::Temporary => {
+            (FailureKind::Outside, Some("the place does not answer; run it again when it does"))
+        }
+        ObjectErrorKind::Damaged => {
+            (FailureKind::Damaged, Some("lifeboat vault check --read-data says what is affected"))
+        }
         ObjectErrorKind::Other => (FailureKind::Outside, None),
     }
 }
@@ -47,19 +53,22 @@ pub fn sqlite_failure(error: &SqliteError) -> Failure {
     use FailureKind as K;
     let (kind, hint) = match error {
         SqliteError::Missing { .. } => (K::Refused, Some("check the path")),
-        SqliteError::Empty { .. } => (K::Refused, Some("a database of zero bytes holds nothing; restore a backup over it")),
-        SqliteError::NotADatabase { .. } => (K::Refused, Some("check that the path names the database file")),
-        SqliteError::Encrypted { .. } => {
-            (K::Refused, Some("protect it as `kind = \"files\"` while the app is stopped; its content cannot be checked"))
+        SqliteError::Empty { .. } => {
+            (K::Refused, Some("a database of zero bytes holds nothing; restore a backup over it"))
         }
-        SqliteError::Truncated { .. } | SqliteError::Damaged { .. } => {
+        SqliteError::NotADatabase { .. } => (K::Refused, Some("check that the path names the database file")),
+        SqliteError::Encrypted { .. } => (
+            K::Refused,
+            Some("protect it as `kind = \"files\"` while the app is stopped; its content cannot be checked"),
+        ),
+        SqliteError::Damaged { .. } | SqliteError::NotAtRest { .. } => {
             (K::Damaged, Some("bring back a good one: lifeboat restore"))
         }
         SqliteError::Busy { .. } => (K::Busy, Some("run it again when that is done")),
         SqliteError::Denied { .. } => (K::Refused, Some("run it as a user who may read the file and its folder")),
         SqliteError::Full { .. } => (K::Outside, Some("make room on that disk, then run it again")),
         SqliteError::Stopped(_) => (K::Interrupted, None),
-        _other => (K::Outside, None),
+        SqliteError::Other { .. } => (K::Outside, None),
     };
     let failure = Failure::from_error(kind, error);
     match hint {

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use lifeboat_io::{Stop, database::sqlite, files};
 use lifeboat_model::{
-    BackupId, Check, Content, Failure, FailureKind, Manifest, ProofLevel, Resource, ResourceManifest, ResourceName, Tri,
+    BackupId, Check, Content, Failure, FailureKind, Manifest, ProofLevel, Resource, ResourceManifest, ResourceName,
+    Tri,
     compare::{TablePolicy, compare_sqlite},
 };
 use serde_json::{Value, json};
@@ -53,7 +54,11 @@ pub fn fetch(
     Ok(json!({ "bytes": bytes }))
 }
 
-fn part<'a>(manifest: &'a Manifest, backup: &BackupId, resource: &ResourceName) -> Result<&'a ResourceManifest, Failure> {
+fn part<'a>(
+    manifest: &'a Manifest,
+    backup: &BackupId,
+    resource: &ResourceName,
+) -> Result<&'a ResourceManifest, Failure> {
     manifest.resource(resource).ok_or_else(|| {
         Failure::new(FailureKind::Damaged, format!("the manifest of {backup} says nothing about {resource}"))
     })
@@ -160,7 +165,13 @@ fn notice(
 ///
 /// # Errors
 /// Damage in the vault, or in what comes out of it.
-pub fn read_all(hands: &Hands, location: &str, backup: &BackupId, stop: &Stop, progress: &dyn Fn(u64)) -> Result<u64, Failure> {
+pub fn read_all(
+    hands: &Hands,
+    location: &str,
+    backup: &BackupId,
+    stop: &Stop,
+    progress: &dyn Fn(u64),
+) -> Result<u64, Failure> {
     let vault = hands.vaults.open(location)?;
     let snapshot = summary::snapshot_of(&vault, backup)?;
     let mut bytes = 0;

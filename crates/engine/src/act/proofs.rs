@@ -1,7 +1,8 @@
 //! Writing down what a rehearsal found, and what a person says about a backup.
 
 use lifeboat_model::{
-    BackupId, BackupMark, Check, Failure, Proof, ProofId, ProofLevel, ResourceName, StepId, StepState, Tri, level_reached,
+    BackupId, BackupMark, Check, Failure, Proof, ProofId, ProofLevel, ResourceName, StepId, StepState, Tri,
+    level_reached,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -82,7 +83,9 @@ fn failed(step: &StepId, failure: &Failure) -> Check {
     // A place that does not answer says nothing about the backup; a damaged one does.
     let outcome = match failure.kind {
         K::Damaged | K::Refused => Tri::Fail,
-        K::Usage | K::Stale | K::Busy | K::Unknown | K::NeedsPerson | K::Outside | K::Interrupted | K::Bug => Tri::Unknown,
+        K::Usage | K::Stale | K::Busy | K::Unknown | K::NeedsPerson | K::Outside | K::Interrupted | K::Bug => {
+            Tri::Unknown
+        }
     };
     Check::new(&step.0, outcome, failure.to_string())
 }

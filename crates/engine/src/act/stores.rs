@@ -4,12 +4,11 @@ use std::{collections::BTreeMap, io::Read, path::Path, sync::Arc};
 
 use lifeboat_io::files;
 use lifeboat_model::{
-    BackupId, BackupReason, Content, EnvFacts, Failure, FailureKind, Found, Manifest, OperationId, Part, ProofLevel,
-    Check, ResourceKind, ResourceManifest, Timestamp, Tri,
-    manifest::MANIFEST_SCHEMA, time::show_bytes,
+    BackupId, BackupReason, Check, Content, EnvFacts, Failure, FailureKind, Found, Manifest, OperationId, Part,
+    ProofLevel, ResourceKind, ResourceManifest, Timestamp, Tri, manifest::MANIFEST_SCHEMA, time::show_bytes,
 };
 use lifeboat_store::vault::{
-    BackupOptions, BackupWriter, EntryMeta, ForgottenSnapshot, LockKind, SnapshotMeta, Vault, VaultError,
+    BackupOptions, BackupWriter, EntryMeta, ForgottenSnapshot, Id, LockKind, SnapshotMeta, Vault, VaultError,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -114,8 +113,9 @@ fn manifest(
     context: &Context<'_>,
 ) -> Manifest {
     let started = what.parts.iter().filter_map(|part| part.captured_by.as_ref());
-    let started = started.filter_map(|step| context.output::<CaptureOutput>(step).ok()).map(|captured| captured.started_at);
-    let tools = [("lifeboat", env!("CARGO_PKG_VERSION")), ("sqlite", lifeboat_io::database::sqlite::version())];
+    let started =
+        started.filter_map(|step| context.output::<CaptureOutput>(step).ok()).map(|captured| captured.started_at);
+    let tools = [("lifeboat", env!("CARGO_PKG_VERSION")), ("sqlite", lifeboat_io::database::sqlite::library_version())];
     Manifest {
         schema: MANIFEST_SCHEMA.to_owned(),
         backup: what.backup.clone(),
@@ -128,7 +128,10 @@ fn manifest(
         recovery_point: resources.iter().map(|part| part.recovery_point).min().unwrap_or(begun),
         operator: context.operation.by.clone(),
         host: hands.io.env.host(),
-        tools: tools.into_iter().map(|(name, version)| (name.to_owned(), version.to_owned())).collect::<BTreeMap<_, _>>(),
+        tools: tools
+            .into_iter()
+            .map(|(name, version)| (name.to_owned(), version.to_owned()))
+            .collect::<BTreeMap<_, _>>(),
         resources,
     }
 }
@@ -155,7 +158,8 @@ impl Storing<'_> {
     }
 
     fn sqlite(&mut self, part: &Part, path: &Path, folder: &str) -> Result<ResourceManifest, Failure> {
-        let bug = || Failure::new(FailureKind::Bug, format!("the plan does not say where {} was copied", part.resource.name));
+        let bug =
+            || Failure::new(FailureKind::Bug, format!("the plan does not say where {} was copied", part.resource.name));
         let staged = part.staged.as_deref().ok_or_else(bug)?;
         let captured: CaptureOutput = self.context.output(part.captured_by.as_ref().ok_or_else(bug)?)?;
         let inspected: InspectOutput = self.context.output(part.inspected_by.as_ref().ok_or_else(bug)?)?;
@@ -172,10 +176,12 @@ impl Storing<'_> {
             recovery_point: captured.recovery_point,
             path: inside,
             bytes,
-            content: Content::Sqlite(inspected.facts.unwrap_or_else(|| lifeboat_model::SqliteFacts {
-                sha256,
-                ..lifeboat_model::SqliteFacts::default()
-            })),
+            content: Content::Sqlite(
+                inspected.facts.unwrap_or_else(|| lifeboat_model::SqliteFacts {
+                    sha256,
+                    ..lifeboat_model::SqliteFacts::default()
+                }),
+            ),
         })
     }
 
@@ -195,7 +201,13 @@ impl Storing<'_> {
         })
     }
 
-    fn files(&mut self, part: &Part, path: &Path, exclude: &[String], folder: &str) -> Result<ResourceManifest, Failure> {
+    fn files(
+        &mut self,
+        part: &Part,
+        path: &Path,
+        exclude: &[String],
+        folder: &str,
+    ) -> Result<ResourceManifest, Failure> {
         let recovery_point = self.hands.io.clock.now();
         let inside = format!("{folder}/{}", name_of(path));
         let stored = super::trees::store(self.writer, path, exclude, &inside, self.context)?;
@@ -312,7 +324,12 @@ pub fn verify(hands: &Hands, location: &str, backup: &BackupId) -> Result<Value,
         }
         let entry = vault.entry(&snapshot, &part.path).map_err(|error| vault_failure(&error))?;
         if entry.size() != part.bytes {
-            let message = format!("{} is {} in {backup}, and its manifest says {}", part.path, show_bytes(entry.size()), show_bytes(part.bytes));
+            let message = format!(
+                "{} is {} in {backup}, and its manifest says {}",
+                part.path,
+                show_bytes(entry.size()),
+                show_bytes(part.bytes)
+            );
             return Err(Failure::new(FailureKind::Damaged, message));
         }
     }
@@ -335,7 +352,8 @@ pub fn probe_store(hands: &Hands, location: &str, backup: &BackupId) -> Result<(
         // What was stored without its snapshot is found again by the next try.
         return Ok((Found::NotStarted, Value::Null));
     };
-    let known = summary::backup_of(&snapshot).ok_or_else(|| Failure::new(FailureKind::Bug, "a backup without summary"))?;
+    let known =
+        summary::backup_of(&snapshot).ok_or_else(|| Failure::new(FailureKind::Bug, "a backup without summary"))?;
     let found = StoreOutput {
         snapshot: snapshot.id.to_string(),
         bytes: known.bytes,
@@ -355,7 +373,8 @@ pub fn forget(hands: &Hands, location: &str, backups: &[BackupId]) -> Result<Val
             let mut body = snapshot.id.to_string().into_bytes();
             body.push(b'\n');
             body.extend_from_slice(&raw.raw);
-            files::write_with_mode(&hands.state.forgotten(backup), &body, 0o600).map_err(|error| path_failure(&error))?;
+            files::write_with_mode(&hands.state.forgotten(backup), &body, 0o600)
+                .map_err(|error| path_failure(&error))?;
             lock.check().map_err(|error| vault_failure(&error))?;
             vault.forget(&[snapshot.id]).map_err(|error| vault_failure(&error))?;
         }
@@ -401,13 +420,14 @@ pub fn unforget(hands: &Hands, location: &str, backups: &[BackupId]) -> Result<V
 fn parse_forgotten(backup: &BackupId, body: &[u8]) -> Result<ForgottenSnapshot, Failure> {
     let damaged = || Failure::new(FailureKind::Damaged, format!("what brings {backup} back is damaged on this host"));
     let line = body.iter().position(|byte| *byte == b'\n').ok_or_else(damaged)?;
-    let id = std::str::from_utf8(&body[..line]).ok().and_then(|text| text.parse().ok()).ok_or_else(damaged)?;
+    let id = std::str::from_utf8(&body[..line]).ok().and_then(Id::from_hex).ok_or_else(damaged)?;
     Ok(ForgottenSnapshot { id, raw: bytes::Bytes::copy_from_slice(&body[line + 1..]) })
 }
 
 pub fn snapshot_name(hands: &Hands, location: &str, backup: &BackupId) -> Result<String, Failure> {
     let vault = hands.vaults.open(location)?;
-    Ok(summary::find_snapshot(&vault, backup)?.map_or_else(|| "not there".to_owned(), |snapshot| snapshot.id.to_string()))
+    Ok(summary::find_snapshot(&vault, backup)?
+        .map_or_else(|| "not there".to_owned(), |snapshot| snapshot.id.to_string()))
 }
 
 /// A digest over the names of all backups: changes when one comes or goes.

@@ -47,7 +47,9 @@ pub fn plan(known: &Known, request: &Request) -> Result<Plan, Failure> {
     let names: Vec<&str> = known.sources.iter().map(|live| live.resource.name.as_str()).collect();
     if names.is_empty() {
         let failure = Failure::new(FailureKind::Usage, format!("{} has no resources to back up", common.scope));
-        return Err(failure.hint("add one to lifeboat.toml, or name one: lifeboat backup sqlite:./shop.db --vault ./vault"));
+        return Err(
+            failure.hint("add one to lifeboat.toml, or name one: lifeboat backup sqlite:./shop.db --vault ./vault")
+        );
     }
     known.sources.iter().try_for_each(must_be_there)?;
     let taking = Taking {
@@ -102,7 +104,9 @@ fn must_be_there(live: &Live) -> Result<(), Failure> {
         return Err(failure.hint("check the path in lifeboat.toml, or on the command line"));
     }
     match &live.unreadable {
-        Some(why) => Err(Failure::new(FailureKind::Refused, format!("{name} cannot be backed up")).because(why.clone())),
+        Some(why) => {
+            Err(Failure::new(FailureKind::Refused, format!("{name} cannot be backed up")).because(why.clone()))
+        }
         None => Ok(()),
     }
 }

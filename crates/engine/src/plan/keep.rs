@@ -45,7 +45,8 @@ pub fn plan(known: &Known, request: &Request) -> Result<Plan, Failure> {
             must_exist(known, backup)?;
             let mut plan = start(known, request, format!("mark {backup}"));
             let action = Action::Mark { backup: backup.clone(), mark: mark.clone() };
-            let step = step("mark", format!("write it down for {backup}"), StepClass::Idempotent, action, Undo::Nothing);
+            let step =
+                step("mark", format!("write it down for {backup}"), StepClass::Idempotent, action, Undo::Nothing);
             plan.phases = vec![phase(&known.common, "mark", vec![], vec![step])];
             Ok(plan)
         }
@@ -67,7 +68,9 @@ fn must_exist(known: &Known, id: &BackupId) -> Result<(), Failure> {
 fn retention(known: &Known, request: &Request) -> Result<Plan, Failure> {
     if known.keep.is_empty() {
         let failure = Failure::new(FailureKind::Usage, "the retention rules keep nothing, which can only be a mistake");
-        return Err(failure.hint("set at least one of within, last, hourly, daily, weekly, monthly, yearly under [keep]"));
+        return Err(
+            failure.hint("set at least one of within, last, hourly, daily, weekly, monthly, yearly under [keep]")
+        );
     }
     let verdicts = decide_keep(&known.backups, &known.keep, known.common.now);
     let forget: Vec<BackupId> =

@@ -29,12 +29,8 @@ pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failur
     let vault = engine.vaults.open(&common.vault)?;
     let manifest: Manifest = summary::manifest(&vault, &backup.id)?;
     let wanted = |part: &&ResourceManifest| resources.is_empty() || resources.contains(&part.name);
-    let parts: Vec<_> = manifest
-        .resources
-        .iter()
-        .filter(wanted)
-        .map(|part| (configured(engine, part), part.clone()))
-        .collect();
+    let parts: Vec<_> =
+        manifest.resources.iter().filter(wanted).map(|part| (configured(engine, part), part.clone())).collect();
     if parts.is_empty() {
         return Err(Failure::new(FailureKind::Usage, format!("{} holds none of the named resources", backup.id)));
     }
@@ -44,16 +40,23 @@ pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failur
     Ok(Known { common, backup, parts })
 }
 
-fn newest_of_all(backups: &[Backup], engine: &Engine, choice: &lifeboat_model::BackupChoice) -> Result<Backup, Failure> {
+fn newest_of_all(
+    backups: &[Backup],
+    engine: &Engine,
+    choice: &lifeboat_model::BackupChoice,
+) -> Result<Backup, Failure> {
     let setup = engine.setup();
-    let first = setup.resources.iter().map(|resource| &resource.name).chain(backups.iter().flat_map(|one| &one.resources));
+    let first =
+        setup.resources.iter().map(|resource| &resource.name).chain(backups.iter().flat_map(|one| &one.resources));
     let mut failure = Failure::new(FailureKind::Refused, format!("there is no backup of {} yet", setup.scope))
         .hint("take one: lifeboat backup");
     for name in first {
         match choose_backup(backups, &setup.scope, name, choice) {
             Ok(backup) => return Ok(backup.clone()),
             Err(error) if backups.is_empty() => drop(error),
-            Err(error) => failure = Failure::from_error(FailureKind::Refused, &error).hint("see: lifeboat backups list"),
+            Err(error) => {
+                failure = Failure::from_error(FailureKind::Refused, &error).hint("see: lifeboat backups list")
+            }
         }
     }
     Err(failure)
@@ -109,7 +112,8 @@ fn try_one(known: &Known, index: usize, resource: &Resource, part: &ResourceMani
     let at = folder.join("restored");
     let id = |verb: &str| format!("{verb}.{name}");
     let remove = by(Action::Remove { paths: vec![folder.clone()] });
-    let fetch = Action::Fetch { vault: vault.clone(), backup: backup.clone(), resource: name.clone(), into: at.clone() };
+    let fetch =
+        Action::Fetch { vault: vault.clone(), backup: backup.clone(), resource: name.clone(), into: at.clone() };
     let check = Action::CheckFetched {
         vault: vault.clone(),
         backup: backup.clone(),
@@ -117,7 +121,8 @@ fn try_one(known: &Known, index: usize, resource: &Resource, part: &ResourceMani
         at: at.clone(),
         writes: true,
     };
-    let mut checks = vec![noted(read(id("check"), format!("compare {name} with the manifest, write to every table"), check))];
+    let mut checks =
+        vec![noted(read(id("check"), format!("compare {name} with the manifest, write to every table"), check))];
     if matches!(resource.kind, ResourceKind::Sqlite { .. }) {
         let control = Action::CheckTheChecks {
             vault: vault.clone(),
@@ -145,7 +150,13 @@ fn try_one(known: &Known, index: usize, resource: &Resource, part: &ResourceMani
             common,
             "restore",
             vec![expected],
-            vec![noted(step(id("fetch"), format!("bring {name} into the sandbox"), StepClass::Idempotent, fetch, remove))],
+            vec![noted(step(
+                id("fetch"),
+                format!("bring {name} into the sandbox"),
+                StepClass::Idempotent,
+                fetch,
+                remove,
+            ))],
         ),
         phase(common, "verify", vec![expected_check], checks),
         phase(

@@ -49,7 +49,10 @@ pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failur
     let vault = engine.vaults.open(&common.vault)?;
     let manifest = summary::manifest(&vault, &backup.id)?;
     let part = manifest.resource(&resource.name).cloned().ok_or_else(|| {
-        Failure::new(FailureKind::Damaged, format!("the manifest of {} says nothing about {}", backup.id, resource.name))
+        Failure::new(
+            FailureKind::Damaged,
+            format!("the manifest of {} says nothing about {}", backup.id, resource.name),
+        )
     })?;
     let target = match into {
         Some(path) => engine.live(&Resource { kind: moved(&resource.kind, path), writer: None, ..resource.clone() })?,
@@ -158,7 +161,8 @@ pub fn plan(known: &Known, request: &Request) -> Result<Plan, Failure> {
         plan.phases.push(phase(common, "clean", vec![], vec![taking.clean()]));
     }
     plan.facts = facts(known, &names, replaces);
-    plan.losses = known.loss.iter().map(|loss| Loss { kept: kept_where(&names, keeps, common), ..loss.clone() }).collect();
+    plan.losses =
+        known.loss.iter().map(|loss| Loss { kept: kept_where(&names, keeps, common), ..loss.clone() }).collect();
     plan.notes = notes(known, &names, replaces, without_emergency_backup.as_deref());
     Ok(plan)
 }
@@ -176,7 +180,9 @@ fn refuse_held(target: &Live) -> Result<(), Failure> {
     }
     let (name, path) = (&target.resource.name, target.resource.kind.path().display());
     let message = format!("{path} is open in {}", target.held_by.join(", "));
-    let hint = format!("stop it first, or set `stop` and `start` for {name} in lifeboat.toml, or restore beside it with --into");
+    let hint = format!(
+        "stop it first, or set `stop` and `start` for {name} in lifeboat.toml, or restore beside it with --into"
+    );
     Err(Failure::new(FailureKind::Refused, message).hint(hint))
 }
 
@@ -207,7 +213,8 @@ fn bring(known: &Known, names: &Names) -> Vec<lifeboat_model::Phase> {
         into: names.aside.clone(),
     };
     let undo = by(Action::Remove { paths: vec![names.aside.clone()] });
-    let check = Action::CheckFetched { vault, backup, resource: resource.clone(), at: names.aside.clone(), writes: false };
+    let check =
+        Action::CheckFetched { vault, backup, resource: resource.clone(), at: names.aside.clone(), writes: false };
     vec![
         phase(
             common,
@@ -232,7 +239,12 @@ fn swap(known: &Known, names: &Names, replaces: bool) -> Vec<Step> {
         steps.extend(set_aside(&known.target.resource, names));
     }
     let like = replaces.then(|| names.kept.clone());
-    let action = Action::PutInPlace { aside: names.aside.clone(), live: names.live.clone(), like };
+    let action = Action::PutInPlace {
+        database: is_database(&known.target.resource),
+        aside: names.aside.clone(),
+        live: names.live.clone(),
+        like,
+    };
     let title = format!("give it the name {}", names.live.display());
     let because = "the restored data is live from here on; `lifeboat undo` swaps back".to_owned();
     steps.push(step("put-in-place", title, StepClass::Pivot, action, Undo::Impossible { because }));
@@ -240,16 +252,25 @@ fn swap(known: &Known, names: &Names, replaces: bool) -> Vec<Step> {
     steps
 }
 
+/// Whether it moves with sidecars and only while nobody has it open.
+pub(crate) fn is_database(resource: &Resource) -> bool {
+    match resource.kind {
+        ResourceKind::Sqlite { .. } => true,
+        ResourceKind::Files { .. } | ResourceKind::Env { .. } => false,
+    }
+}
+
 /// Moves the live one aside, after a last look that nobody holds it.
 pub(crate) fn set_aside(resource: &Resource, names: &Names) -> Vec<Step> {
     let (live, kept) = (names.live.clone(), names.kept.clone());
     let mut steps = Vec::new();
-    if matches!(resource.kind, ResourceKind::Sqlite { .. }) {
+    let database = is_database(resource);
+    if database {
         steps.push(read("unused", "nobody has it open", Action::CheckUnused { path: live.clone() }));
     }
-    let undo = by(Action::BringBack { live: live.clone(), kept: kept.clone() });
+    let undo = by(Action::BringBack { database, live: live.clone(), kept: kept.clone() });
     let title = format!("keep what is there as {}", kept.display());
-    steps.push(step("set-aside", title, StepClass::ProbeFirst, Action::SetAside { live, kept }, undo));
+    steps.push(step("set-aside", title, StepClass::ProbeFirst, Action::SetAside { database, live, kept }, undo));
     steps
 }
 
@@ -289,7 +310,9 @@ fn notes(known: &Known, names: &Names, replaces: bool, without: Option<&str>) ->
     let mut notes = Vec::new();
     let backup = &known.backup;
     match backup.proven_at {
-        Some(at) => notes.push(format!("{} is complete up to {} and was proven {at}.", backup.id, backup.recovery_point)),
+        Some(at) => {
+            notes.push(format!("{} is complete up to {} and was proven {at}.", backup.id, backup.recovery_point))
+        }
         None => notes.push(format!(
             "{} is complete up to {} and has not been proven yet; it is verified before the swap.",
             backup.id, backup.recovery_point
@@ -299,7 +322,10 @@ fn notes(known: &Known, names: &Names, replaces: bool, without: Option<&str>) ->
         notes.push(format!("{id} is newer and was passed over: {why}. To take it: --from {id}."));
     }
     if let Some(why) = &known.unsound {
-        notes.push(format!("What is there cannot be backed up ({why}); its files are kept unchanged as {}.", names.kept.display()));
+        notes.push(format!(
+            "What is there cannot be backed up ({why}); its files are kept unchanged as {}.",
+            names.kept.display()
+        ));
     }
     if let Some(why) = without {
         notes.push(format!("No emergency backup is taken: {why}. What is there is kept as {}.", names.kept.display()));

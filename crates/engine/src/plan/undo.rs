@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use lifeboat_io::files;
 use lifeboat_model::{
-    Action, BackupId, BackupMark, ExpectedFact, Fact, Failure, FailureKind, Lease, Operation, Outcome, Plan, Request,
-    Resource, ResourceKind, ResourceName, Step, StepClass, StepState, Undo, OperationState,
+    Action, BackupId, BackupMark, ExpectedFact, Fact, Failure, FailureKind, Lease, Operation, OperationState, Outcome,
+    Plan, Request, Resource, ResourceKind, ResourceName, Step, StepClass, StepState, Undo,
 };
 
 use super::{
@@ -49,7 +49,8 @@ pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failur
 
 /// The swapped resource, as the settings know it; when they do not any more, as the old plan did.
 fn live_of(engine: &Engine, name: &ResourceName, path: PathBuf) -> Result<Live, Failure> {
-    let configured = engine.setup().resources.iter().find(|resource| &resource.name == name && resource.kind.path() == path);
+    let configured =
+        engine.setup().resources.iter().find(|resource| &resource.name == name && resource.kind.path() == path);
     let plain = Resource {
         name: name.clone(),
         kind: ResourceKind::Sqlite { path },
@@ -73,7 +74,9 @@ fn swapped(operation: &Operation) -> Option<(ResourceName, PathBuf)> {
         Request::Prune | Request::Mark { .. } | Request::Release { .. } => None,
     };
     let path = operation.plan.steps().find_map(|step| match &step.action {
-        Action::PutInPlace { live, .. } | Action::BringBack { live, .. } | Action::TakeAway { live, .. } => Some(live.clone()),
+        Action::PutInPlace { live, .. } | Action::BringBack { live, .. } | Action::TakeAway { live, .. } => {
+            Some(live.clone())
+        }
         _other => None,
     })?;
     // An undo's plan names no resource; its file is enough to go by.
@@ -145,7 +148,8 @@ fn swap_back(known: &Known, request: &Request) -> Result<Plan, Failure> {
     let live = known.live.as_ref().ok_or_else(|| nothing_to_undo(&known.operation))?;
     let path = live.resource.kind.path().to_owned();
     if !live.held_by.is_empty() && live.resource.writer.is_none() {
-        let failure = Failure::new(FailureKind::Refused, format!("{} is open in {}", path.display(), live.held_by.join(", ")));
+        let failure =
+            Failure::new(FailureKind::Refused, format!("{} is open in {}", path.display(), live.held_by.join(", ")));
         return Err(failure.hint("stop it first, or set `stop` and `start` in lifeboat.toml"));
     }
     let mut plan = start(known, request, "undo");
@@ -168,7 +172,11 @@ fn swap_back(known: &Known, request: &Request) -> Result<Plan, Failure> {
                 swap.extend(restore::set_aside(&live.resource, &names));
             }
             let title = format!("give {} its name back", kept.display());
-            let action = Action::BringBack { live: path.clone(), kept: kept.clone() };
+            let action = Action::BringBack {
+                database: restore::is_database(&live.resource),
+                live: path.clone(),
+                kept: kept.clone(),
+            };
             swap.push(step("bring-back", title, StepClass::Pivot, action, Undo::Impossible { because }));
         }
         // There was nothing before it: what it put there is moved aside.
@@ -185,7 +193,8 @@ fn swap_back(known: &Known, request: &Request) -> Result<Plan, Failure> {
     let identity = Fact::Identity { path: path.clone() };
     plan.facts.push(ExpectedFact { fact: identity, value: live.identity.clone(), until: Some(first.into()) });
     plan.notes.push(format!("What is there now is kept as {}.", kept_now.display()));
-    plan.notes.push(format!("It was put there {}; what was written since then stays in that file.", known.operation.last_at));
+    plan.notes
+        .push(format!("It was put there {}; what was written since then stays in that file.", known.operation.last_at));
     plan.phases = vec![phase(&known.common, "swap", vec![], swap)];
     Ok(plan)
 }
@@ -198,9 +207,8 @@ fn kept_is_gone(known: &Known, kept: &std::path::Path) -> Failure {
     });
     let failure = Failure::new(FailureKind::Refused, message);
     match (emergency, &known.live) {
-        (Some(backup), Some(live)) => {
-            failure.hint(format!("its emergency backup is there: lifeboat restore {} --from {backup}", live.resource.name))
-        }
+        (Some(backup), Some(live)) => failure
+            .hint(format!("its emergency backup is there: lifeboat restore {} --from {backup}", live.resource.name)),
         _other => failure,
     }
 }
@@ -279,9 +287,10 @@ fn unmark(known: &Known, request: &Request, backup: &BackupId, mark: &BackupMark
 }
 
 fn release(known: &Known, request: &Request) -> Result<Plan, Failure> {
-    let (kept, untouched) = known.kept.as_ref().ok_or_else(|| {
-        Failure::new(FailureKind::Refused, format!("{} set nothing aside", known.operation.id))
-    })?;
+    let (kept, untouched) = known
+        .kept
+        .as_ref()
+        .ok_or_else(|| Failure::new(FailureKind::Refused, format!("{} set nothing aside", known.operation.id)))?;
     let mut paths = vec![kept.clone()];
     paths.extend(["-wal", "-shm", "-journal"].map(|end| path_with(kept, end)));
     let mut plan = start(known, request, "release what was kept by");

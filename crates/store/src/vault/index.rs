@@ -1,0 +1,222 @@
+//! The index: which blob lies where. One sorted table in memory, some 48 bytes for each blob; JSON files in the vault.
+
+use std::collections::{BTreeSet, HashMap};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    BlobKind, Core, Id, VaultError,
+    pack::{self, PackedBlob},
+    parallel,
+};
+
+/// The folder they lie in.
+pub(crate) const FOLDER: &str = "index";
+
+/// Where a blob lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Location {
+    pub id: Id,
+    /// Number of its pack in [`Index::packs`].
+    pub pack: u32,
+    pub offset: u32,
+    pub length: u32,
+    /// Bytes after decompression; 0 when it is not compressed.
+    pub plain_length: u32,
+}
+
+impl Location {
+    /// Bytes of the blob itself.
+    pub fn plain_bytes(&self) -> u64 {
+        match self.plain_length {
+            0 => u64::from(self.length).saturating_sub(super::seal::OVERHEAD as u64),
+            length => u64::from(length),
+        }
+    }
+}
+
+/// A pack as the index files describe it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pack {
+    pub id: Id,
+    /// Bytes it must have, list and all.
+    pub bytes: u64,
+}
+
+/// All index files that were there when it was read.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Index {
+    /// Files it was read from.
+    files: BTreeSet<Id>,
+    pub packs: Vec<Pack>,
+    /// Sorted by id. A blob may lie in several packs.
+    data: Vec<Location>,
+    trees: Vec<Location>,
+}
+
+impl Index {
+    /// All places a blob lies in.
+    pub fn find(&self, kind: BlobKind, id: Id) -> &[Location] {
+        let table = match kind {
+            BlobKind::Data => &self.data,
+            BlobKind::Tree => &self.trees,
+        };
+        let first = table.partition_point(|location| location.id < id);
+        let count = table[first..].iter().take_while(|location| location.id == id).count();
+        &table[first..first + count]
+    }
+
+    pub fn contains(&self, kind: BlobKind, id: Id) -> bool {
+        !self.find(kind, id).is_empty()
+    }
+
+    /// Blobs of one kind, sorted by id; those in several packs as often.
+    pub fn blobs(&self, kind: BlobKind) -> &[Location] {
+        match kind {
+            BlobKind::Data => &self.data,
+            BlobKind::Tree => &self.trees,
+        }
+    }
+
+    /// Files it was read from.
+    pub fn files(&self) -> impl Iterator<Item = Id> + '_ {
+        self.files.iter().copied()
+    }
+
+    /// Leaves out the packs that are not as the index says: their blobs are not in the vault.
+    pub fn without_packs(&mut self, is_missing: impl Fn(&Pack) -> bool) {
+        let missing: Vec<bool> = self.packs.iter().map(is_missing).collect();
+        if missing.contains(&true) {
+            self.data.retain(|location| !missing[location.pack as usize]);
+            self.trees.retain(|location| !missing[location.pack as usize]);
+        }
+    }
+
+    /// Adds files to the table.
+    fn add(&mut self, files: Vec<(Id, IndexFile)>) {
+        let mut numbers: HashMap<Id, u32> =
+            self.packs.iter().enumerate().map(|(number, pack)| (pack.id, number as u32)).collect();
+        for (id, file) in files {
+            self.files.insert(id);
+            for pack in file.packs {
+                // A pack that two files describe is described alike.
+                if numbers.contains_key(&pack.id) {
+                    continue;
+                }
+                numbers.insert(pack.id, self.packs.len() as u32);
+                self.add_pack(pack);
+            }
+        }
+        for table in [&mut self.data, &mut self.trees] {
+            table.sort_unstable();
+            table.shrink_to_fit();
+        }
+    }
+
+    fn add_pack(&mut self, file: PackJson) {
+        let number = self.packs.len() as u32;
+        let (mut end, mut compressed, mut raw) = (0, 0, 0);
+        for blob in &file.blobs {
+            end = end.max(u64::from(blob.offset) + u64::from(blob.length));
+            if blob.uncompressed_length == 0 {
+                raw += 1
+            } else {
+                compressed += 1
+            }
+            let table = match blob.kind {
+                KindJson::Data => &mut self.data,
+                KindJson::Tree => &mut self.trees,
+            };
+            table.push(Location {
+                id: blob.id,
+                pack: number,
+                offset: blob.offset,
+                length: blob.length,
+                plain_length: blob.uncompressed_length,
+            });
+        }
+        self.packs.push(Pack { id: file.id, bytes: end + pack::list_bytes(compressed, raw) });
+    }
+}
+
+/// An index file as restic writes it.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct IndexFile {
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    supersedes: Vec<Id>,
+    packs: Vec<PackJson>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct PackJson {
+    id: Id,
+    blobs: Vec<BlobJson>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct BlobJson {
+    id: Id,
+    #[serde(rename = "type")]
+    kind: KindJson,
+    offset: u32,
+    length: u32,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    uncompressed_length: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum KindJson {
+    Data,
+    Tree,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+impl IndexFile {
+    /// A file that describes these packs.
+    pub fn new(packs: &[(Id, Vec<PackedBlob>)]) -> IndexFile {
+        let packs =
+            packs.iter().map(|(id, blobs)| PackJson { id: *id, blobs: blobs.iter().map(BlobJson::new).collect() });
+        IndexFile { supersedes: Vec::new(), packs: packs.collect() }
+    }
+}
+
+impl BlobJson {
+    fn new(blob: &PackedBlob) -> BlobJson {
+        BlobJson {
+            id: blob.id,
+            kind: match blob.kind {
+                BlobKind::Data => KindJson::Data,
+                BlobKind::Tree => KindJson::Tree,
+            },
+            offset: blob.offset,
+            length: blob.length,
+            uncompressed_length: blob.plain_length,
+        }
+    }
+}
+
+impl Core {
+    /// The index as it is now. Files read before are not read again.
+    pub fn index(&self) -> Result<std::sync::Arc<Index>, VaultError> {
+        let mut kept = super::lock_of(&self.index);
+        let listed: BTreeSet<Id> = self.list(FOLDER)?.into_iter().collect();
+        if kept.files == listed {
+            return Ok(kept.clone());
+        }
+        // A file that is gone was replaced: what it said may not hold any more, so all is read anew.
+        let known = if kept.files.is_subset(&listed) { (**kept).clone() } else { Index::default() };
+        let new: Vec<Id> = listed.difference(&known.files).copied().collect();
+        let mut index = known;
+        // By the handful: parsed files are larger than the table that is made of them.
+        for some in new.chunks(8) {
+            let files = parallel::map(some, |&id| Ok((id, self.read_json(FOLDER, id)?)))?;
+            index.add(files);
+        }
+        *kept = std::sync::Arc::new(index);
+        Ok(kept.clone())
+    }
+}

@@ -1,0 +1,371 @@
+//! Making a backup: any number of streams at once, of sizes that nobody knows, into one snapshot - or none.
+
+use std::{
+    io::{self, Write},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use lifeboat_io::Stop;
+
+use super::{
+    EntryKind, EntryMeta, Id, LockKind, Snapshot, SnapshotMeta, Vault, VaultError, VaultLock,
+    chunk::{Chunker, Cut},
+    folder::{Child, Folder},
+    lock_of,
+    pipeline::{Block, Content, Pipeline, Shared, Worker},
+    snapshot,
+    tree::TreeWriter,
+};
+
+/// Bytes of a stream that travel together.
+const BLOCK_BYTES: usize = 1 << 20;
+
+/// How a backup is written.
+#[derive(Clone, Debug)]
+pub struct BackupOptions {
+    /// zstd's level. 1 makes table data as small as 3 does, in half the time.
+    pub level: i32,
+    /// Average length of blobs, rounded to a power of two, 16 KiB to 1 MiB. By default 64 KiB, and more in streams beyond
+    /// 16 GiB and 1 TiB. Another length finds nothing of what is stored with this one.
+    pub average_chunk_bytes: Option<usize>,
+    /// Breaks the backup off.
+    pub stop: Stop,
+}
+
+impl Default for BackupOptions {
+    fn default() -> Self {
+        BackupOptions { level: 1, average_chunk_bytes: None, stop: Stop::default() }
+    }
+}
+
+/// A backup that is being made. It holds a shared lock on the vault.
+///
+/// Only [`BackupWriter::commit`] makes it a snapshot. Anything else - an error, a stream that was dropped, dropping this -
+/// leaves the vault's snapshots as they were; what was stored so far is found again by the next backup.
+pub struct BackupWriter {
+    pipeline: Pipeline,
+    chunker: Arc<Chunker>,
+    root: Mutex<Folder>,
+    open_streams: Arc<AtomicUsize>,
+    lock: VaultLock,
+}
+
+/// A file that is in the backup as soon as it is committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoredFile {
+    /// Its size.
+    pub bytes: u64,
+}
+
+/// A backup that is in the vault.
+#[derive(Clone, Debug)]
+pub struct Committed {
+    /// Its snapshot.
+    pub snapshot: Snapshot,
+    /// Bytes of all its files.
+    pub bytes_read: u64,
+    /// Bytes of the packs that had to be stored.
+    pub bytes_added: u64,
+    /// Packs that had to be stored.
+    pub packs_added: u64,
+    /// Blobs that had to be stored.
+    pub blobs_added: u64,
+    /// Blobs that were in the vault already.
+    pub blobs_known: u64,
+}
+
+impl Vault {
+    /// Begins a backup.
+    ///
+    /// # Errors
+    /// [`VaultError::Locked`] while somebody else has the vault for himself.
+    pub fn begin(&self, options: BackupOptions) -> Result<BackupWriter, VaultError> {
+        let lock = self.lock(LockKind::Shared, &options.stop)?;
+        // The index is read under the lock: nothing it names is pruned while we rely on it.
+        let known = self.core.index()?;
+        let shared = Arc::new(Shared::new(self.core.clone(), known, options.stop));
+        self.begin_with(shared, lock, options.level, options.average_chunk_bytes)
+    }
+
+    fn begin_with(
+        &self,
+        shared: Arc<Shared>,
+        lock: VaultLock,
+        level: i32,
+        average_chunk_bytes: Option<usize>,
+    ) -> Result<BackupWriter, VaultError> {
+        Ok(BackupWriter {
+            pipeline: Pipeline::start(shared, level)?,
+            chunker: Arc::new(Chunker::new(&self.core.config.chunker_polynomial, average_chunk_bytes)),
+            root: Mutex::new(Folder::new()),
+            open_streams: Arc::default(),
+            lock,
+        })
+    }
+}
+
+impl BackupWriter {
+    /// Begins a file. Write its bytes and call [`StreamWriter::finish`]; to drop it instead fails the whole backup. Streams may
+    /// be written at once from many threads.
+    ///
+    /// # Errors
+    /// [`VaultError::BadPath`] for a path that is taken, absolute, or leads elsewhere.
+    pub fn stream(&self, path: &str, meta: &EntryMeta) -> Result<StreamWriter, VaultError> {
+        let shared = &self.pipeline.shared;
+        shared.check()?;
+        let content = Arc::new(Content::default());
+        let child = Child::File { meta: meta.clone(), content: content.clone() };
+        lock_of(&self.root).insert(path, child).map_err(|error| shared.fail(error))?;
+        self.open_streams.fetch_add(1, Ordering::SeqCst);
+        Ok(StreamWriter {
+            path: path.to_owned(),
+            shared: shared.clone(),
+            chunker: self.chunker.clone(),
+            open_streams: self.open_streams.clone(),
+            content,
+            block: Vec::new(),
+            cuts: Vec::new(),
+            offset: 0,
+            number: 0,
+            finished: false,
+        })
+    }
+
+    /// Describes a folder. Those that are not described are made all the same, for the owner only.
+    pub fn folder(&self, path: &str, meta: &EntryMeta) -> Result<(), VaultError> {
+        let folder = Folder { meta: Some(meta.clone()), ..Folder::new() };
+        self.insert(path, Child::Folder(folder))
+    }
+
+    /// Adds a symbolic link.
+    pub fn link(&self, path: &str, target: &str, meta: &EntryMeta) -> Result<(), VaultError> {
+        self.insert(path, Child::Link { meta: meta.clone(), target: target.to_owned() })
+    }
+
+    fn insert(&self, path: &str, child: Child) -> Result<(), VaultError> {
+        let shared = &self.pipeline.shared;
+        shared.check()?;
+        lock_of(&self.root).insert(path, child).map_err(|error| shared.fail(error))
+    }
+
+    /// Bytes of all streams that have been worked on so far.
+    pub fn bytes_read(&self) -> u64 {
+        self.pipeline.shared.tally.bytes_read.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that have been stored so far.
+    pub fn bytes_added(&self) -> u64 {
+        self.pipeline.shared.tally.bytes_added.load(Ordering::Relaxed)
+    }
+
+    /// Makes the backup a snapshot, when everything else is in the vault: packs, then their index, then the snapshot.
+    ///
+    /// # Errors
+    /// Whatever failed first, in whichever thread; [`VaultError::StreamUnfinished`] when a stream was dropped or is still
+    /// open; [`VaultError::LockLost`]. There is no snapshot then.
+    pub fn commit(mut self, meta: SnapshotMeta) -> Result<Committed, VaultError> {
+        let shared = self.pipeline.shared.clone();
+        if self.open_streams.load(Ordering::SeqCst) != 0 {
+            shared.fail(VaultError::StreamUnfinished { path: "a stream that is still open".to_owned() });
+        }
+        self.pipeline.finish_blocks();
+        shared.check()?;
+        let root = std::mem::replace(&mut *lock_of(&self.root), Folder::new());
+        let tree = match &mut self.pipeline.own {
+            Some(worker) => {
+                let tree = write_tree(worker, root, &meta)?;
+                worker.flush()?;
+                tree
+            }
+            None => Id([0; 32]), // there until `finish_packs`
+        };
+        self.pipeline.finish_packs();
+        shared.check()?;
+        shared.write_index()?;
+        self.lock.check()?;
+        shared.check()?;
+        let mut snapshot = new_snapshot(tree, meta);
+        snapshot.id = shared.core.write_json(snapshot::FOLDER, &snapshot)?;
+        let count = |number: &std::sync::atomic::AtomicU64| number.load(Ordering::SeqCst);
+        Ok(Committed {
+            snapshot,
+            bytes_read: count(&shared.tally.bytes_read),
+            bytes_added: count(&shared.tally.bytes_added),
+            packs_added: count(&shared.tally.packs_added),
+            blobs_added: count(&shared.tally.blobs_added),
+            blobs_known: count(&shared.tally.blobs_known),
+        })
+    }
+}
+
+impl Drop for BackupWriter {
+    /// Ends the threads. After a commit they have ended.
+    fn drop(&mut self) {
+        let shared = &self.pipeline.shared;
+        let committed = self.pipeline.own.is_none() && shared.check().is_ok();
+        if !committed {
+            shared.fail(VaultError::StreamUnfinished { path: "a backup that was given up".to_owned() });
+        }
+        self.pipeline.finish_blocks();
+        self.pipeline.finish_packs();
+        if !committed {
+            // The packs that are stored save the next attempt their bytes; without this index it is just slower.
+            let _ = self.pipeline.shared.write_index();
+        }
+    }
+}
+
+fn new_snapshot(tree: Id, meta: SnapshotMeta) -> Snapshot {
+    Snapshot {
+        id: tree,
+        time: meta.time,
+        parent: None,
+        tree,
+        paths: meta.paths,
+        hostname: meta.hostname,
+        username: meta.username,
+        tags: meta.tags,
+        original: None,
+        program_version: concat!("lifeboat ", env!("CARGO_PKG_VERSION")).to_owned(),
+        extra: meta.extra,
+    }
+}
+
+/// Stores the trees from the leaves up and gives the root's id.
+fn write_tree(worker: &mut Worker, folder: Folder, snapshot: &SnapshotMeta) -> Result<Id, VaultError> {
+    // A stack of our own: paths may be deeper than a thread's.
+    struct Open {
+        name: String,
+        meta: EntryMeta,
+        rest: std::collections::btree_map::IntoIter<String, Child>,
+        json: TreeWriter,
+    }
+    let unnamed = EntryMeta::new(0o700, snapshot.time);
+    let open = |name: String, folder: Folder| Open {
+        name,
+        meta: folder.meta.unwrap_or_else(|| unnamed.clone()),
+        rest: folder.children.into_iter(),
+        json: TreeWriter::new(),
+    };
+    let mut stack = vec![];
+    let mut now = open(String::new(), folder);
+    loop {
+        match now.rest.next() {
+            Some((name, Child::Folder(child))) => {
+                stack.push(std::mem::replace(&mut now, open(name, child)));
+            }
+            Some((name, Child::File { meta, content })) => {
+                let (size, content) = content.take();
+                now.json.add(&name, &meta, &EntryKind::File { size, content });
+            }
+            Some((name, Child::Link { meta, target })) => {
+                now.json.add(&name, &meta, &EntryKind::Link { target: target.into() });
+            }
+            None => {
+                let tree = worker.tree(&now.json.finish())?;
+                let Some(parent) = stack.pop() else { return Ok(tree) };
+                let (name, meta) = (now.name, now.meta);
+                now = parent;
+                now.json.add(&name, &meta, &EntryKind::Folder { tree });
+            }
+        }
+    }
+}
+
+/// A file of a backup that is being written.
+pub struct StreamWriter {
+    path: String,
+    shared: Arc<Shared>,
+    chunker: Arc<Chunker>,
+    open_streams: Arc<AtomicUsize>,
+    content: Arc<Content>,
+    /// Bytes that are on no way yet: cut ones, then the beginning of a blob.
+    block: Vec<u8>,
+    cuts: Vec<usize>,
+    /// Where in the stream the block begins.
+    offset: u64,
+    number: u64,
+    finished: bool,
+}
+
+impl StreamWriter {
+    /// The stream is complete. Its last bytes are on their way; whether all arrive, `commit` tells.
+    pub fn finish(mut self) -> Result<StoredFile, VaultError> {
+        self.shared.check()?;
+        self.cut();
+        if self.cuts.last().copied().unwrap_or(0) < self.block.len() {
+            self.cuts.push(self.block.len());
+        }
+        self.send()?;
+        self.finished = true;
+        Ok(StoredFile { bytes: self.offset })
+    }
+
+    /// The producer knows that the stream will not be complete: says why the backup fails. Otherwise like dropping it.
+    pub fn fail(self, error: VaultError) {
+        self.shared.fail(error);
+    }
+
+    /// Bytes a block may have here: enough that at least one blob can be cut from it.
+    fn room(&self) -> usize {
+        BLOCK_BYTES.max(self.chunker.bytes_max(self.offset))
+    }
+
+    /// Finds the cuts in the block.
+    fn cut(&mut self) {
+        let mut start = self.cuts.last().copied().unwrap_or(0);
+        while let Cut::At(length) = self.chunker.cut(self.offset + start as u64, &self.block[start..]) {
+            start += length;
+            self.cuts.push(start);
+            if start == self.block.len() {
+                return;
+            }
+        }
+    }
+
+    /// Sends the cut part of the block to the workers; the beginning of the next blob stays.
+    fn send(&mut self) -> Result<(), VaultError> {
+        let Some(&end) = self.cuts.last() else { return Ok(()) };
+        let mut next = self.shared.block();
+        next.reserve(self.room().min(self.block.len() + 1));
+        next.extend_from_slice(&self.block[end..]);
+        let mut bytes = std::mem::replace(&mut self.block, next);
+        bytes.truncate(end);
+        let cuts = std::mem::take(&mut self.cuts);
+        let block = Block { bytes, cuts, number: self.number, content: self.content.clone() };
+        self.number += 1;
+        self.offset += end as u64;
+        self.shared.send_block(block)
+    }
+}
+
+impl Write for StreamWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.shared.check().map_err(io::Error::other)?;
+        let room = self.room();
+        let taken = bytes.len().min(room.saturating_sub(self.block.len()));
+        self.block.extend_from_slice(&bytes[..taken]);
+        if self.block.len() >= room {
+            self.cut();
+            self.send().map_err(io::Error::other)?;
+        }
+        Ok(taken)
+    }
+
+    /// There is nothing between a stream and its end worth waiting for.
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for StreamWriter {
+    fn drop(&mut self) {
+        if !self.finished {
+            self.shared.fail(VaultError::StreamUnfinished { path: std::mem::take(&mut self.path) });
+        }
+        self.open_streams.fetch_sub(1, Ordering::SeqCst);
+    }
+}
