@@ -19,6 +19,8 @@ use lifeboat_model::{Action, Fact, Failure, Found, Operation};
 use lifeboat_store::StateFolder;
 use serde_json::Value;
 
+pub(crate) use fetches::read_all;
+
 pub use errors::{sqlite_failure, vault_failure};
 
 use crate::{

@@ -30,8 +30,8 @@ pub struct Cli {
 /// What every command understands.
 #[derive(Clone, Debug, Default, Args)]
 pub struct GlobalArgs {
-    /// The settings file [default: lifeboat.toml here or in a folder above]
-    #[arg(long, global = true, env = "LIFEBOAT_CONFIG", hide_env_values = true, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Everywhere")]
+    /// The settings file [default: lifeboat.toml here or in a folder above; LIFEBOAT_CONFIG]
+    #[arg(long, global = true, env = "LIFEBOAT_CONFIG", hide_env = true, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Everywhere")]
     pub config: Option<PathBuf>,
     /// Which environment is meant, when the settings file has more than one
     #[arg(short = 'e', long = "env", global = true, value_name = "NAME", help_heading = "Everywhere")]
@@ -42,17 +42,24 @@ pub struct GlobalArgs {
     /// What a command is about when there is no settings file: sqlite:PATH, files:PATH or env:PATH
     #[arg(long = "for", global = true, value_name = "KIND:PATH", help_heading = "Everywhere")]
     pub about: Vec<String>,
-    /// Where Lifeboat keeps its journals and its index [default: the user's state folder]
-    #[arg(long, global = true, env = "LIFEBOAT_STATE", hide_env_values = true, value_name = "FOLDER", value_hint = ValueHint::DirPath, help_heading = "Everywhere")]
+    /// Where Lifeboat keeps its journals and its index [default: the user's state folder; LIFEBOAT_STATE]
+    #[arg(long, global = true, env = "LIFEBOAT_STATE", hide_env = true, value_name = "FOLDER", value_hint = ValueHint::DirPath, help_heading = "Everywhere")]
     pub state: Option<PathBuf>,
     /// Answers as JSON: one document at the end, or journal lines as they happen (--json=lines)
-    #[arg(long, global = true, value_name = "HOW", num_args = 0..=1, require_equals = true, default_missing_value = "document", help_heading = "Everywhere")]
+    #[arg(long, global = true, value_name = "HOW", num_args = 0..=1, require_equals = true, default_missing_value = "document", hide_possible_values = true, help_heading = "Everywhere")]
     pub json: Option<JsonMode>,
     /// Says only what was asked for, and what went wrong
     #[arg(short, long, global = true, help_heading = "Everywhere")]
     pub quiet: bool,
-    /// When to use colour; it never carries meaning alone, and NO_COLOR is honoured
-    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", help_heading = "Everywhere")]
+    /// Colour: auto, always or never; NO_COLOR is honoured
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        default_value = "auto",
+        hide_possible_values = true,
+        help_heading = "Everywhere"
+    )]
     pub color: ColorWhen,
     /// Agrees beforehand to what can be undone; never to losing rows
     #[arg(short, long, global = true, help_heading = "Everywhere")]
@@ -184,8 +191,8 @@ pub struct BackupAsk {
     /// What to call it
     #[arg(long)]
     pub label: Option<String>,
-    /// Why it is made
-    #[arg(long, default_value = "manual")]
+    /// Why it is made: manual, scheduled or pre-deploy
+    #[arg(long, default_value = "manual", hide_possible_values = true)]
     pub reason: ReasonArg,
 }
 

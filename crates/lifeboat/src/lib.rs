@@ -39,7 +39,7 @@ fn run_one(args: &[OsString]) -> ExitCode {
     };
     let io = wire::io();
     let ui = Ui::new(&cli.global, &io);
-    let app = App { io, ui, typed: error::typed(args), global: cli.global };
+    let app = App { io, ui, typed: error::typed(args), global: cli.global, again: std::sync::OnceLock::new() };
     match commands::dispatch(&app, cli.command) {
         Ok(code) => code,
         Err(ended) => error::tell(&app, &ended),
