@@ -22,6 +22,7 @@ use serde_json::Value;
 pub use errors::{path_failure, sqlite_failure, vault_failure};
 pub use mirror::is_journals;
 pub use stores::prune_sentences;
+pub(crate) use fetches::read_all;
 
 use crate::{
     facts,
