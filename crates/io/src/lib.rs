@@ -3,17 +3,22 @@
 #![expect(clippy::disallowed_methods, reason = "this crate is the door")]
 
 pub mod clock;
+pub mod database;
 pub mod env;
 pub mod exec;
+pub mod failpoint;
 pub mod files;
+pub mod holders;
 pub mod lease;
 pub mod objects;
+pub mod place;
 pub mod process;
 pub mod random;
 pub mod signals;
 pub mod stop;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod tree;
 
 use std::sync::Arc;
 
