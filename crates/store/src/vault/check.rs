@@ -189,7 +189,12 @@ impl<'a> Check<'a> {
         let mut ids = Vec::new();
         for ObjectInfo { key, size } in listed {
             match file::listed_id(&key) {
-                Some(_) if size == 0 => drop(self.damage(key, "it is empty")),
+                Some(id) if size == 0 => {
+                    let number = self.damage(key, "it is empty");
+                    if folder == snapshot::FOLDER {
+                        self.report.damage[number].affects.push(id);
+                    }
+                }
                 Some(id) => ids.push(id),
                 None => {} // named when we look around
             }
