@@ -147,6 +147,21 @@ pub enum Command {
     /// Checks and shows the settings
     #[command(after_help = help::CONFIG, display_order = 42)]
     Config(ConfigArgs),
+    /// Makes a small shop, protects it, wrecks it and brings it back: the whole story in half a minute
+    #[command(after_help = help::DEMO, display_order = 43)]
+    Demo {
+        /// Where to make it; must be empty or not exist [default: a new folder for temporary files]
+        #[arg(value_name = "FOLDER", value_hint = ValueHint::DirPath)]
+        folder: Option<PathBuf>,
+    },
+    /// The demonstration's till
+    #[command(name = "demo-till", hide = true)]
+    DemoTill {
+        /// The shop's database.
+        database: PathBuf,
+        /// The file that closes the shop.
+        until: PathBuf,
+    },
     /// Prints completions for a shell
     #[command(after_help = help::COMPLETIONS, display_order = 50)]
     Completions(CompletionsArgs),

@@ -152,3 +152,10 @@ pub const MAN: &str = "\
 Examples:
   lifeboat man | man -l -
   lifeboat man ~/.local/share/man/man1";
+
+pub const DEMO: &str = "\
+Everything is real: the database, the process that writes to it, the vault, the journals. The folder stays for a look.
+
+Examples:
+  lifeboat demo
+  lifeboat demo ./try-it";

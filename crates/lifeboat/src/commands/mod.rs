@@ -3,7 +3,11 @@
 mod backups;
 mod carry;
 mod compare;
+mod config;
+mod demo;
+mod doctor;
 mod history;
+mod init;
 mod journal;
 mod plans;
 mod requests;
@@ -19,7 +23,7 @@ use std::sync::OnceLock;
 use jiff::tz::TimeZone;
 use lifeboat_engine::Engine;
 use lifeboat_io::Io;
-use lifeboat_model::{Failure, FailureKind, OperationId, ResourceName};
+use lifeboat_model::{ExitCode, Failure, FailureKind, OperationId, ResourceName};
 
 use crate::{
     cli::{Command, GlobalArgs},
@@ -187,15 +191,20 @@ pub fn dispatch(app: &App, command: Option<Command>) -> Done {
         Command::Vault(args) => vault::run(app, &args.command),
         Command::History(args) => history::run(app, &args),
         Command::Journal(args) => journal::run(app, &args.command),
-        Command::Init(_args) => Err(missing("init")),
-        Command::Doctor(_args) => Err(missing("doctor")),
-        Command::Config(_args) => Err(missing("config")),
+        Command::Init(args) => answer(app, |out| init::run(&app.global, &args, &app.io, out)),
+        Command::Doctor(_args) => answer(app, |out| doctor::run(&app.global, &app.io, out)),
+        Command::Config(args) => answer(app, |out| config::run(&app.global, &args, &app.io, out)),
+        Command::Demo { folder } => demo::run(app, folder),
+        Command::DemoTill { database, until } => demo::till(&database, &until),
         Command::Completions(args) => shell::completions(app, &args),
         Command::Man(args) => shell::man(app, &args),
     }
 }
 
-/// A command whose words are known and whose work is not there yet.
-pub(crate) fn missing(what: &str) -> crate::error::Ended {
-    Failure::new(FailureKind::Refused, format!("`lifeboat {what}` is not there yet in this version")).into()
+/// Collects what a command writes, and hands it out whole.
+fn answer(app: &App, write: impl FnOnce(&mut dyn std::io::Write) -> Result<ExitCode, Failure>) -> Done {
+    let mut text = Vec::new();
+    let written = write(&mut text);
+    app.ui.out(&String::from_utf8_lossy(&text))?;
+    Ok(written?)
 }
