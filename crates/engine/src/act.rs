@@ -21,7 +21,9 @@ use serde_json::Value;
 
 pub(crate) use fetches::read_all;
 
-pub use errors::{sqlite_failure, vault_failure};
+pub use errors::{path_failure, sqlite_failure, vault_failure};
+pub use mirror::is_journals;
+pub use stores::prune_sentences;
 
 use crate::{
     facts,

@@ -3,13 +3,16 @@
 pub mod act;
 pub mod examine;
 pub mod facts;
+pub mod kit;
 mod lease;
 pub mod look;
 pub mod perform;
 pub mod plan;
+pub mod recover;
 mod resume;
 mod run;
 pub mod setup;
+pub mod vaults;
 
 use std::sync::{Arc, Mutex};
 
@@ -84,7 +87,7 @@ impl Engine {
         let id = OperationId::from_random(self.io.random.bits());
         let lease = self.take_lease(plan, &id, by)?;
         self.settle_leftovers(plan, by, watch, &lease)?;
-        self.check_facts(plan, Some(0))?;
+        self.check_facts(plan, 0)?;
         let opened = Event::Opened {
             plan: Box::new(plan.clone()),
             digest: plan.digest(),
@@ -108,12 +111,11 @@ impl Engine {
         }
     }
 
-    /// Looks again at what the plan rests on, as far as the steps before `next` have not changed it themselves.
-    fn check_facts(&self, plan: &Plan, next: Option<usize>) -> Result<(), Failure> {
+    /// Looks again at what the plan rests on, as far as its steps before `first` cannot have changed it themselves.
+    fn check_facts(&self, plan: &Plan, first: usize) -> Result<(), Failure> {
         let position = |step: &StepId| plan.steps().position(|known| &known.id == step);
-        let next = next.unwrap_or(usize::MAX);
         let holds =
-            |expected: &&ExpectedFact| expected.until.as_ref().and_then(position).is_none_or(|until| next <= until);
+            |expected: &&ExpectedFact| expected.until.as_ref().and_then(position).is_none_or(|until| first <= until);
         let mut differ = Vec::new();
         for expected in plan.facts.iter().filter(holds) {
             let now = self.hands.look_at(&expected.fact)?;

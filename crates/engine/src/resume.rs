@@ -21,8 +21,10 @@ impl Engine {
         let (mut course, _lease) = self.take_up(id, by, watch, stop)?;
         let operation = course.journal.operation().clone();
         if !operation.past_pivot && !matches!(operation.state, OperationState::TurningBack { .. }) {
-            let next = operation.next_step();
-            self.check_facts(&operation.plan, next).map_err(|failure| RunError {
+            // A step in flight may have changed already what it was going to change.
+            let begun = |index: usize| usize::from(operation.steps[index] == StepState::Running);
+            let first = operation.next_step().map_or(usize::MAX, |next| next + begun(next));
+            self.check_facts(&operation.plan, first).map_err(|failure| RunError {
                 failure: failure.hint(format!("put it back instead: lifeboat abort {id}")),
                 left_open: Some(id.clone()),
             })?;

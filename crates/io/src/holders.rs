@@ -245,7 +245,8 @@ impl OwnUse {
         let facts = fs::metadata(path)?;
         let file = (facts.dev(), facts.ino());
         let mut in_use = IN_USE.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(in_use.insert(file).then_some(OwnUse { file }))
+        // Not `then_some`: an `OwnUse` that is made and dropped at once would give the other's turn back.
+        Ok(in_use.insert(file).then(|| OwnUse { file }))
     }
 }
 

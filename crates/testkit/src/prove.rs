@@ -45,9 +45,9 @@ pub fn prove_plan(case: &Case<'_>) -> Tried {
     let mut tried = Tried { steps: done.steps.len(), runs: 1, ..Tried::default() };
     for step in 0..done.steps.len() {
         for trouble in [Trouble::Fail(step), Trouble::DieBefore(step), Trouble::DieAfter(step), Trouble::Repeat(step)] {
-            for afterwards in [Afterwards::Resume, Afterwards::Abort] {
+            for afterwards in afterwards(trouble) {
                 let world = case.world.copy();
-                let end = run_in(&world, &case.request, trouble, afterwards);
+                let end = run_in(&world, &case.request, trouble, *afterwards);
                 let look = world.look();
                 tried.runs += 1;
                 judge(&end, &look, &before, &meant, &format!("{trouble:?}, then {afterwards:?}"), &mut tried);
@@ -64,6 +64,14 @@ pub fn prove_plan(case: &Case<'_>) -> Tried {
 enum Afterwards {
     Resume,
     Abort,
+}
+
+/// After a death a person may want either; a failure past the point of no return can only be resumed.
+fn afterwards(trouble: Trouble) -> &'static [Afterwards] {
+    match trouble {
+        Trouble::DieBefore(_) | Trouble::DieAfter(_) => &[Afterwards::Resume, Afterwards::Abort],
+        Trouble::None | Trouble::Fail(_) | Trouble::Repeat(_) => &[Afterwards::Resume],
+    }
 }
 
 fn run_in(world: &World, request: &Request, trouble: Trouble, afterwards: Afterwards) -> Operation {

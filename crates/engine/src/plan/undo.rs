@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use lifeboat_io::files;
 use lifeboat_model::{
-    Action, BackupId, BackupMark, ExpectedFact, Fact, Failure, FailureKind, Lease, Operation, OperationState, Outcome,
-    Plan, Request, Resource, ResourceKind, ResourceName, Step, StepClass, StepState, Undo,
+    Action, BackupId, BackupMark, ExpectedFact, Fact, Failure, FailureKind, Lease, Operation, OperationState, Plan,
+    Request, Resource, ResourceKind, ResourceName, Step, StepClass, StepState, Undo,
 };
 
 use super::{
@@ -37,7 +37,7 @@ pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failur
     let (Request::Undo { operation } | Request::Release { operation }) = request else { return Err(wrong_planner()) };
     let operation = engine.look().operation(operation)?;
     let live = match swapped(&operation) {
-        Some((name, path)) => Some(live_of(engine, &name, path)?),
+        Some(swapped) => Some(live_of(engine, swapped)?),
         None => None,
     };
     let kept = kept_path(&operation).map(|path| {
@@ -48,40 +48,45 @@ pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failur
 }
 
 /// The swapped resource, as the settings know it; when they do not any more, as the old plan did.
-fn live_of(engine: &Engine, name: &ResourceName, path: PathBuf) -> Result<Live, Failure> {
-    let configured =
-        engine.setup().resources.iter().find(|resource| &resource.name == name && resource.kind.path() == path);
-    let plain = Resource {
-        name: name.clone(),
-        kind: ResourceKind::Sqlite { path },
-        writer: None,
-        critical_tables: vec![],
-        may_be_empty: vec![],
-        checks: Default::default(),
-    };
-    engine.live(configured.unwrap_or(&plain))
+fn live_of(engine: &Engine, swapped: Swapped) -> Result<Live, Failure> {
+    let configured = engine.setup().resources.iter().find(|resource| resource.kind.path() == swapped.path);
+    if let Some(configured) = configured {
+        return engine.live(configured);
+    }
+    let path = swapped.path;
+    let kind =
+        if swapped.database { ResourceKind::Sqlite { path } } else { ResourceKind::Files { path, exclude: vec![] } };
+    let (name, checks) = (swapped.name, std::collections::BTreeMap::new());
+    engine.live(&Resource { name, kind, writer: None, critical_tables: vec![], may_be_empty: vec![], checks })
 }
 
-/// What an operation put in place, when it is done: the resource's name and its path.
-fn swapped(operation: &Operation) -> Option<(ResourceName, PathBuf)> {
-    let name = match &operation.plan.request {
+/// What an operation swapped.
+struct Swapped {
+    name: ResourceName,
+    path: PathBuf,
+    database: bool,
+}
+
+/// What an operation put in place or took away, when it did.
+fn swapped(operation: &Operation) -> Option<Swapped> {
+    let named = match &operation.plan.request {
         Request::Restore { resource, .. } => Some(resource.clone()),
-        Request::Undo { .. } => operation.plan.steps().find_map(|step| match &step.action {
-            Action::CheckFetched { resource, .. } => Some(resource.name.clone()),
-            _other => None,
-        }),
-        Request::Backup { .. } | Request::Prove { .. } | Request::Retention => None,
-        Request::Prune | Request::Mark { .. } | Request::Release { .. } => None,
+        Request::Undo { .. } => None,
+        Request::Backup { .. } | Request::Prove { .. } | Request::Retention => return None,
+        Request::Prune | Request::Mark { .. } | Request::Release { .. } => return None,
     };
-    let path = operation.plan.steps().find_map(|step| match &step.action {
-        Action::PutInPlace { live, .. } | Action::BringBack { live, .. } | Action::TakeAway { live, .. } => {
-            Some(live.clone())
+    let (path, database) = operation.plan.steps().find_map(|step| match &step.action {
+        Action::PutInPlace { live, database, .. } | Action::BringBack { live, database, .. } => {
+            Some((live.clone(), *database))
+        }
+        Action::SetAside { live, database, .. } | Action::TakeAway { live, database, .. } => {
+            Some((live.clone(), *database))
         }
         _other => None,
     })?;
     // An undo's plan names no resource; its file is enough to go by.
-    let name = name.or_else(|| ResourceName::new("restored").ok())?;
-    Some((name, path))
+    let name = named.or_else(|| ResourceName::new("restored").ok())?;
+    Some(Swapped { name, path, database })
 }
 
 /// Where an operation keeps what was there before it.
@@ -314,7 +319,6 @@ pub fn is_undoable(operation: &Operation) -> bool {
         Request::Restore { .. } | Request::Undo { .. } | Request::Retention | Request::Mark { .. } => true,
         Request::Backup { .. } | Request::Prove { .. } | Request::Prune | Request::Release { .. } => false,
     };
-    let _ = Outcome::Done;
     done && kind && !facts_gone(operation)
 }
 

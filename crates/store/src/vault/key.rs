@@ -97,7 +97,19 @@ pub(crate) fn write(master: &RawKey, password: &SecretString, io: &Io) -> Result
 pub(crate) fn random_master(random: &dyn Random) -> RawKey {
     let mut key = Zeroizing::new([0; 64]);
     random.fill(&mut *key);
+    clamp(&mut key);
     key
+}
+
+/// Clears the bits of `r` that Poly1305 does not use. restic does so before it writes a key, and secrets that are derived from
+/// the master key must not depend on who wrote the key file.
+fn clamp(key: &mut RawKey) {
+    for place in [3, 7, 11, 15] {
+        key[48 + place] &= 0x0f;
+    }
+    for place in [4, 8, 12] {
+        key[48 + place] &= 0xfc;
+    }
 }
 
 /// Tries a password on a key file.
@@ -151,6 +163,7 @@ fn read_master(json: &[u8]) -> Option<RawKey> {
         let bytes = Zeroizing::new(BASE64.decode(text).ok()?);
         key[range.clone()].copy_from_slice(bytes.get(..).filter(|bytes| bytes.len() == range.len())?);
     }
+    clamp(&mut key);
     Some(key)
 }
 

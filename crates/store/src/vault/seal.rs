@@ -33,10 +33,6 @@ impl Sealer {
         Sealer { cipher: Aes256CtrPoly1305Aes::new(Key::from_slice(&*key)), key, random }
     }
 
-    pub fn key(&self) -> &RawKey {
-        &self.key
-    }
-
     /// Seals what follows `start + NONCE` in the buffer, in place; the [`NONCE`] bytes at `start` are room for the nonce.
     pub fn seal_in_place(&self, buffer: &mut Vec<u8>, start: usize) {
         let mut nonce = [0; NONCE];

@@ -84,8 +84,14 @@ impl Vault {
     /// [`VaultError::Locked`] while somebody else has the vault for himself.
     pub fn begin(&self, options: BackupOptions) -> Result<BackupWriter, VaultError> {
         let lock = self.lock(LockKind::Shared, &options.stop)?;
-        // The index is read under the lock: nothing it names is pruned while we rely on it.
-        let known = self.core.index()?;
+        // The index is read under the lock: nothing it names is pruned while we rely on it. Of packs that were lost all the
+        // same nothing counts as stored, so that the next backup makes up for them.
+        let mut known = self.core.index()?;
+        let sizes = self.core.pack_sizes()?;
+        if known.packs.iter().any(|pack| sizes.get(&pack.id) != Some(&pack.bytes)) {
+            Arc::make_mut(&mut known).without_packs(|pack| sizes.get(&pack.id) != Some(&pack.bytes));
+        }
+        drop(sizes);
         let shared = Arc::new(Shared::new(self.core.clone(), known, options.stop));
         self.begin_with(shared, lock, options.level, options.average_chunk_bytes)
     }
