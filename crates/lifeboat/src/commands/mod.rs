@@ -66,7 +66,11 @@ impl App {
     /// # Errors
     /// No settings and nothing named; settings that cannot be used; an environment that is not named.
     pub fn open(&self, named: &[String]) -> Result<Session, Failure> {
-        let all: Vec<String> = if named.is_empty() { self.global.about.clone() } else { named.to_vec() };
+        // With `--for`, a resource may also be named by the name that its path gives it.
+        let about = &self.global.about;
+        let by_path = |word: &&String| about.is_empty() || is_path(word);
+        let mut all: Vec<String> = named.iter().filter(by_path).cloned().collect();
+        all.extend(about.iter().filter(|word| !named.contains(word)).cloned());
         let resolved = settings::resolve(&self.global, &all, &self.io)?;
         if resolved.setup.resources.is_empty() && resolved.file.is_none() {
             let failure = Failure::new(FailureKind::Usage, "nobody has said what this is about");
@@ -88,7 +92,7 @@ impl App {
         resolved.warnings.iter().for_each(|warning| self.ui.talk(&format!("{}\n", sentence(warning))));
         let mut again = self.global_words();
         if resolved.file.is_none() {
-            all.iter().for_each(|one| again += &format!(" --for {}", quoted(one)));
+            all.iter().filter(|one| is_path(one)).for_each(|one| again += &format!(" --for {}", quoted(one)));
         }
         let _ = self.again.set(again);
         let zone = zone(resolved)?;
@@ -135,6 +139,11 @@ impl App {
     }
 }
 
+/// Whether a resource is named by its kind and path, as settings read it.
+fn is_path(word: &str) -> bool {
+    ["sqlite:", "files:", "env:"].iter().any(|kind| word.starts_with(kind))
+}
+
 fn zone(resolved: &Resolved) -> Result<TimeZone, Failure> {
     let Some(name) = &resolved.timezone else { return Ok(TimeZone::system()) };
     TimeZone::get(name).map_err(|error| {
@@ -145,7 +154,7 @@ fn zone(resolved: &Resolved) -> Result<TimeZone, Failure> {
 /// The name of a resource: as it stands in the settings, or of what `sqlite:PATH` means.
 fn name_of(engine: &Engine, word: &str, all: &[String]) -> Result<ResourceName, Failure> {
     let resources = &engine.setup().resources;
-    if word.contains(':') {
+    if is_path(word) {
         let position = all.iter().position(|one| one == word);
         if let Some(resource) = position.and_then(|at| resources.get(at)) {
             return Ok(resource.name.clone());
