@@ -27,7 +27,7 @@ use lifeboat_store::{
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
-    secrets::{self, HIDDEN, Passwords},
+    secrets::{self, HIDDEN, PasswordSource, Passwords},
     settings::Resolved,
 };
 
@@ -145,7 +145,14 @@ impl Vaults for OpenVaults {
     }
 
     fn password_place(&self, location: &str) -> String {
-        self.passwords.source(location).to_string()
+        match self.passwords.source(location) {
+            // The whole command: it says which entry of which password manager, and stands in the settings file anyway.
+            PasswordSource::Command(words) => format!("the command {}", words.join(" ")),
+            PasswordSource::Nowhere => {
+                format!("not said in the settings; {} when it is used", secrets::PASSWORD_VARIABLE)
+            }
+            source @ (PasswordSource::Variable(_) | PasswordSource::File(_)) => source.to_string(),
+        }
     }
 
     fn scrub(&self, text: &str) -> String {

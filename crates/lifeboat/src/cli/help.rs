@@ -154,8 +154,8 @@ Examples:
   lifeboat man ~/.local/share/man/man1";
 
 pub const DEMO: &str = "\
-Everything is real: the database, the process that writes to it, the vault, the journals. The folder stays for a look.
+Nothing is needed for it and nothing of yours is touched.
 
 Examples:
   lifeboat demo
-  lifeboat demo ./try-it";
+  lifeboat demo ./lifeboat-demo";

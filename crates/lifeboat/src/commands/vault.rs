@@ -1,160 +1,175 @@
 //! The vault itself: checked, pruned, read back from, explained.
 
-use std::{fmt::Write, path::Path};
+use std::path::Path;
 
-use lifeboat_engine::vaults::{Depth, Size, VaultCheck};
+use lifeboat_engine::{
+    recover::Recovered,
+    vaults::{Depth, VaultCheck},
+};
 use lifeboat_io::{Stop, files};
 use lifeboat_model::{ExitCode, Failure, FailureKind, Request, time::show_bytes};
-use serde_json::json;
+use serde::Serialize;
+use serde_json::{Value, json};
 
-use super::{App, carry::carry_out};
+use super::{App, Session, carry::carry_out};
 use crate::{
-    cli::VaultCommand,
+    cli::{ConsentArgs, VaultCommand},
     error::Done,
-    ui::words::{count, quoted},
+    ui::{progress::Progress, words},
     wire,
 };
 
 pub fn run(app: &App, command: &VaultCommand) -> Done {
+    let session = app.open_vault()?;
     match command {
-        VaultCommand::Check { read_data } => check(app, read_data.as_deref()),
-        VaultCommand::Recover { dry_run } => recover(app, *dry_run),
-        VaultCommand::Kit { folder } => kit(app, folder),
-        VaultCommand::Prune(consent) => {
-            let session = app.open(&[])?;
-            let plan = session.engine.plan(&Request::Prune)?;
-            for sentence in session.engine.preview_prune()? {
-                app.ui.talk(&format!("{sentence}\n"));
-            }
-            carry_out(app, &session, &plan, consent.consent())
+        VaultCommand::Check { read_data } => check(app, &session, depth(read_data.as_deref())?),
+        VaultCommand::Prune(consent) => prune(app, &session, consent),
+        VaultCommand::Recover { dry_run } => recover(app, &session, *dry_run),
+        VaultCommand::Kit { folder } => kit(app, &session, folder),
+    }
+}
+
+/// Reads `n/t`: part n of t, so that t checks on t days have read everything.
+fn depth(read_data: Option<&str>) -> Result<Depth, Failure> {
+    let Some(text) = read_data else { return Ok(Depth::Structure) };
+    let numbers = text.split_once('/').and_then(|(n, of)| Some((n.parse().ok()?, of.parse().ok()?)));
+    match numbers {
+        Some((1, 1)) => Ok(Depth::All),
+        Some((n, of)) if n >= 1 && n <= of => Ok(Depth::Part { n, of }),
+        Some(_) | None => {
+            let failure = Failure::new(FailureKind::Usage, format!("{text:?} is no part of a whole"));
+            Err(failure.hint("lifeboat vault check --read-data=1/7, tomorrow 2/7, and so on"))
         }
     }
 }
 
-fn check(app: &App, read_data: Option<&str>) -> Done {
-    let depth = read_data.map_or(Ok(Depth::Structure), depth)?;
-    let session = app.open(&[])?;
+fn check(app: &App, session: &Session, depth: Depth) -> Done {
     let stop = Stop::default();
     let _signals = wire::signals(&stop);
-    let report = session.engine.check_vault(depth, &stop, &|_, _| ())?;
-    let code = if report.damage.is_empty() { ExitCode::Ok } else { ExitCode::Damaged };
+    let watch = Progress::alone(app.ui, app.io.clock.clone(), &stop, "checking the vault");
+    let found = session.engine.check_vault(depth, &stop, &|done, total| watch.tell(done, total))?;
+    watch.finish();
+    let code = if found.damage.is_empty() { ExitCode::Ok } else { ExitCode::Damaged };
     if app.ui.json.is_some() {
-        app.ui.document("lifeboat/vault-check@1", serde_json::to_value(&report).unwrap_or_default())?;
+        let mut fields = as_json(&found)?;
+        fields["exit_code"] = Value::from(code as u8);
+        app.ui.document("lifeboat/vault-check@1", fields)?;
     } else {
-        app.ui.out(&tell(&report))?;
+        app.ui.out(&show_check(app, &found, depth))?;
     }
     Ok(code)
 }
 
-/// `1/7`: part 1 of 7. `1/1`: all.
-fn depth(text: &str) -> Result<Depth, Failure> {
-    let bad = || {
-        let message = format!("--read-data={text} does not name a part such as 3/7");
-        Failure::new(FailureKind::Usage, message)
-            .hint("lifeboat vault check --read-data, or --read-data=1/7 today and 2/7 tomorrow")
-    };
-    let (n, of) = text.split_once('/').ok_or_else(bad)?;
-    let (n, of): (u32, u32) = (n.parse().map_err(|_| bad())?, of.parse().map_err(|_| bad())?);
-    match (n, of) {
-        (1, 1) => Ok(Depth::All),
-        (n, of) if n >= 1 && n <= of => Ok(Depth::Part { n, of }),
-        _outside => Err(bad()),
-    }
+fn as_json(value: &impl Serialize) -> Result<Value, Failure> {
+    serde_json::to_value(value)
+        .map_err(|error| Failure::new(FailureKind::Bug, "the answer cannot be written").because(error.to_string()))
 }
 
-fn tell(report: &VaultCheck) -> String {
-    let size = |size: Size| format!("{}, {}", count(size.count, "pack", "packs"), show_bytes(size.bytes));
+fn show_check(app: &App, found: &VaultCheck, depth: Depth) -> String {
+    let paint = app.ui.paint;
+    let (packs, bytes) = (found.packs.count, show_bytes(found.packs.bytes));
     let mut text = format!(
-        "{}: {} with {}; {}.\n",
-        report.vault,
-        count(report.snapshots, "snapshot", "snapshots"),
-        count(report.files, "file", "files"),
-        size(report.packs)
+        "{}: {}, {}, {} ({bytes}).\n",
+        found.vault,
+        words::count(found.snapshots, "snapshot", "snapshots"),
+        words::count(found.files, "file", "files"),
+        words::count(packs, "pack", "packs"),
     );
-    // Writing into a String cannot fail.
-    let _ = match report.read.count {
-        0 => writeln!(text, "No data was read; --read-data reads all of it, --read-data=1/7 a seventh."),
-        _ => writeln!(text, "Read: {}.", size(report.read)),
-    };
-    if report.unused.count > 0 {
-        let _ = writeln!(text, "Not needed: {}; lifeboat vault prune frees it.", size(report.unused));
-    }
-    if report.marked.count > 0 {
-        let _ = writeln!(text, "Marked by a prune, deleted by a later one: {}.", size(report.marked));
-    }
-    for name in &report.foreign {
-        let _ = writeln!(text, "No part of a vault: {name}.");
-    }
-    for damage in &report.damage {
-        let _ = writeln!(text, "DAMAGED  {}: {}.", damage.object, damage.what);
+    for damage in &found.damage {
+        let object = words::one_line(&damage.object);
+        text += &format!("{} {object}: {}\n", paint.bad("Damaged:"), words::sentence(&words::one_line(&damage.what)));
         if !damage.affects.is_empty() {
-            let _ = writeln!(text, "         Cannot be restored in full: {}.", damage.affects.join(", "));
+            text += &format!("  concerns {}\n", damage.affects.join(", "));
         }
     }
-    let _ = match report.damage.len() {
-        0 => writeln!(text, "No damage."),
-        some => {
-            writeln!(text, "{}. Backups that are not named can be restored.", count(some as u64, "damage", "damages"))
-        }
-    };
+    for foreign in &found.foreign {
+        text += &format!("Not part of a vault, and harmless: {}\n", words::one_line(foreign));
+    }
+    if found.damage.is_empty() {
+        let read = match depth {
+            Depth::Structure => "Everything is there; the data itself was not read (--read-data does that).".to_owned(),
+            Depth::All => "Everything is there, and every byte was read and is right.".to_owned(),
+            Depth::Part { n, of } => {
+                format!(
+                    "Everything is there; part {n} of {of} of the data ({}) was read and is right.",
+                    show_bytes(found.read.bytes)
+                )
+            }
+        };
+        text += &format!("{} {read}\n", paint.good("Whole:"));
+    }
+    if found.unused.count > 0 {
+        text +=
+            &format!("No backup needs {} of it; lifeboat vault prune frees that.\n", show_bytes(found.unused.bytes));
+    }
     text
 }
 
-fn recover(app: &App, dry_run: bool) -> Done {
-    let session = app.open(&[])?;
-    if dry_run {
-        let backups = session.engine.backups()?;
-        let there = count(backups.len() as u64, "backup", "backups");
-        app.ui.out(&format!(
-            "{there} in the vault; journals that are not here would be brought back. Nothing was changed.\n"
-        ))?;
-        return Ok(ExitCode::Ok);
-    }
-    let recovered = session.engine.recover()?;
-    if app.ui.json.is_some() {
-        app.ui.document("lifeboat/recovered@1", serde_json::to_value(&recovered).unwrap_or_default())?;
-    } else {
-        let mut text = format!(
-            "{} brought back, {} here already. The vault has {} of this environment.\n",
-            count(recovered.journals.len() as u64, "journal", "journals"),
-            recovered.known,
-            count(recovered.backups as u64, "backup", "backups"),
-        );
-        for (name, why) in &recovered.unusable {
-            let _ = writeln!(text, "NOT USABLE  {name}: {why}.");
-        }
-        if let Some(settings) = &recovered.settings {
-            let _ = write!(
-                text,
-                "\nThe newest backup carries these settings; save them as lifeboat.toml if yours are lost:\n\n{settings}"
-            );
-        }
-        app.ui.out(&text)?;
-    }
-    Ok(if recovered.unusable.is_empty() { ExitCode::Ok } else { ExitCode::Damaged })
+fn prune(app: &App, session: &Session, consent: &ConsentArgs) -> Done {
+    let mut plan = session.engine.plan(&Request::Prune)?;
+    // What it comes to is known only by looking; a person who has to agree has to know.
+    plan.notes.extend(session.engine.preview_prune()?);
+    carry_out(app, session, &plan, consent.consent())
 }
 
-fn kit(app: &App, folder: &Path) -> Done {
-    let session = app.open(&[])?;
-    let kit = session.engine.kit()?;
-    let usable = |error: lifeboat_io::PathError| Failure::from_error(FailureKind::Outside, &error);
-    if !files::list_folder(folder).map_err(usable)?.is_empty() {
-        let failure = Failure::new(FailureKind::Refused, format!("{} is not empty", folder.display()));
+fn recover(app: &App, session: &Session, dry_run: bool) -> Done {
+    if dry_run {
+        let backups = session.engine.backups()?.len();
+        if app.ui.json.is_some() {
+            app.ui
+                .document("lifeboat/vault-recover@1", json!({ "dry_run": true, "backups": backups, "exit_code": 0 }))?;
+        } else {
+            let found = words::count(backups as u64, "backup", "backups");
+            app.ui.out(&format!("The vault can be read and holds {found} of {}.\n", session.engine.setup().scope))?;
+            app.ui.out("Journals from it would be put beside those that are here. Nothing was changed.\n")?;
+        }
+        return Ok(ExitCode::Ok);
+    }
+    let found = session.engine.recover()?;
+    if app.ui.json.is_some() {
+        app.ui.document("lifeboat/vault-recover@1", as_json(&found)?)?;
+    } else {
+        app.ui.out(&show_recovered(session, &found))?;
+    }
+    Ok(if found.unusable.is_empty() { ExitCode::Ok } else { ExitCode::Damaged })
+}
+
+fn show_recovered(session: &Session, found: &Recovered) -> String {
+    let scope = &session.engine.setup().scope;
+    let mut text = format!(
+        "{} of {scope} in the vault; {} brought back, {} here already.\n",
+        words::count(found.backups as u64, "backup", "backups"),
+        words::count(found.journals.len() as u64, "journal", "journals"),
+        found.known,
+    );
+    for (journal, why) in &found.unusable {
+        text += &format!("Not usable: {journal}: {}\n", words::sentence(why));
+    }
+    if let Some(settings) = &found.settings {
+        text += &format!("\nThe newest backup carries these settings; put them into lifeboat.toml:\n\n{settings}\n");
+    }
+    text
+}
+
+fn kit(app: &App, session: &Session, folder: &Path) -> Done {
+    if files::exists(folder) {
+        let failure = Failure::new(FailureKind::Refused, format!("{} exists already", folder.display()));
         return Err(failure.hint("name a folder that does not exist yet").into());
     }
-    files::create_private_folder(folder).map_err(usable)?;
+    let failed = |error: lifeboat_io::PathError| {
+        Failure::from_error(FailureKind::Outside, &error).while_doing("the kit cannot be written")
+    };
+    let kit = session.engine.kit()?;
+    files::create_folder(folder).map_err(failed)?;
     for (name, text) in &kit {
-        files::write(&folder.join(name), text.as_bytes()).map_err(usable)?;
+        files::write(&folder.join(name), text.as_bytes()).map_err(failed)?;
     }
+    let names: Vec<&str> = kit.iter().map(|(name, _)| *name).collect();
     if app.ui.json.is_some() {
-        let names: Vec<_> = kit.iter().map(|(name, _)| *name).collect();
-        app.ui.document("lifeboat/kit@1", json!({ "folder": folder, "files": names }))?;
+        app.ui.document("lifeboat/vault-kit@1", json!({ "folder": folder, "files": names }))?;
     } else {
-        let page = quoted(&folder.join("recovery.html").display().to_string());
-        app.ui.out(&format!(
-            "The recovery kit is in {}. Print {page}, fill in where the secrets are, and keep it elsewhere.\n",
-            folder.display()
-        ))?;
+        app.ui.out(&format!("Wrote {} to {}.\n", names.join(", "), folder.display()))?;
+        app.ui.talk("Print recovery.html and keep it where this computer is not.\n");
     }
     Ok(ExitCode::Ok)
 }
