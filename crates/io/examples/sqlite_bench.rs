@@ -19,6 +19,7 @@ use lifeboat_io::{
     Stop, SystemClock,
     database::sqlite::{CaptureOptions, Captured, capture, check_copy, try_writes},
 };
+use lifeboat_model::Tri;
 use rusqlite::Connection;
 
 fn main() {
@@ -41,8 +42,11 @@ fn main() {
         for (name, table) in &facts.tables {
             println!("    {name}: {} rows", table.rows);
         }
-        timed("  check_copy", bytes, || check_copy(&copy, &Stop::default()));
-        timed("  try_writes", bytes, || try_writes(&copy, &Stop::default()));
+        let checks = timed("  check_copy", bytes, || check_copy(&copy, &Stop::default()));
+        let writes = timed("  try_writes", bytes, || try_writes(&copy, &Stop::default()));
+        for check in checks.iter().chain(&writes) {
+            assert_eq!(check.outcome, Tri::Pass, "{check:?}");
+        }
         beside_writer(&live, &copy, bytes);
         fs::remove_dir_all(&folder).unwrap();
         fs::create_dir_all(&folder).unwrap();

@@ -130,6 +130,58 @@ fn rst_08_a_crash_at_any_rename_of_bringing_back_goes_on() {
 }
 
 #[test]
+fn a_hot_journal_goes_with_its_database_and_is_still_rolled_back() {
+    let place = place();
+    sql(
+        &place.live,
+        "CREATE TABLE t(n INTEGER PRIMARY KEY, v TEXT);
+         WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n+1 FROM c LIMIT 5000) INSERT INTO t SELECT n, 'whole' FROM c;",
+    );
+    let mut app = Shell::open(&place.live);
+    app.run("PRAGMA cache_size=5; BEGIN; UPDATE t SET v = 'half done';");
+    app.crash();
+    set_aside(Database, &place.live, &place.kept, &place.stop).unwrap();
+    assert_eq!(place.names(), ["app.db.kept", "app.db.kept-journal"]);
+    bring_back(Database, &place.live, &place.kept, &place.stop).unwrap();
+    assert_eq!(place.names(), ["app.db", "app.db-journal"]);
+    set_aside(Database, &place.live, &place.kept, &place.stop).unwrap();
+    assert_eq!(sql(&place.kept, "SELECT v, count(*) FROM t GROUP BY v;"), ["whole|5000"]);
+}
+
+#[test]
+fn a_copy_that_is_not_at_rest_is_not_put_in_place() {
+    let place = place();
+    crashed_with_wal(&place.aside);
+    let refused = put_in_place(Database, &place.aside, &place.live, None, &place.stop).unwrap_err();
+    assert!(matches!(&refused, PlaceError::Stray { path } if path.ends_with("app.db.new-wal")), "{refused}");
+    assert!(!place.live.exists());
+}
+
+#[test]
+fn processes_that_may_not_be_looked_at_are_told_as_unseen_not_as_none() {
+    let place = place();
+    let mut app = Shell::open(&place.live);
+    app.run("CREATE TABLE t(a); BEGIN IMMEDIATE;");
+    let live = &place.live;
+    let (euid, pid) = (rustix::process::geteuid(), app.pid());
+    let seen = std::thread::scope(|scope| {
+        let look = || {
+            if euid.is_root() {
+                let nobody = rustix::process::Uid::from_raw(65_534);
+                rustix::thread::set_thread_res_uid(nobody, nobody, nobody).unwrap(); // of this thread only
+            }
+            holders(live).unwrap()
+        };
+        fs::set_permissions(place.folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        scope.spawn(look).join().unwrap()
+    });
+    // Its descriptors are hidden from nobody, its lock is not; either way it is not overlooked.
+    let told = seen.found.iter().map(|holder| holder.process.pid).chain(seen.unseen.iter().map(|process| process.pid));
+    assert!(told.into_iter().any(|told| told == pid), "{seen:?}");
+    app.run("COMMIT;");
+}
+
+#[test]
 fn a_program_that_started_on_the_half_is_noticed_and_nothing_is_mixed() {
     let place = place();
     crashed_with_wal(&place.live);
