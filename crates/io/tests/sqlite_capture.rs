@@ -164,6 +164,7 @@ fn every_kind_of_content_survives() {
     let cases = [
         "PRAGMA page_size=512; PRAGMA journal_mode=WAL; CREATE TABLE t(a);",
         "PRAGMA page_size=65536; CREATE TABLE t(a);",
+        ".filectrl reserve_bytes 16\nCREATE TABLE t(a);",
         "PRAGMA encoding='UTF-16be'; PRAGMA auto_vacuum=INCREMENTAL; CREATE TABLE t(a);",
         "CREATE TABLE t(a); CREATE VIRTUAL TABLE f USING fts5(body); INSERT INTO f VALUES('lifeboat'), ('rope');
          CREATE VIRTUAL TABLE r USING rtree(id, x0, x1); INSERT INTO r VALUES(1, 0, 2);",
@@ -187,6 +188,12 @@ fn every_kind_of_content_survives() {
         assert_eq!(facts.tables["t"].rows, 6, "{schema}");
         assert!(facts.unread.is_empty(), "{schema}: {:?}", facts.unread);
         assert_eq!(hash(&copy), Some(captured.sha256));
+        // Page size, reserved bytes, encoding, auto_vacuum: the whole header but counters and the schema's cookie.
+        let header = |path: &Path| fs::read(path).unwrap()[..100].to_vec();
+        let (source, copied) = (header(&live), header(&copy));
+        for at in [0..24, 28..40, 44..92] {
+            assert_eq!(source[at.clone()], copied[at], "{schema}");
+        }
         assert_eq!(sql(&copy, ".dump"), dump, "{schema}");
     }
 }
