@@ -19,7 +19,10 @@ use lifeboat_model::{Action, Fact, Failure, Found, Operation};
 use lifeboat_store::StateFolder;
 use serde_json::Value;
 
-pub use errors::{sqlite_failure, vault_failure};
+pub use errors::{path_failure, sqlite_failure, vault_failure};
+pub use mirror::is_journals;
+pub use stores::prune_sentences;
+pub(crate) use fetches::read_all;
 
 use crate::{
     facts,

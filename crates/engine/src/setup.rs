@@ -24,6 +24,8 @@ pub struct Setup {
     pub rpo: Option<Duration>,
     /// The oldest a proof may be.
     pub proof_max_age: Option<Duration>,
+    /// The settings file, which every backup carries along.
+    pub settings_file: Option<std::path::PathBuf>,
     /// How long a configured stop or start command may take.
     pub command_limit: Duration,
 }
@@ -40,6 +42,7 @@ impl Setup {
             prune_grace: Duration::from_secs(86_400),
             rpo: None,
             proof_max_age: None,
+            settings_file: None,
             command_limit: Duration::from_secs(60),
         }
     }
@@ -79,6 +82,9 @@ pub trait Vaults: Send + Sync {
 
     /// The folder it lies in, when it is one on this host.
     fn folder(&self, location: &str) -> Option<std::path::PathBuf>;
+
+    /// Where the vault's password is kept, for people; never the password.
+    fn password_place(&self, location: &str) -> String;
 
     /// Takes every secret that is known out of a text that came from outside.
     fn scrub(&self, text: &str) -> String;

@@ -4,6 +4,8 @@ use std::fmt::Write;
 
 use lifeboat_model::{Content, Manifest};
 
+use crate::kit::quote;
+
 /// The text for one backup, with its real names.
 pub fn text(manifest: &Manifest) -> String {
     let mut text = format!(
@@ -57,10 +59,4 @@ pub fn text(manifest: &Manifest) -> String {
         };
     }
     text
-}
-
-/// A word for a shell, whatever is in it.
-fn quote(word: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./=:@".contains(&byte);
-    if word.bytes().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', "'\\''")) }
 }

@@ -18,6 +18,8 @@ pub const TAG: &str = "lifeboat";
 pub const JOURNALS_TAG: &str = "lifeboat-journals";
 /// Where the manifest lies inside a snapshot.
 pub const MANIFEST: &str = "manifest.json";
+/// Where the settings lie inside a snapshot.
+pub const SETTINGS: &str = "config/lifeboat.toml";
 
 /// What is kept inside the snapshot, beside restic's own fields.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use lifeboat_io::files;
 use lifeboat_model::{
-    Action, BackupId, BackupMark, ExpectedFact, Fact, Failure, FailureKind, Lease, Operation, OperationState, Outcome,
-    Plan, Request, Resource, ResourceKind, ResourceName, Step, StepClass, StepState, Undo,
+    Action, BackupId, BackupMark, ExpectedFact, Fact, Failure, FailureKind, Lease, Operation, OperationState, Plan,
+    Request, Resource, ResourceKind, ResourceName, Step, StepClass, StepState, Undo,
 };
 
 use super::{

@@ -18,6 +18,7 @@ mod header;
 mod inspect;
 mod live;
 mod open;
+pub mod sample;
 mod writes;
 
 pub use capture::{CaptureOptions, Captured, How, capture};
