@@ -334,6 +334,9 @@ impl Operation {
             Event::StepStarted { step, attempt } => {
                 self.must_go_forward(entry)?;
                 let index = self.index(entry, step)?;
+                if self.next_step() != Some(index) {
+                    return Err(impossible(entry, "another step is next"));
+                }
                 self.step(entry, index, |state| match state {
                     StepState::Planned | StepState::Running | StepState::Undone => Some(StepState::Running),
                     StepState::Failed { noted: false, .. } => Some(StepState::Running),
@@ -353,6 +356,7 @@ impl Operation {
                 self.only_running(entry, step, StepState::Failed { failure: failure.clone(), noted: *noted })?;
             }
             Event::PivotCrossed { step } => {
+                self.must_go_forward(entry)?;
                 let index = self.index(entry, step)?;
                 if !self.is_pivot(index) || !matches!(self.steps[index], StepState::Done { .. }) {
                     return Err(impossible(entry, "only a point of no return that is done can be crossed"));
@@ -360,7 +364,9 @@ impl Operation {
                 self.past_pivot = true;
             }
             Event::TurnedBack { why } => {
-                if self.past_pivot {
+                let pivot_is_done =
+                    self.plan.pivot().is_some_and(|pivot| matches!(self.steps[pivot], StepState::Done { .. }));
+                if self.past_pivot || pivot_is_done {
                     return Err(impossible(entry, "past the point of no return there is no way back"));
                 }
                 self.state = OperationState::TurningBack { why: why.clone() };

@@ -288,6 +288,9 @@ fn any_keep() -> impl Strategy<Value = Keep> {
 }
 
 proptest! {
+    // What fails is printed in its smallest form; it becomes a case above.
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn whatever_the_policy_the_floors_hold(backups in any_backups(), keep in any_keep(), day in 0i64..200) {
         let verdicts = decide_keep(&backups, &keep, at(day * DAY_S));
