@@ -144,6 +144,10 @@ impl Vaults for OpenVaults {
         }
     }
 
+    fn password_place(&self, location: &str) -> String {
+        self.passwords.source(location).to_string()
+    }
+
     fn scrub(&self, text: &str) -> String {
         let variables = SECRET_VARIABLES.iter().filter_map(|name| self.io.env.var(name)?.into_string().ok());
         let known: Vec<String> = lock(&self.known).iter().map(|secret| secret.expose_secret().to_owned()).collect();

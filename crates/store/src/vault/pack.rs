@@ -194,9 +194,11 @@ pub(crate) fn verify(
             .map_err(|what| bad(format!("blob {}: {what}", blob.id)))?;
     }
     let mut list = pack.get(end..pack.len().saturating_sub(4)).unwrap_or_default().to_vec();
+    let length = pack.last_chunk().map(|last_four| u32::from_le_bytes(*last_four) as usize);
+    let right_length = length == Some(list.len());
     let parsed = sealer.open(&mut list).map(|list| parse_list(list, end as u64));
     match parsed {
-        Some(Ok(listed)) if listed == blobs => Ok(()),
+        Some(Ok(listed)) if right_length && listed == blobs => Ok(()),
         _ => Err(bad("its list of blobs is not the one that was made".to_owned())),
     }
 }
