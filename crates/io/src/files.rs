@@ -106,3 +106,202 @@ pub fn free_bytes(path: &Path) -> Result<u64, PathError> {
     let stats = rustix::fs::statvfs(place).map_err(io::Error::from).at(path)?;
     Ok(stats.f_bavail * stats.f_frsize)
 }
+
+/// The path from the root of the file system on, links left as they are.
+pub fn absolute(path: &Path) -> Result<PathBuf, PathError> {
+    std::path::absolute(path).at(path)
+}
+
+/// Makes a folder that only its owner may look into, and those above it.
+pub fn create_private_folder(path: &Path) -> Result<(), PathError> {
+    use std::os::unix::fs::DirBuilderExt;
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).at(path)
+}
+
+/// Names of the entries of a folder, sorted; none when there is no such folder.
+pub fn list_folder(path: &Path) -> Result<Vec<PathBuf>, PathError> {
+    let entries = match fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error).at(path),
+    };
+    let mut found: Vec<PathBuf> =
+        entries.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<_>>().at(path)?;
+    found.sort();
+    Ok(found)
+}
+
+/// A file that only grows, each piece on disk before `append` returns.
+#[derive(Debug)]
+pub struct AppendFile {
+    file: fs::File,
+    path: PathBuf,
+    /// Length up to the last piece that is certainly whole.
+    whole: u64,
+}
+
+impl AppendFile {
+    /// Makes a new file for its owner's eyes only; one that exists is an error.
+    pub fn create_new(path: &Path) -> Result<AppendFile, PathError> {
+        use std::os::unix::fs::OpenOptionsExt;
+        let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).at(path)?;
+        sync_folder(parent(path)).at(path)?;
+        Ok(AppendFile { file, path: path.to_owned(), whole: 0 })
+    }
+
+    /// Goes on with a file after its first `whole` bytes; what comes after them is cut off.
+    pub fn open_at(path: &Path, whole: u64) -> Result<AppendFile, PathError> {
+        let file = fs::OpenOptions::new().write(true).open(path).at(path)?;
+        let mut opened = AppendFile { file, path: path.to_owned(), whole };
+        opened.cut().at(path)?;
+        Ok(opened)
+    }
+
+    /// Writes a piece. When that fails (a full disk), the half of it that got through is cut off again, so that a
+    /// later piece does not follow a torn one.
+    pub fn append(&mut self, piece: &[u8]) -> Result<(), PathError> {
+        match self.file.write_all(piece).and_then(|()| self.file.sync_data()) {
+            Ok(()) => {
+                self.whole += piece.len() as u64;
+                Ok(())
+            }
+            Err(error) => {
+                let _ = self.cut(); // the write's error is the one worth telling; `open_at` cuts too
+                Err(error).at(&self.path)
+            }
+        }
+    }
+
+    fn cut(&mut self) -> io::Result<()> {
+        use std::io::{Seek, SeekFrom};
+        self.file.set_len(self.whole)?;
+        self.file.seek(SeekFrom::Start(self.whole))?;
+        self.file.sync_data()
+    }
+}
+
+/// The file's length in bytes.
+pub fn size(path: &Path) -> Result<u64, PathError> {
+    fs::metadata(path).map(|meta| meta.len()).at(path)
+}
+
+/// Whether there is anything at a path, a broken link included.
+pub fn exists(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok()
+}
+
+/// Device and inode of what is at a path; nothing when nothing is.
+pub fn identity(path: &Path) -> Result<Option<(u64, u64)>, PathError> {
+    use std::os::unix::fs::MetadataExt;
+    match fs::symlink_metadata(path) {
+        Ok(meta) => Ok(Some((meta.dev(), meta.ino()))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).at(path),
+    }
+}
+
+/// Identity, size and time of change as text: different as soon as somebody touched the file.
+pub fn untouched(path: &Path) -> String {
+    use std::os::unix::fs::MetadataExt;
+    match fs::symlink_metadata(path) {
+        Ok(meta) => {
+            format!(
+                "device {} inode {} size {} changed {}.{:09}",
+                meta.dev(),
+                meta.ino(),
+                meta.len(),
+                meta.mtime(),
+                meta.mtime_nsec()
+            )
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => "nothing there".to_owned(),
+        Err(error) => format!("cannot be looked at: {error}"),
+    }
+}
+
+/// Bytes of a file, or of all files below a folder; links count nothing.
+pub fn size_of_tree(path: &Path) -> Result<u64, PathError> {
+    let meta = fs::symlink_metadata(path).at(path)?;
+    if meta.is_dir() {
+        return list_folder(path)?.iter().map(|child| size_of_tree(child)).sum();
+    }
+    Ok(if meta.is_file() { meta.len() } else { 0 })
+}
+
+/// Whether a file or folder can be opened for reading.
+pub fn can_read(path: &Path) -> Result<(), PathError> {
+    fs::File::open(path).map(|_| ()).at(path)
+}
+
+/// Opens a file for reading.
+pub fn open(path: &Path) -> Result<fs::File, PathError> {
+    fs::File::open(path).at(path)
+}
+
+/// Permission bits of a file.
+pub fn mode(path: &Path) -> Result<u32, PathError> {
+    use std::os::unix::fs::PermissionsExt;
+    fs::metadata(path).map(|meta| meta.permissions().mode() & 0o7777).at(path)
+}
+
+/// When a file's content last changed.
+pub fn modified(path: &Path) -> Result<lifeboat_model::Timestamp, PathError> {
+    let time = fs::metadata(path).and_then(|meta| meta.modified()).at(path)?;
+    lifeboat_model::Timestamp::try_from(time).map_err(io::Error::other).at(path)
+}
+
+/// Removes a file, a link, or a folder with all that is in it; what is not there is fine.
+pub fn remove_any(path: &Path) -> Result<(), PathError> {
+    match fs::symlink_metadata(path) {
+        Ok(meta) if meta.is_dir() => remove_folder(path),
+        Ok(_) => remove_file(path),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error).at(path),
+    }
+}
+
+/// Copies a file's content.
+pub fn copy(from: &Path, to: &Path) -> Result<u64, PathError> {
+    fs::copy(from, to).at(to)
+}
+
+/// Writes a new file piece by piece and has it on disk before returning. The writer's own error comes back inside; the
+/// half-written file is removed then.
+pub fn write_stream<T, E>(
+    path: &Path,
+    mode: u32,
+    write: impl FnOnce(&mut dyn Write) -> Result<T, E>,
+) -> Result<Result<T, E>, PathError> {
+    use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).at(path)?;
+    let written = write(&mut file);
+    if written.is_err() {
+        let _ = fs::remove_file(path); // the writer's error is the one worth telling
+        return Ok(written);
+    }
+    file.set_permissions(fs::Permissions::from_mode(mode)).at(path)?;
+    file.sync_all().at(path)?;
+    sync_folder(parent(path)).at(path)?;
+    Ok(written)
+}
+
+/// Whether there is a folder at a path.
+pub fn is_folder(path: &Path) -> bool {
+    path.is_dir()
+}
+
+/// Makes a symbolic link.
+pub fn link(target: &Path, at: &Path) -> Result<(), PathError> {
+    std::os::unix::fs::symlink(target, at).at(at)
+}
+
+/// Gives a file or folder its permissions and time of change; its owner too when we may (root), else it stays ours.
+pub fn dress(path: &Path, mode: u32, uid: u32, gid: u32, modified: lifeboat_model::Timestamp) -> Result<(), PathError> {
+    use std::os::unix::fs::PermissionsExt;
+    if rustix::process::geteuid().is_root() {
+        std::os::unix::fs::chown(path, Some(uid), Some(gid)).at(path)?;
+    }
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).at(path)?;
+    let file = fs::File::open(path).at(path)?;
+    file.set_modified(modified.into()).at(path)
+}

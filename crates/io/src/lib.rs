@@ -3,19 +3,33 @@
 #![expect(clippy::disallowed_methods, reason = "this crate is the door")]
 
 pub mod clock;
+pub mod database;
 pub mod env;
+pub mod exec;
+pub mod failpoint;
 pub mod files;
+pub mod holders;
+pub mod lease;
 pub mod objects;
+pub mod place;
 pub mod process;
 pub mod random;
+pub mod signals;
 pub mod stop;
+#[cfg(feature = "testing")]
+pub mod testing;
+pub mod tree;
 
 use std::sync::Arc;
 
 pub use clock::{Clock, SystemClock};
 pub use env::{Env, SystemEnv};
+pub use exec::{Exec, ExecError, Exit, Invocation, SystemExec};
 pub use files::{AtPath, PathError};
-pub use objects::{ObjectError, ObjectErrorKind, ObjectStore};
+pub use objects::{
+    ObjectError, ObjectErrorKind, ObjectInfo, ObjectStore,
+    location::{Location, open_location, parse_location},
+};
 pub use random::{Random, SystemRandom};
 pub use stop::{Stop, Stopped};
 
@@ -28,11 +42,18 @@ pub struct Io {
     pub random: Arc<dyn Random>,
     /// Environment variables, login name, host name.
     pub env: Arc<dyn Env>,
+    /// Programs.
+    pub exec: Arc<dyn Exec>,
 }
 
 impl Io {
     /// The real doors.
     pub fn system() -> Io {
-        Io { clock: Arc::new(SystemClock::default()), random: Arc::new(SystemRandom), env: Arc::new(SystemEnv) }
+        Io {
+            clock: Arc::new(SystemClock::default()),
+            random: Arc::new(SystemRandom),
+            env: Arc::new(SystemEnv),
+            exec: Arc::new(SystemExec),
+        }
     }
 }

@@ -1,6 +1,9 @@
 //! Object storage: what a vault lies on. Objects are immutable once put; a driver moves bytes and knows nothing of vaults.
 
 pub mod folder;
+pub mod location;
+pub mod retry;
+pub mod s3;
 
 use std::ops::Range;
 

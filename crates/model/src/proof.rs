@@ -90,18 +90,18 @@ mod tests {
     fn a_level_is_reached_only_when_all_below_it_are_and_unknown_stops_it() {
         let check = |level, outcome| (level, Check::new("x", outcome, ""));
         use ProofLevel as L;
-        let cases: &[(&[(L, Check)], Option<L>)] = &[
-            (&[], None),
-            (&[check(L::Stored, Tri::Pass)], Some(L::Stored)),
-            (&[check(L::Stored, Tri::Pass), check(L::Restorable, Tri::Pass)], Some(L::Stored)),
-            (&[check(L::Stored, Tri::Pass), check(L::Readable, Tri::Unknown)], Some(L::Stored)),
+        let cases: Vec<(Vec<_>, Option<L>)> = vec![
+            (vec![], None),
+            (vec![check(L::Stored, Tri::Pass)], Some(L::Stored)),
+            (vec![check(L::Stored, Tri::Pass), check(L::Restorable, Tri::Pass)], Some(L::Stored)),
+            (vec![check(L::Stored, Tri::Pass), check(L::Readable, Tri::Unknown)], Some(L::Stored)),
             (
-                &[check(L::Stored, Tri::Pass), check(L::Readable, Tri::Pass), check(L::Readable, Tri::Fail)],
+                vec![check(L::Stored, Tri::Pass), check(L::Readable, Tri::Pass), check(L::Readable, Tri::Fail)],
                 Some(L::Stored),
             ),
         ];
         for (checks, reached) in cases {
-            assert_eq!(level_reached(checks), *reached);
+            assert_eq!(level_reached(&checks), reached);
         }
     }
 }

@@ -1,3 +1,10 @@
-//! What Lifeboat keeps: the vault that backups lie in.
+//! What we keep: backups in vaults, operations in journals, and an index over both.
 
+pub mod catalog;
+pub mod journal;
+pub mod state;
 pub mod vault;
+
+pub use catalog::{Catalog, CatalogError};
+pub use journal::{Journal, JournalError, JournalFile};
+pub use state::StateFolder;

@@ -83,7 +83,10 @@ impl ObjectStore for Folder {
     fn put(&self, key: &str, body: Bytes) -> Result<(), ObjectError> {
         let path = self.path(key);
         let put = self.write_beside(&path, &body).and_then(|beside| {
-            fs::rename(&beside, &path)?;
+            if let Err(error) = fs::rename(&beside, &path) {
+                let _ = fs::remove_file(&beside); // the rename's error is the one worth telling
+                return Err(error);
+            }
             files::sync_folder(files::parent(&path))
         });
         put.map_err(|error| self.error("write", key, error))

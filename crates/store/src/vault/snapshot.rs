@@ -122,6 +122,11 @@ impl Vault {
         self.core.read_snapshot(id)
     }
 
+    /// A snapshot's file as it is stored: what [`Vault::unforget`] puts back.
+    pub fn raw_snapshot(&self, id: SnapshotId) -> Result<ForgottenSnapshot, VaultError> {
+        Ok(ForgottenSnapshot { id, raw: self.core.read_raw(FOLDER, id)? })
+    }
+
     /// Deletes snapshot files, nothing else: the data stays until a prune. What is given back undoes it. All are read
     /// before the first is deleted.
     pub fn forget(&self, ids: &[SnapshotId]) -> Result<Vec<ForgottenSnapshot>, VaultError> {

@@ -1,0 +1,131 @@
+//! Actors: small hands, one per kind of action. They carry out what a plan says and decide nothing.
+
+mod captures;
+mod commands;
+mod errors;
+mod fetches;
+mod mirror;
+mod places;
+mod proofs;
+mod readme;
+mod stores;
+pub mod summary;
+mod trees;
+
+use std::sync::Arc;
+
+use lifeboat_io::Io;
+use lifeboat_model::{Action, Fact, Failure, Found, Operation};
+use lifeboat_store::StateFolder;
+use serde_json::Value;
+
+pub use errors::{path_failure, sqlite_failure, vault_failure};
+pub use mirror::is_journals;
+pub use stores::prune_sentences;
+
+use crate::{
+    facts,
+    perform::{Context, Perform},
+    setup::{Setup, Vaults},
+};
+
+/// The real hands.
+pub struct Hands {
+    io: Io,
+    state: StateFolder,
+    setup: Setup,
+    vaults: Arc<dyn Vaults>,
+}
+
+impl Hands {
+    /// Hands that reach the world through these doors.
+    pub fn new(io: Io, state: StateFolder, setup: Setup, vaults: Arc<dyn Vaults>) -> Hands {
+        Hands { io, state, setup, vaults }
+    }
+}
+
+impl Perform for Hands {
+    fn perform(&self, action: &Action, context: &Context<'_>) -> Result<Value, Failure> {
+        match action {
+            Action::CheckSpace { path, bytes } => captures::check_space(path, *bytes),
+            Action::CreateVault { vault } => stores::create_vault(self, vault),
+            Action::CheckBackup { vault, backup } | Action::VerifyStored { vault, backup } => {
+                stores::verify(self, vault, backup)
+            }
+            Action::CheckUnused { path } => places::check_unused(path),
+            Action::CaptureSqlite { source, into } => captures::capture_sqlite(self, source, into, context),
+            Action::InspectSqlite { file, accept_unsound } => captures::inspect_sqlite(file, *accept_unsound, context),
+            Action::StoreBackup { backup, vault, reason, label, parts } => {
+                let what = stores::What { backup, vault, reason: *reason, label: label.as_deref(), parts };
+                stores::store_backup(self, &what, context)
+            }
+            Action::DropBackup { vault, backup } => stores::drop_backup(self, vault, backup),
+            Action::Fetch { vault, backup, resource, into } => {
+                fetches::fetch(self, vault, backup, resource, into, context)
+            }
+            Action::CheckFetched { vault, backup, resource, at, writes } => {
+                let what = fetches::Fetched { vault, backup, resource, at };
+                fetches::check_fetched(self, &what, *writes, context)
+            }
+            Action::CheckTheChecks { vault, backup, resource, at, seed } => {
+                let what = fetches::Fetched { vault, backup, resource, at };
+                fetches::check_the_checks(self, &what, *seed, context)
+            }
+            Action::RecordProof { proof, backup, resource, fetched_by, checked_by } => {
+                let what = proofs::What { proof, backup, resource, fetched_by, checked_by };
+                proofs::record(self, &what, context)
+            }
+            Action::SetAside { database, live, kept } => places::set_aside(*database, live, kept, context),
+            Action::BringBack { database, live, kept } => places::bring_back(*database, live, kept, context),
+            Action::PutInPlace { database, aside, live, like } => {
+                places::put_in_place(*database, aside, live, like.as_deref(), context)
+            }
+            Action::TakeAway { database, aside, live } => places::take_away(*database, aside, live, context),
+            Action::Command { argv, limit_ms } => commands::run(self, argv, *limit_ms, context),
+            Action::Remove { paths } => places::remove(self, paths),
+            Action::Forget { vault, backups } => stores::forget(self, vault, backups),
+            Action::Unforget { vault, backups } => stores::unforget(self, vault, backups),
+            Action::Prune { vault, grace_ms } => stores::prune(self, vault, *grace_ms, context),
+            Action::Mark { backup, mark } => proofs::mark(backup, mark),
+        }
+    }
+
+    fn probe(&self, action: &Action, context: &Context<'_>) -> Result<(Found, Value), Failure> {
+        match action {
+            Action::StoreBackup { backup, vault, .. } => stores::probe_store(self, vault, backup),
+            Action::Forget { vault, backups } => stores::probe_forget(self, vault, backups),
+            Action::SetAside { database, live, kept } => Ok(places::probe_set_aside(*database, live, kept)),
+            Action::BringBack { database, live, kept } => Ok(places::probe_bring_back(*database, live, kept)),
+            Action::PutInPlace { aside, live, .. } => Ok(places::probe_put_in_place(aside, live)),
+            Action::TakeAway { database, aside, live } => Ok(places::probe_set_aside(*database, live, aside)),
+            // These may simply be run again: nothing is lost by it.
+            Action::CheckSpace { .. } | Action::CreateVault { .. } | Action::CheckBackup { .. } => again(context),
+            Action::VerifyStored { .. } | Action::CheckUnused { .. } | Action::CaptureSqlite { .. } => again(context),
+            Action::InspectSqlite { .. } | Action::DropBackup { .. } | Action::Fetch { .. } => again(context),
+            Action::CheckFetched { .. } | Action::CheckTheChecks { .. } | Action::RecordProof { .. } => again(context),
+            Action::Command { .. } | Action::Remove { .. } | Action::Unforget { .. } => again(context),
+            Action::Prune { .. } | Action::Mark { .. } => again(context),
+        }
+    }
+
+    fn look_at(&self, fact: &Fact) -> Result<String, Failure> {
+        match fact {
+            Fact::Identity { path } => Ok(facts::identity(path)),
+            Fact::Untouched { path } => Ok(lifeboat_io::files::untouched(path)),
+            Fact::Settings { resource } => Ok(self
+                .setup
+                .resource(resource)
+                .map_or_else(|_unknown| "not in the settings".to_owned(), facts::settings_digest)),
+            Fact::BackupIsThere { vault, backup } => stores::snapshot_name(self, vault, backup),
+            Fact::Backups { vault } => stores::list_digest(self, vault),
+        }
+    }
+
+    fn after_close(&self, operation: &Operation) -> Result<(), Failure> {
+        mirror::copy_journals(self, operation)
+    }
+}
+
+fn again(_context: &Context<'_>) -> Result<(Found, Value), Failure> {
+    Ok((Found::NotStarted, Value::Null))
+}

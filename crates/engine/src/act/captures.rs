@@ -1,0 +1,115 @@
+//! Copying what is live, and looking at the copy.
+
+use std::path::{Path, PathBuf};
+
+use lifeboat_io::{database::sqlite, files};
+use lifeboat_model::{Check, Failure, FailureKind, SqliteFacts, Timestamp, Tri, time::show_bytes};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{
+    Hands,
+    errors::{path_failure, sqlite_failure},
+};
+use crate::perform::Context;
+
+/// What a capture leaves behind for later steps.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CaptureOutput {
+    /// Bytes of the copy.
+    pub bytes: u64,
+    /// SHA-256 of the copy, hex.
+    pub sha256: String,
+    /// Everything committed before this instant is in it.
+    pub recovery_point: Timestamp,
+    /// When copying began.
+    pub started_at: Timestamp,
+    /// How it was copied.
+    pub how: String,
+}
+
+/// What a look at a copy leaves behind.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct InspectOutput {
+    /// Bytes looked at.
+    pub bytes: u64,
+    /// What is in it; nothing when it could not be read, which only an emergency backup accepts.
+    pub facts: Option<SqliteFacts>,
+    /// What was found.
+    pub checks: Vec<Check>,
+}
+
+/// Turns an output into JSON.
+pub(crate) fn output(value: &impl Serialize) -> Result<Value, Failure> {
+    serde_json::to_value(value)
+        .map_err(|error| Failure::new(FailureKind::Bug, "a result cannot be written").because(error.to_string()))
+}
+
+pub fn check_space(path: &Path, bytes: u64) -> Result<Value, Failure> {
+    let free = files::free_bytes(path).map_err(|error| path_failure(&error))?;
+    if free < bytes {
+        let message =
+            format!("{} are free on {}, and {} are needed", show_bytes(free), path.display(), show_bytes(bytes));
+        return Err(Failure::new(FailureKind::Refused, message).hint("make room on that disk, or use another one"));
+    }
+    Ok(serde_json::json!({ "free": free }))
+}
+
+pub fn capture_sqlite(hands: &Hands, source: &Path, into: &Path, context: &Context<'_>) -> Result<Value, Failure> {
+    files::create_private_folder(files::parent(into)).map_err(|error| path_failure(&error))?;
+    let progress = |done, total| context.watch.progress(done, total);
+    let (options, clock) = (sqlite::CaptureOptions::default(), &*hands.io.clock);
+    let captured = sqlite::capture(source, into, options, clock, context.stop, &progress);
+    let captured = captured.map_err(|error| sqlite_failure(&error))?;
+    output(&CaptureOutput {
+        bytes: captured.bytes,
+        sha256: captured.sha256,
+        recovery_point: captured.recovery_point,
+        started_at: captured.recovery_point,
+        how: format!("{:?}", captured.how),
+    })
+}
+
+pub fn inspect_sqlite(file: &Path, accept_unsound: bool, context: &Context<'_>) -> Result<Value, Failure> {
+    let (facts, checks) = look_at_copy(file, context)?;
+    let bytes = files::size(file).map_err(|error| path_failure(&error))?;
+    let worst = Tri::worst(checks.iter().map(|check| check.outcome));
+    if worst != Tri::Pass && !accept_unsound {
+        return Err(unsound(&checks));
+    }
+    let facts = match facts {
+        Ok(facts) => Some(facts),
+        Err(_) if accept_unsound => None,
+        Err(failure) => return Err(failure),
+    };
+    output(&InspectOutput { bytes, facts, checks })
+}
+
+/// Integrity on one thread, content on another: a copy at rest can be read by both.
+pub(crate) fn look_at_copy(
+    file: &Path,
+    context: &Context<'_>,
+) -> Result<(Result<SqliteFacts, Failure>, Vec<Check>), Failure> {
+    let copy: PathBuf = file.to_owned();
+    let stop = context.stop.clone();
+    let (facts, checks) = std::thread::scope(|scope| {
+        let integrity = scope.spawn(|| sqlite::check_copy(&copy, &stop));
+        let progress = |done, total| context.watch.progress(done, total);
+        let facts = sqlite::inspect(&copy, &stop, &progress).map_err(|error| sqlite_failure(&error));
+        (facts, integrity.join())
+    });
+    let checks = checks.map_err(|_| Failure::new(FailureKind::Bug, "looking at the copy broke off"))?;
+    if context.stop.check().is_err() {
+        return Err(Failure::new(FailureKind::Interrupted, "broken off on request"));
+    }
+    Ok((facts, checks))
+}
+
+/// Says in one sentence which checks did not pass.
+pub(crate) fn unsound(checks: &[Check]) -> Failure {
+    let bad = checks.iter().filter(|check| check.outcome != Tri::Pass);
+    let worst = Tri::worst(checks.iter().map(|check| check.outcome));
+    let kind = if worst == Tri::Fail { FailureKind::Damaged } else { FailureKind::Unknown };
+    let failure = Failure::new(kind, "the database is not sound");
+    bad.fold(failure, |failure, check| failure.because(format!("{}: {}", check.name, check.detail)))
+}

@@ -1,0 +1,188 @@
+//! What a snapshot says about itself: enough to list and choose backups without reading their data.
+
+use std::sync::Arc;
+
+use lifeboat_io::{Stop, database::sqlite};
+use lifeboat_model::{
+    Backup, BackupId, BackupReason, Content, Failure, FailureKind, Loss, LossLine, Manifest, Resource, ResourceKind,
+    ResourceManifest, ResourceName, Scope, Timestamp,
+};
+use lifeboat_store::vault::{Snapshot, Vault};
+use serde::{Deserialize, Serialize};
+
+use super::errors::vault_failure;
+
+/// The tag on every snapshot of ours.
+pub const TAG: &str = "lifeboat";
+/// The tag on the snapshot that holds copies of journals.
+pub const JOURNALS_TAG: &str = "lifeboat-journals";
+/// Where the manifest lies inside a snapshot.
+pub const MANIFEST: &str = "manifest.json";
+/// Where the settings lie inside a snapshot.
+pub const SETTINGS: &str = "config/lifeboat.toml";
+
+/// What is kept inside the snapshot, beside restic's own fields.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Summary {
+    /// `lifeboat/summary@1`.
+    pub schema: String,
+    /// The backup's name.
+    pub backup: BackupId,
+    /// App and environment.
+    pub scope: Scope,
+    /// What it holds.
+    pub resources: Vec<ResourceName>,
+    /// The instant up to which it is complete.
+    pub recovery_point: Timestamp,
+    /// When it was stored.
+    pub taken_at: Timestamp,
+    /// Why.
+    pub reason: BackupReason,
+    /// What the person called it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+    /// Bytes of the data it holds.
+    pub bytes: u64,
+    /// Bytes it added to the vault, as far as they were known when this was written.
+    pub bytes_added: u64,
+}
+
+/// All backups of ours in a vault. Snapshots of other programs are none of our business.
+///
+/// # Errors
+/// When a snapshot cannot be read: a list with a gap would be a lie.
+pub fn backups(vault: &Vault) -> Result<Vec<Backup>, Failure> {
+    let snapshots = vault.snapshots().map_err(|error| vault_failure(&error))?;
+    Ok(snapshots.iter().filter_map(backup_of).collect())
+}
+
+/// The backup that a snapshot is, when it is one of ours.
+pub fn backup_of(snapshot: &Snapshot) -> Option<Backup> {
+    let summary: Summary = match serde_json::from_value(snapshot.extra.clone()) {
+        Ok(summary) => summary,
+        // restic drops our field when it rewrites a snapshot (`restic tag`); the tags still say what it is.
+        Err(_no_summary) => summary_from_tags(snapshot)?,
+    };
+    Some(Backup {
+        id: summary.backup,
+        snapshot: snapshot.id.to_string(),
+        scope: summary.scope,
+        resources: summary.resources,
+        recovery_point: summary.recovery_point,
+        taken_at: summary.taken_at,
+        reason: summary.reason,
+        label: summary.label,
+        bytes: summary.bytes,
+        bytes_added: summary.bytes_added,
+        proven_at: None,
+        held: None,
+        suspect: None,
+    })
+}
+
+/// The tags of a backup's snapshot.
+pub fn tags(summary: &Summary) -> Vec<String> {
+    let mut tags = vec![
+        TAG.to_owned(),
+        format!("id={}", summary.backup),
+        format!("scope={}", summary.scope),
+        format!("reason={}", reason_word(summary.reason)),
+    ];
+    tags.extend(summary.resources.iter().map(|name| format!("resource={name}")));
+    tags
+}
+
+/// The reason's word.
+pub fn reason_word(reason: BackupReason) -> &'static str {
+    match reason {
+        BackupReason::Manual => "manual",
+        BackupReason::Scheduled => "scheduled",
+        BackupReason::PreDeploy => "pre-deploy",
+        BackupReason::Emergency => "emergency",
+    }
+}
+
+fn summary_from_tags(snapshot: &Snapshot) -> Option<Summary> {
+    if !snapshot.tags.iter().any(|tag| tag == TAG) {
+        return None;
+    }
+    let value = |key: &str| snapshot.tags.iter().find_map(|tag| tag.strip_prefix(key)?.strip_prefix('='));
+    let (app, environment) = value("scope")?.split_once('/')?;
+    let reasons = [BackupReason::Manual, BackupReason::Scheduled, BackupReason::PreDeploy, BackupReason::Emergency];
+    let names = snapshot.tags.iter().filter_map(|tag| ResourceName::new(tag.strip_prefix("resource=")?).ok());
+    Some(Summary {
+        schema: "lifeboat/summary@1".to_owned(),
+        backup: BackupId::parse(value("id")?).ok()?,
+        scope: Scope { app: app.to_owned(), environment: environment.to_owned() },
+        resources: names.collect(),
+        recovery_point: snapshot.time,
+        taken_at: snapshot.time,
+        // Without a reason it is treated as the most doubtful: never chosen by itself.
+        reason: value("reason")
+            .and_then(|word| reasons.into_iter().find(|reason| reason_word(*reason) == word))
+            .unwrap_or(BackupReason::Emergency),
+        label: None,
+        bytes: 0,
+        bytes_added: 0,
+    })
+}
+
+/// The snapshot of a backup.
+///
+/// # Errors
+/// When there is none.
+pub fn snapshot_of(vault: &Vault, backup: &BackupId) -> Result<Snapshot, Failure> {
+    find_snapshot(vault, backup)?.ok_or_else(|| {
+        let failure = Failure::new(FailureKind::Refused, format!("there is no backup {backup} in {}", vault.place()));
+        failure.hint("lifeboat backups list")
+    })
+}
+
+/// The snapshot of a backup, when there is one.
+///
+/// # Errors
+/// When the vault cannot be read.
+pub fn find_snapshot(vault: &Vault, backup: &BackupId) -> Result<Option<Snapshot>, Failure> {
+    let snapshots = vault.snapshots().map_err(|error| vault_failure(&error))?;
+    Ok(snapshots.into_iter().find(|snapshot| backup_of(snapshot).is_some_and(|known| &known.id == backup)))
+}
+
+/// The manifest of a backup.
+///
+/// # Errors
+/// When it is missing, damaged, or of a newer kind.
+pub fn manifest(vault: &Arc<Vault>, backup: &BackupId) -> Result<Manifest, Failure> {
+    let snapshot = snapshot_of(vault, backup)?;
+    let mut json = Vec::new();
+    vault
+        .read_file(&snapshot, MANIFEST, &mut json, &|_| (), &Stop::default())
+        .map_err(|error| vault_failure(&error).while_doing(format!("the manifest of {backup} cannot be read")))?;
+    serde_json::from_slice(&json).map_err(|error| {
+        let failure = Failure::new(FailureKind::Damaged, format!("the manifest of {backup} cannot be understood"));
+        failure.because(error.to_string()).hint("a newer Lifeboat may have written it")
+    })
+}
+
+/// What would be gone if a backup took the place of what is live: per table, rows then and now.
+///
+/// # Errors
+/// When the live database cannot be counted.
+pub fn loss(resource: &Resource, part: &ResourceManifest) -> Result<Option<Loss>, Failure> {
+    let (ResourceKind::Sqlite { path }, Content::Sqlite(facts)) = (&resource.kind, &part.content) else {
+        return Ok(None);
+    };
+    let now = sqlite::count_rows(path).map_err(|error| super::sqlite_failure(&error))?;
+    let mut what = Vec::new();
+    for (table, before) in &facts.tables {
+        let rows_now = now.get(table).copied();
+        if rows_now != Some(before.rows) {
+            let rows_backup = Some(before.rows);
+            what.push(LossLine { table: table.clone(), rows_backup, rows_now, differs: true });
+        }
+    }
+    for (table, rows) in now.iter().filter(|(table, _)| !facts.tables.contains_key(*table)) {
+        what.push(LossLine { table: table.clone(), rows_backup: None, rows_now: Some(*rows), differs: true });
+    }
+    let (resource, since) = (resource.name.clone(), part.recovery_point);
+    Ok(Some(Loss { resource, since, what, kept: String::new() }))
+}

@@ -1,0 +1,204 @@
+//! What a planner may know: gathered here, by looking only, so that planners stay pure.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use lifeboat_io::{files, holders};
+use lifeboat_model::{
+    Backup, BackupId, Failure, FailureKind, PlanId, Prediction, ProofId, Resource, ResourceKind, Scope, Timestamp,
+    predict::predict,
+};
+use lifeboat_store::catalog::{Catalog, Timings};
+use sha2::{Digest, Sha256};
+
+use crate::{Engine, act::summary};
+
+/// Names that a plan may give away, drawn beforehand.
+#[derive(Clone, Debug)]
+pub struct Ids {
+    /// The plan's own.
+    pub plan: PlanId,
+    /// For a backup it takes.
+    pub backup: BackupId,
+    /// For proofs it records.
+    pub proofs: Vec<ProofId>,
+    /// For choices of chance.
+    pub seed: u64,
+}
+
+/// What every planner knows.
+#[derive(Clone, Debug)]
+pub struct Common {
+    /// Names to give away.
+    pub ids: Ids,
+    /// App and environment.
+    pub scope: Scope,
+    /// Now.
+    pub now: Timestamp,
+    /// Where captured copies go.
+    pub staging: PathBuf,
+    /// Where restored copies are looked at.
+    pub sandbox: PathBuf,
+    /// The vault's location.
+    pub vault: String,
+    /// Whether there is a vault yet.
+    pub vault_exists: bool,
+    /// The vault's folder, when it is one.
+    pub vault_folder: Option<PathBuf>,
+    /// Budgets of phases, in milliseconds.
+    pub budgets_ms: BTreeMap<String, u64>,
+    /// Former durations.
+    pub timings: Timings,
+    /// The limit of configured commands, in milliseconds.
+    pub command_limit_ms: u64,
+}
+
+impl Common {
+    /// How long an action on so many bytes will take, from former runs or a typical rate.
+    pub fn predict(&self, kind: &str, subject: &str, bytes: u64, guess_mib_s: f64) -> Prediction {
+        let key = (kind.to_owned(), subject.to_owned());
+        predict(self.timings.get(&key).map_or(&[], Vec::as_slice), bytes, guess_mib_s)
+    }
+}
+
+/// What is known about where a resource lives.
+#[derive(Clone, Debug)]
+pub struct Live {
+    /// The resource.
+    pub resource: Resource,
+    /// Bytes there are now; 0 when there is nothing.
+    pub bytes: u64,
+    /// Whether there is anything.
+    pub exists: bool,
+    /// Which file it is, for [`lifeboat_model::Fact::Identity`].
+    pub identity: String,
+    /// Digest of its settings, for [`lifeboat_model::Fact::Settings`].
+    pub settings: String,
+    /// Why it cannot be read, when it cannot.
+    pub unreadable: Option<String>,
+    /// Who has it open, by name and process id.
+    pub held_by: Vec<String>,
+}
+
+impl Engine {
+    pub(crate) fn common(&self) -> Result<Common, Failure> {
+        let random = || self.io.random.bits();
+        let plan = PlanId::from_random(random());
+        let catalog = self.catalog()?;
+        Ok(Common {
+            scope: self.setup.scope.clone(),
+            now: self.io.clock.now(),
+            staging: self.state.staging(&plan),
+            sandbox: self.state.sandbox(&plan),
+            vault: self.setup.vault.clone(),
+            vault_exists: self.vaults.exists(&self.setup.vault)?,
+            vault_folder: self.vaults.folder(&self.setup.vault),
+            budgets_ms: self.setup.budgets_ms.clone(),
+            timings: catalog.timings().map_err(|error| self.failure(&error))?,
+            command_limit_ms: self.setup.command_limit.as_millis() as u64,
+            ids: Ids {
+                plan,
+                backup: BackupId::from_random(random()),
+                proofs: self.setup.resources.iter().map(|_| ProofId::from_random(random())).collect(),
+                seed: random(),
+            },
+        })
+    }
+
+    /// What is where the resource lives.
+    pub(crate) fn live(&self, resource: &Resource) -> Result<Live, Failure> {
+        let path = resource.kind.path();
+        let exists = files::exists(path);
+        let bytes = if exists { bytes_of(resource)? } else { 0 };
+        let unreadable = if exists { unreadable(resource) } else { None };
+        let held_by = match (&resource.kind, exists) {
+            (ResourceKind::Sqlite { path }, true) => {
+                holders::holders(path).map(|held| held_by(&held)).unwrap_or_default()
+            }
+            (ResourceKind::Sqlite { .. } | ResourceKind::Files { .. } | ResourceKind::Env { .. }, _) => Vec::new(),
+        };
+        let (identity, settings) = (identity(path), settings_digest(resource));
+        Ok(Live { resource: resource.clone(), bytes, exists, identity, settings, unreadable, held_by })
+    }
+
+    /// All backups of this scope in the vault, oldest first, with what is known about them here.
+    ///
+    /// # Errors
+    /// When the vault cannot be read.
+    pub fn backups(&self) -> Result<Vec<Backup>, Failure> {
+        if !self.vaults.exists(&self.setup.vault)? {
+            return Ok(Vec::new());
+        }
+        let vault = self.vaults.open(&self.setup.vault)?;
+        let mut backups = summary::backups(&vault)?;
+        backups.retain(|backup| backup.scope == self.setup.scope);
+        let catalog = self.catalog()?;
+        backups.iter_mut().try_for_each(|backup| self.decorate(backup, &catalog))?;
+        backups.sort_by(|left, right| (left.recovery_point, &left.id).cmp(&(right.recovery_point, &right.id)));
+        Ok(backups)
+    }
+
+    fn decorate(&self, backup: &mut Backup, catalog: &Catalog) -> Result<(), Failure> {
+        let marks = catalog.marks(&backup.id).map_err(|error| self.failure(&error))?;
+        (backup.held, backup.suspect) = (marks.held, marks.suspect);
+        let proofs = catalog.proofs(Some(&backup.id)).map_err(|error| self.failure(&error))?;
+        // A backup counts as proven when every resource in it is: its newest proof passed. The oldest of these dates it.
+        let newest = backup.resources.iter().map(|resource| proofs.iter().find(|proof| &proof.resource == resource));
+        let passed: Option<Vec<Timestamp>> = newest
+            .map(|proof| proof.filter(|proof| proof.outcome == lifeboat_model::Tri::Pass).map(|proof| proof.at))
+            .collect();
+        backup.proven_at = passed.and_then(|times| times.into_iter().min());
+        Ok(())
+    }
+}
+
+fn held_by(holders: &holders::Holders) -> Vec<String> {
+    let mut names: Vec<String> = holders.found.iter().map(|holder| holder.process.to_string()).collect();
+    names.dedup();
+    names
+}
+
+/// Which file or folder is at a path, as text that changes when another takes its place.
+pub fn identity(path: &Path) -> String {
+    match files::identity(path) {
+        Ok(Some((device, inode))) => format!("device {device} inode {inode}"),
+        Ok(None) => "nothing there".to_owned(),
+        Err(error) => format!("cannot be looked at: {}", error.source),
+    }
+}
+
+/// A digest of how the settings describe a resource.
+pub fn settings_digest(resource: &Resource) -> String {
+    let json = serde_json::to_vec(resource).unwrap_or_default();
+    hex::encode(&Sha256::digest(json)[..8])
+}
+
+fn bytes_of(resource: &Resource) -> Result<u64, Failure> {
+    let bytes = match &resource.kind {
+        ResourceKind::Sqlite { path } => {
+            let wal = path_with(path, "-wal");
+            files::size(path).map(|bytes| bytes + files::size(&wal).unwrap_or(0))
+        }
+        ResourceKind::Env { path } => files::size(path),
+        ResourceKind::Files { path, .. } => files::size_of_tree(path),
+    };
+    bytes.map_err(|error| Failure::from_error(FailureKind::Refused, &error))
+}
+
+/// The path with something put behind its name.
+pub fn path_with(path: &Path, end: &str) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(end);
+    path.with_file_name(name)
+}
+
+fn unreadable(resource: &Resource) -> Option<String> {
+    match &resource.kind {
+        ResourceKind::Sqlite { path } => lifeboat_io::database::sqlite::peek(path).err().map(|error| error.to_string()),
+        ResourceKind::Files { path, .. } | ResourceKind::Env { path } => {
+            files::can_read(path).err().map(|error| error.to_string())
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! Looking: answers ready to be shown, shared by the command line and, later, the API and the console.
+
+use lifeboat_model::{
+    Backup, Failure, FailureKind, Operation, OperationId, Prediction, Proof, Resource, ResourceKind, Timestamp, Tri,
+    id::find_by_start, time::since,
+};
+use lifeboat_store::{JournalFile, catalog::OperationRow};
+use serde::Serialize;
+
+use crate::{Engine, facts, plan};
+
+/// Read-only answers.
+pub struct Answers<'a> {
+    engine: &'a Engine,
+}
+
+/// Where everything stands.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Status {
+    /// App and environment.
+    pub scope: String,
+    /// Where the vault is, and whether there is one.
+    pub vault: String,
+    /// Why the vault cannot be read, when it cannot.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vault_trouble: Option<Failure>,
+    /// Each resource.
+    pub resources: Vec<ResourceStatus>,
+    /// Operations that are not over.
+    pub unfinished: Vec<String>,
+    /// Journals that could not be read, and why.
+    pub damaged_journals: Vec<(String, String)>,
+    /// Whether all is well; unknown is not.
+    pub good: Tri,
+}
+
+/// Where one resource stands.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ResourceStatus {
+    /// Its name.
+    pub name: String,
+    /// Its kind's word.
+    pub kind: String,
+    /// Where it lives.
+    pub path: String,
+    /// Its newest good backup.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub newest: Option<Backup>,
+    /// How old that is, in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub age_s: Option<u64>,
+    /// Its newest proof.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proof: Option<Proof>,
+    /// How long a restore will take, until the data is live, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restore: Option<Prediction>,
+    /// Whether it is protected: a good backup, not too old, proven.
+    pub good: Tri,
+    /// Why not, in words.
+    pub why: Vec<String>,
+}
+
+impl Engine {
+    /// Read-only answers, ready to be shown.
+    pub fn look(&self) -> Answers<'_> {
+        Answers { engine: self }
+    }
+}
+
+impl Answers<'_> {
+    /// The operation of this id, from its journal.
+    ///
+    /// # Errors
+    /// When there is none, or its journal is damaged.
+    pub fn operation(&self, id: &OperationId) -> Result<Operation, Failure> {
+        self.journal(id).and_then(|journal| {
+            let path = self.engine.state.journal(id);
+            journal.operation(&path).map_err(|error| self.engine.journal_failure(id, &error))
+        })
+    }
+
+    /// The journal of an operation, its chain of digests checked.
+    ///
+    /// # Errors
+    /// When there is none, or it is damaged.
+    pub fn journal(&self, id: &OperationId) -> Result<JournalFile, Failure> {
+        let path = self.engine.state.journal(id);
+        if !lifeboat_io::files::exists(&path) {
+            let failure = Failure::new(FailureKind::Refused, format!("there is no operation {id}"));
+            return Err(failure.hint("lifeboat history"));
+        }
+        JournalFile::read(&path).map_err(|error| self.engine.journal_failure(id, &error))
+    }
+
+    /// Operations, newest first.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub fn operations(&self, limit: usize) -> Result<Vec<OperationRow>, Failure> {
+        self.engine.catalog()?.operations(limit).map_err(|error| self.engine.failure(&error))
+    }
+
+    /// The operation that a shortened id means.
+    ///
+    /// # Errors
+    /// When it means none, or several.
+    pub fn find_operation(&self, start: &str) -> Result<OperationId, Failure> {
+        let ids: Vec<OperationId> = self.operations(usize::MAX)?.into_iter().map(|row| row.id).collect();
+        let found = find_by_start(&ids, start, OperationId::PREFIX).cloned();
+        found.map_err(|error| Failure::from_error(FailureKind::Usage, &error).hint("lifeboat history"))
+    }
+
+    /// The newest operation of this scope that `undo` without a name means.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn last_undoable(&self) -> Result<OperationId, Failure> {
+        let scope = self.engine.setup.scope.to_string();
+        for row in self.operations(usize::MAX)?.into_iter().filter(|row| row.closed && row.scope == scope) {
+            if plan::undo::is_undoable(&self.operation(&row.id)?) {
+                return Ok(row.id);
+            }
+        }
+        Err(Failure::new(FailureKind::Refused, format!("nothing in {scope} can be undone")).hint("lifeboat history"))
+    }
+
+    /// Where everything stands.
+    ///
+    /// # Errors
+    /// When the state folder cannot be read. A vault that cannot be read is part of the answer.
+    pub fn status(&self) -> Result<Status, Failure> {
+        let engine = self.engine;
+        let catalog = engine.catalog()?;
+        let (backups, vault_trouble) = match engine.backups() {
+            Ok(backups) => (Some(backups), None),
+            Err(failure) => (None, Some(failure)),
+        };
+        let proofs = catalog.proofs(None).map_err(|error| engine.failure(&error))?;
+        let common = engine.common().ok();
+        let now = engine.io.clock.now();
+        let resources: Vec<ResourceStatus> = engine
+            .setup
+            .resources
+            .iter()
+            .map(|resource| resource_status(engine, resource, backups.as_deref(), &proofs, common.as_ref(), now))
+            .collect();
+        let unfinished = catalog.unfinished().map_err(|error| engine.failure(&error))?;
+        let damaged_journals = catalog.damaged_journals().map_err(|error| engine.failure(&error))?;
+        let journals = Tri::from_bool(damaged_journals.is_empty() && unfinished.is_empty());
+        Ok(Status {
+            scope: engine.setup.scope.to_string(),
+            vault: engine.setup.vault.clone(),
+            vault_trouble,
+            good: Tri::worst(resources.iter().map(|resource| resource.good).chain([journals])),
+            resources,
+            unfinished: unfinished.iter().map(|row| format!("{} ({}, {})", row.id, row.kind, row.state)).collect(),
+            damaged_journals,
+        })
+    }
+}
+
+fn resource_status(
+    engine: &Engine,
+    resource: &Resource,
+    backups: Option<&[Backup]>,
+    proofs: &[Proof],
+    common: Option<&facts::Common>,
+    now: Timestamp,
+) -> ResourceStatus {
+    let scope = &engine.setup.scope;
+    let choice = lifeboat_model::BackupChoice::Latest;
+    let newest =
+        backups.and_then(|all| lifeboat_model::choose_backup(all, scope, &resource.name, &choice).ok().cloned());
+    let proof = proofs.iter().find(|proof| proof.resource == resource.name).cloned();
+    let age = newest.as_ref().map(|backup| since(backup.recovery_point, now));
+    let mut why = Vec::new();
+    let mut good = Tri::Pass;
+    let mut find = |outcome: Tri, text: String| {
+        good = Tri::worst([good, outcome]);
+        why.push(text);
+    };
+    match (&newest, backups) {
+        (_, None) => find(Tri::Unknown, "the vault cannot be read".to_owned()),
+        (None, Some(_)) => find(Tri::Fail, "there is no good backup".to_owned()),
+        (Some(_), Some(_)) => {}
+    }
+    if let (Some(age), Some(rpo)) = (age, engine.setup.rpo)
+        && age > rpo
+    {
+        find(Tri::Fail, format!("the newest backup is older than {}", lifeboat_model::time::show_age(rpo)));
+    }
+    match &proof {
+        None => find(Tri::Unknown, "no backup has been proven: lifeboat prove".to_owned()),
+        Some(proof) if proof.outcome != Tri::Pass => {
+            find(proof.outcome, format!("the newest proof, of {}, did not pass", proof.backup))
+        }
+        Some(proof) => {
+            let too_old = engine.setup.proof_max_age.is_some_and(|max| since(proof.at, now) > max);
+            if too_old {
+                find(Tri::Unknown, "the newest proof is too old".to_owned());
+            }
+        }
+    }
+    let restore = common.zip(newest.as_ref()).map(|(common, backup)| predict_restore(common, resource, backup.bytes));
+    ResourceStatus {
+        name: resource.name.to_string(),
+        kind: resource.kind.word().to_owned(),
+        path: resource.kind.path().display().to_string(),
+        age_s: age.map(|age| age.as_secs()),
+        newest,
+        proof,
+        restore,
+        good,
+        why,
+    }
+}
+
+/// How long until the data is live: fetch and check; for a database also the copy that is kept first.
+fn predict_restore(common: &facts::Common, resource: &Resource, bytes: u64) -> Prediction {
+    use plan::steps::guess;
+    let subject = format!("{} {}", common.vault, resource.name);
+    let fetch = common.predict("fetch", &subject, bytes, guess::FETCH);
+    // A rehearsal's check is the restore's check and a little more; until one was made, the restore's own.
+    let rehearsed = common.predict("check-with-writes", resource.name.as_str(), bytes, guess::CHECK);
+    let check = common.predict("check", resource.name.as_str(), bytes, guess::CHECK);
+    let check = if check.samples > 0 { check } else { rehearsed };
+    let keep = match &resource.kind {
+        ResourceKind::Sqlite { path } => vec![
+            common.predict("capture", &path.display().to_string(), bytes, guess::CAPTURE),
+            common.predict("inspect", "", bytes, guess::INSPECT),
+            common.predict("store", &common.vault, bytes, guess::STORE),
+        ],
+        ResourceKind::Files { .. } | ResourceKind::Env { .. } => {
+            vec![common.predict("store", &common.vault, bytes, guess::STORE)]
+        }
+    };
+    let all = keep.into_iter().chain([fetch, check]);
+    lifeboat_model::predict::add(all).unwrap_or(fetch)
+}

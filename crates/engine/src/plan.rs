@@ -1,0 +1,24 @@
+//! Planners: pure functions from what is known to what will happen. One file per kind of request; they do not call each
+//! other, except that plans which overwrite begin with the backup planner's steps.
+
+pub mod backup;
+pub mod keep;
+pub mod prove;
+pub mod restore;
+pub mod steps;
+pub mod undo;
+
+use lifeboat_model::{Failure, Plan, Request};
+
+use crate::Engine;
+
+/// Gathers what the planner of this request may know, and asks it.
+pub(crate) fn make(engine: &Engine, request: &Request) -> Result<Plan, Failure> {
+    match request {
+        Request::Backup { .. } => backup::plan(&backup::gather(engine, request)?, request),
+        Request::Restore { .. } => restore::plan(&restore::gather(engine, request)?, request),
+        Request::Prove { .. } => prove::plan(&prove::gather(engine, request)?, request),
+        Request::Undo { .. } | Request::Release { .. } => undo::plan(&undo::gather(engine, request)?, request),
+        Request::Retention | Request::Prune | Request::Mark { .. } => keep::plan(&keep::gather(engine)?, request),
+    }
+}

@@ -1,0 +1,117 @@
+//! Planning a backup: capture aside, look at the copies, store, read back.
+
+use lifeboat_model::{
+    Action, ExpectedFact, Fact, Failure, FailureKind, Lease, Plan, Request, ResourceName, StepClass, Undo,
+};
+
+use super::steps::{self, Taking};
+use crate::{
+    Engine,
+    facts::{Common, Live},
+};
+
+/// What is known when a backup is planned.
+pub struct Known {
+    /// Common knowledge.
+    pub common: Common,
+    /// What is to be backed up.
+    pub sources: Vec<Live>,
+    /// Bytes the previous backup added to the vault.
+    pub last_added: Option<u64>,
+}
+
+pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failure> {
+    let Request::Backup { resources, .. } = request else { return Err(super::undo::wrong_planner()) };
+    let common = engine.common()?;
+    let sources = chosen(engine, resources)?;
+    let last_added = if common.vault_exists { engine.backups()?.last().map(|backup| backup.bytes_added) } else { None };
+    Ok(Known { common, sources, last_added })
+}
+
+/// The named resources, or all.
+pub(crate) fn chosen(engine: &Engine, names: &[ResourceName]) -> Result<Vec<Live>, Failure> {
+    let setup = engine.setup();
+    if names.is_empty() {
+        return setup.resources.iter().map(|resource| engine.live(resource)).collect();
+    }
+    names.iter().map(|name| engine.live(setup.resource(name)?)).collect()
+}
+
+/// Plans a backup.
+///
+/// # Errors
+/// When there is nothing to back up, or a source is missing or cannot be read.
+pub fn plan(known: &Known, request: &Request) -> Result<Plan, Failure> {
+    let Request::Backup { reason, label, .. } = request else { return Err(super::undo::wrong_planner()) };
+    let common = &known.common;
+    let names: Vec<&str> = known.sources.iter().map(|live| live.resource.name.as_str()).collect();
+    if names.is_empty() {
+        let failure = Failure::new(FailureKind::Usage, format!("{} has no resources to back up", common.scope));
+        return Err(
+            failure.hint("add one to lifeboat.toml, or name one: lifeboat backup sqlite:./shop.db --vault ./vault")
+        );
+    }
+    known.sources.iter().try_for_each(must_be_there)?;
+    let taking = Taking {
+        common,
+        prefix: "",
+        backup: common.ids.backup.clone(),
+        reason: *reason,
+        label: label.clone(),
+        sources: &known.sources,
+    };
+    let title = format!("back up {} of {}", names.join(", "), common.scope);
+    let mut plan = steps::new_plan(common, request, title, Lease::Environment);
+    plan.facts = known.sources.iter().map(settings_fact).collect();
+    plan.phases = vec![
+        steps::phase(common, "preflight", vec![], preflight(known, &taking)),
+        steps::phase(common, "capture", taking.predict_capture(), taking.capture()),
+        steps::phase(common, "inspect", taking.predict_inspect(), taking.inspect()),
+        steps::phase(common, "store", taking.predict_store(), taking.store()),
+        steps::phase(common, "clean", vec![], vec![taking.clean()]),
+    ];
+    plan.phases.retain(|phase| !phase.steps.is_empty());
+    Ok(plan)
+}
+
+fn preflight(known: &Known, taking: &Taking<'_>) -> Vec<lifeboat_model::Step> {
+    let mut found = Vec::new();
+    if taking.staged_bytes() > 0 {
+        found.push(steps::space("space.staging", known.common.staging.clone(), with_margin(taking.staged_bytes())));
+    }
+    if let Some(folder) = &known.common.vault_folder {
+        // The first backup may not compress at all; later ones add about what the last one added.
+        let bytes = known.last_added.map_or(taking.bytes(), |added| (added * 4 + (64 << 20)).min(taking.bytes()));
+        found.push(steps::space("space.vault", folder.clone(), with_margin(bytes)));
+    }
+    if !known.common.vault_exists {
+        let action = Action::CreateVault { vault: known.common.vault.clone() };
+        let title = format!("make a new vault in {}", known.common.vault);
+        found.push(steps::step("create-vault", title, StepClass::Idempotent, action, Undo::Nothing));
+    }
+    found
+}
+
+/// A twentieth more, and room for what is written beside data.
+pub(crate) fn with_margin(bytes: u64) -> u64 {
+    bytes + bytes / 20 + (1 << 20)
+}
+
+fn must_be_there(live: &Live) -> Result<(), Failure> {
+    let (name, path) = (&live.resource.name, live.resource.kind.path().display());
+    if !live.exists {
+        let failure = Failure::new(FailureKind::Refused, format!("there is no {path} to back up as {name}"));
+        return Err(failure.hint("check the path in lifeboat.toml, or on the command line"));
+    }
+    match &live.unreadable {
+        Some(why) => {
+            Err(Failure::new(FailureKind::Refused, format!("{name} cannot be backed up")).because(why.clone()))
+        }
+        None => Ok(()),
+    }
+}
+
+pub(crate) fn settings_fact(live: &Live) -> ExpectedFact {
+    let fact = Fact::Settings { resource: live.resource.name.clone() };
+    ExpectedFact { fact, value: live.settings.clone(), until: None }
+}

@@ -1,0 +1,337 @@
+//! Planning a restore: keep what is there, bring the backup beside it, look at it, and only then swap.
+
+use std::path::{Path, PathBuf};
+
+use lifeboat_model::{
+    Action, Backup, BackupChoice, BackupId, BackupReason, ExpectedFact, Fact, Failure, FailureKind, Lease, Loss, Plan,
+    Request, Resource, ResourceKind, ResourceManifest, Step, StepClass, Undo, Writer, choose_backup,
+};
+
+use super::steps::{self, Taking, by, guess, phase, read, step};
+use crate::{
+    Engine,
+    act::summary,
+    facts::{Common, Live, path_with},
+};
+
+/// What is known when a restore is planned.
+pub struct Known {
+    /// Common knowledge.
+    pub common: Common,
+    /// The backup that will be restored.
+    pub backup: Backup,
+    /// The part of its manifest about the resource.
+    pub part: ResourceManifest,
+    /// Where it will live: the resource itself, or the place it is restored into.
+    pub target: Live,
+    /// Whether it replaces what lives there.
+    pub in_place: bool,
+    /// What would be gone from there, as far as it can be known.
+    pub loss: Option<Loss>,
+    /// Why what is there is not sound, when it is not.
+    pub unsound: Option<String>,
+    /// Newer backups that were passed over, with the reason.
+    pub passed_over: Vec<(BackupId, String)>,
+}
+
+pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failure> {
+    let Request::Restore { resource, from, into, .. } = request else { return Err(super::undo::wrong_planner()) };
+    let common = engine.common()?;
+    if !common.vault_exists {
+        let failure = Failure::new(FailureKind::Refused, format!("there is no vault in {}", common.vault));
+        return Err(failure.hint("check the vault's location; lifeboat doctor looks for it"));
+    }
+    let resource = engine.setup().resource(resource)?.clone();
+    let backups = engine.backups()?;
+    let backup = choose_backup(&backups, &common.scope, &resource.name, from);
+    let backup = backup.map_err(|error| no_backup(&error, &resource))?.clone();
+    let passed_over = passed_over(&backups, &backup, from);
+    let vault = engine.vaults.open(&common.vault)?;
+    let manifest = summary::manifest(&vault, &backup.id)?;
+    let part = manifest.resource(&resource.name).cloned().ok_or_else(|| {
+        Failure::new(
+            FailureKind::Damaged,
+            format!("the manifest of {} says nothing about {}", backup.id, resource.name),
+        )
+    })?;
+    let target = match into {
+        Some(path) => engine.live(&Resource { kind: moved(&resource.kind, path), writer: None, ..resource.clone() })?,
+        None => engine.live(&resource)?,
+    };
+    let unsound = target.unreadable.clone();
+    let loss = if into.is_none() && target.exists && unsound.is_none() {
+        summary::loss(&resource, &part).unwrap_or_default()
+    } else {
+        None
+    };
+    Ok(Known { common, backup, part, target, in_place: into.is_none(), loss, unsound, passed_over })
+}
+
+fn no_backup(error: &lifeboat_model::NoBackup, resource: &Resource) -> Failure {
+    let failure = Failure::from_error(FailureKind::Refused, error);
+    failure.hint(format!("see what there is: lifeboat backups list; take one: lifeboat backup {}", resource.name))
+}
+
+/// Newer ones that `--latest` and `--before` never take by themselves; the person should know.
+fn passed_over(all: &[Backup], chosen: &Backup, from: &BackupChoice) -> Vec<(BackupId, String)> {
+    let newer = all.iter().filter(|backup| backup.recovery_point > chosen.recovery_point);
+    newer
+        .filter_map(|backup| {
+            let why = match (from, backup.reason, &backup.suspect) {
+                (BackupChoice::Exactly(_), _, _) => return None,
+                (_, _, Some(why)) => format!("suspect: {why}"),
+                (_, BackupReason::Emergency, None) => "an emergency backup, perhaps of the broken state".to_owned(),
+                (_, BackupReason::Manual | BackupReason::Scheduled | BackupReason::PreDeploy, None) => return None,
+            };
+            Some((backup.id.clone(), why))
+        })
+        .collect()
+}
+
+fn moved(kind: &ResourceKind, path: &Path) -> ResourceKind {
+    let path = path.to_owned();
+    match kind {
+        ResourceKind::Sqlite { .. } => ResourceKind::Sqlite { path },
+        ResourceKind::Files { exclude, .. } => ResourceKind::Files { path, exclude: exclude.clone() },
+        ResourceKind::Env { .. } => ResourceKind::Env { path },
+    }
+}
+
+/// The names a restore uses beside the live one.
+pub struct Names {
+    /// Where it lives.
+    pub live: PathBuf,
+    /// Where the copy is made and looked at.
+    pub aside: PathBuf,
+    /// Where what was there is kept.
+    pub kept: PathBuf,
+}
+
+impl Names {
+    fn new(known: &Known) -> Names {
+        let live = known.target.resource.kind.path().to_owned();
+        let stamp = known.common.now.strftime("%Y%m%d-%H%M%S");
+        let word = if known.unsound.is_some() { "CORRUPTED" } else { "REPLACED" };
+        let mut hidden = std::ffi::OsString::from(".");
+        hidden.push(live.file_name().unwrap_or_default());
+        hidden.push(format!(".lifeboat-{}", known.common.ids.plan));
+        Names { aside: live.with_file_name(hidden), kept: path_with(&live, &format!(".{word}.{stamp}")), live }
+    }
+}
+
+/// Plans a restore.
+///
+/// # Errors
+/// When the place it is restored into is taken, or another process holds the database and no command to stop it is set.
+pub fn plan(known: &Known, request: &Request) -> Result<Plan, Failure> {
+    let Request::Restore { without_emergency_backup, .. } = request else { return Err(super::undo::wrong_planner()) };
+    let (common, target) = (&known.common, &known.target);
+    let name = &target.resource.name;
+    let names = Names::new(known);
+    if !known.in_place && target.exists {
+        let failure = Failure::new(FailureKind::Refused, format!("{} exists already", names.live.display()));
+        return Err(failure.hint("choose a path that is free, or leave --into out to replace what lives there"));
+    }
+    refuse_held(target)?;
+    let title = if known.in_place {
+        format!("restore {name} of {} from {}", common.scope, known.backup.id)
+    } else {
+        format!("restore {name} of {} from {} into {}", common.scope, known.backup.id, names.live.display())
+    };
+    let mut plan = steps::new_plan(common, request, title, Lease::Environment);
+    let replaces = known.in_place && target.exists;
+    let keeps = replaces && without_emergency_backup.is_none() && known.unsound.is_none();
+    let taking = Taking {
+        common,
+        prefix: "keep.",
+        backup: common.ids.backup.clone(),
+        reason: BackupReason::Emergency,
+        label: Some(format!("before {}", common.ids.plan)),
+        sources: std::slice::from_ref(target),
+    };
+    plan.phases.push(phase(common, "preflight", vec![], preflight(known, &names, keeps)));
+    if keeps {
+        let steps: Vec<Step> = [taking.capture(), taking.inspect(), taking.store()].into_iter().flatten().collect();
+        let expected = [taking.predict_capture(), taking.predict_inspect(), taking.predict_store()].concat();
+        plan.phases.push(phase(common, "keep", expected, steps));
+    }
+    plan.phases.extend(bring(known, &names));
+    plan.phases.push(phase(common, "swap", vec![], swap(known, &names, replaces)));
+    if keeps {
+        plan.phases.push(phase(common, "clean", vec![], vec![taking.clean()]));
+    }
+    plan.facts = facts(known, &names, replaces);
+    plan.losses =
+        known.loss.iter().map(|loss| Loss { kept: kept_where(&names, keeps, common), ..loss.clone() }).collect();
+    plan.notes = notes(known, &names, replaces, without_emergency_backup.as_deref());
+    Ok(plan)
+}
+
+fn kept_where(names: &Names, keeps: bool, common: &Common) -> String {
+    let file = names.kept.display();
+    if keeps { format!("emergency backup {} and {file}", common.ids.backup) } else { file.to_string() }
+}
+
+/// Without a way to stop the writer, a database that is open elsewhere is not swapped: the program would go on writing
+/// to the old file.
+fn refuse_held(target: &Live) -> Result<(), Failure> {
+    if target.held_by.is_empty() || target.resource.writer.is_some() {
+        return Ok(());
+    }
+    let (name, path) = (&target.resource.name, target.resource.kind.path().display());
+    let message = format!("{path} is open in {}", target.held_by.join(", "));
+    let hint = format!(
+        "stop it first, or set `stop` and `start` for {name} in lifeboat.toml, or restore beside it with --into"
+    );
+    Err(Failure::new(FailureKind::Refused, message).hint(hint))
+}
+
+fn preflight(known: &Known, names: &Names, keeps: bool) -> Vec<Step> {
+    let common = &known.common;
+    let folder = lifeboat_io::files::parent(&names.live).to_owned();
+    let mut found = vec![steps::space("space.target", folder, super::backup::with_margin(known.part.bytes))];
+    if keeps {
+        let bytes = super::backup::with_margin(known.target.bytes);
+        found.push(steps::space("space.staging", common.staging.clone(), bytes));
+        if let Some(vault) = &common.vault_folder {
+            found.push(steps::space("space.vault", vault.clone(), bytes));
+        }
+    }
+    let check = Action::CheckBackup { vault: common.vault.clone(), backup: known.backup.id.clone() };
+    found.push(read("check-backup", format!("{} is whole in the vault", known.backup.id), check));
+    found
+}
+
+fn bring(known: &Known, names: &Names) -> Vec<lifeboat_model::Phase> {
+    let common = &known.common;
+    let (vault, backup, resource) = (common.vault.clone(), known.backup.id.clone(), known.target.resource.clone());
+    let subject = format!("{vault} {}", resource.name);
+    let fetch = Action::Fetch {
+        vault: vault.clone(),
+        backup: backup.clone(),
+        resource: resource.name.clone(),
+        into: names.aside.clone(),
+    };
+    let undo = by(Action::Remove { paths: vec![names.aside.clone()] });
+    let check =
+        Action::CheckFetched { vault, backup, resource: resource.clone(), at: names.aside.clone(), writes: false };
+    vec![
+        phase(
+            common,
+            "restore",
+            vec![common.predict("fetch", &subject, known.part.bytes, guess::FETCH)],
+            vec![step("fetch", format!("bring it to {}", names.aside.display()), StepClass::Idempotent, fetch, undo)],
+        ),
+        phase(
+            common,
+            "verify",
+            vec![common.predict("check", resource.name.as_str(), known.part.bytes, guess::CHECK)],
+            vec![read("check", "compare it with the manifest: integrity, rows, digests", check)],
+        ),
+    ]
+}
+
+fn swap(known: &Known, names: &Names, replaces: bool) -> Vec<Step> {
+    let writer = known.target.resource.writer.as_ref().filter(|_| known.in_place);
+    let mut steps = Vec::new();
+    steps.extend(writer.map(|writer| stop_writer(writer, &known.common)));
+    if replaces {
+        steps.extend(set_aside(&known.target.resource, names));
+    }
+    let like = replaces.then(|| names.kept.clone());
+    let action = Action::PutInPlace {
+        database: is_database(&known.target.resource),
+        aside: names.aside.clone(),
+        live: names.live.clone(),
+        like,
+    };
+    let title = format!("give it the name {}", names.live.display());
+    let because = "the restored data is live from here on; `lifeboat undo` swaps back".to_owned();
+    steps.push(step("put-in-place", title, StepClass::Pivot, action, Undo::Impossible { because }));
+    steps.extend(writer.map(|writer| start_writer(writer, &known.common)));
+    steps
+}
+
+/// Whether it moves with sidecars and only while nobody has it open.
+pub(crate) fn is_database(resource: &Resource) -> bool {
+    match resource.kind {
+        ResourceKind::Sqlite { .. } => true,
+        ResourceKind::Files { .. } | ResourceKind::Env { .. } => false,
+    }
+}
+
+/// Moves the live one aside, after a last look that nobody holds it.
+pub(crate) fn set_aside(resource: &Resource, names: &Names) -> Vec<Step> {
+    let (live, kept) = (names.live.clone(), names.kept.clone());
+    let mut steps = Vec::new();
+    let database = is_database(resource);
+    if database {
+        steps.push(read("unused", "nobody has it open", Action::CheckUnused { path: live.clone() }));
+    }
+    let undo = by(Action::BringBack { database, live: live.clone(), kept: kept.clone() });
+    let title = format!("keep what is there as {}", kept.display());
+    steps.push(step("set-aside", title, StepClass::ProbeFirst, Action::SetAside { database, live, kept }, undo));
+    steps
+}
+
+pub(crate) fn stop_writer(writer: &Writer, common: &Common) -> Step {
+    let command = |argv: &Vec<String>| Action::Command { argv: argv.clone(), limit_ms: common.command_limit_ms };
+    let title = format!("stop what writes to it: {}", writer.stop.join(" "));
+    step("stop-writer", title, StepClass::Idempotent, command(&writer.stop), by(command(&writer.start)))
+}
+
+pub(crate) fn start_writer(writer: &Writer, common: &Common) -> Step {
+    let action = Action::Command { argv: writer.start.clone(), limit_ms: common.command_limit_ms };
+    let title = format!("start it again: {}", writer.start.join(" "));
+    step("start-writer", title, StepClass::Idempotent, action, Undo::Nothing)
+}
+
+fn facts(known: &Known, names: &Names, replaces: bool) -> Vec<ExpectedFact> {
+    let (vault, backup) = (known.common.vault.clone(), known.backup.id.clone());
+    let changes = if replaces { "set-aside" } else { "put-in-place" };
+    let there = ExpectedFact {
+        fact: Fact::BackupIsThere { vault, backup },
+        value: known.backup.snapshot.clone(),
+        until: Some("put-in-place".into()),
+    };
+    let identity = ExpectedFact {
+        fact: Fact::Identity { path: names.live.clone() },
+        value: known.target.identity.clone(),
+        until: Some(changes.into()),
+    };
+    let mut facts = vec![there, identity];
+    if known.in_place {
+        facts.push(super::backup::settings_fact(&known.target));
+    }
+    facts
+}
+
+fn notes(known: &Known, names: &Names, replaces: bool, without: Option<&str>) -> Vec<String> {
+    let mut notes = Vec::new();
+    let backup = &known.backup;
+    match backup.proven_at {
+        Some(at) => {
+            notes.push(format!("{} is complete up to {} and was proven {at}.", backup.id, backup.recovery_point))
+        }
+        None => notes.push(format!(
+            "{} is complete up to {} and has not been proven yet; it is verified before the swap.",
+            backup.id, backup.recovery_point
+        )),
+    }
+    for (id, why) in &known.passed_over {
+        notes.push(format!("{id} is newer and was passed over: {why}. To take it: --from {id}."));
+    }
+    if let Some(why) = &known.unsound {
+        notes.push(format!(
+            "What is there cannot be backed up ({why}); its files are kept unchanged as {}.",
+            names.kept.display()
+        ));
+    }
+    if let Some(why) = without {
+        notes.push(format!("No emergency backup is taken: {why}. What is there is kept as {}.", names.kept.display()));
+    }
+    if replaces {
+        notes.push("To take it back afterwards: lifeboat undo.".to_owned());
+    }
+    notes
+}

@@ -1,0 +1,198 @@
+//! Steps that several planners use, so that the same thing has the same name, class and undo everywhere.
+
+use std::path::PathBuf;
+
+use lifeboat_model::{
+    Action, BackupId, BackupReason, Lease, OnFailure, Part, Phase, Plan, Prediction, Request, Resource, ResourceKind,
+    Step, StepClass, StepId, Undo, plan::PLAN_SCHEMA, predict,
+};
+
+use crate::facts::{Common, Live};
+
+/// Typical rates in MiB a second, for the first run; measured on two cores of an ordinary server.
+pub mod guess {
+    /// Copying a live database.
+    pub const CAPTURE: f64 = 400.0;
+    /// Checking a copy: integrity, digests.
+    pub const INSPECT: f64 = 120.0;
+    /// Chunking, compressing, sealing, storing.
+    pub const STORE: f64 = 120.0;
+    /// Looking at what was stored.
+    pub const VERIFY: f64 = 1000.0;
+    /// Bringing data back.
+    pub const FETCH: f64 = 250.0;
+    /// Comparing a copy with its manifest.
+    pub const CHECK: f64 = 120.0;
+}
+
+/// An empty plan.
+pub fn new_plan(common: &Common, request: &Request, title: String, lease: Lease) -> Plan {
+    Plan {
+        schema: PLAN_SCHEMA.to_owned(),
+        id: common.ids.plan.clone(),
+        request: request.clone(),
+        scope: common.scope.clone(),
+        lease,
+        title,
+        made_at: common.now,
+        facts: Vec::new(),
+        phases: Vec::new(),
+        losses: Vec::new(),
+        notes: Vec::new(),
+    }
+}
+
+/// A phase, with its budget from the settings.
+pub fn phase(common: &Common, name: &str, expected: Vec<Prediction>, steps: Vec<Step>) -> Phase {
+    let budget_ms = common.budgets_ms.get(name).copied();
+    Phase { name: name.to_owned(), budget_ms, expected: predict::add(expected), steps }
+}
+
+/// A step that changes nothing.
+pub fn read(id: impl Into<String>, title: impl Into<String>, action: Action) -> Step {
+    step(id, title, StepClass::Read, action, Undo::Nothing)
+}
+
+/// A step of any class.
+pub fn step(id: impl Into<String>, title: impl Into<String>, class: StepClass, action: Action, undo: Undo) -> Step {
+    Step { id: StepId(id.into()), title: title.into(), class, action, undo, on_failure: OnFailure::Unwind }
+}
+
+/// The undo by an action.
+pub fn by(action: Action) -> Undo {
+    Undo::By(Box::new(action))
+}
+
+/// Checks that a file system has room.
+pub fn space(id: &str, path: PathBuf, bytes: u64) -> Step {
+    let title = format!("{} free on {}", lifeboat_model::time::show_bytes(bytes), path.display());
+    read(id, title, Action::CheckSpace { path, bytes })
+}
+
+/// How the parts of a backup are captured, looked at and stored: for a backup, and at the beginning of every plan that
+/// overwrites. `prefix` keeps step names apart when a plan has more than one such series.
+pub struct Taking<'a> {
+    /// What is known.
+    pub common: &'a Common,
+    /// In front of step names.
+    pub prefix: &'a str,
+    /// The new backup's name.
+    pub backup: BackupId,
+    /// Why.
+    pub reason: BackupReason,
+    /// What the person called it.
+    pub label: Option<String>,
+    /// What is taken.
+    pub sources: &'a [Live],
+}
+
+impl Taking<'_> {
+    fn id(&self, verb: &str, resource: &Resource) -> StepId {
+        StepId(format!("{}{verb}.{}", self.prefix, resource.name))
+    }
+
+    fn staged(&self, resource: &Resource) -> PathBuf {
+        self.common.staging.join(format!("{}{}.sqlite", self.prefix, resource.name))
+    }
+
+    /// Copies what has to be copied before it can be read in peace.
+    pub fn capture(&self) -> Vec<Step> {
+        let mut steps = Vec::new();
+        for live in self.sources {
+            if let ResourceKind::Sqlite { path } = &live.resource.kind {
+                let into = self.staged(&live.resource);
+                let undo = by(Action::Remove { paths: vec![into.clone()] });
+                let action = Action::CaptureSqlite { source: path.clone(), into };
+                let title = format!("copy {} while it is in use", path.display());
+                steps.push(step(self.id("capture", &live.resource).0, title, StepClass::Idempotent, action, undo));
+            }
+        }
+        steps
+    }
+
+    /// Looks at the copies.
+    pub fn inspect(&self) -> Vec<Step> {
+        let accept_unsound = self.reason == BackupReason::Emergency;
+        let copies = self.sources.iter().filter(|live| matches!(live.resource.kind, ResourceKind::Sqlite { .. }));
+        copies
+            .map(|live| {
+                let action = Action::InspectSqlite { file: self.staged(&live.resource), accept_unsound };
+                let title = format!("check the copy of {}: integrity, rows, digests", live.resource.name);
+                step(self.id("inspect", &live.resource).0, title, StepClass::Idempotent, action, Undo::Nothing)
+            })
+            .collect()
+    }
+
+    /// Stores them, and looks that they are there.
+    pub fn store(&self) -> Vec<Step> {
+        let (vault, backup) = (self.common.vault.clone(), self.backup.clone());
+        let parts = self.sources.iter().map(|live| {
+            let resource = live.resource.clone();
+            match resource.kind {
+                ResourceKind::Sqlite { .. } => Part {
+                    staged: Some(self.staged(&resource)),
+                    captured_by: Some(self.id("capture", &resource)),
+                    inspected_by: Some(self.id("inspect", &resource)),
+                    resource,
+                },
+                ResourceKind::Files { .. } | ResourceKind::Env { .. } => {
+                    Part { resource, staged: None, captured_by: None, inspected_by: None }
+                }
+            }
+        });
+        let undo = by(Action::DropBackup { vault: vault.clone(), backup: backup.clone() });
+        let action = Action::StoreBackup {
+            backup: backup.clone(),
+            vault: vault.clone(),
+            reason: self.reason,
+            label: self.label.clone(),
+            parts: parts.collect(),
+        };
+        let title = format!("store as {backup}: chunk, compress, encrypt");
+        let check = format!("read back that {backup} is whole");
+        vec![
+            step(format!("{}store", self.prefix), title, StepClass::ProbeFirst, action, undo),
+            read(format!("{}verify-stored", self.prefix), check, Action::VerifyStored { vault, backup }),
+        ]
+    }
+
+    /// Removes what only lay there on its way.
+    pub fn clean(&self) -> Step {
+        let action = Action::Remove { paths: vec![self.common.staging.clone()] };
+        step(format!("{}clean", self.prefix), "remove working copies", StepClass::Idempotent, action, Undo::Nothing)
+    }
+
+    /// All bytes of the sources.
+    pub fn bytes(&self) -> u64 {
+        self.sources.iter().map(|live| live.bytes).sum()
+    }
+
+    /// Bytes that must be copied before they are stored.
+    pub fn staged_bytes(&self) -> u64 {
+        let staged = self.sources.iter().filter(|live| matches!(live.resource.kind, ResourceKind::Sqlite { .. }));
+        staged.map(|live| live.bytes).sum()
+    }
+
+    /// How long capturing will take.
+    pub fn predict_capture(&self) -> Vec<Prediction> {
+        let one = |live: &Live| {
+            let subject = live.resource.kind.path().display().to_string();
+            self.common.predict("capture", &subject, live.bytes, guess::CAPTURE)
+        };
+        self.sources.iter().map(one).collect()
+    }
+
+    /// How long looking at the copies will take.
+    pub fn predict_inspect(&self) -> Vec<Prediction> {
+        vec![self.common.predict("inspect", "", self.staged_bytes(), guess::INSPECT)]
+    }
+
+    /// How long storing and reading back will take.
+    pub fn predict_store(&self) -> Vec<Prediction> {
+        let (vault, bytes) = (&self.common.vault, self.bytes());
+        vec![
+            self.common.predict("store", vault, bytes, guess::STORE),
+            self.common.predict("verify-stored", vault, bytes, guess::VERIFY),
+        ]
+    }
+}

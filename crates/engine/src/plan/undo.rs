@@ -1,0 +1,327 @@
+//! Planning to take an operation back, and to release what it set aside.
+
+use std::path::PathBuf;
+
+use lifeboat_io::files;
+use lifeboat_model::{
+    Action, BackupId, BackupMark, ExpectedFact, Fact, Failure, FailureKind, Lease, Operation, OperationState, Plan,
+    Request, Resource, ResourceKind, ResourceName, Step, StepClass, StepState, Undo,
+};
+
+use super::{
+    restore::{self, Names},
+    steps::{self, by, phase, step},
+};
+use crate::{
+    Engine,
+    facts::{self, Common, Live, path_with},
+};
+
+/// What is known when an operation is to be taken back.
+pub struct Known {
+    /// Common knowledge.
+    pub common: Common,
+    /// The operation.
+    pub operation: Operation,
+    /// The resource it swapped, when it swapped one, as it stands now.
+    pub live: Option<Live>,
+    /// What it kept, and whether that is untouched: size and time of change as text.
+    pub kept: Option<(PathBuf, String)>,
+}
+
+pub(crate) fn wrong_planner() -> Failure {
+    Failure::new(FailureKind::Bug, "a request came to the wrong planner")
+}
+
+pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failure> {
+    let (Request::Undo { operation } | Request::Release { operation }) = request else { return Err(wrong_planner()) };
+    let operation = engine.look().operation(operation)?;
+    let live = match swapped(&operation) {
+        Some(swapped) => Some(live_of(engine, swapped)?),
+        None => None,
+    };
+    let kept = kept_path(&operation).map(|path| {
+        let value = files::untouched(&path);
+        (path, value)
+    });
+    Ok(Known { common: engine.common()?, operation, live, kept })
+}
+
+/// The swapped resource, as the settings know it; when they do not any more, as the old plan did.
+fn live_of(engine: &Engine, swapped: Swapped) -> Result<Live, Failure> {
+    let configured = engine.setup().resources.iter().find(|resource| resource.kind.path() == swapped.path);
+    if let Some(configured) = configured {
+        return engine.live(configured);
+    }
+    let path = swapped.path;
+    let kind =
+        if swapped.database { ResourceKind::Sqlite { path } } else { ResourceKind::Files { path, exclude: vec![] } };
+    let (name, checks) = (swapped.name, std::collections::BTreeMap::new());
+    engine.live(&Resource { name, kind, writer: None, critical_tables: vec![], may_be_empty: vec![], checks })
+}
+
+/// What an operation swapped.
+struct Swapped {
+    name: ResourceName,
+    path: PathBuf,
+    database: bool,
+}
+
+/// What an operation put in place or took away, when it did.
+fn swapped(operation: &Operation) -> Option<Swapped> {
+    let named = match &operation.plan.request {
+        Request::Restore { resource, .. } => Some(resource.clone()),
+        Request::Undo { .. } => None,
+        Request::Backup { .. } | Request::Prove { .. } | Request::Retention => return None,
+        Request::Prune | Request::Mark { .. } | Request::Release { .. } => return None,
+    };
+    let (path, database) = operation.plan.steps().find_map(|step| match &step.action {
+        Action::PutInPlace { live, database, .. } | Action::BringBack { live, database, .. } => {
+            Some((live.clone(), *database))
+        }
+        Action::SetAside { live, database, .. } | Action::TakeAway { live, database, .. } => {
+            Some((live.clone(), *database))
+        }
+        _other => None,
+    })?;
+    // An undo's plan names no resource; its file is enough to go by.
+    let name = named.or_else(|| ResourceName::new("restored").ok())?;
+    Some(Swapped { name, path, database })
+}
+
+/// Where an operation keeps what was there before it.
+pub fn kept_path(operation: &Operation) -> Option<PathBuf> {
+    operation.plan.steps().zip(&operation.steps).find_map(|(step, state)| match (&step.action, state) {
+        (Action::SetAside { kept, .. }, StepState::Done { .. }) => Some(kept.clone()),
+        _other => None,
+    })
+}
+
+/// Plans to take an operation back, or to release what it kept.
+///
+/// # Errors
+/// When there is nothing to take back, it is not over, or what it kept is gone.
+pub fn plan(known: &Known, request: &Request) -> Result<Plan, Failure> {
+    let operation = &known.operation;
+    if operation.plan.scope != known.common.scope {
+        let message = format!("{} belongs to {}, not to {}", operation.id, operation.plan.scope, known.common.scope);
+        return Err(Failure::new(FailureKind::Refused, message));
+    }
+    must_be_done(operation)?;
+    match request {
+        Request::Release { .. } => release(known, request),
+        Request::Undo { .. } => match &operation.plan.request {
+            Request::Restore { .. } | Request::Undo { .. } if swapped(operation).is_some() => swap_back(known, request),
+            Request::Backup { .. } => drop_backup(known, request),
+            Request::Retention => unforget(known, request),
+            Request::Undo { .. } => redo_list(known, request),
+            Request::Mark { backup, mark } => unmark(known, request, backup, mark),
+            Request::Restore { .. } | Request::Prove { .. } | Request::Prune | Request::Release { .. } => {
+                Err(nothing_to_undo(operation))
+            }
+        },
+        _other => Err(wrong_planner()),
+    }
+}
+
+fn must_be_done(operation: &Operation) -> Result<(), Failure> {
+    let id = &operation.id;
+    match &operation.state {
+        OperationState::Done => Ok(()),
+        OperationState::PutBack { .. } => {
+            Err(Failure::new(FailureKind::Refused, format!("{id} was put back already; there is nothing to undo")))
+        }
+        OperationState::Running | OperationState::TurningBack { .. } | OperationState::Paused { .. } => {
+            let failure = Failure::new(FailureKind::Refused, format!("{id} is not over"));
+            Err(failure.hint(format!("lifeboat abort {id} takes back what it has done so far")))
+        }
+    }
+}
+
+fn nothing_to_undo(operation: &Operation) -> Failure {
+    let word = operation.plan.request.word();
+    Failure::new(FailureKind::Refused, format!("{} ({word}) left nothing that could be taken back", operation.id))
+}
+
+fn start(known: &Known, request: &Request, verb: &str) -> Plan {
+    let title = format!("{verb} {}: {}", known.operation.id, known.operation.plan.title);
+    steps::new_plan(&known.common, request, title, Lease::Environment)
+}
+
+/// Swaps what was kept back to where it lived. What lives there now is kept in turn, so this can be undone as well.
+fn swap_back(known: &Known, request: &Request) -> Result<Plan, Failure> {
+    let live = known.live.as_ref().ok_or_else(|| nothing_to_undo(&known.operation))?;
+    let path = live.resource.kind.path().to_owned();
+    if !live.held_by.is_empty() && live.resource.writer.is_none() {
+        let failure =
+            Failure::new(FailureKind::Refused, format!("{} is open in {}", path.display(), live.held_by.join(", ")));
+        return Err(failure.hint("stop it first, or set `stop` and `start` in lifeboat.toml"));
+    }
+    let mut plan = start(known, request, "undo");
+    let kept_now = path_with(&path, &format!(".UNDONE.{}", known.common.now.strftime("%Y%m%d-%H%M%S")));
+    let names = Names { live: path.clone(), aside: PathBuf::new(), kept: kept_now.clone() };
+    let mut swap: Vec<Step> = Vec::new();
+    swap.extend(live.resource.writer.as_ref().map(|writer| restore::stop_writer(writer, &known.common)));
+    let because = "what was there before is live from here on; undo this operation to swap again".to_owned();
+    match &known.kept {
+        Some((kept, untouched)) => {
+            if !files::exists(kept) {
+                return Err(kept_is_gone(known, kept));
+            }
+            plan.facts.push(ExpectedFact {
+                fact: Fact::Untouched { path: kept.clone() },
+                value: untouched.clone(),
+                until: Some("bring-back".into()),
+            });
+            if live.exists {
+                swap.extend(restore::set_aside(&live.resource, &names));
+            }
+            let title = format!("give {} its name back", kept.display());
+            let action = Action::BringBack {
+                database: restore::is_database(&live.resource),
+                live: path.clone(),
+                kept: kept.clone(),
+            };
+            swap.push(step("bring-back", title, StepClass::Pivot, action, Undo::Impossible { because }));
+        }
+        // There was nothing before it: what it put there is moved aside.
+        None => {
+            let mut aside = restore::set_aside(&live.resource, &names);
+            if let Some(last) = aside.last_mut() {
+                (last.class, last.undo) = (StepClass::Pivot, Undo::Impossible { because });
+            }
+            swap.extend(aside);
+        }
+    }
+    swap.extend(live.resource.writer.as_ref().map(|writer| restore::start_writer(writer, &known.common)));
+    let first = if live.exists { "set-aside" } else { "bring-back" };
+    let identity = Fact::Identity { path: path.clone() };
+    plan.facts.push(ExpectedFact { fact: identity, value: live.identity.clone(), until: Some(first.into()) });
+    plan.notes.push(format!("What is there now is kept as {}.", kept_now.display()));
+    plan.notes
+        .push(format!("It was put there {}; what was written since then stays in that file.", known.operation.last_at));
+    plan.phases = vec![phase(&known.common, "swap", vec![], swap)];
+    Ok(plan)
+}
+
+fn kept_is_gone(known: &Known, kept: &std::path::Path) -> Failure {
+    let message = format!("what {} kept is not at {} any more", known.operation.id, kept.display());
+    let emergency = known.operation.plan.steps().find_map(|step| match &step.action {
+        Action::StoreBackup { backup, .. } => Some(backup.clone()),
+        _other => None,
+    });
+    let failure = Failure::new(FailureKind::Refused, message);
+    match (emergency, &known.live) {
+        (Some(backup), Some(live)) => failure
+            .hint(format!("its emergency backup is there: lifeboat restore {} --from {backup}", live.resource.name)),
+        _other => failure,
+    }
+}
+
+fn stored(operation: &Operation) -> Vec<BackupId> {
+    let stored = operation.plan.steps().filter_map(|step| match &step.action {
+        Action::StoreBackup { backup, .. } => Some(backup.clone()),
+        _other => None,
+    });
+    stored.collect()
+}
+
+fn list_step(id: &str, title: String, action: Action, undo: Action) -> Step {
+    step(id, title, StepClass::Idempotent, action, by(undo))
+}
+
+fn drop_backup(known: &Known, request: &Request) -> Result<Plan, Failure> {
+    let (vault, backups) = (known.common.vault.clone(), stored(&known.operation));
+    let mut plan = start(known, request, "undo");
+    let forget = Action::Forget { vault: vault.clone(), backups: backups.clone() };
+    let unforget = Action::Unforget { vault, backups };
+    let title = "take the backup off the vault's list; its bytes go with a later prune".to_owned();
+    plan.phases = vec![phase(&known.common, "forget", vec![], vec![list_step("forget", title, forget, unforget)])];
+    Ok(plan)
+}
+
+fn forgotten(operation: &Operation) -> Option<(&String, &Vec<BackupId>, bool)> {
+    operation.plan.steps().find_map(|step| match &step.action {
+        Action::Forget { vault, backups } => Some((vault, backups, true)),
+        Action::Unforget { vault, backups } => Some((vault, backups, false)),
+        _other => None,
+    })
+}
+
+fn unforget(known: &Known, request: &Request) -> Result<Plan, Failure> {
+    let (vault, backups, _) = forgotten(&known.operation).ok_or_else(|| nothing_to_undo(&known.operation))?;
+    let mut plan = start(known, request, "undo");
+    let back = Action::Unforget { vault: vault.clone(), backups: backups.clone() };
+    let forth = Action::Forget { vault: vault.clone(), backups: backups.clone() };
+    let title = format!("put {} backups back on the vault's list", backups.len());
+    plan.phases = vec![phase(&known.common, "list", vec![], vec![list_step("unforget", title, back, forth)])];
+    Ok(plan)
+}
+
+/// Undo of an undo that only changed the list.
+fn redo_list(known: &Known, request: &Request) -> Result<Plan, Failure> {
+    match forgotten(&known.operation) {
+        Some((_, _, true)) => unforget(known, request),
+        Some((vault, backups, false)) => {
+            let mut plan = start(known, request, "undo");
+            let forth = Action::Forget { vault: vault.clone(), backups: backups.clone() };
+            let back = Action::Unforget { vault: vault.clone(), backups: backups.clone() };
+            let title = format!("take {} backups off the vault's list again", backups.len());
+            plan.phases = vec![phase(&known.common, "list", vec![], vec![list_step("forget", title, forth, back)])];
+            Ok(plan)
+        }
+        None => Err(nothing_to_undo(&known.operation)),
+    }
+}
+
+fn unmark(known: &Known, request: &Request, backup: &BackupId, mark: &BackupMark) -> Result<Plan, Failure> {
+    let inverse = match mark {
+        BackupMark::Hold { .. } => BackupMark::Unhold,
+        BackupMark::Suspect { .. } => BackupMark::Trust,
+        BackupMark::Unhold | BackupMark::Trust => {
+            let failure = Failure::new(FailureKind::Refused, "the former reason is not known any more");
+            return Err(failure.hint(format!("say it anew: lifeboat backups hold {backup} --why ...")));
+        }
+    };
+    let mut plan = start(known, request, "undo");
+    let back = Action::Mark { backup: backup.clone(), mark: inverse };
+    let forth = Action::Mark { backup: backup.clone(), mark: mark.clone() };
+    let step = list_step("mark", format!("take the mark off {backup}"), back, forth);
+    plan.phases = vec![phase(&known.common, "mark", vec![], vec![step])];
+    Ok(plan)
+}
+
+fn release(known: &Known, request: &Request) -> Result<Plan, Failure> {
+    let (kept, untouched) = known
+        .kept
+        .as_ref()
+        .ok_or_else(|| Failure::new(FailureKind::Refused, format!("{} set nothing aside", known.operation.id)))?;
+    let mut paths = vec![kept.clone()];
+    paths.extend(["-wal", "-shm", "-journal"].map(|end| path_with(kept, end)));
+    let mut plan = start(known, request, "release what was kept by");
+    plan.facts.push(ExpectedFact {
+        fact: Fact::Untouched { path: kept.clone() },
+        value: untouched.clone(),
+        until: Some("release".into()),
+    });
+    let title = format!("delete {}", kept.display());
+    let because = "what is deleted is gone; an emergency backup may still hold it".to_owned();
+    let step = step("release", title, StepClass::Pivot, Action::Remove { paths }, Undo::Impossible { because });
+    plan.phases = vec![phase(&known.common, "release", vec![], vec![step])];
+    plan.notes.push(format!("After this, {} cannot be undone by a rename.", known.operation.id));
+    Ok(plan)
+}
+
+/// Whether an operation that is done can be taken back by `undo` without a name: the newest such one is meant.
+pub fn is_undoable(operation: &Operation) -> bool {
+    let done = operation.state == OperationState::Done;
+    let kind = match &operation.plan.request {
+        Request::Restore { .. } | Request::Undo { .. } | Request::Retention | Request::Mark { .. } => true,
+        Request::Backup { .. } | Request::Prove { .. } | Request::Prune | Request::Release { .. } => false,
+    };
+    done && kind && !facts_gone(operation)
+}
+
+fn facts_gone(operation: &Operation) -> bool {
+    kept_path(operation).is_some_and(|path| facts::identity(&path) == "nothing there")
+}

@@ -1,0 +1,203 @@
+//! Going on after a death: ask the world first, then continue, or take back.
+
+use lifeboat_io::Stop;
+use lifeboat_model::{
+    Event, Failure, FailureKind, Found, Operation, OperationId, OperationState, StepClass, StepState, Undo,
+};
+use lifeboat_store::{Journal, JournalError, JournalFile};
+
+use crate::{
+    Engine,
+    perform::{Context, Watch},
+    run::{Course, RunError, left_open},
+};
+
+impl Engine {
+    /// Goes on with an operation that stopped: interrupted, killed, or waiting for a person.
+    ///
+    /// # Errors
+    /// When it is over, somebody else works in its scope, its facts have changed, or its journal cannot be used.
+    pub fn resume(&self, id: &OperationId, by: &str, watch: &dyn Watch, stop: &Stop) -> Result<Operation, RunError> {
+        let (mut course, _lease) = self.take_up(id, by, watch, stop)?;
+        let operation = course.journal.operation().clone();
+        if !operation.past_pivot && !matches!(operation.state, OperationState::TurningBack { .. }) {
+            // A step in flight may have changed already what it was going to change.
+            let begun = |index: usize| usize::from(operation.steps[index] == StepState::Running);
+            let first = operation.next_step().map_or(usize::MAX, |next| next + begun(next));
+            self.check_facts(&operation.plan, first).map_err(|failure| RunError {
+                failure: failure.hint(format!("put it back instead: lifeboat abort {id}")),
+                left_open: Some(id.clone()),
+            })?;
+        }
+        course
+            .settle_flight()
+            .map_err(|error| left_open(&operation, &error))?
+            .map_err(|failure| RunError { failure, left_open: Some(id.clone()) })?;
+        course.go_on()
+    }
+
+    /// Takes back what an unfinished operation has done so far.
+    ///
+    /// # Errors
+    /// As [`Engine::resume`]; and past the point of no return, where `undo` after the end is the way back.
+    pub fn abort(&self, id: &OperationId, by: &str, watch: &dyn Watch) -> Result<Operation, RunError> {
+        let stop = Stop::default();
+        let (mut course, _lease) = self.take_up(id, by, watch, &stop)?;
+        let operation = course.journal.operation().clone();
+        if operation.past_pivot || pivot_in_flight(&operation) {
+            let failure = Failure::new(FailureKind::Refused, format!("{id} may be past its point of no return"))
+                .hint(format!("lifeboat resume {id}; afterwards lifeboat undo {id} takes it back"));
+            return Err(RunError { failure, left_open: Some(id.clone()) });
+        }
+        if !matches!(operation.state, OperationState::TurningBack { .. }) {
+            let why = Failure::new(FailureKind::Interrupted, format!("{by} asked to take it back"));
+            course.journal.append(Event::TurnedBack { why }).map_err(|error| left_open(&operation, &error))?;
+        }
+        course.go_on()
+    }
+
+    /// The unfinished operation a person means: the named one, or the only one there is.
+    ///
+    /// # Errors
+    /// When there is none, or more than one.
+    pub fn unfinished_one(&self, named: Option<&OperationId>) -> Result<OperationId, Failure> {
+        if let Some(id) = named {
+            return Ok(id.clone());
+        }
+        let open = self.catalog()?.unfinished().map_err(|error| self.failure(&error))?;
+        let scope = self.setup.scope.to_string();
+        let mine: Vec<_> = open.into_iter().filter(|row| row.scope == scope).collect();
+        match mine.as_slice() {
+            [] => Err(Failure::new(FailureKind::Refused, format!("nothing in {scope} is waiting to be continued"))),
+            [only] => Ok(only.id.clone()),
+            several => {
+                let names: Vec<&str> = several.iter().map(|row| row.id.as_str()).collect();
+                let hint = format!("name one of: {}", names.join(", "));
+                Err(Failure::new(FailureKind::Refused, "more than one operation is waiting").hint(hint))
+            }
+        }
+    }
+
+    fn take_up<'a>(
+        &'a self,
+        id: &OperationId,
+        by: &str,
+        watch: &'a dyn Watch,
+        stop: &'a Stop,
+    ) -> Result<(Course<'a>, crate::lease::Held), RunError> {
+        let path = self.state.journal(id);
+        let known = JournalFile::read(&path).and_then(|file| file.operation(&path));
+        let known = known.map_err(|error| self.journal_failure(id, &error))?;
+        if known.is_closed() {
+            return Err(
+                Failure::new(FailureKind::Refused, format!("{id} is over; there is nothing to continue")).into()
+            );
+        }
+        let lease = self.take_lease(&known.plan, id, by)?;
+        // Only now nobody else writes it: read again.
+        let mut journal =
+            Journal::reopen(&path, lease.epoch(), &self.io).map_err(|error| self.journal_failure(id, &error))?;
+        if journal.operation().is_closed() {
+            return Err(
+                Failure::new(FailureKind::Refused, format!("{id} has just been finished by somebody else")).into()
+            );
+        }
+        self.listen(&mut journal);
+        let gap = lifeboat_model::time::since(journal.operation().last_at, self.io.clock.now());
+        let resumed = Event::Resumed { by: by.to_owned(), pid: std::process::id(), gap_ms: gap.as_millis() as u64 };
+        let operation = journal.operation().clone();
+        journal.append(resumed).map_err(|error| left_open(&operation, &error))?;
+        watch.opened(journal.operation());
+        Ok((Course { engine: self, journal, watch, stop }, lease))
+    }
+
+    pub(crate) fn journal_failure(&self, id: &OperationId, error: &JournalError) -> Failure {
+        let kind = match error {
+            JournalError::Path(_) | JournalError::Unwritable(_) => FailureKind::Refused,
+            JournalError::NotAnEntry { .. } | JournalError::BrokenChain { .. } => FailureKind::Damaged,
+            JournalError::Empty { .. } | JournalError::Impossible { .. } => FailureKind::Damaged,
+        };
+        Failure::from_error(kind, error).while_doing(format!("cannot read the journal of {id}"))
+    }
+}
+
+fn pivot_in_flight(operation: &Operation) -> bool {
+    let running = |state: &StepState| matches!(state, StepState::Running | StepState::Done { .. });
+    operation.plan.pivot().is_some_and(|pivot| running(&operation.steps[pivot]))
+}
+
+impl Course<'_> {
+    /// Finds out about the step that was in flight when the process died, and makes the journal say so.
+    /// The outer result is the journal's; the inner one is what only a person can decide.
+    fn settle_flight(&mut self) -> Result<Result<(), Failure>, JournalError> {
+        let operation = self.journal.operation().clone();
+        let Some(index) = operation.steps.iter().position(|state| matches!(state, StepState::Running)) else {
+            return self.note_crossed_pivot(&operation).map(Ok);
+        };
+        if matches!(operation.state, OperationState::TurningBack { .. }) {
+            return Ok(Ok(())); // it is taken back, whatever became of it
+        }
+        let step = operation.plan.steps().nth(index).expect("a step of the plan").clone();
+        match step.class {
+            StepClass::Read | StepClass::Idempotent => return Ok(Ok(())), // `forward` runs it again
+            StepClass::ProbeFirst | StepClass::Pivot => {}
+        }
+        let context = Context { operation: &operation, step: &step.id, stop: self.stop, watch: self.watch };
+        let found = self.engine.hands.probe(&step.action, &context);
+        match found {
+            Ok((Found::NotStarted, _)) => Ok(Ok(())),
+            Ok((Found::Done, output)) => {
+                self.watch.note(&format!("{} had finished before the interruption.", step.title));
+                self.journal.append(Event::Adopted { step: step.id.clone(), output })?;
+                if step.class == StepClass::Pivot {
+                    self.journal.append(Event::PivotCrossed { step: step.id })?;
+                }
+                Ok(Ok(()))
+            }
+            Ok((Found::Partial, _)) => self.take_back_half(&step),
+            Ok((Found::Unknown, _)) => Ok(Err(cannot_tell(&step.title, None))),
+            Err(failure) => Ok(Err(cannot_tell(&step.title, Some(failure)))),
+        }
+    }
+
+    /// A pivot may be done and the line that says so missing.
+    fn note_crossed_pivot(&mut self, operation: &Operation) -> Result<(), JournalError> {
+        let Some(pivot) = operation.plan.pivot() else { return Ok(()) };
+        let done = matches!(operation.steps[pivot], StepState::Done { .. });
+        if done && !operation.past_pivot {
+            let step = operation.plan.steps().nth(pivot).expect("a step of the plan").id.clone();
+            self.journal.append(Event::PivotCrossed { step })?;
+        }
+        Ok(())
+    }
+
+    /// A half-done step is taken back, so that it can be run from its beginning.
+    fn take_back_half(&mut self, step: &lifeboat_model::Step) -> Result<Result<(), Failure>, JournalError> {
+        let Undo::By(undo) = &step.undo else {
+            // The pivot: its action is repeatable and goes on from where it stopped.
+            return Ok(Ok(()));
+        };
+        self.journal.append(Event::UndoStarted { step: step.id.clone() })?;
+        let operation = self.journal.operation().clone();
+        let context = Context { operation: &operation, step: &step.id, stop: self.stop, watch: self.watch };
+        match self.engine.hands.perform(undo, &context) {
+            Ok(_) => {
+                self.journal.append(Event::UndoFinished { step: step.id.clone(), took_ms: 0 })?;
+                Ok(Ok(()))
+            }
+            Err(failure) => {
+                self.journal.append(Event::UndoFailed { step: step.id.clone(), failure: failure.clone() })?;
+                Ok(Err(failure))
+            }
+        }
+    }
+}
+
+fn cannot_tell(title: &str, cause: Option<Failure>) -> Failure {
+    let failure = Failure::new(FailureKind::NeedsPerson, format!("it cannot be told whether \"{title}\" had finished"));
+    let failure = match cause {
+        Some(cause) => failure.because(cause.to_string()),
+        None => failure,
+    };
+    failure.hint("make the vault and the files reachable and resume again, or abort")
+}

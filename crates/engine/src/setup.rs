@@ -1,0 +1,91 @@
+//! What an engine works on, resolved from settings or from the words of one command.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use lifeboat_model::{Duration, Failure, FailureKind, Keep, Resource, ResourceName, Scope};
+use lifeboat_store::vault::Vault;
+
+/// One environment of one app.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// App and environment.
+    pub scope: Scope,
+    /// What is protected.
+    pub resources: Vec<Resource>,
+    /// Where backups are kept: the vault's location, without secrets.
+    pub vault: String,
+    /// What is kept for how long.
+    pub keep: Keep,
+    /// How long each phase may take, in milliseconds, by the phase's name.
+    pub budgets_ms: BTreeMap<String, u64>,
+    /// How long bytes that no backup needs stay in the vault before they are deleted.
+    pub prune_grace: Duration,
+    /// The oldest a backup may be: the recovery point objective.
+    pub rpo: Option<Duration>,
+    /// The oldest a proof may be.
+    pub proof_max_age: Option<Duration>,
+    /// The settings file, which every backup carries along.
+    pub settings_file: Option<std::path::PathBuf>,
+    /// How long a configured stop or start command may take.
+    pub command_limit: Duration,
+}
+
+impl Setup {
+    /// A setup with nothing in it and the defaults.
+    pub fn new(scope: Scope, vault: impl Into<String>) -> Setup {
+        Setup {
+            scope,
+            resources: Vec::new(),
+            vault: vault.into(),
+            keep: Keep::default(),
+            budgets_ms: BTreeMap::new(),
+            prune_grace: Duration::from_secs(86_400),
+            rpo: None,
+            proof_max_age: None,
+            settings_file: None,
+            command_limit: Duration::from_secs(60),
+        }
+    }
+
+    /// The resource of this name.
+    ///
+    /// # Errors
+    /// When there is none; the names there are come with it.
+    pub fn resource(&self, name: &ResourceName) -> Result<&Resource, Failure> {
+        self.resources.iter().find(|resource| &resource.name == name).ok_or_else(|| {
+            let known: Vec<&str> = self.resources.iter().map(|resource| resource.name.as_str()).collect();
+            let message = format!("{} has no resource called {name}", self.scope);
+            Failure::new(FailureKind::Usage, message).hint(format!("it has: {}", known.join(", ")))
+        })
+    }
+}
+
+/// Opens vaults by their location; it knows where their passwords come from.
+pub trait Vaults: Send + Sync {
+    /// The vault there.
+    ///
+    /// # Errors
+    /// No vault, no password, a wrong one, no connection.
+    fn open(&self, location: &str) -> Result<Arc<Vault>, Failure>;
+
+    /// Whether there is a vault. An unreachable place is an error, not "no".
+    ///
+    /// # Errors
+    /// When it cannot be told.
+    fn exists(&self, location: &str) -> Result<bool, Failure>;
+
+    /// Makes an empty vault; one that is there already is opened.
+    ///
+    /// # Errors
+    /// No password, no connection, no room.
+    fn create(&self, location: &str) -> Result<Arc<Vault>, Failure>;
+
+    /// The folder it lies in, when it is one on this host.
+    fn folder(&self, location: &str) -> Option<std::path::PathBuf>;
+
+    /// Where the vault's password is kept, for people; never the password.
+    fn password_place(&self, location: &str) -> String;
+
+    /// Takes every secret that is known out of a text that came from outside.
+    fn scrub(&self, text: &str) -> String;
+}

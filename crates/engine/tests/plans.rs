@@ -1,0 +1,74 @@
+//! Every planner's plan, proven: run clean, failed, killed and repeated at every step, undone and done again.
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "a test says what went wrong by ending")]
+
+use lifeboat_model::{BackupChoice, Request};
+use lifeboat_testkit::{
+    World,
+    prove::{Case, prove_plan},
+    world::{backup_of, restore_of},
+};
+
+#[test]
+fn a_backup_is_whole_or_not_there() {
+    let world = World::shop();
+    world.sell(5);
+    let tried = prove_plan(&Case { world: &world, request: backup_of(&[]), undo: false });
+    assert!(tried.as_before > 0 && tried.as_meant > 0, "{tried:?}");
+}
+
+#[test]
+fn a_restored_database_is_wholly_old_or_wholly_new() {
+    let world = World::shop();
+    world.backup();
+    world.sell(9);
+    let tried = prove_plan(&Case { world: &world, request: restore_of("db"), undo: true });
+    assert!(tried.as_before > 0 && tried.as_meant > 0, "{tried:?}");
+}
+
+#[test]
+fn restored_files_are_wholly_old_or_wholly_new() {
+    let world = World::shop();
+    world.backup();
+    std::fs::write(world.app("uploads/new"), "later").unwrap();
+    prove_plan(&Case { world: &world, request: restore_of("uploads"), undo: true });
+}
+
+#[test]
+fn a_restored_env_file_is_wholly_old_or_wholly_new() {
+    let world = World::shop();
+    world.backup();
+    std::fs::write(world.app(".env"), "STRIPE_KEY=other\n").unwrap();
+    prove_plan(&Case { world: &world, request: restore_of("env"), undo: true });
+}
+
+#[test]
+fn a_database_that_is_gone_comes_back() {
+    let world = World::shop();
+    world.backup();
+    for name in ["shop.db", "shop.db-wal", "shop.db-shm"] {
+        let _ = std::fs::remove_file(world.app(name));
+    }
+    prove_plan(&Case { world: &world, request: restore_of("db"), undo: true });
+}
+
+#[test]
+fn a_proof_leaves_nothing_behind() {
+    let world = World::shop();
+    world.backup();
+    let request = Request::Prove { backup: BackupChoice::Latest, resources: vec![] };
+    prove_plan(&Case { world: &world, request, undo: false });
+}
+
+#[test]
+fn retention_takes_away_all_or_nothing() {
+    let world = World::shop();
+    for _ in 0..4 {
+        world.backup();
+        world.clock.advance(std::time::Duration::from_secs(20 * 86_400));
+    }
+    world.must(&Request::Prove { backup: BackupChoice::Latest, resources: vec![] });
+    let mut world = world;
+    world.setup.keep =
+        lifeboat_model::Keep { within: None, last: 1, daily: 0, weekly: 0, monthly: 0, ..Default::default() };
+    prove_plan(&Case { world: &world, request: Request::Retention, undo: true });
+}

@@ -1,0 +1,210 @@
+//! Whether a copy is good: SQLite's own checks, and a person's questions.
+
+use std::path::Path;
+
+use lifeboat_model::{Check, Tri, resource::SqlCheck};
+use rusqlite::{Connection, ErrorCode, types::ValueRef};
+
+use super::{Header, SqliteError, error::words, open::open_at_rest};
+use crate::stop::Stop;
+
+/// At most so many complaints are asked for; the first few are quoted.
+const COMPLAINTS_MAX: usize = 100;
+const QUOTED_MAX: usize = 5;
+
+/// Looks whether a copy at rest is sound: its size against its header, `integrity_check`, `foreign_key_check`. Never
+/// fails itself: what could not be looked at is unknown, with the reason. The file is not changed.
+pub fn check_copy(file: &Path, stop: &Stop) -> Vec<Check> {
+    let header = match Header::read(file) {
+        Ok(header) => header,
+        Err(error) => {
+            let failed = Check::new("file", outcome_of(&error), sentence(&error));
+            return vec![failed, not_made("integrity"), not_made("foreign keys")];
+        }
+    };
+    let file_check = check_size(header);
+    match open_at_rest(file, stop) {
+        Ok(connection) => vec![file_check, integrity(&connection), foreign_keys(&connection)],
+        Err(error) => {
+            let failed = Check::new("integrity", outcome_of(&error), sentence(&error));
+            vec![file_check, failed, not_made("foreign keys")]
+        }
+    }
+}
+
+fn not_made(name: &str) -> Check {
+    Check::new(name, Tri::Unknown, "not looked at: the file could not be opened")
+}
+
+fn check_size(header: Header) -> Check {
+    let Header { page_size, pages, bytes, pages_known, .. } = header;
+    let whole = bytes % u64::from(page_size) == 0;
+    let good = whole && (!pages_known || bytes == u64::from(pages) * u64::from(page_size));
+    let detail = if good {
+        format!("{} pages of {page_size} bytes", bytes / u64::from(page_size))
+    } else {
+        format!("its header says {pages} pages of {page_size} bytes, the file has {bytes} bytes")
+    };
+    Check::new("file", Tri::from_bool(good), detail)
+}
+
+fn integrity(connection: &Connection) -> Check {
+    let asked = connection.prepare(&format!("PRAGMA integrity_check({COMPLAINTS_MAX})")).and_then(|mut statement| {
+        let lines = statement.query_map([], |row| row.get::<_, String>(0))?;
+        lines.collect::<rusqlite::Result<Vec<String>>>()
+    });
+    match asked {
+        Ok(lines) if lines == ["ok"] => Check::new("integrity", Tri::Pass, "integrity_check says ok"),
+        // Its silence is no praise.
+        Ok(lines) if lines.is_empty() => Check::new("integrity", Tri::Unknown, "integrity_check said nothing"),
+        Ok(lines) => {
+            // A virtual table that could not be looked at is not known to be bad; everything else is a complaint.
+            let outcome = Tri::worst(lines.iter().map(|line| match line.starts_with("unable to validate ") {
+                true => Tri::Unknown,
+                false => Tri::Fail,
+            }));
+            Check::new("integrity", outcome, quote(&lines, COMPLAINTS_MAX))
+        }
+        Err(error) => Check::new("integrity", outcome_of_sqlite(&error), words(&error)),
+    }
+}
+
+fn foreign_keys(connection: &Connection) -> Check {
+    let asked = connection.prepare("PRAGMA foreign_key_check").and_then(|mut statement| {
+        let mut rows = statement.query([])?;
+        let mut lines = Vec::new();
+        while let Some(row) = rows.next()? {
+            let (table, parent) = (row.get::<_, String>(0)?, row.get::<_, String>(2)?);
+            let place = row.get::<_, Option<i64>>(1)?.map_or_else(String::new, |rowid| format!(" {rowid}"));
+            lines.push(format!("row{place} of {table} refers to a missing row of {parent}"));
+            if lines.len() == COMPLAINTS_MAX {
+                break;
+            }
+        }
+        Ok(lines)
+    });
+    match asked {
+        Ok(lines) if lines.is_empty() => Check::new("foreign keys", Tri::Pass, "every reference has its row"),
+        Ok(lines) => Check::new("foreign keys", Tri::Fail, quote(&lines, COMPLAINTS_MAX)),
+        Err(error) => Check::new("foreign keys", outcome_of_sqlite(&error), words(&error)),
+    }
+}
+
+fn quote(lines: &[String], max: usize) -> String {
+    let shown: Vec<String> = lines.iter().take(QUOTED_MAX).map(|line| shorten(line)).collect();
+    let rest = match lines.len() {
+        count if count <= QUOTED_MAX => String::new(),
+        count if count >= max => format!("; and at least {} more", count - QUOTED_MAX),
+        count => format!("; and {} more", count - QUOTED_MAX),
+    };
+    format!("{}{rest}", shown.join("; "))
+}
+
+fn shorten(line: &str) -> String {
+    const LETTERS_MAX: usize = 200;
+    match line.char_indices().nth(LETTERS_MAX) {
+        Some((at, _)) => format!("{}...", &line[..at]),
+        None => line.to_owned(),
+    }
+}
+
+/// Asks a copy at rest a person's question, without being able to change it. The answer is the first column of the only
+/// row. A question that cannot be asked, or says neither `min` nor `equals`, is unknown.
+pub fn ask(file: &Path, name: &str, question: &SqlCheck, stop: &Stop) -> Check {
+    let connection = match open_at_rest(file, stop) {
+        Ok(connection) => connection,
+        Err(error) => return Check::new(name, outcome_of(&error), sentence(&error)),
+    };
+    match answer(&connection, &question.sql) {
+        Ok(Ok(answer)) => judge(name, question, &answer),
+        Ok(Err(reason)) => Check::new(name, Tri::Unknown, reason),
+        Err(error) => Check::new(name, outcome_of_sqlite(&error), words(&error)),
+    }
+}
+
+struct Answer {
+    text: String,
+    number: Option<f64>,
+    whole: Option<i64>,
+}
+
+fn answer(connection: &Connection, sql: &str) -> rusqlite::Result<Result<Answer, String>> {
+    let mut statement = connection.prepare(sql)?;
+    if !statement.readonly() {
+        return Ok(Err("the question would change the database".to_owned()));
+    }
+    let mut rows = statement.query([])?;
+    let Some(row) = rows.next()? else { return Ok(Err("the question has no answer: no row".to_owned())) };
+    let (text, whole) = match row.get_ref(0)? {
+        ValueRef::Null => ("NULL".to_owned(), None),
+        ValueRef::Integer(number) => (number.to_string(), Some(number)),
+        ValueRef::Real(number) => (number.to_string(), None),
+        ValueRef::Text(text) => (String::from_utf8_lossy(text).into_owned(), None),
+        ValueRef::Blob(blob) => (hex::encode(blob), None),
+    };
+    if rows.next()?.is_some() {
+        return Ok(Err("the question has more than one row for an answer".to_owned()));
+    }
+    let number = text.trim().parse().ok();
+    Ok(Ok(Answer { text, number, whole }))
+}
+
+fn judge(name: &str, question: &SqlCheck, answer: &Answer) -> Check {
+    let shown = shorten(&answer.text);
+    if question.min.is_none() && question.equals.is_none() {
+        return Check::new(name, Tri::Unknown, format!("{shown}; the check has neither `min` nor `equals`"));
+    }
+    let mut wrong = Vec::new();
+    if let Some(min) = question.min {
+        let enough = match (answer.whole, answer.number) {
+            (Some(whole), _) => whole >= min,
+            (None, Some(number)) => number >= min as f64,
+            (None, None) => false,
+        };
+        if !enough {
+            wrong.push(format!("at least {min}"));
+        }
+    }
+    if let Some(wanted) = question.equals.as_ref().filter(|wanted| **wanted != answer.text) {
+        wrong.push(format!("exactly {wanted}"));
+    }
+    match wrong.is_empty() {
+        true => Check::new(name, Tri::Pass, shown),
+        false => Check::new(name, Tri::Fail, format!("{shown}; it must be {}", wrong.join(" and "))),
+    }
+}
+
+/// What an error says about the file: damage is a finding, everything else only means that we could not look.
+pub(super) fn outcome_of(error: &SqliteError) -> Tri {
+    match error {
+        SqliteError::Missing { .. }
+        | SqliteError::NotADatabase { .. }
+        | SqliteError::Encrypted { .. }
+        | SqliteError::Empty { .. }
+        | SqliteError::Damaged { .. }
+        | SqliteError::NotAtRest { .. } => Tri::Fail,
+        SqliteError::Busy { .. }
+        | SqliteError::Denied { .. }
+        | SqliteError::Full { .. }
+        | SqliteError::Stopped(_)
+        | SqliteError::Other { .. } => Tri::Unknown,
+    }
+}
+
+pub(super) fn outcome_of_sqlite(error: &rusqlite::Error) -> Tri {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Tri::Fail,
+        _ => Tri::Unknown,
+    }
+}
+
+/// The error with what lies beneath it.
+pub(super) fn sentence(error: &SqliteError) -> String {
+    let mut text = error.to_string();
+    let mut next = std::error::Error::source(error);
+    while let Some(cause) = next {
+        text.push_str(&format!(": {cause}"));
+        next = cause.source();
+    }
+    text
+}

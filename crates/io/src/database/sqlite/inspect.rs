@@ -1,0 +1,299 @@
+//! What is in a copy: its schema, every table's rows and a digest of them.
+//!
+//! A table's digest is the sum, modulo 2^128, of XXH3-128 over each row. A sum does not care about order, so that a
+//! copy rebuilt from a dump has the same digest, and it counts duplicates, which XOR would not. It notices accidents: a
+//! lost, doubled or changed row goes unseen with a chance of about 2^-128. It is no seal against somebody who constructs
+//! rows on purpose; for that the file's SHA-256 and the vault's seals are there.
+//!
+//! A row is written down as its stored columns in the table's order, each one by its storage class:
+//!
+//! ```text
+//!   NULL      00
+//!   integer   01  8 bytes, little endian
+//!   real      02  8 bytes, little endian; bit by bit, so that -0.0 differs from 0.0 where SQLite keeps them apart
+//!   text      03  length in 8 bytes, UTF-8 bytes (also in a UTF-16 database)
+//!   blob      04  length in 8 bytes, bytes
+//! ```
+//!
+//! of text and blobs longer than [`INLINE_MAX`] the XXH3-128 of the bytes stands for the bytes. Plain rowids and virtual
+//! generated columns are not content and left out. This form never changes within one manifest schema.
+
+use std::{cmp::Ordering, collections::BTreeMap, fs::File, io::Read, path::Path};
+
+use lifeboat_model::manifest::{SqliteFacts, TableFacts};
+use rusqlite::{Connection, Row, types::ValueRef};
+use sha2::{Digest, Sha256};
+use xxhash_rust::xxh3::xxh3_128;
+
+use super::{
+    Header, SqliteError,
+    error::words,
+    open::{open_at_rest, quoted},
+};
+use crate::stop::Stop;
+
+/// Longer values are hashed where they are instead of being copied into the row.
+const INLINE_MAX: usize = 64 << 10;
+
+/// Rows and bytes between two looks at `Stop`.
+const ROWS_BETWEEN_STOPS: u64 = 4096;
+const BYTES_BETWEEN_STOPS: u64 = 4 << 20;
+
+/// Looks at a copy at rest, without changing it: page facts, schema, rows and digests of all ordinary tables, shadow
+/// tables of virtual ones and `sqlite_sequence` included; the planner's notes (`sqlite_stat1`, ...) are not content.
+/// Progress is told in bytes of rows against bytes of the file, hence roughly.
+///
+/// # Errors
+/// [`SqliteError`]. A table that cannot be read for another reason than damage is told in [`SqliteFacts::unread`].
+pub fn inspect(file: &Path, stop: &Stop, progress: &dyn Fn(u64, Option<u64>)) -> Result<SqliteFacts, SqliteError> {
+    Header::read(file)?;
+    let (sha256, _) = hash_file(file, stop, &|_| ())?;
+    inspect_known(file, sha256, stop, progress)
+}
+
+/// [`inspect`] of a file whose hash is known.
+pub(super) fn inspect_known(
+    file: &Path,
+    sha256: String,
+    stop: &Stop,
+    progress: &dyn Fn(u64, Option<u64>),
+) -> Result<SqliteFacts, SqliteError> {
+    let header = Header::read(file)?;
+    let connection = open_at_rest(file, stop)?;
+    let failed = |error| SqliteError::from_sqlite(file, "read", error);
+    let mut facts = SqliteFacts {
+        sha256,
+        page_size: header.page_size,
+        pages: pragma::<u32>(&connection, "page_count").map_err(failed)?.into(),
+        journal_mode: header.journal_mode().to_owned(),
+        encoding: pragma(&connection, "encoding").map_err(failed)?,
+        user_version: pragma(&connection, "user_version").map_err(failed)?,
+        application_id: pragma(&connection, "application_id").map_err(failed)?,
+        schema_fingerprint: fingerprint(&connection).map_err(failed)?,
+        objects: objects(&connection).map_err(failed)?,
+        ..SqliteFacts::default()
+    };
+    let mut scan = Scan { stop, progress, bytes: 0, total: header.bytes, row: Vec::with_capacity(4096) };
+    for table in tables(&connection).map_err(failed)? {
+        match scan.table(&connection, &table) {
+            Ok(found) => _ = facts.tables.insert(table, found),
+            Err(error) => match SqliteError::from_sqlite(file, "read", error) {
+                stopped @ SqliteError::Stopped(_) => return Err(stopped),
+                SqliteError::Damaged { path, found } => {
+                    return Err(SqliteError::Damaged { path, found: format!("table {table}: {found}") });
+                }
+                SqliteError::Other { source, .. } => {
+                    let reason = source.downcast_ref::<rusqlite::Error>().map_or_else(|| source.to_string(), words);
+                    facts.unread.insert(table, reason);
+                }
+                other => return Err(other),
+            },
+        }
+    }
+    progress(header.bytes, Some(header.bytes));
+    Ok(facts)
+}
+
+/// SHA-256 of a file in hex, and its length. `progress` hears of bytes.
+pub(super) fn hash_file(file: &Path, stop: &Stop, progress: &dyn Fn(u64)) -> Result<(String, u64), SqliteError> {
+    let failed = |error| SqliteError::from_io(file, "read", error);
+    let mut reader = File::open(file).map_err(failed)?;
+    let mut hash = Sha256::new();
+    let mut piece = vec![0; 1 << 20];
+    let mut bytes = 0;
+    loop {
+        stop.check()?;
+        let read = reader.read(&mut piece).map_err(failed)?;
+        if read == 0 {
+            return Ok((hex::encode(hash.finalize()), bytes));
+        }
+        hash.update(&piece[..read]);
+        bytes += read as u64;
+        progress(bytes);
+    }
+}
+
+fn pragma<T: rusqlite::types::FromSql>(connection: &Connection, name: &str) -> rusqlite::Result<T> {
+    connection.pragma_query_value(None, name, |row| row.get(0))
+}
+
+/// Every table that stores rows of its own. Virtual tables have no root page; what they store is in their shadow tables.
+pub(super) fn tables(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+    let mut statement = connection.prepare(
+        "SELECT name FROM sqlite_schema WHERE type = 'table' AND rootpage > 0 AND name NOT LIKE 'sqlite\\_stat%' ESCAPE '\\'
+         ORDER BY name",
+    )?;
+    let names = statement.query_map([], |row| row.get(0))?;
+    names.collect()
+}
+
+/// SHA-256 over every object's type, name, table and statement, each with its length in front, ordered by these.
+fn fingerprint(connection: &Connection) -> rusqlite::Result<String> {
+    let mut statement = connection.prepare(
+        "SELECT type, name, tbl_name, coalesce(sql, '') FROM sqlite_schema
+         WHERE tbl_name NOT LIKE 'sqlite\\_stat%' ESCAPE '\\' ORDER BY 1, 2, 3, 4",
+    )?;
+    let mut rows = statement.query([])?;
+    let mut hash = Sha256::new();
+    while let Some(row) = rows.next()? {
+        for column in 0..4 {
+            let text = row.get_ref(column)?.as_bytes().unwrap_or_default();
+            hash.update((text.len() as u64).to_le_bytes());
+            hash.update(text);
+        }
+    }
+    Ok(hex::encode(hash.finalize()))
+}
+
+fn objects(connection: &Connection) -> rusqlite::Result<BTreeMap<String, u64>> {
+    let mut statement =
+        connection.prepare("SELECT type, count(*) FROM sqlite_schema WHERE type <> 'table' GROUP BY type")?;
+    let counts = statement.query_map([], |row| Ok((row.get(0)?, row.get::<_, u32>(1)?.into())))?;
+    counts.collect()
+}
+
+/// The stored columns of a table, in its order. `hidden` 2 is a generated column that is computed when read.
+pub(super) fn stored_columns(connection: &Connection, table: &str) -> rusqlite::Result<Vec<String>> {
+    let mut statement =
+        connection.prepare("SELECT name FROM pragma_table_xinfo(?1) WHERE hidden IN (0, 3) ORDER BY cid")?;
+    let names = statement.query_map([table], |row| row.get(0))?;
+    names.collect()
+}
+
+/// A walk over all rows of all tables.
+struct Scan<'a> {
+    stop: &'a Stop,
+    progress: &'a dyn Fn(u64, Option<u64>),
+    bytes: u64,
+    total: u64,
+    row: Vec<u8>,
+}
+
+impl Scan<'_> {
+    fn table(&mut self, connection: &Connection, table: &str) -> rusqlite::Result<TableFacts> {
+        let columns = stored_columns(connection, table)?;
+        let list: Vec<String> = columns.iter().map(|name| quoted(name)).collect();
+        let mut statement = connection.prepare(&format!("SELECT {} FROM {}", list.join(", "), quoted(table)))?;
+        let mut newest: Vec<(usize, Option<Newest>)> =
+            columns.iter().enumerate().filter(|(_, name)| tells_time(name)).map(|(index, _)| (index, None)).collect();
+        let mut rows = statement.query([])?;
+        let (mut count, mut digest, mut told) = (0_u64, 0_u128, self.bytes);
+        while let Some(row) = rows.next()? {
+            digest = digest.wrapping_add(self.hash_row(row, columns.len())?);
+            count += 1;
+            for (index, greatest) in &mut newest {
+                Newest::keep(greatest, row.get_ref(*index)?);
+            }
+            if count % ROWS_BETWEEN_STOPS == 0 || self.bytes - told > BYTES_BETWEEN_STOPS {
+                told = self.bytes;
+                self.stop.check().map_err(|_| interrupted())?;
+                (self.progress)(self.bytes.min(self.total), Some(self.total));
+            }
+        }
+        let newest =
+            newest.into_iter().filter_map(|(index, value)| Some((columns[index].clone(), value?.text()))).collect();
+        Ok(TableFacts { rows: count, digest: format!("{digest:032x}"), newest })
+    }
+
+    fn hash_row(&mut self, row: &Row, columns: usize) -> rusqlite::Result<u128> {
+        self.row.clear();
+        for column in 0..columns {
+            match row.get_ref(column)? {
+                ValueRef::Null => self.row.push(0),
+                ValueRef::Integer(number) => self.fixed(1, number.to_le_bytes()),
+                ValueRef::Real(number) => self.fixed(2, number.to_bits().to_le_bytes()),
+                ValueRef::Text(bytes) => self.long(3, bytes),
+                ValueRef::Blob(bytes) => self.long(4, bytes),
+            }
+        }
+        self.bytes += self.row.len() as u64;
+        Ok(xxh3_128(&self.row))
+    }
+
+    fn fixed(&mut self, tag: u8, bytes: [u8; 8]) {
+        self.row.push(tag);
+        self.row.extend_from_slice(&bytes);
+    }
+
+    fn long(&mut self, tag: u8, bytes: &[u8]) {
+        self.fixed(tag, (bytes.len() as u64).to_le_bytes());
+        if bytes.len() <= INLINE_MAX {
+            self.row.extend_from_slice(bytes);
+        } else {
+            self.row.extend_from_slice(&xxh3_128(bytes).to_le_bytes());
+            self.bytes += bytes.len() as u64;
+        }
+    }
+}
+
+fn interrupted() -> rusqlite::Error {
+    rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_INTERRUPT), None)
+}
+
+/// Whether a column's name says that it tells when a row came or changed: `created_at`, `updatedAt`, `last_modified`.
+fn tells_time(name: &str) -> bool {
+    const WORDS: &[&str] = &[
+        "created",
+        "createdat",
+        "createdon",
+        "createdtime",
+        "datecreated",
+        "updated",
+        "updatedat",
+        "updatedon",
+        "modified",
+        "modifiedat",
+        "modifiedon",
+        "lastmodified",
+        "lastupdated",
+        "insertedat",
+        "timestamp",
+        "occurredat",
+    ];
+    let plain: String =
+        name.chars().filter(|letter| *letter != '_').map(|letter| letter.to_ascii_lowercase()).collect();
+    WORDS.contains(&plain.as_str())
+}
+
+/// The greatest value so far, by SQLite's order: numbers before text.
+enum Newest {
+    Integer(i64),
+    Real(f64),
+    Text(String),
+}
+
+/// Times are short; a longer text is no time.
+const NEWEST_BYTES_MAX: usize = 64;
+
+impl Newest {
+    fn keep(greatest: &mut Option<Newest>, value: ValueRef) {
+        let order = match (&*greatest, value) {
+            (_, ValueRef::Null | ValueRef::Blob(_)) => return,
+            (_, ValueRef::Text(text)) if text.len() > NEWEST_BYTES_MAX => return,
+            (None, _) => Ordering::Less,
+            (Some(Newest::Integer(old)), ValueRef::Integer(new)) => old.cmp(&new),
+            (Some(Newest::Integer(old)), ValueRef::Real(new)) => (*old as f64).total_cmp(&new),
+            (Some(Newest::Real(old)), ValueRef::Integer(new)) => old.total_cmp(&(new as f64)),
+            (Some(Newest::Real(old)), ValueRef::Real(new)) => old.total_cmp(&new),
+            (Some(Newest::Integer(_) | Newest::Real(_)), ValueRef::Text(_)) => Ordering::Less,
+            (Some(Newest::Text(_)), ValueRef::Integer(_) | ValueRef::Real(_)) => Ordering::Greater,
+            (Some(Newest::Text(old)), ValueRef::Text(new)) => old.as_bytes().cmp(new),
+        };
+        if order == Ordering::Less {
+            *greatest = match value {
+                ValueRef::Integer(number) => Some(Newest::Integer(number)),
+                ValueRef::Real(number) => Some(Newest::Real(number)),
+                ValueRef::Text(text) => Some(Newest::Text(String::from_utf8_lossy(text).into_owned())),
+                ValueRef::Null | ValueRef::Blob(_) => return,
+            };
+        }
+    }
+
+    fn text(self) -> String {
+        match self {
+            Newest::Integer(number) => number.to_string(),
+            Newest::Real(number) => number.to_string(),
+            Newest::Text(text) => text,
+        }
+    }
+}

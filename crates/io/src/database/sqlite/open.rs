@@ -1,0 +1,73 @@
+//! The two ways we open a database file, and how long work in SQLite is made to listen to [`Stop`].
+
+use std::{ffi::OsString, os::unix::ffi::OsStrExt, path::Path, time::Duration};
+
+use rusqlite::{Connection, OpenFlags, config::DbConfig};
+
+use super::{Header, SqliteError, sidecar};
+use crate::stop::Stop;
+
+/// How often SQLite's machine looks whether it should end: every so many of its instructions, well under a millisecond.
+const INSTRUCTIONS_BETWEEN_STOPS: i32 = 20_000;
+
+/// Opens a database other programs may be using. Read-only, so that SQLite never rolls a hot journal back in place, and
+/// never checkpoints: not even when ours is the last connection to close.
+pub(super) fn open_live(path: &Path) -> Result<Connection, SqliteError> {
+    let failed = |error| SqliteError::from_sqlite(path, "open", error);
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(failed)?;
+    // Short, so that waiting listens to `Stop`; the caller repeats up to its own limit.
+    connection.busy_timeout(Duration::from_millis(50)).map_err(failed)?;
+    // A map of a file another program may truncate would end us with SIGBUS.
+    connection.pragma_update(None, "mmap_size", 0).map_err(failed)?;
+    Ok(connection)
+}
+
+/// Opens a copy at rest without locks or sidecars; no byte of it changes.
+///
+/// # Errors
+/// [`SqliteError::NotAtRest`] when a `-wal` or `-journal` with content lies beside it, since that would be ignored.
+pub(super) fn open_at_rest(path: &Path, stop: &Stop) -> Result<Connection, SqliteError> {
+    Header::read(path)?;
+    for suffix in ["-wal", "-journal"] {
+        let beside = sidecar(path, suffix);
+        if std::fs::metadata(&beside).is_ok_and(|facts| facts.len() > 0) {
+            return Err(SqliteError::NotAtRest { path: path.to_owned(), beside });
+        }
+    }
+    let failed = |error| SqliteError::from_sqlite(path, "open", error);
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut connection = Connection::open_with_flags(immutable_uri(path), flags).map_err(failed)?;
+    listen(&mut connection, stop).map_err(failed)?;
+    // Sorters and temporary indexes stay in memory: nothing is written anywhere for a look.
+    connection.pragma_update(None, "temp_store", "MEMORY").map_err(failed)?;
+    connection.pragma_update(None, "cache_size", -16_384).map_err(failed)?;
+    Ok(connection)
+}
+
+/// Makes statements of a connection end with SQLITE_INTERRUPT once [`Stop::now`] was called.
+pub(super) fn listen(connection: &mut Connection, stop: &Stop) -> rusqlite::Result<()> {
+    let stop = stop.clone();
+    connection.progress_handler(INSTRUCTIONS_BETWEEN_STOPS, Some(move || stop.check().is_err()))
+}
+
+/// `file:/a%20b?immutable=1`; every byte that is not plain is written as `%xx`, so names with `?`, `#` or bytes that
+/// are not UTF-8 work.
+fn immutable_uri(path: &Path) -> OsString {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let mut uri = String::from("file:");
+    for &byte in absolute.as_os_str().as_bytes() {
+        match byte {
+            b'/' | b'-' | b'_' | b'.' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => uri.push(char::from(byte)),
+            other => uri.push_str(&format!("%{other:02x}")),
+        }
+    }
+    uri.push_str("?immutable=1");
+    uri.into()
+}
+
+/// A name as SQL wants it: in quotes, quotes doubled.
+pub(super) fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}

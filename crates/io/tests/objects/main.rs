@@ -1,0 +1,130 @@
+//! Every driver passes one suite; what is particular to one is tested beside it.
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "tests watch the outside from outside")]
+
+mod faults;
+mod network;
+mod server;
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering},
+};
+
+use lifeboat_io::{
+    Io, ObjectErrorKind, ObjectStore, Stop,
+    objects::{
+        folder::Folder,
+        retry::{Retry, RetryPolicy},
+    },
+    open_location, parse_location,
+    testing::{MapEnv, MemoryObjects, conform_objects, conform_put_new_race, twin_io},
+};
+use server::{BUCKET, KEY_ID, SECRET, Server};
+
+/// A name of its own for each store of a suite.
+fn numbered(begin: &str) -> impl Fn() -> String {
+    let next = AtomicU32::new(0);
+    let begin = begin.to_owned();
+    move || format!("{begin}{}", next.fetch_add(1, Ordering::Relaxed))
+}
+
+#[test]
+fn folder_conforms() {
+    let root = tempfile::tempdir().unwrap();
+    let name = numbered("store");
+    conform_objects(&|| Arc::new(Folder::new(root.path().join(name()))));
+    conform_put_new_race(&Folder::new(root.path().join(name())));
+}
+
+#[test]
+fn memory_conforms() {
+    conform_objects(&|| Arc::new(MemoryObjects::new()));
+    conform_put_new_race(&MemoryObjects::new());
+}
+
+#[test]
+fn retry_conforms() {
+    let io = twin_io();
+    conform_objects(&|| {
+        Arc::new(Retry::new(Arc::new(MemoryObjects::new()), &io, &Stop::default(), RetryPolicy::default()))
+    });
+}
+
+#[test]
+fn s3_conforms() {
+    let server = Server::start();
+    let name = numbered("shop/vault");
+    conform_objects(&|| Arc::new(server.open(&name())));
+}
+
+/// As the program opens it: by its written place and the environment, with tries, at the root of the bucket.
+#[test]
+fn s3_opened_by_its_place_conforms() {
+    let servers = std::sync::Mutex::new(Vec::new());
+    conform_objects(&|| {
+        let server = Server::start();
+        let env = MapEnv::new([("AWS_ACCESS_KEY_ID", KEY_ID), ("AWS_SECRET_ACCESS_KEY", SECRET)]);
+        let io = Io { env: Arc::new(env), ..Io::system() };
+        let location = parse_location(&format!("s3:http://{}/{BUCKET}", server.address)).unwrap();
+        servers.lock().unwrap().push(server);
+        open_location(&location, &io).unwrap()
+    });
+}
+
+#[test]
+fn what_is_missing_from_the_environment_is_named() {
+    let set = [("AWS_ACCESS_KEY_ID", KEY_ID), ("AWS_SECRET_ACCESS_KEY", SECRET), ("AWS_REGION", "eu-central-1")];
+    let open = |text: &str, count: usize| {
+        let io = Io { env: Arc::new(MapEnv::new(set[..count].to_vec())), ..twin_io() };
+        open_location(&parse_location(text).unwrap(), &io)
+    };
+    for (count, (name, _)) in set.iter().enumerate() {
+        let error = open("s3://backups/shop", count).unwrap_err();
+        assert_eq!(error.to_string(), format!("cannot use s3://backups/shop: {name} is not set"));
+    }
+    assert_eq!(open("s3://backups/shop", 3).unwrap().place(), "s3://backups/shop");
+    assert!(open("s3:https://s3.example.net/backups", 2).is_ok(), "a server of one's own needs no region");
+    assert_eq!(open("./vault", 0).unwrap().place(), "./vault");
+}
+
+#[test]
+fn empty_variables_count_as_not_set() {
+    let env = MapEnv::new([("AWS_ACCESS_KEY_ID", KEY_ID), ("AWS_SECRET_ACCESS_KEY", "")]);
+    let io = Io { env: Arc::new(env), ..twin_io() };
+    let error = open_location(&parse_location("s3://backups").unwrap(), &io).unwrap_err();
+    assert!(error.to_string().contains("AWS_SECRET_ACCESS_KEY is not set"), "{error}");
+}
+
+#[test]
+fn the_endpoint_may_come_from_the_environment() {
+    let server = Server::start();
+    let endpoint = format!("http://{}", server.address);
+    let set = [("AWS_ACCESS_KEY_ID", KEY_ID), ("AWS_SECRET_ACCESS_KEY", SECRET), ("AWS_ENDPOINT_URL", &endpoint)];
+    let io = Io { env: Arc::new(MapEnv::new(set)), ..Io::system() };
+    let store = open_location(&parse_location(&format!("s3://{BUCKET}/x")).unwrap(), &io).unwrap();
+    store.put("config", "body".into()).unwrap();
+    assert_eq!(std::fs::read(server.file("x/config")).unwrap(), b"body");
+    assert_eq!(store.place(), format!("s3:{endpoint}/{BUCKET}/x"));
+}
+
+#[test]
+fn a_folder_that_has_gone_is_an_error_and_not_an_empty_vault() {
+    let root = tempfile::tempdir().unwrap();
+    let store = Folder::new(root.path().join("unmounted"));
+    assert_eq!(store.list("").unwrap_err().kind, ObjectErrorKind::Missing);
+    assert_eq!(store.list("snapshots").unwrap_err().kind, ObjectErrorKind::Missing);
+}
+
+#[test]
+fn what_a_folder_has_half_written_is_not_listed_and_not_left_behind() {
+    let root = tempfile::tempdir().unwrap();
+    let store = Folder::new(root.path());
+    store.put("data/whole", "x".into()).unwrap();
+    std::fs::create_dir(root.path().join("data/taken")).unwrap();
+    assert!(store.put("data/taken", "x".into()).is_err(), "a folder is in its way");
+    std::fs::write(root.path().join("data/.x.1.1.lifeboat-partial"), "ha").unwrap();
+    let keys: Vec<String> = store.list("").unwrap().into_iter().map(|info| info.key).collect();
+    assert_eq!(keys, ["data/whole"]);
+    let files = std::fs::read_dir(root.path().join("data")).unwrap().count();
+    assert_eq!(files, 3, "the whole one, the folder, and the one that we put there ourselves");
+}

@@ -1,0 +1,286 @@
+//! What is to be said about places: resources, the vault, the state folder, and the room they have.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use lifeboat_engine::Vaults;
+use lifeboat_io::{Io, files};
+use lifeboat_model::{Failure, FailureKind, Resource, ResourceKind, Tri, time::show_bytes};
+
+use super::Finding;
+use crate::{
+    secrets::{self, PasswordSource},
+    settings::Resolved,
+    wire,
+};
+
+/// Whether a resource is there, can be read and is what it should be, and who has it open.
+pub fn resource(resource: &Resource, resolved: &Resolved) -> Vec<Finding> {
+    let name = resource.name.as_str();
+    let path = resource.kind.path();
+    if !files::exists(path) {
+        let finding = Finding::new(name, Tri::Fail, format!("there is nothing at {}", path.display()));
+        let finding = finding.lost(format!("no backup of {name} can be made; one that exists can be restored to here"));
+        return vec![finding.next(format!("change path of {name}, or start the app once so that it makes the file"))];
+    }
+    let cannot = |failure: &Failure| Finding::failure(name, failure).lost(format!("no backup of {name} can be made"));
+    match &resource.kind {
+        ResourceKind::Sqlite { path } => match wire::look_at_database(path) {
+            Ok(found) => {
+                vec![Finding::new(name, Tri::Pass, format!("{} is {found}", path.display())), open_by(resource, path)]
+            }
+            Err(failure) => vec![cannot(&failure)],
+        },
+        ResourceKind::Files { path, exclude } => {
+            let mut findings = vec![match readable(path) {
+                Ok(found) => Finding::new(name, Tri::Pass, format!("{} is {found}", path.display())),
+                Err(failure) => cannot(&failure),
+            }];
+            findings.extend(databases_inside(resource, path, exclude, resolved));
+            findings
+        }
+        ResourceKind::Env { path } => vec![match readable(path) {
+            Ok(_) if path.is_dir() => {
+                let finding = Finding::new(name, Tri::Fail, format!("{} is a folder", path.display()));
+                finding.next("write kind = \"files\", or the path of the file")
+            }
+            Ok(found) => Finding::new(name, Tri::Pass, format!("{} is {found}", path.display())),
+            Err(failure) => cannot(&failure),
+        }],
+    }
+}
+
+fn readable(path: &Path) -> Result<String, Failure> {
+    let failure = |error: &lifeboat_io::PathError| Failure::from_error(FailureKind::Refused, error);
+    files::can_read(path).map_err(|error| failure(&error))?;
+    if path.is_dir() {
+        let entries = files::list_folder(path).map_err(|error| failure(&error))?;
+        return Ok(format!("a folder with {} entries", entries.len()));
+    }
+    let size = files::size(path).map_err(|error| failure(&error))?;
+    Ok(format!("a file of {}", show_bytes(size)))
+}
+
+fn open_by(resource: &Resource, path: &Path) -> Finding {
+    let name = format!("{} in use", resource.name);
+    match wire::open_by(path) {
+        Err(failure) => Finding { outcome: Tri::Unknown, ..Finding::failure(name, &failure) },
+        Ok(open) if open.found.is_empty() => {
+            let others = match open.unseen {
+                0 => String::new(),
+                many => format!(" among the processes that this user may look at ({many} belong to others)"),
+            };
+            Finding::new(name, Tri::Pass, format!("nobody has it open{others}"))
+        }
+        Ok(open) => {
+            let finding = Finding::new(name, Tri::Pass, format!("{} has it open", open.found));
+            match &resource.writer {
+                Some(_) => finding,
+                None => finding
+                    .lost("backups are fine; a restore over it is refused until that program is stopped")
+                    .next(format!("stop it by hand when you restore, or set stop and start of {}", resource.name)),
+            }
+        }
+    }
+}
+
+/// A database that is copied as a file while it is in use may be torn.
+fn databases_inside(resource: &Resource, folder: &Path, exclude: &[String], resolved: &Resolved) -> Vec<Finding> {
+    let inside = |other: &&Resource| matches!(&other.kind, ResourceKind::Sqlite { path } if path.starts_with(folder));
+    let found = resolved.setup.resources.iter().filter(inside).filter(|_| exclude.is_empty());
+    let finding = |other: &Resource| {
+        let detail = format!(
+            "the database {} lies inside {} and would be copied with it as a plain file",
+            other.name, resource.name
+        );
+        let finding = Finding::new(resource.name.as_str(), Tri::Fail, detail);
+        let file = other.kind.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
+        finding.lost("that second copy may be torn").next(format!("exclude = [\"{file}*\"] for {}", resource.name))
+    };
+    found.map(finding).collect()
+}
+
+/// Whether the vault can be reached and opened, who has a lock on it, and whether others can read its password.
+pub fn vault(resolved: &Resolved, io: &Io) -> Vec<Finding> {
+    let location = &resolved.setup.vault;
+    let mut findings: Vec<Finding> = resolved
+        .warnings
+        .iter()
+        .map(|warning| {
+            Finding::new("password", Tri::Fail, warning.clone()).lost("whoever has it can read every backup")
+        })
+        .collect();
+    let vaults = wire::vaults(resolved, io);
+    let cannot =
+        |failure: &Failure| Finding::failure("vault", failure).lost("no backup can be made, and none be restored");
+    findings.push(match vaults.exists(location) {
+        Err(failure) => cannot(&failure),
+        Ok(true) => match wire::vault_locks(&*vaults, location) {
+            Err(failure) => cannot(&failure),
+            Ok(locks) if locks.is_empty() => {
+                Finding::new("vault", Tri::Pass, format!("{location} opens, and nobody has a lock on it"))
+            }
+            Ok(locks) => Finding::new("vault", Tri::Pass, format!("{location} opens; {}", locks.join("; "))),
+        },
+        Ok(false) => match secrets::read(resolved.passwords.source(location), location, io) {
+            Err(failure) => cannot(&failure),
+            Ok(_) => {
+                let source = resolved.passwords.source(location);
+                let finding = Finding::new(
+                    "vault",
+                    Tri::Pass,
+                    format!("there is none at {location} yet, and there is a password, from {source}"),
+                );
+                finding.next("lifeboat backup; the first one makes the vault")
+            }
+        },
+    });
+    findings.extend(password_beside(resolved, &*vaults));
+    findings.extend(same_disk(resolved, &*vaults));
+    findings
+}
+
+/// A password inside the vault it opens protects nothing, and is lost with it.
+fn password_beside(resolved: &Resolved, vaults: &dyn Vaults) -> Option<Finding> {
+    let folder = vaults.folder(&resolved.setup.vault)?;
+    match resolved.passwords.source(&resolved.setup.vault) {
+        PasswordSource::File(path) if path.starts_with(&folder) => {
+            let finding =
+                Finding::new("password", Tri::Fail, format!("{} lies inside the vault it opens", path.display()));
+            Some(finding.lost("whoever takes the vault has its key").next("put the password's file somewhere else"))
+        }
+        PasswordSource::File(_)
+        | PasswordSource::Variable(_)
+        | PasswordSource::Command(_)
+        | PasswordSource::Nowhere => None,
+    }
+}
+
+fn same_disk(resolved: &Resolved, vaults: &dyn Vaults) -> Option<Finding> {
+    let vault = device(&vaults.folder(&resolved.setup.vault)?)?;
+    let beside = resolved.setup.resources.iter().any(|resource| device(resource.kind.path()) == Some(vault));
+    let finding = Finding::new("vault's disk", Tri::Pass, "the vault is on the same file system as what it keeps");
+    beside.then(|| {
+        finding
+            .lost("a broken disk takes both")
+            .next("copy the vault to another disk, or use a bucket: s3://bucket/folder")
+    })
+}
+
+/// Whether the state folder can be written.
+pub fn state(resolved: &Resolved, _io: &Io) -> Vec<Finding> {
+    vec![match wire::try_state(&resolved.state) {
+        Ok(()) => Finding::new("state", Tri::Pass, format!("{} can be written", resolved.state.display())),
+        Err(failure) => {
+            let finding =
+                Finding::failure("state", &failure).lost("nothing can be done: each operation is journaled first");
+            finding.next("--state FOLDER, LIFEBOAT_STATE, or folder under [state] in lifeboat.toml")
+        }
+    }]
+}
+
+/// Whether an operation was interrupted, or a journal damaged.
+pub fn operations(resolved: &Resolved, io: &Io) -> Finding {
+    let found = wire::engine(resolved, io).and_then(|engine| {
+        let catalog = engine.catalog()?;
+        let outside = |error: &dyn std::error::Error| Failure::new(FailureKind::Unknown, error.to_string());
+        let unfinished = catalog.unfinished().map_err(|error| outside(&error))?;
+        let damaged = catalog.damaged_journals().map_err(|error| outside(&error))?;
+        Ok((unfinished, damaged))
+    });
+    match found {
+        Err(failure) => Finding { outcome: Tri::Unknown, ..Finding::failure("operations", &failure) },
+        Ok((unfinished, damaged)) => {
+            if let Some(row) = unfinished.first() {
+                let finding = Finding::new(
+                    "operations",
+                    Tri::Fail,
+                    format!("{} ({}) was begun and is not over", row.id, row.kind),
+                );
+                let finding = finding.lost("the next operation has to wait for it");
+                return finding.next(format!("lifeboat watch {0}, lifeboat resume {0} or lifeboat abort {0}", row.id));
+            }
+            if let Some((journal, why)) = damaged.first() {
+                let finding =
+                    Finding::new("operations", Tri::Fail, format!("the journal {journal} cannot be read: {why}"));
+                return finding
+                    .lost("what that operation did cannot be undone by itself")
+                    .next("lifeboat journal verify");
+            }
+            Finding::new("operations", Tri::Pass, "none is left half done")
+        }
+    }
+}
+
+/// Whether there is room for what a restore needs: a copy of what is there now on its way into the vault and in it, and the
+/// restored copy beside the live one. Summed up for each file system.
+pub fn space(resolved: &Resolved) -> Vec<Finding> {
+    let vault = match &resolved.setup.vault {
+        location if location.is_empty() => None,
+        location => wire::place(location, Path::new("/")).ok().and_then(|place| place.folder),
+    };
+    let mut needs: BTreeMap<u64, (PathBuf, u64)> = BTreeMap::new();
+    let mut need = |path: &Path, bytes: u64| {
+        if let Some(device) = device(path) {
+            needs.entry(device).or_insert_with(|| (nearest(path), 0)).1 += bytes;
+        }
+    };
+    // One resource is restored at a time: the largest decides.
+    let sized = resolved.setup.resources.iter().map(|resource| (resource, size_of(resource)));
+    let Some((largest, bytes)) = sized.max_by_key(|(_, bytes)| *bytes) else { return Vec::new() };
+    need(&resolved.state, bytes);
+    need(files::parent(largest.kind.path()), bytes);
+    if let Some(vault) = &vault {
+        need(vault, bytes);
+    }
+    needs.into_values().map(|(place, bytes)| room(&place, bytes, largest)).collect()
+}
+
+fn room(place: &Path, needed: u64, largest: &Resource) -> Finding {
+    let name = "room";
+    let free = match files::free_bytes(place) {
+        Ok(free) => free,
+        Err(error) => {
+            return Finding::new(
+                name,
+                Tri::Unknown,
+                format!("the room at {} cannot be told: {}", place.display(), error.source),
+            );
+        }
+    };
+    let detail = format!(
+        "{} free at {}, {} needed to restore {}",
+        show_bytes(free),
+        place.display(),
+        show_bytes(needed),
+        largest.name
+    );
+    if free > needed {
+        return Finding::new(name, Tri::Pass, detail);
+    }
+    let finding =
+        Finding::new(name, Tri::Fail, detail).lost(format!("{} cannot be restored in its place", largest.name));
+    finding.next("make room there, or move the vault or the state folder to another disk")
+}
+
+fn size_of(resource: &Resource) -> u64 {
+    match &resource.kind {
+        ResourceKind::Sqlite { path } => {
+            let wal = path.with_file_name(format!("{}-wal", path.file_name().unwrap_or_default().to_string_lossy()));
+            files::size(path).unwrap_or(0) + files::size(&wal).unwrap_or(0)
+        }
+        ResourceKind::Files { path, .. } | ResourceKind::Env { path } => files::size_of_tree(path).unwrap_or(0),
+    }
+}
+
+/// The path, or the nearest folder above it that is there.
+fn nearest(path: &Path) -> PathBuf {
+    path.ancestors().find(|place| files::exists(place)).unwrap_or(Path::new("/")).to_owned()
+}
+
+/// The file system a path is, or would be, on.
+fn device(path: &Path) -> Option<u64> {
+    files::identity(&nearest(path)).ok().flatten().map(|(device, _)| device)
+}

@@ -1,0 +1,401 @@
+//! The settings file: what it may say, where it is, and reading it.
+//!
+//! Three stages, each in its own file, so that a person sees every problem at once and with its line:
+//! [`document`] knows which line a value stands in, [`shape`] compares keys and types with the types below (by their
+//! JSON Schema, so there is one source of truth), [`sense`] asks whether what is said can be meant. [`resolve`](mod@resolve) then
+//! decides between flag, environment variable, file and default.
+
+pub mod document;
+pub mod names;
+pub mod problem;
+pub mod resolve;
+mod sense;
+mod shape;
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use lifeboat_io::{Io, files};
+use lifeboat_model::{Duration, Failure, FailureKind, time::parse_duration};
+use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings, json_schema};
+use serde::{Deserialize, Serialize};
+
+use crate::cli::GlobalArgs;
+use document::Document;
+use problem::Problem;
+
+pub use resolve::{Origin, Resolved, Shown, resolve};
+pub use sense::plain as plain_path;
+
+/// What the file is called.
+pub const FILE_NAME: &str = "lifeboat.toml";
+
+/// A settings file: one app with all its environments.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// The version of this format. Always 1.
+    #[schemars(extend("x-kind" = "version"))]
+    pub version: u32,
+    /// Which app this is about.
+    pub app: AppSettings,
+    /// Where backups are kept.
+    #[serde(default)]
+    pub vault: VaultSettings,
+    /// Which backups stay, and how long. What is not said keeps its default.
+    #[serde(default)]
+    pub keep: KeepSettings,
+    /// What you promise: how old a backup and its proof may be before `lifeboat status` complains.
+    #[serde(default)]
+    pub objectives: ObjectiveSettings,
+    /// How long each phase may take. Longer is reported, never killed.
+    #[serde(default)]
+    pub budgets: BudgetSettings,
+    /// Limits on what may take how long.
+    #[serde(default)]
+    pub limits: LimitSettings,
+    /// Where Lifeboat keeps its journals and its index on this host.
+    #[serde(default)]
+    pub state: StateSettings,
+    /// The app's environments by name: `production`, `staging`, `local`. Commands that change something ask which one is
+    /// meant as soon as there are two.
+    #[schemars(extend("x-names" = "an environment"))]
+    pub environments: BTreeMap<String, EnvironmentSettings>,
+}
+
+/// Which app this is about.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AppSettings {
+    /// The app's name: 1 to 64 letters, digits, `-`, `_` or `.`. Backups carry it, and those of another app are refused.
+    #[schemars(extend("x-kind" = "name"))]
+    pub name: String,
+    /// The time zone in which times are shown, for example `Europe/Berlin`. Journals are always in UTC.
+    #[schemars(extend("x-kind" = "timezone"))]
+    pub timezone: Option<String>,
+}
+
+/// Where backups are kept.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct VaultSettings {
+    /// A folder, `s3://bucket/folder`, or `s3:https://server/bucket/folder`. Relative folders begin at this file's folder.
+    #[schemars(extend("x-kind" = "location"))]
+    pub location: Option<String>,
+    /// Where the password comes from, never the password itself: one of `env`, `file`, `cmd`.
+    pub password: Option<PasswordSettings>,
+    /// How long data that no backup needs any more stays in the vault before `prune` deletes it.
+    pub prune_grace: Option<Span>,
+}
+
+/// Where a password comes from: exactly one of the three.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("x-kind" = "password"))]
+pub struct PasswordSettings {
+    /// The environment variable that holds it.
+    #[schemars(extend("x-kind" = "variable"))]
+    pub env: Option<String>,
+    /// The file that holds it and nothing else. Only its owner should be able to read it.
+    #[schemars(extend("x-kind" = "path"))]
+    pub file: Option<PathBuf>,
+    /// The command that prints it, as a list of words: `["op", "read", "op://vault/item/password"]`.
+    #[schemars(extend("x-kind" = "command"))]
+    pub cmd: Option<Vec<String>>,
+}
+
+/// Which backups stay. See `lifeboat retention plan` for what it means for each backup.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KeepSettings {
+    /// Everything younger than this.
+    pub within: Option<Span>,
+    /// The newest so many.
+    pub last: Option<u32>,
+    /// The newest of each of so many hours.
+    pub hourly: Option<u32>,
+    /// The newest of each of so many days (UTC).
+    pub daily: Option<u32>,
+    /// The newest of each of so many weeks.
+    pub weekly: Option<u32>,
+    /// The newest of each of so many months.
+    pub monthly: Option<u32>,
+    /// The newest of each of so many years.
+    pub yearly: Option<u32>,
+    /// A floor that nothing lowers: the newest so many proven ones. At least 1.
+    pub proven: Option<u32>,
+    /// How long emergency and suspect backups stay.
+    pub emergency: Option<Span>,
+}
+
+/// What you promise.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ObjectiveSettings {
+    /// The recovery point objective: the oldest the newest backup may be.
+    pub rpo: Option<Span>,
+    /// The oldest the newest proof may be.
+    pub proof_max_age: Option<Span>,
+}
+
+/// How long each phase may take.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BudgetSettings {
+    /// Looking whether everything is there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preflight: Option<Span>,
+    /// Keeping what is there now, before it is replaced.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep: Option<Span>,
+    /// Copying a database while it is in use.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub capture: Option<Span>,
+    /// Checking that copy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inspect: Option<Span>,
+    /// Storing it in the vault.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub store: Option<Span>,
+    /// Fetching a backup from the vault.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restore: Option<Span>,
+    /// Checking what was fetched.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verify: Option<Span>,
+    /// Putting it in place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub swap: Option<Span>,
+    /// Clearing up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clean: Option<Span>,
+}
+
+/// Limits on what may take how long.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LimitSettings {
+    /// How long a configured stop or start command may take before it is ended.
+    pub command: Option<Span>,
+}
+
+/// Where Lifeboat keeps its own things.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StateSettings {
+    /// The folder. Set it when several users of this host work with this file; else each has one of their own.
+    #[schemars(extend("x-kind" = "path"))]
+    pub folder: Option<PathBuf>,
+}
+
+/// One environment: its resources, and where it differs from what is said for all.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EnvironmentSettings {
+    /// Another vault than for the rest, key by key.
+    #[serde(default)]
+    pub vault: VaultSettings,
+    /// Other retention than for the rest, key by key.
+    #[serde(default)]
+    pub keep: KeepSettings,
+    /// Other objectives than for the rest, key by key.
+    #[serde(default)]
+    pub objectives: ObjectiveSettings,
+    /// Other budgets than for the rest, key by key.
+    #[serde(default)]
+    pub budgets: BudgetSettings,
+    /// What is protected, by name.
+    #[serde(default)]
+    #[schemars(extend("x-names" = "a resource"))]
+    pub resources: BTreeMap<String, ResourceSettings>,
+}
+
+/// Something that holds state.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ResourceSettings {
+    /// What it is.
+    #[schemars(extend("x-kind" = "resource-kind"))]
+    pub kind: KindSettings,
+    /// Where it is. Relative paths begin at this file's folder.
+    #[schemars(extend("x-kind" = "path"))]
+    pub path: PathBuf,
+    /// Files: paths below it that are left out; `*` stands for anything within one name.
+    #[serde(default)]
+    pub exclude: Vec<String>,
+    /// The command that stops what writes to it, as a list of words. Only together with `start`.
+    #[schemars(extend("x-kind" = "command"))]
+    pub stop: Option<Vec<String>>,
+    /// The command that starts it again.
+    #[schemars(extend("x-kind" = "command"))]
+    pub start: Option<Vec<String>>,
+    /// SQLite: tables that must be there and must not be empty.
+    #[serde(default)]
+    pub critical_tables: Vec<String>,
+    /// SQLite: tables that may be empty; `"*"` means any.
+    #[serde(default)]
+    pub may_be_empty: Vec<String>,
+    /// SQLite: questions about a restored copy, by name, with the answer they must have.
+    #[serde(default)]
+    pub checks: BTreeMap<String, CheckSettings>,
+}
+
+/// What a resource is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum KindSettings {
+    /// One SQLite database file, with its `-wal` or `-journal` while it is in use.
+    Sqlite,
+    /// A file, or a folder with all that is in it.
+    Files,
+    /// A file of environment variables. Names are journaled, values never.
+    Env,
+}
+
+/// A question in SQL: one row, one column.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CheckSettings {
+    /// The question.
+    #[schemars(extend("x-kind" = "sql"))]
+    pub sql: String,
+    /// The answer, as a number, is at least this.
+    pub min: Option<i64>,
+    /// The answer, as text, is exactly this.
+    pub equals: Option<String>,
+}
+
+/// A length of time as settings write it: `"90s"`, `"15m"`, `"6h"`, `"7d"`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Span {
+    /// How long.
+    pub length: Duration,
+    /// As it was written.
+    pub text: String,
+}
+
+impl TryFrom<String> for Span {
+    type Error = lifeboat_model::time::BadDuration;
+    fn try_from(text: String) -> Result<Span, Self::Error> {
+        Ok(Span { length: parse_duration(&text)?, text })
+    }
+}
+
+impl From<Span> for String {
+    fn from(span: Span) -> String {
+        span.text
+    }
+}
+
+impl JsonSchema for Span {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Duration".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "x-kind": "duration", "examples": ["90s", "15m", "6h", "7d"] })
+    }
+}
+
+/// The JSON Schema of the file, for editors. Everything is in its place; there are no references to follow.
+pub fn schema() -> Schema {
+    let settings = SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
+    settings.into_generator().into_root_schema_for::<Settings>()
+}
+
+/// A settings file with its lines.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The file, with its whole path.
+    pub path: PathBuf,
+    /// Which value stands where.
+    pub document: Document,
+    /// What it says.
+    pub settings: Settings,
+}
+
+/// Where the settings file is: `--config`, else `LIFEBOAT_CONFIG`, else `lifeboat.toml` here or in a folder above; nothing
+/// when there is none.
+///
+/// # Errors
+/// A file that was named is not there, or the current folder cannot be told.
+pub fn find(global: &GlobalArgs, io: &Io) -> Result<Option<PathBuf>, Failure> {
+    let variable = io.env.var("LIFEBOAT_CONFIG").filter(|value| !value.is_empty()).map(PathBuf::from);
+    if let Some(named) = global.config.clone().or(variable) {
+        let path = absolute(&named)?;
+        if !files::exists(&path) {
+            let message = format!("there is no settings file {}", path.display());
+            return Err(Failure::new(FailureKind::Usage, message).hint("check --config and LIFEBOAT_CONFIG"));
+        }
+        return Ok(Some(path));
+    }
+    let here = absolute(Path::new(FILE_NAME))?;
+    let found = files::parent(&here).ancestors().map(|folder| folder.join(FILE_NAME)).find(|path| files::exists(path));
+    Ok(found)
+}
+
+/// Reads and checks a settings file.
+///
+/// # Errors
+/// It cannot be read; or every problem in it at once, each with its line and what to write instead.
+pub fn load(path: &Path) -> Result<Settings, Failure> {
+    read(path).map(|loaded| loaded.settings)
+}
+
+/// [`load`] that keeps the lines.
+///
+/// # Errors
+/// As [`load`].
+pub fn read(path: &Path) -> Result<Loaded, Failure> {
+    let path = absolute(path)?;
+    let unreadable = |error: &lifeboat_io::PathError| {
+        Failure::from_error(FailureKind::Usage, error)
+            .while_doing(format!("cannot read the settings {}", path.display()))
+    };
+    let bytes = files::read(&path).map_err(|error| unreadable(&error))?;
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let line =
+            error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1;
+        let problem = Problem::new(line, "this is not text in UTF-8").instead("save the file as UTF-8");
+        problem::failure(&path, &[problem])
+    })?;
+    match check(&text, files::parent(&path)) {
+        Ok((document, settings)) => Ok(Loaded { path, document, settings }),
+        Err(problems) => Err(problem::failure(&path, &problems)),
+    }
+}
+
+/// Checks the text of a settings file that lies (or will lie) in `folder`.
+///
+/// # Errors
+/// Every problem in it, in the order of its lines.
+pub fn check(text: &str, folder: &Path) -> Result<(Document, Settings), Vec<Problem>> {
+    let document = Document::parse(text)?;
+    let mut problems = sense::suspicious_texts(&document);
+    problems.extend(shape::problems(&document));
+    if problems.is_empty() {
+        match toml::from_str::<Settings>(text) {
+            Ok(settings) => {
+                problems = sense::problems(&document, &settings, folder);
+                if problems.is_empty() {
+                    return Ok((document, settings));
+                }
+            }
+            // Never its text: it may quote a value. The shape has let something through that serde does not.
+            Err(error) => problems.push(Problem::new(
+                error.span().map_or(1, |span| document.line_at(span.start)),
+                "this cannot be read, though its keys are right",
+            )),
+        }
+    }
+    problems.sort_by_key(|problem| problem.line);
+    Err(problems)
+}
+
+/// The whole path, from the root on.
+pub(crate) fn absolute(path: &Path) -> Result<PathBuf, Failure> {
+    files::absolute(path).map_err(|error| Failure::from_error(FailureKind::Usage, &error))
+}

@@ -1,0 +1,561 @@
+//! What is in effect: flag before environment variable before file before default, and where each value comes from.
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
+
+use lifeboat_engine::Setup;
+use lifeboat_io::{Io, files};
+use lifeboat_model::{
+    Duration, Failure, FailureKind, Keep, Resource, ResourceKind, ResourceName, Scope, SqlCheck, Writer,
+};
+use serde::{Serialize, Serializer};
+
+use super::{
+    BudgetSettings, EnvironmentSettings, KeepSettings, KindSettings, Loaded, PasswordSettings, ResourceSettings,
+    Settings, Span, absolute,
+    names::{made_fit, nearest},
+};
+use crate::{
+    cli::GlobalArgs,
+    secrets::{self, HIDDEN, PASSWORD_VARIABLE, PasswordSource, Passwords},
+    wire,
+};
+
+/// The environment of a resource that is named by its path, without a settings file.
+const ENVIRONMENT_WITHOUT_FILE: &str = "local";
+
+/// Everything that one command works with.
+#[derive(Clone, Debug)]
+pub struct Resolved {
+    /// One environment of one app. Its vault is empty when nobody has named one.
+    pub setup: Setup,
+    /// Where Lifeboat keeps its own things on this host.
+    pub state: PathBuf,
+    /// Where the passwords of vaults come from.
+    pub passwords: Passwords,
+    /// The settings file, when there is one.
+    pub file: Option<PathBuf>,
+    /// The time zone in which times are shown; UTC when there is none.
+    pub timezone: Option<String>,
+    /// Every value in effect, in the order of the file.
+    pub origins: Vec<Shown>,
+    /// What a person should know before going on.
+    pub warnings: Vec<String>,
+}
+
+/// A value in effect, ready to be shown: secrets are hidden already.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Shown {
+    /// Its dotted key, for example `vault.location`.
+    pub key: String,
+    /// The value.
+    pub value: String,
+    /// Where it comes from.
+    pub origin: Origin,
+}
+
+/// Where a value comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A flag of the command.
+    Flag(&'static str),
+    /// An environment variable.
+    Variable(String),
+    /// This line of the settings file.
+    Line(usize),
+    /// Nobody has said anything else.
+    Default,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::Flag(flag) => f.write_str(flag),
+            Origin::Variable(name) => f.write_str(name),
+            Origin::Line(line) => write!(f, "line {line}"),
+            Origin::Default => f.write_str("default"),
+        }
+    }
+}
+
+impl Serialize for Origin {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// Decides what is in effect for one command. `named` is what it is about: names from the file, or `sqlite:PATH`,
+/// `files:PATH`, `env:PATH`, which need no file and ignore one.
+///
+/// # Errors
+/// The file is wrong or there is none; the environment is not said or not known; both ways of naming are mixed.
+pub fn resolve(global: &GlobalArgs, named: &[String], io: &Io) -> Result<Resolved, Failure> {
+    let mut all: Vec<&String> = named.iter().collect();
+    all.extend(global.about.iter().filter(|word| !named.contains(word)));
+    let by_path: Vec<Resource> = all.iter().filter_map(|word| by_path(word).transpose()).collect::<Result<_, _>>()?;
+    if !by_path.is_empty() {
+        if let Some(name) = all.iter().find(|word| kind_and_path(word).is_none()) {
+            let message = format!("{} is named by its path and {name} by its name", by_path[0].name);
+            return Err(usage(message).hint("name both in the same way"));
+        }
+        return without_file(global, by_path, io);
+    }
+    match super::find(global, io)? {
+        Some(path) => {
+            let loaded = super::read(&path)?;
+            let environment = choose_environment(&loaded, global.environment.as_deref())?;
+            environment_of(&loaded, &environment, global, io)
+        }
+        None => {
+            let says_where = global.vault.is_some() || global.state.is_some() || io.env.var("LIFEBOAT_VAULT").is_some();
+            match all.first() {
+                Some(name) => Err(nothing_named(name)),
+                // Enough for what concerns the vault itself.
+                None if says_where => without_file(global, Vec::new(), io),
+                None => Err(no_file()),
+            }
+        }
+    }
+}
+
+fn usage(message: impl Into<String>) -> Failure {
+    Failure::new(FailureKind::Usage, message)
+}
+
+fn no_file() -> Failure {
+    let failure = usage("there is no lifeboat.toml in this folder or above it");
+    failure.hint("lifeboat init writes one; without: lifeboat backup sqlite:./app.db --vault ./vault")
+}
+
+fn nothing_named(name: &str) -> Failure {
+    let message = format!("there is no lifeboat.toml in this folder or above it, so {name} means nothing");
+    let hint = if name.contains(['/', '.']) {
+        format!("sqlite:{name}, files:{name} or env:{name}")
+    } else {
+        "lifeboat init writes one; a resource can also be named by its path: sqlite:./app.db".to_owned()
+    };
+    usage(message).hint(hint)
+}
+
+/// Reads `sqlite:PATH` and its like; nothing when it is a name.
+fn by_path(word: &str) -> Result<Option<Resource>, Failure> {
+    let Some((kind, path)) = kind_and_path(word) else { return Ok(None) };
+    if path.is_empty() {
+        return Err(usage(format!("{word} names no path")).hint(format!("{word}./shop.db, for example")));
+    }
+    let path = super::sense::plain(&absolute(Path::new(path))?);
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let (kind, stem) = match kind {
+        KindSettings::Sqlite => {
+            let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+            (ResourceKind::Sqlite { path }, stem)
+        }
+        KindSettings::Files => (ResourceKind::Files { path, exclude: Vec::new() }, name),
+        KindSettings::Env => (ResourceKind::Env { path }, name),
+    };
+    let name = ResourceName::new(made_fit(&stem, "data")).map_err(|error| usage(error.to_string()))?;
+    Ok(Some(Resource {
+        name,
+        kind,
+        writer: None,
+        critical_tables: Vec::new(),
+        may_be_empty: Vec::new(),
+        checks: Default::default(),
+    }))
+}
+
+fn kind_and_path(word: &str) -> Option<(KindSettings, &str)> {
+    let (kind, path) = word.split_once(':')?;
+    let kind = match kind {
+        "sqlite" => KindSettings::Sqlite,
+        "files" => KindSettings::Files,
+        "env" => KindSettings::Env,
+        _ => return None,
+    };
+    Some((kind, path.strip_prefix("//").unwrap_or(path)))
+}
+
+/// The environment that is meant. There is no default to any of several.
+fn choose_environment(loaded: &Loaded, wanted: Option<&str>) -> Result<String, Failure> {
+    let names: Vec<&str> = loaded.settings.environments.keys().map(String::as_str).collect();
+    let list = names.join(", ");
+    match wanted {
+        Some(wanted) if names.contains(&wanted) => Ok(wanted.to_owned()),
+        Some(wanted) => {
+            let failure = usage(format!("{} has no environment {wanted}; it has: {list}", loaded.settings.app.name));
+            Err(match nearest(wanted, names) {
+                Some(meant) => failure.hint(format!("--env {meant}")),
+                None => failure,
+            })
+        }
+        None if names.len() == 1 => Ok(names[0].to_owned()),
+        None => {
+            let message = format!(
+                "{} has several environments, and this command needs to know which: {list}",
+                loaded.settings.app.name
+            );
+            Err(usage(message).hint("say --env and its name"))
+        }
+    }
+}
+
+fn without_file(global: &GlobalArgs, resources: Vec<Resource>, io: &Io) -> Result<Resolved, Failure> {
+    if let Some(twice) =
+        resources.iter().enumerate().find(|(at, one)| resources[..*at].iter().any(|other| other.name == one.name))
+    {
+        let message = format!("two of these would be called {}", twice.1.name);
+        return Err(usage(message).hint("lifeboat init writes a lifeboat.toml, in which each has a name of its own"));
+    }
+    let app = resources.first().map_or_else(|| "lifeboat".to_owned(), |resource| resource.name.to_string());
+    let environment = global.environment.clone().unwrap_or_else(|| ENVIRONMENT_WITHOUT_FILE.to_owned());
+    ResourceName::new(environment.as_str()).map_err(|error| usage(error.to_string()))?;
+    let mut choice = Choice { global, io, loaded: None, environment: &environment, shown: Vec::new() };
+    choice.tell("app.name", &app, Origin::Default);
+    let origin = if global.environment.is_some() { Origin::Flag("--env") } else { Origin::Default };
+    choice.tell("environment", &environment, origin);
+    let here = absolute(Path::new("."))?;
+    let mut resolved = choice.common(&app, &here, None, None)?;
+    for resource in &resources {
+        choice.show_resource(resource);
+    }
+    resolved.setup.resources = resources;
+    resolved.origins = choice.shown;
+    Ok(resolved)
+}
+
+/// One environment of a file.
+///
+/// # Errors
+/// A path that cannot be made whole, a vault that is no place.
+pub fn environment_of(loaded: &Loaded, environment: &str, global: &GlobalArgs, io: &Io) -> Result<Resolved, Failure> {
+    let settings = &loaded.settings;
+    let own = settings
+        .environments
+        .get(environment)
+        .ok_or_else(|| usage(format!("there is no environment {environment}")))?;
+    let folder = files::parent(&loaded.path);
+    let mut choice = Choice { global, io, loaded: Some(loaded), environment, shown: Vec::new() };
+    choice.tell("app.name", &settings.app.name, choice.line(&["app", "name"]));
+    let timezone = settings.app.timezone.clone();
+    choice.tell("app.timezone", timezone.as_deref().unwrap_or("UTC"), choice.line(&["app", "timezone"]));
+    let origin = match global.environment {
+        Some(_) => Origin::Flag("--env"),
+        None => choice.line(&["environments", environment]),
+    };
+    choice.tell("environment", environment, origin);
+    let mut resolved = choice.common(&settings.app.name, folder, Some(settings), Some(own))?;
+    resolved.timezone = timezone;
+    resolved.file = Some(loaded.path.clone());
+    for (name, what) in &own.resources {
+        let resource = resource_of(name, what, folder)?;
+        choice.show_resource(&resource);
+        resolved.setup.resources.push(resource);
+    }
+    resolved.origins = choice.shown;
+    Ok(resolved)
+}
+
+fn resource_of(name: &str, what: &ResourceSettings, folder: &Path) -> Result<Resource, Failure> {
+    let path = super::sense::plain(&absolute(&folder.join(&what.path))?);
+    let kind = match what.kind {
+        KindSettings::Sqlite => ResourceKind::Sqlite { path },
+        KindSettings::Files => ResourceKind::Files { path, exclude: what.exclude.clone() },
+        KindSettings::Env => ResourceKind::Env { path },
+    };
+    let question = |check: &super::CheckSettings| SqlCheck {
+        sql: check.sql.clone(),
+        min: check.min,
+        equals: check.equals.clone(),
+    };
+    Ok(Resource {
+        name: ResourceName::new(name).map_err(|error| usage(error.to_string()))?,
+        kind,
+        writer: what.stop.clone().zip(what.start.clone()).map(|(stop, start)| Writer { stop, start }),
+        critical_tables: what.critical_tables.clone(),
+        may_be_empty: what.may_be_empty.clone(),
+        checks: what.checks.iter().map(|(name, check)| (name.clone(), question(check))).collect(),
+    })
+}
+
+/// Chooses values and remembers where each came from.
+struct Choice<'a> {
+    global: &'a GlobalArgs,
+    io: &'a Io,
+    loaded: Option<&'a Loaded>,
+    environment: &'a str,
+    shown: Vec<Shown>,
+}
+
+impl Choice<'_> {
+    fn tell(&mut self, key: &str, value: impl Into<String>, origin: Origin) {
+        self.shown.push(Shown { key: key.to_owned(), value: value.into(), origin });
+    }
+
+    /// The line of a key; the default when the file does not have it.
+    fn line(&self, path: &[&str]) -> Origin {
+        let found = self.loaded.and_then(|loaded| loaded.document.find(path));
+        found.map_or(Origin::Default, |node| Origin::Line(node.line))
+    }
+
+    /// The line of a key that the environment may have of its own.
+    fn either_line(&self, path: &[&str]) -> Origin {
+        match self.line(&[&["environments", self.environment], path].concat()) {
+            Origin::Default => self.line(path),
+            own => own,
+        }
+    }
+
+    /// A variable that is set to something.
+    fn variable(&self, name: &str) -> Option<String> {
+        self.io.env.var(name).and_then(|value| value.into_string().ok()).filter(|value| !value.is_empty())
+    }
+
+    /// A flag whose variable the command line may have read already.
+    fn flag_or_variable(&self, flag: Option<&Path>, name: &'static str, variable: &str) -> Option<(PathBuf, Origin)> {
+        let set = self.variable(variable).map(PathBuf::from);
+        match (flag, set) {
+            (Some(flag), Some(set)) if flag == set => Some((set, Origin::Variable(variable.to_owned()))),
+            (Some(flag), _) => Some((flag.to_owned(), Origin::Flag(name))),
+            (None, Some(set)) => Some((set, Origin::Variable(variable.to_owned()))),
+            (None, None) => None,
+        }
+    }
+
+    /// Everything but the resources.
+    fn common(
+        &mut self,
+        app: &str,
+        folder: &Path,
+        settings: Option<&Settings>,
+        own: Option<&EnvironmentSettings>,
+    ) -> Result<Resolved, Failure> {
+        let scope = Scope { app: app.to_owned(), environment: self.environment.to_owned() };
+        let location = self.location(folder, settings, own)?;
+        let password = self.password(folder, settings, own)?;
+        let mut setup = Setup::new(scope, location.clone());
+        setup.keep = self.keep(settings, own);
+        let spans = |pick: fn(&EnvironmentSettings) -> &Option<Span>, general: Option<&Span>| {
+            own.and_then(|own| pick(own).clone()).or_else(|| general.cloned())
+        };
+        let grace = spans(|own| &own.vault.prune_grace, settings.and_then(|all| all.vault.prune_grace.as_ref()));
+        setup.prune_grace =
+            self.span(&["vault", "prune_grace"], grace, Some(setup.prune_grace)).unwrap_or(setup.prune_grace);
+        let rpo = spans(|own| &own.objectives.rpo, settings.and_then(|all| all.objectives.rpo.as_ref()));
+        setup.rpo = self.span(&["objectives", "rpo"], rpo, None);
+        let age =
+            spans(|own| &own.objectives.proof_max_age, settings.and_then(|all| all.objectives.proof_max_age.as_ref()));
+        setup.proof_max_age = self.span(&["objectives", "proof_max_age"], age, None);
+        for (phase, span) in budgets(settings.map(|all| &all.budgets), own.map(|own| &own.budgets)) {
+            setup.budgets_ms.insert(phase.clone(), span.length.as_millis() as u64);
+            let _ = self.span(&["budgets", &phase], Some(span), None);
+        }
+        let limit = settings.and_then(|all| all.limits.command.clone());
+        setup.command_limit =
+            self.span(&["limits", "command"], limit, Some(setup.command_limit)).unwrap_or(setup.command_limit);
+        let state = self.state(app, folder, settings)?;
+        let warnings = secrets::warning(&password).into_iter().collect();
+        let mut passwords = Passwords::new(password.clone());
+        passwords.insert(&location, password);
+        Ok(Resolved { setup, state, passwords, file: None, timezone: None, origins: Vec::new(), warnings })
+    }
+
+    fn location(
+        &mut self,
+        folder: &Path,
+        settings: Option<&Settings>,
+        own: Option<&EnvironmentSettings>,
+    ) -> Result<String, Failure> {
+        let here = absolute(Path::new("."))?;
+        let in_file = own
+            .and_then(|own| own.vault.location.clone())
+            .or_else(|| settings.and_then(|all| all.vault.location.clone()));
+        let (text, base, origin) = match (&self.global.vault, self.variable("LIFEBOAT_VAULT"), in_file) {
+            (Some(flag), variable, _) if variable.as_ref() != Some(flag) => {
+                (flag.clone(), here.as_path(), Origin::Flag("--vault"))
+            }
+            (_, Some(variable), _) => (variable, here.as_path(), Origin::Variable("LIFEBOAT_VAULT".to_owned())),
+            (_, None, Some(text)) => (text, folder, self.either_line(&["vault", "location"])),
+            (_, None, None) => {
+                self.tell("vault.location", "none", Origin::Default);
+                return Ok(String::new());
+            }
+        };
+        let place = wire::place(&text, base)?;
+        self.tell("vault.location", place.location.clone(), origin);
+        Ok(place.location)
+    }
+
+    fn password(
+        &mut self,
+        folder: &Path,
+        settings: Option<&Settings>,
+        own: Option<&EnvironmentSettings>,
+    ) -> Result<PasswordSource, Failure> {
+        let said = own
+            .and_then(|own| own.vault.password.as_ref())
+            .or_else(|| settings.and_then(|all| all.vault.password.as_ref()));
+        let (source, origin) = if self.io.env.var(PASSWORD_VARIABLE).is_some() {
+            (PasswordSource::Variable(PASSWORD_VARIABLE.to_owned()), Origin::Variable(PASSWORD_VARIABLE.to_owned()))
+        } else {
+            match said {
+                Some(said) => (source_of(said, folder)?, self.either_line(&["vault", "password"])),
+                None => (PasswordSource::Nowhere, Origin::Default),
+            }
+        };
+        let value = match &source {
+            PasswordSource::Nowhere => "none".to_owned(),
+            known => format!("{HIDDEN}, from {known}"),
+        };
+        self.tell("vault.password", value, origin);
+        Ok(source)
+    }
+
+    fn keep(&mut self, settings: Option<&Settings>, own: Option<&EnvironmentSettings>) -> Keep {
+        let nothing = KeepSettings::default();
+        let keep = merged_keep(own.map_or(&nothing, |own| &own.keep), settings.map(|all| &all.keep));
+        let within = keep.within.map_or_else(|| "none".to_owned(), written);
+        let counts = [
+            ("last", keep.last),
+            ("hourly", keep.hourly),
+            ("daily", keep.daily),
+            ("weekly", keep.weekly),
+            ("monthly", keep.monthly),
+            ("yearly", keep.yearly),
+            ("proven", keep.proven),
+        ];
+        self.tell("keep.within", within, self.either_line(&["keep", "within"]));
+        for (key, count) in counts {
+            self.tell(&format!("keep.{key}"), count.to_string(), self.either_line(&["keep", key]));
+        }
+        self.tell("keep.emergency", written(keep.emergency), self.either_line(&["keep", "emergency"]));
+        keep
+    }
+
+    fn span(&mut self, path: &[&str], said: Option<Span>, default: Option<Duration>) -> Option<Duration> {
+        let value = said.as_ref().map(|span| span.text.clone()).or_else(|| default.map(written));
+        let origin = if said.is_some() { self.either_line(path) } else { Origin::Default };
+        self.tell(&path.join("."), value.unwrap_or_else(|| "none".to_owned()), origin);
+        said.map(|span| span.length).or(default)
+    }
+
+    fn state(&mut self, app: &str, folder: &Path, settings: Option<&Settings>) -> Result<PathBuf, Failure> {
+        let in_file = settings.and_then(|all| all.state.folder.clone());
+        let (path, origin) =
+            match (self.flag_or_variable(self.global.state.as_deref(), "--state", "LIFEBOAT_STATE"), in_file) {
+                (Some((path, origin)), _) => (absolute(&path)?, origin),
+                (None, Some(path)) => (absolute(&folder.join(path))?, self.line(&["state", "folder"])),
+                (None, None) => (self.default_state(app)?, Origin::Default),
+            };
+        let path = super::sense::plain(&path);
+        self.tell("state.folder", path.display().to_string(), origin);
+        Ok(path)
+    }
+
+    fn default_state(&self, app: &str) -> Result<PathBuf, Failure> {
+        let home = match (self.variable("XDG_STATE_HOME"), self.variable("HOME")) {
+            (Some(state), _) => PathBuf::from(state),
+            (None, _) if wire::is_root() => PathBuf::from("/var/lib"),
+            (None, Some(home)) => Path::new(&home).join(".local/state"),
+            (None, None) => {
+                let failure =
+                    usage("it cannot be told where to keep the journals: neither HOME nor XDG_STATE_HOME is set");
+                return Err(failure.hint("--state FOLDER, or LIFEBOAT_STATE"));
+            }
+        };
+        Ok(home.join("lifeboat").join(app))
+    }
+
+    fn show_resource(&mut self, resource: &Resource) {
+        let name = resource.name.as_str();
+        let environment = self.environment.to_owned();
+        let mut tell = |key: &str, value: String| {
+            let origin = self.line(&["environments", &environment, "resources", name, key]);
+            let origin = if self.loaded.is_none() { Origin::Flag("the command's words") } else { origin };
+            self.shown.push(Shown { key: format!("resources.{name}.{key}"), value, origin });
+        };
+        tell("kind", resource.kind.word().to_owned());
+        tell("path", resource.kind.path().display().to_string());
+        if let ResourceKind::Files { exclude, .. } = &resource.kind
+            && !exclude.is_empty()
+        {
+            tell("exclude", exclude.join(" "));
+        }
+        if let Some(Writer { stop, start }) = &resource.writer {
+            tell("stop", stop.join(" "));
+            tell("start", start.join(" "));
+        }
+        for (key, tables) in [("critical_tables", &resource.critical_tables), ("may_be_empty", &resource.may_be_empty)]
+        {
+            if !tables.is_empty() {
+                tell(key, tables.join(" "));
+            }
+        }
+        if !resource.checks.is_empty() {
+            tell("checks", resource.checks.keys().cloned().collect::<Vec<_>>().join(" "));
+        }
+    }
+}
+
+fn source_of(said: &PasswordSettings, folder: &Path) -> Result<PasswordSource, Failure> {
+    Ok(match said {
+        PasswordSettings { env: Some(name), .. } => PasswordSource::Variable(name.clone()),
+        PasswordSettings { file: Some(path), .. } => PasswordSource::File(absolute(&folder.join(path))?),
+        PasswordSettings { cmd: Some(words), .. } => PasswordSource::Command(words.clone()),
+        PasswordSettings { env: None, file: None, cmd: None } => PasswordSource::Nowhere,
+    })
+}
+
+/// Retention key by key: the environment's, else the file's, else the default.
+pub fn merged_keep(own: &KeepSettings, general: Option<&KeepSettings>) -> Keep {
+    let nothing = KeepSettings::default();
+    let general = general.unwrap_or(&nothing);
+    let default = Keep::default();
+    let count = |own: Option<u32>, general: Option<u32>, default: u32| own.or(general).unwrap_or(default);
+    let length = |own: &Option<Span>, general: &Option<Span>| own.as_ref().or(general.as_ref()).map(|span| span.length);
+    Keep {
+        within: length(&own.within, &general.within).or(default.within),
+        last: count(own.last, general.last, default.last),
+        hourly: count(own.hourly, general.hourly, default.hourly),
+        daily: count(own.daily, general.daily, default.daily),
+        weekly: count(own.weekly, general.weekly, default.weekly),
+        monthly: count(own.monthly, general.monthly, default.monthly),
+        yearly: count(own.yearly, general.yearly, default.yearly),
+        proven: count(own.proven, general.proven, default.proven),
+        emergency: length(&own.emergency, &general.emergency).unwrap_or(default.emergency),
+    }
+}
+
+/// Budgets by phase, the environment's own before the file's.
+fn budgets(general: Option<&BudgetSettings>, own: Option<&BudgetSettings>) -> Vec<(String, Span)> {
+    let mut all: std::collections::BTreeMap<String, Span> = std::collections::BTreeMap::new();
+    for BudgetSettings { preflight, keep, capture, inspect, store, restore, verify, swap, clean } in
+        [general, own].into_iter().flatten()
+    {
+        let phases = [
+            ("preflight", preflight),
+            ("keep", keep),
+            ("capture", capture),
+            ("inspect", inspect),
+            ("store", store),
+            ("restore", restore),
+            ("verify", verify),
+            ("swap", swap),
+            ("clean", clean),
+        ];
+        all.extend(phases.into_iter().filter_map(|(phase, span)| Some((phase.to_owned(), span.clone()?))));
+    }
+    all.into_iter().collect()
+}
+
+/// A length of time as the file would write it.
+fn written(length: Duration) -> String {
+    let seconds = length.as_secs();
+    for (unit, of) in [("d", 86_400), ("h", 3600), ("m", 60)] {
+        if seconds >= of && seconds.is_multiple_of(of) {
+            return format!("{}{unit}", seconds / of);
+        }
+    }
+    format!("{seconds}s")
+}

@@ -1,0 +1,349 @@
+//! The only file that names concrete doors: the real clock and files, vaults in folders and buckets, SQLite. Everything else
+//! in the binary takes what it is handed from here.
+
+pub mod shop;
+
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use lifeboat_engine::{
+    Engine, Vaults,
+    act::{sqlite_failure, vault_failure},
+};
+use lifeboat_io::{
+    Invocation, Io, Location, ObjectErrorKind, ObjectStore, Stop, database::sqlite, files, holders,
+    objects::location::OpenError, open_location, parse_location, signals::SignalGuard,
+};
+use lifeboat_model::{Failure, FailureKind};
+use lifeboat_store::{
+    StateFolder,
+    vault::{Vault, VaultError},
+};
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::{
+    secrets::{self, HIDDEN, Passwords},
+    settings::Resolved,
+};
+
+/// Secrets that may turn up in what programs and servers say, by the variable that holds them.
+const SECRET_VARIABLES: &[&str] = &["LIFEBOAT_VAULT_PASSWORD", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
+
+/// The real doors.
+pub fn io() -> Io {
+    Io::system()
+}
+
+/// Turns Ctrl-C and SIGTERM into a request to stop, as long as the guard lives. Nothing when the system refuses: then the
+/// signals end the process, and the journal says where it was.
+pub fn signals(stop: &Stop) -> Option<SignalGuard> {
+    lifeboat_io::signals::install(stop).ok()
+}
+
+/// An engine for what was resolved. Vaults are opened, and passwords read, when they are first needed.
+///
+/// # Errors
+/// When the state folder cannot be made.
+pub fn engine(resolved: &Resolved, io: &Io) -> Result<Engine, Failure> {
+    let state = StateFolder::open(&resolved.state).map_err(|error| {
+        let failure = Failure::from_error(FailureKind::Refused, &error).while_doing("cannot use the state folder");
+        failure.hint("--state FOLDER, LIFEBOAT_STATE, or folder under [state] in lifeboat.toml")
+    })?;
+    Ok(Engine::new(io.clone(), state, resolved.setup.clone(), vaults(resolved, io)))
+}
+
+/// The vaults of what was resolved.
+pub fn vaults(resolved: &Resolved, io: &Io) -> Arc<dyn Vaults> {
+    Arc::new(OpenVaults {
+        io: io.clone(),
+        passwords: resolved.passwords.clone(),
+        open: Mutex::default(),
+        known: Mutex::default(),
+    })
+}
+
+/// Vaults that stay open once they are, and the secrets read for them.
+struct OpenVaults {
+    io: Io,
+    passwords: Passwords,
+    open: Mutex<BTreeMap<String, Arc<Vault>>>,
+    known: Mutex<Vec<SecretString>>,
+}
+
+impl OpenVaults {
+    fn store(&self, location: &str) -> Result<Arc<dyn ObjectStore>, Failure> {
+        if location.is_empty() {
+            let failure = Failure::new(FailureKind::Refused, "nobody has said where the vault is");
+            return Err(failure.hint("--vault LOCATION, LIFEBOAT_VAULT, or location under [vault] in lifeboat.toml"));
+        }
+        let place = parse_location(location).map_err(|error| Failure::from_error(FailureKind::Usage, &error))?;
+        open_location(&place, &self.io).map_err(|error| open_failure(&error))
+    }
+
+    fn password(&self, location: &str) -> Result<SecretString, Failure> {
+        let password = secrets::read(self.passwords.source(location), location, &self.io)?;
+        lock(&self.known).push(password.clone());
+        Ok(password)
+    }
+
+    /// The vault's own failure, with where its password came from where that matters.
+    fn failure(&self, location: &str, error: &VaultError) -> Failure {
+        let failure = vault_failure(error);
+        match error.root() {
+            VaultError::WrongPassword { .. } => {
+                failure.because(format!("it came from {}", self.passwords.source(location)))
+            }
+            _ => failure,
+        }
+    }
+
+    fn remember(&self, location: &str, vault: Vault) -> Arc<Vault> {
+        let vault = Arc::new(vault);
+        lock(&self.open).insert(location.to_owned(), vault.clone());
+        vault
+    }
+}
+
+impl Vaults for OpenVaults {
+    fn open(&self, location: &str) -> Result<Arc<Vault>, Failure> {
+        if let Some(vault) = lock(&self.open).get(location) {
+            return Ok(vault.clone());
+        }
+        let store = self.store(location)?;
+        if !has_config(&*store)? {
+            return Err(self.failure(location, &VaultError::NoVault { place: store.place() }));
+        }
+        let vault = Vault::open(store, &self.password(location)?, &self.io);
+        vault.map(|vault| self.remember(location, vault)).map_err(|error| self.failure(location, &error))
+    }
+
+    fn exists(&self, location: &str) -> Result<bool, Failure> {
+        has_config(&*self.store(location)?)
+    }
+
+    fn create(&self, location: &str) -> Result<Arc<Vault>, Failure> {
+        if self.exists(location)? {
+            return self.open(location);
+        }
+        match Vault::create(self.store(location)?, &self.password(location)?, &self.io) {
+            Ok(vault) => Ok(self.remember(location, vault)),
+            Err(error) if matches!(error.root(), VaultError::AlreadyThere { .. }) => self.open(location), // somebody was faster
+            Err(error) => Err(self.failure(location, &error)),
+        }
+    }
+
+    fn folder(&self, location: &str) -> Option<PathBuf> {
+        match parse_location(location) {
+            Ok(Location::Folder(path)) => Some(path),
+            Ok(Location::S3 { .. }) | Err(_) => None,
+        }
+    }
+
+    fn scrub(&self, text: &str) -> String {
+        let variables = SECRET_VARIABLES.iter().filter_map(|name| self.io.env.var(name)?.into_string().ok());
+        let known: Vec<String> = lock(&self.known).iter().map(|secret| secret.expose_secret().to_owned()).collect();
+        let mut secrets: Vec<String> = variables.chain(known).filter(|secret| !secret.is_empty()).collect();
+        // The longer first: one may be part of another.
+        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+        without_url_passwords(&secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret, HIDDEN)))
+    }
+}
+
+/// Whether a vault is there. One that has lost its config, but not its data, is damaged: making a new one over it would
+/// throw its keys away.
+fn has_config(store: &dyn ObjectStore) -> Result<bool, Failure> {
+    let failure = |error: &lifeboat_io::ObjectError| {
+        let kind = match error.kind {
+            ObjectErrorKind::Denied => FailureKind::Refused,
+            ObjectErrorKind::Damaged => FailureKind::Damaged,
+            ObjectErrorKind::Missing | ObjectErrorKind::Temporary | ObjectErrorKind::Full | ObjectErrorKind::Other => {
+                FailureKind::Outside
+            }
+        };
+        Failure::from_error(kind, error).while_doing(format!("cannot look into the vault {}", store.place()))
+    };
+    match store.size("config") {
+        Ok(_) => return Ok(true),
+        Err(error) if error.kind == ObjectErrorKind::Missing => {}
+        Err(error) => return Err(failure(&error)),
+    }
+    for folder in ["snapshots", "index", "data"] {
+        let found = match store.list(folder) {
+            Ok(found) => !found.is_empty(),
+            Err(error) if error.kind == ObjectErrorKind::Missing => false,
+            Err(error) => return Err(failure(&error)),
+        };
+        if found {
+            let message = format!("the vault {} has data and has lost its file \"config\"", store.place());
+            return Err(Failure::new(FailureKind::Damaged, message)
+                .hint("bring that file back from a copy of the vault, or choose another place"));
+        }
+    }
+    Ok(false)
+}
+
+fn open_failure(error: &OpenError) -> Failure {
+    let failure = Failure::from_error(FailureKind::Refused, error);
+    match error {
+        OpenError::MissingVariable { name, .. } | OpenError::BadVariable { name, .. } => {
+            failure.hint(format!("set {name}"))
+        }
+        OpenError::Object(_) => failure,
+    }
+}
+
+/// Hides what stands between `://user:` and `@`.
+fn without_url_passwords(text: &str) -> String {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find("://") {
+        let (before, after) = rest.split_at(at + 3);
+        out.push_str(before);
+        let end =
+            after.find(|letter: char| letter.is_whitespace() || "/?#\"'<>".contains(letter)).unwrap_or(after.len());
+        let (host, tail) = after.split_at(end);
+        match host.rsplit_once('@').and_then(|(user, host)| Some((user.split_once(':')?.0, host))) {
+            Some((user, host)) => out.push_str(&format!("{user}:{HIDDEN}@{host}")),
+            None => out.push_str(host),
+        }
+        rest = tail;
+    }
+    out + rest
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A place for a vault, made whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// As text that means the same from every folder.
+    pub location: String,
+    /// The folder, when it is one on this host.
+    pub folder: Option<PathBuf>,
+}
+
+/// Reads a place for a vault; a relative folder begins at `base`.
+///
+/// # Errors
+/// It is no place for a vault.
+pub fn place(text: &str, base: &Path) -> Result<Place, Failure> {
+    let location = parse_location(text).map_err(|error| Failure::from_error(FailureKind::Usage, &error))?;
+    let location = match location {
+        Location::Folder(path) => Location::Folder(crate::settings::plain_path(&base.join(path))),
+        Location::S3 { .. } => location,
+    };
+    let folder = match &location {
+        Location::Folder(path) => Some(path.clone()),
+        Location::S3 { .. } => None,
+    };
+    Ok(Place { location: location.to_string(), folder })
+}
+
+/// Whether a text can be the place of a vault.
+///
+/// # Errors
+/// Why not, and what to write instead.
+pub fn check_location(text: &str) -> Result<(), String> {
+    parse_location(text).map(|_| ()).map_err(|error| error.why)
+}
+
+/// Whether this process belongs to root.
+pub fn is_root() -> bool {
+    lifeboat_io::process::owner().0 == 0
+}
+
+/// Runs a program and returns what it printed.
+///
+/// # Errors
+/// It could not be started, took too long, or ended with a code other than 0; what it said on standard error comes with it, what it
+/// printed does not.
+pub fn output_of(
+    words: &[String],
+    variables: Vec<(&str, OsString)>,
+    limit: Duration,
+    io: &Io,
+) -> Result<Vec<u8>, Failure> {
+    let Some((program, arguments)) = words.split_first() else {
+        return Err(Failure::new(FailureKind::Usage, "there is no command"));
+    };
+    let what = variables
+        .into_iter()
+        .fold(Invocation::new(program, limit).args(arguments), |what, (name, value)| what.env(name, value));
+    let exit = io
+        .exec
+        .run(&what, None, &Stop::default())
+        .map_err(|error| Failure::from_error(FailureKind::Refused, &error))?;
+    if exit.ok() {
+        return Ok(exit.stdout_tail);
+    }
+    let failure = Failure::new(FailureKind::Refused, format!("{program} ended with code {}", exit.code));
+    let said = exit.stderr_text();
+    Err(if said.is_empty() { failure } else { failure.because(said.lines().last().unwrap_or_default().to_owned()) })
+}
+
+/// What a SQLite database is, in a few words, without using it: its pages and its journal mode.
+///
+/// # Errors
+/// It is missing, cannot be read, or is no database.
+pub fn look_at_database(path: &Path) -> Result<String, Failure> {
+    sqlite::peek(path).map_err(|error| sqlite_failure(&error))?;
+    let header = sqlite::Header::read(path).map_err(|error| sqlite_failure(&error))?;
+    let size = lifeboat_model::time::show_bytes(header.bytes);
+    Ok(format!("a SQLite database of {size}, pages of {} bytes, {} journal", header.page_size, header.journal_mode()))
+}
+
+/// The version of the SQLite library inside this program.
+pub fn sqlite_version() -> &'static str {
+    sqlite::library_version()
+}
+
+/// Who has a database open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenBy {
+    /// Names and process ids; empty when nobody was seen.
+    pub found: String,
+    /// How many processes we may not look at.
+    pub unseen: usize,
+}
+
+/// Finds out who has a database open.
+///
+/// # Errors
+/// When it cannot be told.
+pub fn open_by(path: &Path) -> Result<OpenBy, Failure> {
+    let held = holders::holders(path).map_err(|error| Failure::new(FailureKind::Unknown, error.to_string()))?;
+    Ok(OpenBy { found: held.to_string(), unseen: held.unseen.len() })
+}
+
+/// Opens a vault and says who has a lock on it.
+///
+/// # Errors
+/// It cannot be opened, or its locks cannot be read.
+pub fn vault_locks(vaults: &dyn Vaults, location: &str) -> Result<Vec<String>, Failure> {
+    let holders = vaults.open(location)?.lock_holders().map_err(|error| vault_failure(&error))?;
+    Ok(holders.iter().map(ToString::to_string).collect())
+}
+
+/// Makes the state folder if there is none, and tries to write into it.
+///
+/// # Errors
+/// When that fails.
+pub fn try_state(path: &Path) -> Result<(), Failure> {
+    let failure = |error: &lifeboat_io::PathError| Failure::from_error(FailureKind::Refused, error);
+    let state = StateFolder::open(path).map_err(|error| failure(&error))?;
+    let probe = state.root().join(format!("doctor.{}", std::process::id()));
+    files::write(&probe, b"can be written").map_err(|error| failure(&error))?;
+    files::remove_file(&probe).map_err(|error| failure(&error))
+}
+
+/// The folder of all journals in a state folder.
+pub fn journals(state: &Path) -> PathBuf {
+    state.join("operations")
+}

@@ -1,0 +1,391 @@
+//! The catalog: an index over the journals, in one SQLite file. It answers "what happened lately", "which backup is
+//! proven" and "how long did that take" without reading every journal.
+//!
+//! Nothing in it is the truth: it is filled from journals, and filled again when it is lost or older than they are.
+
+use std::path::Path;
+
+use lifeboat_model::{
+    BackupId, BackupMark, Operation, OperationId, OperationState, Proof, Sample, StepState, Timestamp, plan::Action,
+};
+use rusqlite::{Connection, OptionalExtension, params};
+
+use crate::{
+    journal::{JournalError, JournalFile},
+    state::StateFolder,
+};
+
+/// What the catalog could not do.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum CatalogError {
+    #[error("cannot use the index {path}")]
+    Sqlite { path: String, source: rusqlite::Error },
+    #[error("cannot use the state folder")]
+    Path(#[from] lifeboat_io::PathError),
+    #[error("the index holds something that cannot be read")]
+    Json(#[from] serde_json::Error),
+}
+
+/// The layout's number; another one makes the catalog fill itself anew.
+const LAYOUT: i64 = 1;
+
+const SCHEMA: &str = "
+    CREATE TABLE operations (
+        id TEXT PRIMARY KEY, kind TEXT NOT NULL, scope TEXT NOT NULL, started_at TEXT NOT NULL, last_at TEXT NOT NULL,
+        state TEXT NOT NULL, closed INTEGER NOT NULL, lines INTEGER NOT NULL, bytes INTEGER NOT NULL);
+    CREATE TABLE proofs (
+        id TEXT PRIMARY KEY, backup TEXT NOT NULL, resource TEXT NOT NULL, at TEXT NOT NULL, level TEXT,
+        outcome TEXT NOT NULL, body TEXT NOT NULL);
+    CREATE INDEX proofs_by_backup ON proofs (backup);
+    CREATE TABLE timings (
+        kind TEXT NOT NULL, subject TEXT NOT NULL, bytes INTEGER NOT NULL, ms INTEGER NOT NULL, at TEXT NOT NULL,
+        op TEXT NOT NULL, step TEXT NOT NULL, PRIMARY KEY (op, step));
+    CREATE INDEX timings_by_kind ON timings (kind, subject, at);
+    CREATE TABLE marks (
+        backup TEXT NOT NULL, mark TEXT NOT NULL, why TEXT NOT NULL, at TEXT NOT NULL, PRIMARY KEY (backup, mark));
+    CREATE TABLE damaged_journals (path TEXT PRIMARY KEY, bytes INTEGER NOT NULL, what TEXT NOT NULL);
+";
+
+/// A line of the list of operations.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OperationRow {
+    /// Which.
+    pub id: OperationId,
+    /// `backup`, `restore`, ...
+    pub kind: String,
+    /// App and environment, `shop/production`.
+    pub scope: String,
+    /// When it was begun.
+    pub started_at: Timestamp,
+    /// `running`, `paused`, `done`, `put-back`, `turning-back`.
+    pub state: String,
+    /// Whether it is over.
+    pub closed: bool,
+}
+
+/// Former durations, by kind and subject as [`timing_key`] names them.
+pub type Timings = std::collections::BTreeMap<(String, String), Vec<Sample>>;
+
+/// What has been said about a backup.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Marks {
+    /// Why nobody may delete it.
+    pub held: Option<String>,
+    /// Why it must not be chosen by itself.
+    pub suspect: Option<String>,
+}
+
+/// The open index.
+#[derive(Debug)]
+pub struct Catalog {
+    db: Connection,
+    path: String,
+}
+
+impl Catalog {
+    /// Opens the index and brings it up to date with the journals. One that cannot be read is made anew.
+    ///
+    /// # Errors
+    /// When neither works, or the journals cannot be listed.
+    pub fn open(state: &StateFolder) -> Result<Catalog, CatalogError> {
+        let path = state.catalog();
+        let catalog = match Catalog::connect(&path) {
+            Ok(catalog) => catalog,
+            Err(_unreadable) => {
+                // Nothing is lost: everything in it comes from the journals.
+                for end in ["", "-wal", "-shm", "-journal"] {
+                    lifeboat_io::files::remove_file(&path.with_file_name(format!("lifeboat.db{end}")))?;
+                }
+                Catalog::connect(&path)?
+            }
+        };
+        catalog.catch_up(state)?;
+        Ok(catalog)
+    }
+
+    fn connect(path: &Path) -> Result<Catalog, CatalogError> {
+        let name = path.display().to_string();
+        let sqlite = |source| CatalogError::Sqlite { path: name.clone(), source };
+        let db = Connection::open(path).map_err(sqlite)?;
+        db.busy_timeout(std::time::Duration::from_secs(10)).map_err(sqlite)?;
+        db.pragma_update(None, "journal_mode", "wal").map_err(sqlite)?;
+        let layout: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(sqlite)?;
+        if layout != LAYOUT {
+            let anew = format!(
+                "BEGIN EXCLUSIVE; {} {SCHEMA} PRAGMA user_version = {LAYOUT}; COMMIT;",
+                drop_all(&db).map_err(sqlite)?
+            );
+            db.execute_batch(&anew).map_err(sqlite)?;
+        }
+        Ok(Catalog { db, path: name })
+    }
+
+    fn sqlite(&self, source: rusqlite::Error) -> CatalogError {
+        CatalogError::Sqlite { path: self.path.clone(), source }
+    }
+
+    /// Takes in every journal that is longer than when it was last looked at.
+    fn catch_up(&self, state: &StateFolder) -> Result<(), CatalogError> {
+        for path in lifeboat_io::files::list_folder(&state.operations())? {
+            if path.extension().is_some_and(|end| end == "ndjson") {
+                self.take_file(&path)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn take_file(&self, path: &Path) -> Result<(), CatalogError> {
+        let bytes = lifeboat_io::files::size(path)?;
+        let id = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let known: Option<i64> = self
+            .db
+            .query_row("SELECT bytes FROM operations WHERE id = ?1", [&id], |row| row.get(0))
+            .optional()
+            .map_err(|error| self.sqlite(error))?;
+        if known == Some(bytes as i64) {
+            return Ok(());
+        }
+        match JournalFile::read(path).and_then(|journal| journal.operation(path)) {
+            Ok(operation) => self.take(&operation, bytes),
+            Err(error) => self.note_damage(path, bytes, &error),
+        }
+    }
+
+    fn note_damage(&self, path: &Path, bytes: u64, error: &JournalError) -> Result<(), CatalogError> {
+        let what = lifeboat_model::Failure::from_error(lifeboat_model::FailureKind::Damaged, error).to_string();
+        let row = params![path.display().to_string(), bytes as i64, what];
+        self.db
+            .execute("INSERT OR REPLACE INTO damaged_journals VALUES (?1, ?2, ?3)", row)
+            .map_err(|error| self.sqlite(error))?;
+        Ok(())
+    }
+
+    /// Takes in an operation as it stands. `bytes`: the journal's length, so that it is not read again.
+    ///
+    /// # Errors
+    /// When the index cannot be written.
+    pub fn take(&self, operation: &Operation, bytes: u64) -> Result<(), CatalogError> {
+        let transaction = self.db.unchecked_transaction().map_err(|error| self.sqlite(error))?;
+        let row = params![
+            operation.id.as_str(),
+            operation.plan.request.word(),
+            operation.plan.scope.to_string(),
+            operation.started_at.to_string(),
+            operation.last_at.to_string(),
+            state_word(&operation.state),
+            operation.is_closed(),
+            operation.lines as i64,
+            bytes as i64,
+        ];
+        transaction
+            .execute("INSERT OR REPLACE INTO operations VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)", row)
+            .map_err(|error| self.sqlite(error))?;
+        for (step, state) in operation.plan.steps().zip(&operation.steps) {
+            if let StepState::Done { took_ms, output } = state {
+                self.take_step(operation, step, *took_ms, output)?;
+            }
+        }
+        transaction.commit().map_err(|error| self.sqlite(error))
+    }
+
+    fn take_step(
+        &self,
+        operation: &Operation,
+        step: &lifeboat_model::Step,
+        took_ms: u64,
+        output: &serde_json::Value,
+    ) -> Result<(), CatalogError> {
+        let at = operation.last_at.to_string();
+        match &step.action {
+            Action::RecordProof { .. } => self.take_proof(&serde_json::from_value(output.clone())?)?,
+            Action::Mark { backup, mark } => self.take_mark(backup, mark, &at)?,
+            _other => {}
+        }
+        let bytes = output.get("bytes").and_then(serde_json::Value::as_u64);
+        if let (Some((kind, subject)), Some(bytes)) = (timing_key(&step.action), bytes) {
+            let row = params![kind, subject, bytes as i64, took_ms as i64, at, operation.id.as_str(), step.id.0];
+            self.db
+                .execute("INSERT OR REPLACE INTO timings VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)", row)
+                .map_err(|error| self.sqlite(error))?;
+        }
+        Ok(())
+    }
+
+    fn take_proof(&self, proof: &Proof) -> Result<(), CatalogError> {
+        let outcome = serde_json::to_string(&proof.outcome)?;
+        let row = params![
+            proof.id.as_str(),
+            proof.backup.as_str(),
+            proof.resource.as_str(),
+            proof.at.to_string(),
+            proof.level.map(|level| level.word()),
+            outcome.trim_matches('"'),
+            serde_json::to_string(proof)?,
+        ];
+        self.db
+            .execute("INSERT OR REPLACE INTO proofs VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)", row)
+            .map(|_rows| ())
+            .map_err(|error| self.sqlite(error))
+    }
+
+    fn take_mark(&self, backup: &BackupId, mark: &BackupMark, at: &str) -> Result<(), CatalogError> {
+        let (kind, why) = match mark {
+            BackupMark::Hold { why } => ("held", Some(why)),
+            BackupMark::Unhold => ("held", None),
+            BackupMark::Suspect { why } => ("suspect", Some(why)),
+            BackupMark::Trust => ("suspect", None),
+        };
+        // An older journal taken in later (a rebuild reads them by name, not by time) must not undo a newer mark.
+        let known: Option<String> = self
+            .db
+            .query_row("SELECT at FROM marks WHERE backup = ?1 AND mark = ?2", [backup.as_str(), kind], |row| {
+                row.get(0)
+            })
+            .optional()
+            .map_err(|error| self.sqlite(error))?;
+        if known.is_some_and(|known| known.as_str() > at) {
+            return Ok(());
+        }
+        let why = why.cloned().unwrap_or_default();
+        self.db
+            .execute("INSERT OR REPLACE INTO marks VALUES (?1, ?2, ?3, ?4)", params![backup.as_str(), kind, why, at])
+            .map(|_rows| ())
+            .map_err(|error| self.sqlite(error))
+    }
+
+    /// What has been said about a backup.
+    ///
+    /// # Errors
+    /// When the index cannot be read; the same for all questions below.
+    pub fn marks(&self, backup: &BackupId) -> Result<Marks, CatalogError> {
+        let why = |kind: &str| -> Result<Option<String>, CatalogError> {
+            let found: Option<String> = self
+                .db
+                .query_row("SELECT why FROM marks WHERE backup = ?1 AND mark = ?2", [backup.as_str(), kind], |row| {
+                    row.get(0)
+                })
+                .optional()
+                .map_err(|error| self.sqlite(error))?;
+            Ok(found.filter(|why| !why.is_empty()))
+        };
+        Ok(Marks { held: why("held")?, suspect: why("suspect")? })
+    }
+
+    /// The proofs of a backup, newest first; of all backups when none is named.
+    pub fn proofs(&self, backup: Option<&BackupId>) -> Result<Vec<Proof>, CatalogError> {
+        let mut question = self
+            .db
+            .prepare("SELECT body FROM proofs WHERE ?1 IS NULL OR backup = ?1 ORDER BY at DESC, id DESC")
+            .map_err(|error| self.sqlite(error))?;
+        let bodies = question
+            .query_map([backup.map(BackupId::as_str)], |row| row.get::<_, String>(0))
+            .and_then(Iterator::collect::<rusqlite::Result<Vec<String>>>)
+            .map_err(|error| self.sqlite(error))?;
+        bodies.iter().map(|body| serde_json::from_str(body).map_err(CatalogError::from)).collect()
+    }
+
+    /// Operations, newest first.
+    pub fn operations(&self, limit: usize) -> Result<Vec<OperationRow>, CatalogError> {
+        self.operations_where("1", limit)
+    }
+
+    /// Operations that are not over, oldest first.
+    pub fn unfinished(&self) -> Result<Vec<OperationRow>, CatalogError> {
+        let mut open = self.operations_where("closed = 0", usize::MAX)?;
+        open.reverse();
+        Ok(open)
+    }
+
+    fn operations_where(&self, condition: &str, limit: usize) -> Result<Vec<OperationRow>, CatalogError> {
+        let question = format!(
+            "SELECT id, kind, scope, started_at, state, closed FROM operations WHERE {condition}
+             ORDER BY started_at DESC, id DESC LIMIT ?1"
+        );
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let mut question = self.db.prepare(&question).map_err(|error| self.sqlite(error))?;
+        let rows = question
+            .query_map([limit], |row| {
+                let (id, started): (String, String) = (row.get(0)?, row.get(3)?);
+                Ok(OperationRow {
+                    id: OperationId::parse(&id).map_err(|error| unreadable(0, error))?,
+                    kind: row.get(1)?,
+                    scope: row.get(2)?,
+                    started_at: started.parse().map_err(|error| unreadable(3, error))?,
+                    state: row.get(4)?,
+                    closed: row.get(5)?,
+                })
+            })
+            .and_then(Iterator::collect);
+        rows.map_err(|error| self.sqlite(error))
+    }
+
+    /// Former durations of all actions whose duration depends on data, by kind and subject, newest first, at most 20 each.
+    pub fn timings(&self) -> Result<Timings, CatalogError> {
+        let mut question = self
+            .db
+            .prepare("SELECT kind, subject, bytes, ms FROM timings ORDER BY at DESC, op DESC")
+            .map_err(|error| self.sqlite(error))?;
+        let mut timings = Timings::default();
+        let rows = question
+            .query_map([], |row| {
+                let sample = Sample { bytes: row.get::<_, i64>(2)? as u64, ms: row.get::<_, i64>(3)? as u64 };
+                Ok(((row.get(0)?, row.get(1)?), sample))
+            })
+            .and_then(Iterator::collect::<rusqlite::Result<Vec<((String, String), Sample)>>>)
+            .map_err(|error| self.sqlite(error))?;
+        for (key, sample) in rows {
+            let samples = timings.entry(key).or_default();
+            if samples.len() < 20 {
+                samples.push(sample);
+            }
+        }
+        Ok(timings)
+    }
+
+    /// Journals that could not be read, with the reason.
+    pub fn damaged_journals(&self) -> Result<Vec<(String, String)>, CatalogError> {
+        let mut question = self
+            .db
+            .prepare("SELECT path, what FROM damaged_journals ORDER BY path")
+            .map_err(|error| self.sqlite(error))?;
+        let rows = question.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).and_then(Iterator::collect);
+        rows.map_err(|error| self.sqlite(error))
+    }
+}
+
+fn unreadable(column: usize, error: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, Box::new(error))
+}
+
+fn drop_all(db: &Connection) -> rusqlite::Result<String> {
+    let mut names = db.prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")?;
+    let names: Vec<String> = names.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+    Ok(names.iter().map(|name| format!("DROP TABLE \"{}\";", name.replace('"', "\"\""))).collect())
+}
+
+/// The state's word in lists.
+pub fn state_word(state: &OperationState) -> &'static str {
+    match state {
+        OperationState::Running => "running",
+        OperationState::TurningBack { .. } => "turning-back",
+        OperationState::Paused { .. } => "paused",
+        OperationState::Done => "done",
+        OperationState::PutBack { .. } => "put-back",
+    }
+}
+
+/// Under which key the duration of an action is remembered; nothing for actions whose duration does not depend on data.
+pub fn timing_key(action: &Action) -> Option<(&'static str, String)> {
+    match action {
+        Action::CaptureSqlite { source, .. } => Some(("capture", source.display().to_string())),
+        Action::InspectSqlite { .. } => Some(("inspect", String::new())),
+        Action::StoreBackup { vault, .. } => Some(("store", vault.clone())),
+        Action::VerifyStored { vault, .. } => Some(("verify-stored", vault.clone())),
+        Action::Fetch { vault, resource, .. } => Some(("fetch", format!("{vault} {resource}"))),
+        Action::CheckFetched { resource, writes, .. } => {
+            Some((if *writes { "check-with-writes" } else { "check" }, resource.name.to_string()))
+        }
+        _not_by_size => None,
+    }
+}

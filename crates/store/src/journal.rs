@@ -1,0 +1,207 @@
+//! Journals: one file per operation, one JSON line per event, each line holding the digest of the line before.
+//!
+//! A line is on disk (`fsync`) before what it announces begins. A crash can leave half a line at the end, never a half
+//! line followed by another: such an end is set aside when the journal is continued, and told. Anything else that does not fit is
+//! damage, and is told as damage. The files can be read with `less` when everything else is dead.
+
+use std::path::{Path, PathBuf};
+
+use lifeboat_io::{Io, PathError, files};
+use lifeboat_model::{
+    Entry, Event, Operation, OperationId, Timestamp,
+    operation::{ENTRY_SCHEMA, ImpossibleEntry},
+};
+use sha2::{Digest, Sha256};
+
+/// What can be wrong with a journal.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum JournalError {
+    #[error("cannot use the journal")]
+    Path(#[from] PathError),
+    #[error("line {line} of {} is not a journal entry", path.display())]
+    NotAnEntry { path: PathBuf, line: usize, source: serde_json::Error },
+    #[error("line {line} of {} was changed, or one before it was: the chain of digests breaks there", path.display())]
+    BrokenChain { path: PathBuf, line: usize },
+    #[error("{} has no complete line", path.display())]
+    Empty { path: PathBuf },
+    #[error("{} tells no possible story", path.display())]
+    Impossible { path: PathBuf, source: ImpossibleEntry },
+    #[error("cannot write an entry")]
+    Unwritable(#[source] serde_json::Error),
+}
+
+/// A journal as it lies on disk.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JournalFile {
+    /// Its entries.
+    pub entries: Vec<Entry>,
+    /// Bytes of the half line that a crash left at the end; 0 usually.
+    pub torn_bytes: usize,
+    /// Digest of the last line: what the next one will point to.
+    pub head: String,
+}
+
+impl JournalFile {
+    /// Reads and checks a journal.
+    ///
+    /// # Errors
+    /// Whatever does not fit, with the line's number. A half line at the very end is no error.
+    pub fn read(path: &Path) -> Result<JournalFile, JournalError> {
+        let bytes = files::read(path)?;
+        JournalFile::parse(path, &bytes)
+    }
+
+    /// [`JournalFile::read`] for bytes that are already here; `path` is for messages.
+    pub fn parse(path: &Path, bytes: &[u8]) -> Result<JournalFile, JournalError> {
+        let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        let mut entries = Vec::new();
+        let mut head = digest(b"");
+        for (number, line) in bytes[..whole].split_inclusive(|byte| *byte == b'\n').enumerate() {
+            let line = &line[..line.len() - 1];
+            let entry: Entry = serde_json::from_slice(line).map_err(|source| JournalError::NotAnEntry {
+                path: path.to_owned(),
+                line: number + 1,
+                source,
+            })?;
+            if entry.prev != head || entry.seq != number as u64 {
+                return Err(JournalError::BrokenChain { path: path.to_owned(), line: number + 1 });
+            }
+            head = digest(line);
+            entries.push(entry);
+        }
+        Ok(JournalFile { entries, torn_bytes: bytes.len() - whole, head })
+    }
+
+    /// The story it tells.
+    ///
+    /// # Errors
+    /// When there is no line, or the lines cannot follow each other.
+    pub fn operation(&self, path: &Path) -> Result<Operation, JournalError> {
+        if self.entries.is_empty() {
+            return Err(JournalError::Empty { path: path.to_owned() });
+        }
+        Operation::from_entries(&self.entries)
+            .map_err(|source| JournalError::Impossible { path: path.to_owned(), source })
+    }
+}
+
+fn digest(line: &[u8]) -> String {
+    format!("sha256:{}", hex::encode(Sha256::digest(line)))
+}
+
+/// An open journal: the only hand that writes into one.
+pub struct Journal {
+    file: files::AppendFile,
+    path: PathBuf,
+    head: String,
+    io: Io,
+    epoch: u64,
+    since: std::time::Duration,
+    operation: Option<Operation>,
+    listener: Option<Listener>,
+}
+
+/// Whoever wants each entry as it is written: `--json=lines`.
+pub type Listener = Box<dyn FnMut(&Entry) + Send>;
+
+impl std::fmt::Debug for Journal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Journal").field("path", &self.path).field("epoch", &self.epoch).finish_non_exhaustive()
+    }
+}
+
+impl Journal {
+    /// Begins the journal of a new operation with its first line.
+    ///
+    /// # Errors
+    /// When the file is there already, or cannot be written.
+    pub fn create(path: &Path, op: &OperationId, epoch: u64, opened: Event, io: &Io) -> Result<Journal, JournalError> {
+        let file = files::AppendFile::create_new(path)?;
+        let since = io.clock.elapsed();
+        let (path, io) = (path.to_owned(), io.clone());
+        let mut journal = Journal { file, path, head: digest(b""), io, epoch, since, operation: None, listener: None };
+        let entry = journal.entry(op.clone(), 0, opened);
+        let operation = Operation::open(&entry)
+            .map_err(|source| JournalError::Impossible { path: journal.path.clone(), source })?;
+        journal.write(&entry)?;
+        journal.operation = Some(operation);
+        Ok(journal)
+    }
+
+    /// Goes on with a journal under a new grant of the lease. A half line at its end is set aside beside it.
+    ///
+    /// # Errors
+    /// When it is damaged, or cannot be written.
+    pub fn reopen(path: &Path, epoch: u64, io: &Io) -> Result<Journal, JournalError> {
+        let bytes = files::read(path)?;
+        let known = JournalFile::parse(path, &bytes)?;
+        let operation = known.operation(path)?;
+        let whole = bytes.len() - known.torn_bytes;
+        if known.torn_bytes > 0 {
+            files::write(&path.with_extension(format!("torn-{epoch}")), &bytes[whole..])?;
+        }
+        let file = files::AppendFile::open_at(path, whole as u64)?;
+        let since = io.clock.elapsed();
+        let (path, io) = (path.to_owned(), io.clone());
+        Ok(Journal { file, path, head: known.head, io, epoch, since, operation: Some(operation), listener: None })
+    }
+
+    /// Tells every further entry to somebody.
+    pub fn tell(&mut self, listener: Listener) {
+        self.listener = Some(listener);
+    }
+
+    /// How the operation stands after all lines so far.
+    pub fn operation(&self) -> &Operation {
+        // `create` and `reopen` both leave one.
+        self.operation.as_ref().expect("an open journal has an operation")
+    }
+
+    /// Writes a line and has it on disk before returning.
+    ///
+    /// # Errors
+    /// When the event cannot follow, or the line cannot be written.
+    pub fn append(&mut self, event: Event) -> Result<(), JournalError> {
+        let operation = self.operation();
+        let entry = self.entry(operation.id.clone(), operation.lines, event);
+        let mut next = operation.clone();
+        next.take(&entry).map_err(|source| JournalError::Impossible { path: self.path.clone(), source })?;
+        self.write(&entry)?;
+        self.operation = Some(next);
+        Ok(())
+    }
+
+    fn entry(&self, op: OperationId, seq: u64, event: Event) -> Entry {
+        let mono_ms = (self.io.clock.elapsed().saturating_sub(self.since)).as_millis() as u64;
+        let at = whole_milliseconds(self.io.clock.now());
+        Entry {
+            schema: ENTRY_SCHEMA.to_owned(),
+            seq,
+            op,
+            epoch: self.epoch,
+            at,
+            mono_ms,
+            event,
+            prev: self.head.clone(),
+        }
+    }
+
+    fn write(&mut self, entry: &Entry) -> Result<(), JournalError> {
+        let mut line = serde_json::to_vec(entry).map_err(JournalError::Unwritable)?;
+        let head = digest(&line);
+        line.push(b'\n');
+        self.file.append(&line)?;
+        self.head = head;
+        if let Some(listener) = &mut self.listener {
+            listener(entry);
+        }
+        lifeboat_io::failpoint::after_journal_line(&self.io, entry.seq);
+        Ok(())
+    }
+}
+
+/// Nanoseconds in a log are noise.
+fn whole_milliseconds(at: Timestamp) -> Timestamp {
+    Timestamp::from_millisecond(at.as_millisecond()).unwrap_or(at)
+}

@@ -1,0 +1,191 @@
+//! Rules about what the documents say, and about what no tracked file may say.
+
+use lifeboat_model::ExitCode;
+
+use super::manifests::crate_folders;
+use super::{SourceFile, find};
+
+/// Stands in ARCHITECTURE.md where an invariant's test is still to be written.
+pub const TEST_TO_COME: &str = "<!-- test to come:";
+
+/// No file names a place on somebody's machine, or where its packages came from.
+pub fn machine_paths(tree: &[SourceFile]) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for file in tree {
+        for (number, line) in file.text.lines().enumerate() {
+            for found in machine_path_in(line).into_iter().chain(package_source_in(&file.path, line)) {
+                complaints.push(format!("{}:{}: names {found}; it belongs to one machine.", file.path, number + 1));
+            }
+        }
+    }
+    complaints
+}
+
+/// A path that begins in a folder of one machine. Paths that merely contain such a name (`site/work/`) are fine.
+fn machine_path_in(line: &str) -> Option<String> {
+    // Put together here, so that this file does not hold what it looks for.
+    let beginnings = ["work/", "farm/", "root/", "tmp/wt", "tmp/target"].map(|folder| format!("/{folder}"));
+    beginnings.into_iter().find(|beginning| {
+        line.match_indices(beginning.as_str()).any(|(at, _)| {
+            let before = line[..at].chars().next_back();
+            !before.is_some_and(|c| c.is_alphanumeric() || "./_-}>".contains(c))
+        })
+    })
+}
+
+/// A source of packages other than crates.io, or a setting that replaces it.
+fn package_source_in(path: &str, line: &str) -> Option<String> {
+    let public = concat!("registry+https", "://github.com/rust-lang/crates.io-index");
+    if path.ends_with("Cargo.lock") {
+        let source = line.strip_prefix("source = \"")?.trim_end_matches('"');
+        return (source != public).then(|| source.to_owned());
+    }
+    let settings = ["replace-", "[regis", "[source", "sparse", "index.crates"];
+    let endings = ["with", "tries", ".", "+", ".io"];
+    let words = settings.iter().zip(endings).map(|(begin, end)| format!("{begin}{end}"));
+    words.into_iter().find(|word| line.contains(word.as_str()))
+}
+
+/// `docs/exit-codes.md` holds exactly the table that the code has.
+pub fn exit_codes(tree: &[SourceFile]) -> Vec<String> {
+    let path = "docs/exit-codes.md";
+    let table = exit_code_table();
+    let text = match find(tree, path) {
+        Ok(file) => &file.text,
+        Err(complaint) => return vec![complaint],
+    };
+    let lines: Vec<&str> = text.lines().filter(|line| line.starts_with('|')).collect();
+    if lines == table.lines().collect::<Vec<_>>() {
+        return Vec::new();
+    }
+    vec![format!("{path}: differs from ExitCode::TABLE; put this in the place of its table:\n{table}")]
+}
+
+/// The documentation's table of exit codes, as Markdown.
+pub fn exit_code_table() -> String {
+    let mut table = String::from("| code | name | meaning |\n|---|---|---|\n");
+    for (code, name, meaning) in ExitCode::TABLE {
+        table += &format!("| {} | {name} | {meaning} |\n", *code as u8);
+    }
+    table
+}
+
+/// The code map of ARCHITECTURE.md mentions every crate.
+pub fn code_map(tree: &[SourceFile]) -> Vec<String> {
+    let map = match section(tree, "ARCHITECTURE.md", "## Code map") {
+        Ok(map) => map,
+        Err(complaint) => return vec![complaint],
+    };
+    let folders = crate_folders(tree).into_iter();
+    folders
+        .filter(|folder| !map.contains(&format!("`crates/{folder}`")))
+        .map(|folder| format!("ARCHITECTURE.md: the code map does not mention `crates/{folder}`."))
+        .collect()
+}
+
+/// Every invariant of ARCHITECTURE.md says which tests hold it, and each of these tests is there.
+pub fn invariants(tree: &[SourceFile]) -> Vec<String> {
+    let section = match section(tree, "ARCHITECTURE.md", "## Invariants") {
+        Ok(section) => section,
+        Err(complaint) => return vec![complaint],
+    };
+    let mut complaints = Vec::new();
+    let mut items = section.split("\n- ").skip(1).peekable();
+    if items.peek().is_none() {
+        complaints.push("ARCHITECTURE.md: lists no invariants.".into());
+    }
+    for item in items {
+        let (what, held_by) = item.split_once("Held by:").unwrap_or((item, ""));
+        let what = what.lines().next().unwrap_or_default();
+        // The words of a marker are not names of tests.
+        let named = held_by.split(TEST_TO_COME).next().unwrap_or_default();
+        let tests: Vec<&str> = named.split('`').skip(1).step_by(2).collect();
+        if tests.is_empty() && !held_by.contains(TEST_TO_COME) {
+            complaints.push(format!("ARCHITECTURE.md: no test holds the invariant “{what}”; say `Held by:`."));
+        }
+        let missing = tests.iter().filter(|test| {
+            let head = format!("fn {test}(");
+            !tree.iter().any(|file| file.is_rust() && file.text.contains(&head))
+        });
+        complaints.extend(missing.map(|test| format!("ARCHITECTURE.md: there is no test {test} (“{what}”).")));
+    }
+    complaints
+}
+
+/// What stands under a heading of a document, up to the next heading of the same level.
+fn section<'a>(tree: &'a [SourceFile], path: &str, heading: &str) -> Result<&'a str, String> {
+    let text = &find(tree, path)?.text;
+    let begin = text.find(&format!("{heading}\n")).ok_or_else(|| format!("{path}: has no section “{heading}”."))?;
+    let body = &text[begin + heading.len()..];
+    Ok(body.find("\n## ").map_or(body, |end| &body[..end]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tree(files: &[(&str, &str)]) -> Vec<SourceFile> {
+        files.iter().map(|(path, text)| SourceFile::new(path, text)).collect()
+    }
+
+    #[test]
+    fn machine_paths_are_named() {
+        let bad = |path: &str, line: &str| {
+            let complaints = machine_paths(&tree(&[(path, line)]));
+            assert_eq!(complaints.len(), 1, "{line}: {complaints:?}");
+            assert!(complaints[0].starts_with(&format!("{path}:1: names ")), "{complaints:?}");
+        };
+        let good = |path: &str, line: &str| assert_eq!(machine_paths(&tree(&[(path, line)])), Vec::<String>::new());
+        bad("docs/x.md", &format!("see `/{}shared`", "work/"));
+        bad("src/x.rs", &format!("/{}.cargo", "root/"));
+        bad("x.toml", &format!("target-dir = \"/tmp/{}-me\"", "target"));
+        bad("Cargo.lock", "source = \"registry+https://packages.example.com/index\"");
+        bad(".cargo/config.toml", &format!("replace-{} = \"mirror\"", "with"));
+        bad("x.toml", &format!("[source{}crates-io]", "."));
+        good("docs/x.md", &format!("https://example.com/{}x and ./{}y", "work/", "root/"));
+        good("src/x.rs", &format!("format!(\"{{folder}}/{}\")", "work/"));
+        good("Cargo.lock", concat!("source = \"registry+https", "://github.com/rust-lang/crates.io-index\""));
+    }
+
+    #[test]
+    fn a_table_that_drifted_is_shown_anew() {
+        let good = format!("# Exit codes\n\nWords.\n\n{}\nMore words.\n", exit_code_table());
+        assert!(exit_codes(&tree(&[("docs/exit-codes.md", &good)])).is_empty());
+        for (from, to) in [("| 5 |", "| 15 |"), ("| 11 |", "11"), ("damaged", "broken")] {
+            let drifted = good.replacen(from, to, 1);
+            let complaints = exit_codes(&tree(&[("docs/exit-codes.md", &drifted)]));
+            assert!(complaints[0].contains(&exit_code_table()), "{complaints:?}");
+        }
+        assert_eq!(exit_codes(&[]), ["docs/exit-codes.md: this file is missing."]);
+    }
+
+    #[test]
+    fn crates_missing_in_the_code_map_are_named() {
+        let map = "# A\n`crates/io`\n## Code map\n\n`crates/model`: nouns\n\n## Next\n`crates/store`\n";
+        let files = tree(&[("ARCHITECTURE.md", map), ("crates/model/Cargo.toml", ""), ("crates/store/Cargo.toml", "")]);
+        assert_eq!(code_map(&files), ["ARCHITECTURE.md: the code map does not mention `crates/store`."]);
+        assert!(code_map(&tree(&[("ARCHITECTURE.md", "# A\n")]))[0].contains("has no section"));
+    }
+
+    #[test]
+    fn invariants_without_a_test_are_named() {
+        let check = |items: &str, expected: &[&str]| {
+            let text = format!("# A\n\n## Invariants\n\nWords.\n{items}\n\n## Next\n\n- not an invariant\n");
+            let code = "#[test]\nfn nothing_is_lost() {}\n";
+            let complaints = invariants(&tree(&[("ARCHITECTURE.md", &text), ("crates/a/tests/x.rs", code)]));
+            assert_eq!(complaints.len(), expected.len(), "{items}: {complaints:?}");
+            for (complaint, part) in complaints.iter().zip(expected) {
+                assert!(complaint.contains(part), "{complaint}\nshould contain: {part}");
+            }
+        };
+        check("\n- Nothing is lost.\n  Held by: `nothing_is_lost`.", &[]);
+        check(&format!("\n- Nothing is lost.\n  Held by: {TEST_TO_COME} `kill` at each line -->"), &[]);
+        check(
+            "\n- Nothing is lost.\n- More.\n  Held by: `nothing_is_lost`",
+            &["holds the invariant “Nothing is lost.”"],
+        );
+        check("\n- Nothing is lost.\n  Held by: hope.", &["no test holds"]);
+        check("\n- Nothing is lost.\n  Held by: `nothing_is_lost`, `gone`.", &["there is no test gone"]);
+        check("", &["lists no invariants"]);
+    }
+}

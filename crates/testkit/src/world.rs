@@ -1,0 +1,368 @@
+//! A throwaway world: a shop's folder with a live database, files and an env file, a vault, a state folder, and doors
+//! whose clock and chance belong to the test. Gone when dropped.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use lifeboat_engine::{Engine, Perform, Setup, Unwatched, Vaults, act::Hands, act::vault_failure};
+use lifeboat_io::{
+    Io, ObjectStore, Stop, SystemExec,
+    database::sqlite,
+    objects::folder::Folder,
+    testing::{ManualClock, MapEnv, SeededRandom},
+};
+use lifeboat_model::{
+    Backup, BackupChoice, BackupReason, Failure, Operation, OperationState, Request, Resource, ResourceKind,
+    ResourceName, Scope,
+};
+use lifeboat_store::{StateFolder, vault::Vault};
+use rusqlite::Connection;
+use secrecy::SecretString;
+
+/// The password of every vault in a test.
+pub const PASSWORD: &str = "a password for tests";
+
+/// What a person would see when looking at the world; two worlds with the same look hold the same content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// Each resource's content, by name: tables with rows and digests, files with contents; `nothing` when it is gone.
+    pub live: BTreeMap<String, String>,
+    /// What lies about where nothing should: working copies, half-written files.
+    pub debris: BTreeSet<String>,
+}
+
+/// The world.
+pub struct World {
+    home: tempfile::TempDir,
+    /// Its time.
+    pub clock: Arc<ManualClock>,
+    /// Its chance.
+    pub random: Arc<SeededRandom>,
+    /// Its vaults.
+    pub vaults: Arc<OneVault>,
+    /// What is protected.
+    pub setup: Setup,
+    /// Its doors.
+    pub io: Io,
+}
+
+impl World {
+    /// A shop with a SQLite database of a few tables, uploads and an env file.
+    pub fn shop() -> World {
+        World::with_seed(1)
+    }
+
+    /// The same, with another chance.
+    pub fn with_seed(seed: u64) -> World {
+        let home = tempfile::tempdir().unwrap();
+        fs::create_dir(home.path().join("app")).unwrap();
+        make_shop(&home.path().join("app/shop.db"), 40);
+        fs::create_dir_all(home.path().join("app/uploads/2026")).unwrap();
+        fs::write(home.path().join("app/uploads/logo \"x\".svg"), "<svg/>").unwrap();
+        fs::write(home.path().join("app/uploads/2026/empty"), "").unwrap();
+        fs::write(home.path().join("app/.env"), "# keys\nSTRIPE_KEY=sk_live_canary\nDEBUG=1\n").unwrap();
+        World::around(home, seed)
+    }
+
+    fn around(home: tempfile::TempDir, seed: u64) -> World {
+        let clock = Arc::new(ManualClock::default());
+        let random = Arc::new(SeededRandom::new(seed));
+        let env = Arc::new(MapEnv::default());
+        let io = Io { clock: clock.clone(), random: random.clone(), env, exec: Arc::new(SystemExec) };
+        let store: Arc<dyn ObjectStore> = Arc::new(Folder::new(home.path().join("vault")));
+        let vaults = Arc::new(OneVault::new(store, io.clone(), home.path().join("vault")));
+        let app = home.path().join("app");
+        let resource = |name: &str, kind| Resource {
+            name: ResourceName::new(name).unwrap(),
+            kind,
+            writer: None,
+            critical_tables: vec![],
+            may_be_empty: vec![],
+            checks: BTreeMap::new(),
+        };
+        let scope = Scope { app: "shop".into(), environment: "production".into() };
+        let mut setup = Setup::new(scope, "the vault");
+        setup.resources = vec![
+            resource("db", ResourceKind::Sqlite { path: app.join("shop.db") }),
+            resource("uploads", ResourceKind::Files { path: app.join("uploads"), exclude: vec![] }),
+            resource("env", ResourceKind::Env { path: app.join(".env") }),
+        ];
+        World { home, clock, random, vaults, setup, io }
+    }
+
+    /// A world that holds the same, in a folder of its own: for trying the same thing many times.
+    pub fn copy(&self) -> World {
+        let home = tempfile::tempdir().unwrap();
+        copy_folder(self.home.path(), home.path());
+        let mut world = World::around(home, self.random.bits_of_now());
+        world.clock.jump_to(lifeboat_io::Clock::now(&*self.clock));
+        world.setup.keep = self.setup.keep.clone();
+        for (mine, theirs) in world.setup.resources.iter_mut().zip(&self.setup.resources) {
+            mine.writer = theirs.writer.clone();
+            mine.critical_tables = theirs.critical_tables.clone();
+            mine.may_be_empty = theirs.may_be_empty.clone();
+        }
+        world
+    }
+
+    /// A path in the app's folder.
+    pub fn app(&self, name: &str) -> PathBuf {
+        self.home.path().join("app").join(name)
+    }
+
+    /// A path in the world.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.home.path().join(name)
+    }
+
+    /// The state folder.
+    pub fn state(&self) -> StateFolder {
+        StateFolder::open(&self.home.path().join("state")).unwrap()
+    }
+
+    /// An engine with real hands.
+    pub fn engine(&self) -> Engine {
+        self.clock.advance(Duration::from_secs(1));
+        Engine::new(self.io.clone(), self.state(), self.setup.clone(), self.vaults.clone())
+    }
+
+    /// An engine whose hands are wrapped.
+    pub fn engine_with(&self, wrap: impl FnOnce(Hands) -> Arc<dyn Perform>) -> Engine {
+        self.clock.advance(Duration::from_secs(1));
+        let hands = Hands::new(self.io.clone(), self.state(), self.setup.clone(), self.vaults.clone());
+        Engine::with_hands(self.io.clone(), self.state(), self.setup.clone(), self.vaults.clone(), wrap(hands))
+    }
+
+    /// Plans and runs, and expects it to be done.
+    pub fn must(&self, request: &Request) -> Operation {
+        let operation = self.run(request).unwrap_or_else(|failure| panic!("{request:?}: {failure}"));
+        assert_eq!(operation.state, OperationState::Done, "{request:?}");
+        operation
+    }
+
+    /// Plans and runs.
+    pub fn run(&self, request: &Request) -> Result<Operation, Failure> {
+        let engine = self.engine();
+        let plan = engine.plan(request)?;
+        engine.run(&plan, "tester", &Unwatched, &Stop::default()).map_err(|error| error.failure)
+    }
+
+    /// A backup of everything, by hand.
+    pub fn backup(&self) -> Operation {
+        self.must(&backup_of(&[]))
+    }
+
+    /// A restore of a resource in place, from the newest backup.
+    pub fn restore(&self, resource: &str) -> Operation {
+        self.must(&restore_of(resource))
+    }
+
+    /// All backups.
+    pub fn backups(&self) -> Vec<Backup> {
+        self.engine().backups().unwrap()
+    }
+
+    /// Writes rows into the live shop, as the app would, leaving a `-wal` behind.
+    pub fn sell(&self, orders: u32) {
+        let db = Connection::open(self.app("shop.db")).unwrap();
+        db.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).unwrap();
+        sell(&db, orders);
+    }
+
+    /// What the world holds.
+    pub fn look(&self) -> Look {
+        let live = self.setup.resources.iter().map(|resource| (resource.name.to_string(), content(&resource.kind)));
+        Look { live: live.collect(), debris: self.debris() }
+    }
+
+    fn debris(&self) -> BTreeSet<String> {
+        let mut found = BTreeSet::new();
+        for folder in ["state/staging", "state/sandbox", "vault/locks"] {
+            for path in files_below(&self.path(folder)) {
+                found.insert(format!("{folder}: {}", path.display()));
+            }
+        }
+        for path in files_below(&self.path("app")).into_iter().chain(files_below(&self.path("vault"))) {
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            if name.contains(".lifeboat-") || name.contains(".partial") {
+                found.insert(name);
+            }
+        }
+        found
+    }
+}
+
+/// A request for a backup of these resources, or all.
+pub fn backup_of(resources: &[&str]) -> Request {
+    let resources = resources.iter().map(|name| ResourceName::new(*name).unwrap()).collect();
+    Request::Backup { resources, reason: BackupReason::Manual, label: None }
+}
+
+/// A request for a restore in place from the newest backup.
+pub fn restore_of(resource: &str) -> Request {
+    let resource = ResourceName::new(resource).unwrap();
+    Request::Restore { resource, from: BackupChoice::Latest, into: None, without_emergency_backup: None }
+}
+
+/// Makes a small shop: customers, orders that refer to them, a table without rowid, an index, a trigger, a view.
+pub fn make_shop(path: &Path, orders: u32) {
+    let db = Connection::open(path).unwrap();
+    db.pragma_update(None, "journal_mode", "wal").unwrap();
+    db.execute_batch(
+        "PRAGMA user_version = 7;
+         CREATE TABLE customers (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, created_at TEXT NOT NULL);
+         CREATE TABLE orders (id INTEGER PRIMARY KEY AUTOINCREMENT, customer INTEGER NOT NULL REFERENCES customers,
+                              cents INTEGER NOT NULL CHECK (cents >= 0), note TEXT, created_at TEXT NOT NULL);
+         CREATE TABLE settings (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
+         CREATE INDEX orders_by_customer ON orders (customer);
+         CREATE VIEW turnover AS SELECT customer, sum(cents) AS cents FROM orders GROUP BY customer;
+         CREATE TRIGGER no_negative BEFORE UPDATE ON orders WHEN new.cents < 0
+             BEGIN SELECT raise(ABORT, 'no'); END;
+         INSERT INTO customers SELECT value, 'customer ' || value, '2026-01-01' FROM (
+             WITH RECURSIVE n(value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM n WHERE value < 10) SELECT value FROM n);
+         INSERT INTO settings VALUES ('currency', 'EUR'), ('tax', 0.19), ('logo', x'00ff');",
+    )
+    .unwrap();
+    sell(&db, orders);
+}
+
+/// Adds orders in one transaction.
+pub fn sell(db: &Connection, orders: u32) {
+    db.execute_batch("BEGIN IMMEDIATE").unwrap();
+    for _ in 0..orders {
+        db.execute(
+            "INSERT INTO orders (customer, cents, note, created_at)
+             SELECT 1 + abs(random()) % 10, 100 + (SELECT count(*) FROM orders), 'order ' || (SELECT count(*) FROM orders),
+                    '2026-01-02'",
+            [],
+        )
+        .unwrap();
+    }
+    db.execute_batch("COMMIT").unwrap();
+}
+
+/// The content of a resource, as text that is equal when the content is.
+pub fn content(kind: &ResourceKind) -> String {
+    if !kind.path().exists() {
+        return "nothing".to_owned();
+    }
+    match kind {
+        ResourceKind::Sqlite { path } => {
+            // Through a copy, since looking at a live database could change what lies beside it.
+            let copies = tempfile::tempdir().unwrap();
+            let copy = copies.path().join("copy");
+            let clock = lifeboat_io::SystemClock::default();
+            let captured =
+                sqlite::capture(path, &copy, sqlite::CaptureOptions::default(), &clock, &Stop::default(), &|_, _| ());
+            let Ok(captured) = captured else {
+                return format!("unreadable, {} bytes", fs::metadata(path).unwrap().len());
+            };
+            let facts = captured.inspect(&Stop::default(), &|_, _| ()).unwrap();
+            let tables = facts.tables.iter().map(|(name, table)| format!("{name} {} {}", table.rows, table.digest));
+            format!("version {} {}", facts.user_version, tables.collect::<Vec<_>>().join("; "))
+        }
+        ResourceKind::Files { path, .. } => {
+            let files = files_below(path).into_iter();
+            let parts = files
+                .map(|file| format!("{} {:?}", file.strip_prefix(path).unwrap().display(), fs::read(&file).unwrap()));
+            parts.collect::<Vec<_>>().join("; ")
+        }
+        ResourceKind::Env { path } => fs::read_to_string(path).unwrap(),
+    }
+}
+
+fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let Ok(entries) = fs::read_dir(&folder) else { continue };
+        for entry in entries {
+            let path = entry.unwrap().path();
+            if path.is_dir() { folders.push(path) } else { found.push(path) }
+        }
+    }
+    found.sort();
+    found
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    for file in files_below(from) {
+        let target = to.join(file.strip_prefix(from).unwrap());
+        fs::create_dir_all(target.parent().unwrap()).unwrap();
+        fs::copy(&file, &target).unwrap();
+    }
+}
+
+trait BitsOfNow {
+    fn bits_of_now(&self) -> u64;
+}
+
+impl BitsOfNow for SeededRandom {
+    fn bits_of_now(&self) -> u64 {
+        lifeboat_io::Random::bits(self)
+    }
+}
+
+/// Vaults with one in them, opened once.
+pub struct OneVault {
+    store: Arc<dyn ObjectStore>,
+    io: Io,
+    folder: PathBuf,
+    open: Mutex<Option<Arc<Vault>>>,
+}
+
+impl OneVault {
+    /// A vault on a store.
+    pub fn new(store: Arc<dyn ObjectStore>, io: Io, folder: PathBuf) -> OneVault {
+        OneVault { store, io, folder, open: Mutex::new(None) }
+    }
+
+    fn keep(&self, vault: Vault) -> Arc<Vault> {
+        let vault = Arc::new(vault);
+        *self.open.lock().unwrap() = Some(vault.clone());
+        vault
+    }
+}
+
+impl Vaults for OneVault {
+    fn open(&self, _location: &str) -> Result<Arc<Vault>, Failure> {
+        if let Some(vault) = self.open.lock().unwrap().clone() {
+            return Ok(vault);
+        }
+        let vault = Vault::open(self.store.clone(), &SecretString::from(PASSWORD), &self.io);
+        vault.map(|vault| self.keep(vault)).map_err(|error| vault_failure(&error))
+    }
+
+    fn exists(&self, _location: &str) -> Result<bool, Failure> {
+        match self.store.size("config") {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind == lifeboat_io::ObjectErrorKind::Missing => Ok(false),
+            Err(error) => Err(Failure::from_error(lifeboat_model::FailureKind::Outside, &error)),
+        }
+    }
+
+    fn create(&self, location: &str) -> Result<Arc<Vault>, Failure> {
+        if self.exists(location)? {
+            return self.open(location);
+        }
+        let vault = Vault::create(self.store.clone(), &SecretString::from(PASSWORD), &self.io);
+        vault.map(|vault| self.keep(vault)).map_err(|error| vault_failure(&error))
+    }
+
+    fn folder(&self, _location: &str) -> Option<PathBuf> {
+        Some(self.folder.clone())
+    }
+
+    fn password_place(&self, _location: &str) -> String {
+        "in the test's source".to_owned()
+    }
+
+    fn scrub(&self, text: &str) -> String {
+        text.replace(PASSWORD, "•••")
+    }
+}
