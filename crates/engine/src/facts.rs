@@ -143,6 +143,9 @@ impl Engine {
     fn decorate(&self, backup: &mut Backup, catalog: &Catalog) -> Result<(), Failure> {
         let marks = catalog.marks(&backup.id).map_err(|error| self.failure(&error))?;
         (backup.held, backup.suspect) = (marks.held, marks.suspect);
+        if let Some(bytes) = catalog.added(&backup.id).map_err(|error| self.failure(&error))? {
+            backup.bytes_added = bytes; // what the snapshot itself says was written before its last packs
+        }
         let proofs = catalog.proofs(Some(&backup.id)).map_err(|error| self.failure(&error))?;
         // A backup counts as proven when every resource in it is: its newest proof passed. The oldest of these dates it.
         let newest = backup.resources.iter().map(|resource| proofs.iter().find(|proof| &proof.resource == resource));

@@ -114,8 +114,12 @@ pub fn absolute(path: &Path) -> Result<PathBuf, PathError> {
 
 /// Makes a folder that only its owner may look into, and those above it.
 pub fn create_private_folder(path: &Path) -> Result<(), PathError> {
+    private_folders(path).at(path)
+}
+
+pub(crate) fn private_folders(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).at(path)
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
 /// Names of the entries of a folder, sorted; none when there is no such folder.
