@@ -68,6 +68,8 @@ impl Common {
 pub struct Live {
     /// The resource.
     pub resource: Resource,
+    /// Where it lies when links are followed: what is swapped is the file, never the link to it.
+    pub place: PathBuf,
     /// Bytes there are now; 0 when there is nothing.
     pub bytes: u64,
     /// Whether there is anything.
@@ -119,8 +121,9 @@ impl Engine {
             }
             (ResourceKind::Sqlite { .. } | ResourceKind::Files { .. } | ResourceKind::Env { .. }, _) => Vec::new(),
         };
-        let (identity, settings) = (identity(path), settings_digest(resource));
-        Ok(Live { resource: resource.clone(), bytes, exists, identity, settings, unreadable, held_by })
+        let place = files::resolved(path);
+        let (identity, settings) = (identity(&place), settings_digest(resource));
+        Ok(Live { resource: resource.clone(), place, bytes, exists, identity, settings, unreadable, held_by })
     }
 
     /// All backups of this scope in the vault, oldest first, with what is known about them here.

@@ -109,7 +109,7 @@ pub struct Names {
 
 impl Names {
     fn new(known: &Known) -> Names {
-        let live = known.target.resource.kind.path().to_owned();
+        let live = known.target.place.clone();
         let stamp = known.common.now.strftime("%Y%m%d-%H%M%S");
         let word = if known.unsound.is_some() { "CORRUPTED" } else { "REPLACED" };
         let mut hidden = std::ffi::OsString::from(".");
