@@ -132,12 +132,14 @@ fn backups(text: &mut String, known: &Known) {
 
 /// The commands that bring everything back with `restic`, `sqlite3` and nothing else.
 fn commands(known: &Known) -> String {
+    // Emergency backups may hold the broken state, and journals are no data: neither is meant by "latest".
+    let good = ["manual", "scheduled", "pre-deploy"]
+        .map(|reason| format!("--tag {}", quote(&format!("scope={},reason={reason}", known.scope))));
+    let good = good.join(" ");
     let mut text = format!(
-        "export RESTIC_REPOSITORY={}\nrestic snapshots --tag scope={}        # asks for the password\n\
-         restic restore latest --tag scope={} --target ./restored\n",
+        "export RESTIC_REPOSITORY={}\nrestic snapshots {good}        # asks for the password\n\
+         restic restore latest {good} --target ./restored\n",
         quote(&restic_location(&known.vault)),
-        quote(&known.scope),
-        quote(&known.scope),
     );
     for resource in &known.resources {
         let from = format!("./restored/{}/{}", resource.kind.word(), resource.name);
@@ -149,7 +151,7 @@ fn commands(known: &Known) -> String {
                 text,
                 "\n# {}: stop the app first; the old -wal must go, or it is replayed over the restored file\n\
                  sqlite3 {source} 'PRAGMA integrity_check;'\n\
-                 for end in '' -wal -shm -journal; do [ -e {to}$end ] && mv {to}$end {to}.broken$end; done\n\
+                 for end in '' -wal -shm -journal; do if [ -e {to}$end ]; then mv {to}$end {to}.broken$end; fi; done\n\
                  cp {source} {to}\n",
                 resource.name
             ),

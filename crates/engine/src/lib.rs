@@ -1,6 +1,7 @@
 //! What we do. Four verbs: plan, run, resume, look.
 
 pub mod act;
+pub mod examine;
 pub mod facts;
 pub mod kit;
 mod lease;
@@ -11,6 +12,7 @@ pub mod recover;
 mod resume;
 mod run;
 pub mod setup;
+pub mod vaults;
 
 use std::sync::{Arc, Mutex};
 
@@ -18,6 +20,7 @@ use lifeboat_io::{Io, Stop};
 use lifeboat_model::{Event, ExpectedFact, Failure, FailureKind, Operation, OperationId, Plan, Request, StepId};
 use lifeboat_store::{Catalog, Journal, StateFolder, journal::Listener};
 
+pub use examine::Rehearsed;
 pub use perform::{Context, Perform, Unwatched, Watch};
 pub use run::RunError;
 pub use setup::{Setup, Vaults};

@@ -1,2 +1,5 @@
-//! Placeholder.
-fn main() {}
+//! The command `lifeboat`.
+
+fn main() -> std::process::ExitCode {
+    lifeboat::run(std::env::args_os())
+}

@@ -1,6 +1,8 @@
 //! The only file that names concrete doors: the real clock and files, vaults in folders and buckets, SQLite. Everything else
 //! in the binary takes what it is handed from here.
 
+pub mod shop;
+
 use std::{
     collections::BTreeMap,
     ffi::OsString,

@@ -12,6 +12,7 @@
 //!
 //! Objects are never changed. What a crash leaves behind is unreferenced, never half there.
 
+mod check;
 mod chunk;
 mod config;
 mod error;
@@ -24,6 +25,7 @@ mod lock;
 mod pack;
 mod parallel;
 mod pipeline;
+mod prune;
 mod read;
 mod seal;
 mod snapshot;
@@ -41,10 +43,12 @@ use index::Index;
 use key::Opened;
 use seal::{RawKey, Sealer};
 
+pub use check::{CheckOptions, CheckReport, Damage, ReadData, Tally};
 pub use error::VaultError;
 pub use id::{Id, SnapshotId};
 pub use lock::{LockHolder, LockKind, VaultLock};
 pub use pack::BlobKind;
+pub use prune::{PruneOptions, PruneReport};
 pub use read::Entry;
 pub use snapshot::{ForgottenSnapshot, Snapshot, SnapshotMeta, SnapshotSurvey};
 pub use tree::{EntryKind, EntryMeta};

@@ -17,7 +17,7 @@ use super::{
     proofs::CheckOutput,
     stores, summary,
 };
-use crate::perform::Context;
+use crate::{perform::Context, setup::Vaults};
 
 /// A fetched copy, and what it must be.
 pub struct Fetched<'a> {
@@ -166,13 +166,13 @@ fn notice(
 /// # Errors
 /// Damage in the vault, or in what comes out of it.
 pub fn read_all(
-    hands: &Hands,
+    vaults: &dyn Vaults,
     location: &str,
     backup: &BackupId,
     stop: &Stop,
     progress: &dyn Fn(u64),
 ) -> Result<u64, Failure> {
-    let vault = hands.vaults.open(location)?;
+    let vault = vaults.open(location)?;
     let snapshot = summary::snapshot_of(&vault, backup)?;
     let mut bytes = 0;
     for entry in vault.entries(&snapshot).map_err(|error| vault_failure(&error))? {

@@ -3,9 +3,9 @@
 //! One snapshot per host and scope holds all of them, by month; it is written anew after each operation (what has not
 //! changed is stored once) and replaces the one before it.
 
-use lifeboat_io::files;
-use lifeboat_model::{Failure, Lease, Operation, Request};
-use lifeboat_store::vault::{BackupOptions, EntryMeta, SnapshotMeta, Vault};
+use lifeboat_io::{ObjectErrorKind, files};
+use lifeboat_model::{Failure, Operation};
+use lifeboat_store::vault::{BackupOptions, EntryMeta, SnapshotMeta, Vault, VaultError};
 use serde_json::Value;
 
 use super::{
@@ -30,9 +30,12 @@ pub fn copy_journals(hands: &Hands, operation: &Operation) -> Result<(), Failure
         .map(|snapshot| snapshot.id)
         .collect();
     write(hands, &vault, &scope, &host)?;
-    vault.forget(&old).map_err(|error| vault_failure(&error))?;
-    let _ = (Lease::Environment, Request::Prune); // every kind of operation is copied, rehearsals too
-    Ok(())
+    old.into_iter().try_for_each(|id| match vault.forget(&[id]) {
+        // A rehearsal that ended at the same moment has taken it away already.
+        Err(VaultError::Missing { .. }) => Ok(()),
+        Err(error) if error.object_kind() == Some(ObjectErrorKind::Missing) => Ok(()),
+        forgotten => forgotten.map(|_raw| ()).map_err(|error| vault_failure(&error)),
+    })
 }
 
 /// Whether a snapshot with these tags holds journals of a scope.

@@ -8,7 +8,8 @@ use lifeboat_model::{
     ProofLevel, ResourceKind, ResourceManifest, Timestamp, Tri, manifest::MANIFEST_SCHEMA, time::show_bytes,
 };
 use lifeboat_store::vault::{
-    BackupOptions, BackupWriter, EntryMeta, ForgottenSnapshot, Id, LockKind, SnapshotMeta, Vault, VaultError,
+    BackupOptions, BackupWriter, EntryMeta, ForgottenSnapshot, Id, LockKind, PruneOptions, PruneReport, SnapshotMeta,
+    Tally, Vault, VaultError,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -443,6 +444,31 @@ pub fn list_digest(hands: &Hands, location: &str) -> Result<String, Failure> {
 }
 
 pub fn prune(hands: &Hands, location: &str, grace_ms: u64, context: &Context<'_>) -> Result<Value, Failure> {
-    let _ = (hands, location, grace_ms, context);
-    Err(Failure::new(FailureKind::Bug, "pruning is wired when the vault has it"))
+    let vault = hands.vaults.open(location)?;
+    let grace = lifeboat_model::Duration::from_millis(grace_ms);
+    let options = PruneOptions { grace, stop: context.stop.clone(), ..PruneOptions::default() };
+    let report = vault.prune(&options).map_err(|error| vault_failure(&error))?;
+    let sentences = prune_sentences(&report);
+    sentences.iter().for_each(|sentence| context.watch.note(sentence));
+    Ok(json!({
+        "deleted_bytes": report.deleted.bytes, "marked_bytes": report.marked.bytes, "kept_bytes": report.kept.bytes,
+        "waiting_bytes": report.waiting.bytes, "sentences": sentences,
+    }))
+}
+
+/// What a prune does, or did, for people.
+pub fn prune_sentences(report: &PruneReport) -> Vec<String> {
+    let size = |tally: Tally| format!("{} packs, {}", tally.count, show_bytes(tally.bytes));
+    let mut sentences = vec![format!("{} snapshots need {}.", report.snapshots, size(report.kept))];
+    let told = [
+        (report.deleted, "were marked long enough ago and are deleted"),
+        (report.marked, "are not needed and are marked; a later prune deletes them"),
+        (report.repacked, "of the marked ones hold needed data too, which is copied first"),
+        (report.waiting, "were marked before and wait for the end of their grace period"),
+        (report.revived, "were marked before and are needed again"),
+    ];
+    sentences.extend(
+        told.iter().filter(|(tally, _)| tally.count > 0).map(|(tally, what)| format!("{} {what}.", size(*tally))),
+    );
+    sentences
 }

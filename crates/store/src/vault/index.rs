@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use lifeboat_model::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -79,8 +80,23 @@ impl Index {
         }
     }
 
+    /// Blobs of one kind, sorted by id; those in several packs as often.
+    pub fn blobs(&self, kind: BlobKind) -> &[Location] {
+        match kind {
+            BlobKind::Data => &self.data,
+            BlobKind::Tree => &self.trees,
+        }
+    }
+
+    /// The place of a blob's first location among those of its kind: a number for it, as long as the index stays.
+    pub fn place(&self, kind: BlobKind, id: Id) -> Option<usize> {
+        let table = self.blobs(kind);
+        let first = table.partition_point(|location| location.id < id);
+        table.get(first).is_some_and(|location| location.id == id).then_some(first)
+    }
+
     /// Adds files to the table.
-    fn add(&mut self, files: Vec<(Id, IndexFile)>) {
+    pub fn add(&mut self, files: Vec<(Id, IndexFile)>) {
         let mut numbers: HashMap<Id, u32> =
             self.packs.iter().enumerate().map(|(number, pack)| (pack.id, number as u32)).collect();
         for (id, file) in files {
@@ -127,21 +143,31 @@ impl Index {
 }
 
 /// An index file as restic writes it.
-#[derive(Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
 pub(crate) struct IndexFile {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    supersedes: Vec<Id>,
-    packs: Vec<PackJson>,
+    pub supersedes: Vec<Id>,
+    pub packs: Vec<PackJson>,
+    /// Packs that a prune found unused, and when. They are deleted after a grace period, or come back when somebody relied
+    /// on them in the meantime. restic does not look at them; rustic has them too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub packs_to_delete: Vec<PackJson>,
 }
 
+/// A pack in an index file.
 #[derive(Serialize, Deserialize)]
-struct PackJson {
-    id: Id,
-    blobs: Vec<BlobJson>,
+pub(crate) struct PackJson {
+    pub id: Id,
+    #[serde(default)]
+    pub blobs: Vec<BlobJson>,
+    /// When it was found unused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time: Option<Timestamp>,
 }
 
+/// A blob in an index file.
 #[derive(Serialize, Deserialize)]
-struct BlobJson {
+pub(crate) struct BlobJson {
     id: Id,
     #[serde(rename = "type")]
     kind: KindJson,
@@ -165,13 +191,35 @@ fn is_zero(number: &u32) -> bool {
 impl IndexFile {
     /// A file that describes these packs.
     pub fn new(packs: &[(Id, Vec<PackedBlob>)]) -> IndexFile {
-        let packs =
-            packs.iter().map(|(id, blobs)| PackJson { id: *id, blobs: blobs.iter().map(BlobJson::new).collect() });
-        IndexFile { supersedes: Vec::new(), packs: packs.collect() }
+        let packs = packs.iter().map(|(id, blobs)| PackJson::new(*id, blobs));
+        IndexFile { packs: packs.collect(), ..IndexFile::default() }
+    }
+}
+
+impl PackJson {
+    pub fn new(id: Id, blobs: &[PackedBlob]) -> PackJson {
+        PackJson { id, blobs: blobs.iter().map(BlobJson::new).collect(), time: None }
+    }
+
+    pub fn packed(&self) -> Vec<PackedBlob> {
+        self.blobs.iter().map(BlobJson::packed).collect()
     }
 }
 
 impl BlobJson {
+    fn packed(&self) -> PackedBlob {
+        PackedBlob {
+            kind: match self.kind {
+                KindJson::Data => BlobKind::Data,
+                KindJson::Tree => BlobKind::Tree,
+            },
+            id: self.id,
+            offset: self.offset,
+            length: self.length,
+            plain_length: self.uncompressed_length,
+        }
+    }
+
     fn new(blob: &PackedBlob) -> BlobJson {
         BlobJson {
             id: blob.id,

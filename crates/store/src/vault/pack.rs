@@ -89,6 +89,12 @@ pub(crate) fn append_list(pack: &mut Vec<u8>, blobs: &[PackedBlob], sealer: &Sea
     pack.extend_from_slice(&length.to_le_bytes());
 }
 
+/// Bytes of the sealed list, from the pack's last four bytes; nothing when they cannot be right.
+pub(crate) fn list_length(last_four: [u8; 4], pack_bytes: u64) -> Option<u64> {
+    let length = u64::from(u32::from_le_bytes(last_four));
+    (length >= (OVERHEAD + ENTRY) as u64 && length + 4 <= pack_bytes).then_some(length)
+}
+
 /// Reads the opened list of a pack whose blobs together take `blob_bytes`.
 pub(crate) fn parse_list(list: &[u8], blob_bytes: u64) -> Result<Vec<PackedBlob>, String> {
     let mut blobs = Vec::with_capacity(list.len() / ENTRY);

@@ -2,6 +2,8 @@
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "tests look at the world from outside")]
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+pub mod memory;
+
 use std::{
     io::Write,
     path::{Path, PathBuf},

@@ -1,0 +1,565 @@
+//! The words of the command line, as types. Nothing here does anything; `commands` does.
+
+mod help;
+pub mod reference;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+
+/// Backups that are proven by restoring them, and a way back when something went wrong.
+#[derive(Clone, Debug, Parser)]
+#[command(
+    name = "lifeboat",
+    version,
+    about = "Brings databases and files back, and proves beforehand that it can",
+    after_help = help::TOP,
+    disable_help_subcommand = true,
+    subcommand_help_heading = "Commands",
+    max_term_width = 110
+)]
+pub struct Cli {
+    /// What every command understands.
+    #[command(flatten)]
+    pub global: GlobalArgs,
+    /// What to do; without it, a short guide.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What every command understands.
+#[derive(Clone, Debug, Default, Args)]
+pub struct GlobalArgs {
+    /// The settings file [default: lifeboat.toml here or in a folder above; LIFEBOAT_CONFIG]
+    #[arg(long, global = true, env = "LIFEBOAT_CONFIG", hide_env = true, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Everywhere")]
+    pub config: Option<PathBuf>,
+    /// Which environment is meant, when the settings file has more than one
+    #[arg(short = 'e', long = "env", global = true, value_name = "NAME", help_heading = "Everywhere")]
+    pub environment: Option<String>,
+    /// Another vault than the settings name: a folder, or s3://bucket/prefix
+    #[arg(long, global = true, value_name = "LOCATION", help_heading = "Everywhere")]
+    pub vault: Option<String>,
+    /// What a command is about when there is no settings file: sqlite:PATH, files:PATH or env:PATH
+    #[arg(long = "for", global = true, value_name = "KIND:PATH", help_heading = "Everywhere")]
+    pub about: Vec<String>,
+    /// Where Lifeboat keeps its journals and its index [default: the user's state folder; LIFEBOAT_STATE]
+    #[arg(long, global = true, env = "LIFEBOAT_STATE", hide_env = true, value_name = "FOLDER", value_hint = ValueHint::DirPath, help_heading = "Everywhere")]
+    pub state: Option<PathBuf>,
+    /// Answers as JSON: one document at the end, or journal lines as they happen (--json=lines)
+    #[arg(long, global = true, value_name = "HOW", num_args = 0..=1, require_equals = true, default_missing_value = "document", hide_possible_values = true, help_heading = "Everywhere")]
+    pub json: Option<JsonMode>,
+    /// Says only what was asked for, and what went wrong
+    #[arg(short, long, global = true, help_heading = "Everywhere")]
+    pub quiet: bool,
+    /// Colour: auto, always or never; NO_COLOR is honoured
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        default_value = "auto",
+        hide_possible_values = true,
+        help_heading = "Everywhere"
+    )]
+    pub color: ColorWhen,
+    /// Agrees beforehand to what can be undone; never to losing rows
+    #[arg(short, long, global = true, help_heading = "Everywhere")]
+    pub yes: bool,
+}
+
+/// How answers are written for programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum JsonMode {
+    /// One document at the end.
+    Document,
+    /// One journal entry a line, as they happen.
+    Lines,
+}
+
+/// When colour is used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ColorWhen {
+    /// On a terminal.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// Everything one can ask for.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Shows where everything stands: backups, proofs, how long a restore will take
+    #[command(after_help = help::STATUS, display_order = 1)]
+    Status(StatusArgs),
+    /// Brings a resource back; what is there now is kept and can be swapped back
+    #[command(after_help = help::RESTORE, display_order = 2)]
+    Restore(RestoreArgs),
+    /// Takes back what an operation did; without a name, the newest that can be
+    #[command(after_help = help::UNDO, display_order = 3)]
+    Undo(UndoArgs),
+    /// Goes on with an operation that was interrupted
+    #[command(after_help = help::RESUME, display_order = 4)]
+    Resume(UnfinishedArgs),
+    /// Takes back what an interrupted operation has done so far
+    #[command(after_help = help::ABORT, display_order = 5)]
+    Abort(UnfinishedArgs),
+    /// Follows an operation live, also one of another process; ends when it is over
+    #[command(after_help = help::WATCH, display_order = 6)]
+    Watch(OperationArg),
+    /// Takes a backup: consistent, verified, listed
+    #[command(after_help = help::BACKUP, display_order = 10)]
+    Backup(BackupArgs),
+    /// Lists backups, looks into them, and says something about them
+    #[command(after_help = help::BACKUPS, display_order = 11)]
+    Backups(BackupsArgs),
+    /// Restores a backup into a sandbox, checks it, and records the proof
+    #[command(after_help = help::PROVE, display_order = 12)]
+    Prove(ProveArgs),
+    /// Makes a plan, shows it, and keeps it for `apply`; changes nothing
+    #[command(after_help = help::PLAN, display_order = 20)]
+    Plan(PlanArgs),
+    /// Carries out a plan; refuses when what it rests on has changed
+    #[command(after_help = help::APPLY, display_order = 21)]
+    Apply(ApplyArgs),
+    /// Deletes what a restore set aside
+    #[command(after_help = help::RELEASE, display_order = 22)]
+    Release(ReleaseArgs),
+    /// Says which backups stay, why, and which may go
+    #[command(after_help = help::RETENTION, display_order = 23)]
+    Retention(RetentionArgs),
+    /// Looks after the vault itself
+    #[command(after_help = help::VAULT, display_order = 24)]
+    Vault(VaultArgs),
+    /// Lists what was done, newest first
+    #[command(after_help = help::HISTORY, display_order = 30)]
+    History(HistoryArgs),
+    /// Shows, verifies or exports the journals of operations
+    #[command(after_help = help::JOURNAL, display_order = 31)]
+    Journal(JournalArgs),
+    /// Shows all of it on a small shop of its own: backup, proof, disaster, restore, undo
+    #[command(after_help = help::DEMO, display_order = 39)]
+    Demo(DemoArgs),
+    /// What the demo's till does in a process of its own
+    #[command(hide = true)]
+    DemoTill(DemoTillArgs),
+    /// Writes a settings file for what it finds here
+    #[command(after_help = help::INIT, display_order = 40)]
+    Init(InitArgs),
+    /// Looks whether everything is there that a backup and a restore will need
+    #[command(after_help = help::DOCTOR, display_order = 41)]
+    Doctor(DoctorArgs),
+    /// Checks and shows the settings
+    #[command(after_help = help::CONFIG, display_order = 42)]
+    Config(ConfigArgs),
+    /// Prints completions for a shell
+    #[command(after_help = help::COMPLETIONS, display_order = 50)]
+    Completions(CompletionsArgs),
+    /// Prints the manual page, or writes all pages into a folder
+    #[command(after_help = help::MAN, display_order = 51)]
+    Man(ManArgs),
+}
+
+/// What commands that change something understand.
+#[derive(Clone, Debug, Default, Args)]
+pub struct RunArgs {
+    /// Shows what would happen, looks at what can be looked at, changes nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// What commands understand whose effect a person has to agree to.
+#[derive(Clone, Debug, Default, Args)]
+pub struct ConsentArgs {
+    /// Shows what would happen, looks at what can be looked at, changes nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Agrees, by the name of app and environment, to rows leaving the live data, or to deleting for good
+    #[arg(long, value_name = "APP/ENV")]
+    pub confirm: Option<String>,
+}
+
+/// `status`.
+#[derive(Clone, Debug, Args)]
+pub struct StatusArgs {
+    /// Ends with exit code 10 unless all is known to be well
+    #[arg(long)]
+    pub exit_code: bool,
+}
+
+/// What a backup is made of.
+#[derive(Clone, Debug, Args)]
+pub struct BackupAsk {
+    /// Which resources: names from the settings, or sqlite:PATH, files:PATH, env:PATH [default: all]
+    #[arg(value_name = "RESOURCE")]
+    pub resources: Vec<String>,
+    /// What to call it
+    #[arg(long)]
+    pub label: Option<String>,
+    /// Why it is made: manual, scheduled or pre-deploy
+    #[arg(long, default_value = "manual", hide_possible_values = true)]
+    pub reason: ReasonArg,
+}
+
+/// `backup`.
+#[derive(Clone, Debug, Args)]
+pub struct BackupArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub ask: BackupAsk,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub run: RunArgs,
+}
+
+/// Why a backup is made, as somebody may say it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ReasonArg {
+    /// Somebody asks.
+    Manual,
+    /// The clock asks.
+    Scheduled,
+    /// Before a deploy.
+    PreDeploy,
+}
+
+/// `backups`.
+#[derive(Clone, Debug, Args)]
+pub struct BackupsArgs {
+    /// What about them.
+    #[command(subcommand)]
+    pub command: BackupsCommand,
+}
+
+/// What can be asked or said about backups.
+#[derive(Clone, Debug, Subcommand)]
+pub enum BackupsCommand {
+    /// Lists all backups, newest first
+    List,
+    /// Shows what is in a backup: tables and rows, files, proofs, why it is kept
+    Show(BackupArg),
+    /// Reads every byte of a backup and compares it with its manifest
+    Verify(BackupArg),
+    /// Compares two backups: tables whose rows or contents differ, files, names of variables
+    Diff {
+        /// The one to begin with, by its id or the beginning of it
+        #[arg(value_name = "BACKUP")]
+        left: String,
+        /// The other one
+        #[arg(value_name = "OTHER")]
+        right: String,
+    },
+    /// Nobody may delete it until it is released again with `unhold`
+    Hold(MarkArgs),
+    /// The rules of retention apply to it again
+    Unhold(UnmarkArgs),
+    /// It is never chosen by itself: the damage may be in it already
+    Suspect(MarkArgs),
+    /// It may be chosen again
+    Trust(UnmarkArgs),
+}
+
+/// One backup.
+#[derive(Clone, Debug, Args)]
+pub struct BackupArg {
+    /// Its id, or the beginning of it
+    pub backup: String,
+}
+
+/// A mark with its reason.
+#[derive(Clone, Debug, Args)]
+pub struct MarkArgs {
+    /// Its id, or the beginning of it
+    pub backup: String,
+    /// The reason, in a few words
+    #[arg(long, value_name = "REASON")]
+    pub why: String,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub run: RunArgs,
+}
+
+/// A mark that is taken off.
+#[derive(Clone, Debug, Args)]
+pub struct UnmarkArgs {
+    /// Its id, or the beginning of it
+    pub backup: String,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub run: RunArgs,
+}
+
+/// What is proven.
+#[derive(Clone, Debug, Args)]
+pub struct ProveAsk {
+    /// Which backup: its id, or the beginning of it [default: the newest good one]
+    pub backup: Option<String>,
+    /// Only these resources in it
+    #[arg(long = "resource", value_name = "RESOURCE")]
+    pub resources: Vec<String>,
+}
+
+/// `prove`.
+#[derive(Clone, Debug, Args)]
+pub struct ProveArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub ask: ProveAsk,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub run: RunArgs,
+}
+
+/// What is restored, from where, to where.
+#[derive(Clone, Debug, Args)]
+pub struct RestoreAsk {
+    /// Which resource: its name in the settings, or sqlite:PATH, files:PATH, env:PATH
+    pub resource: String,
+    /// From this backup, whatever it is: its id, or the beginning of it [default: the newest good one]
+    #[arg(long, value_name = "BACKUP", conflicts_with = "before")]
+    pub from: Option<String>,
+    /// From the newest good backup that is complete before this: 14:05, "2026-11-20 14:05", "2h ago", or RFC 3339
+    #[arg(long, value_name = "TIME")]
+    pub before: Option<String>,
+    /// To this path instead of where it lives; the path must be free
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    pub into: Option<PathBuf>,
+    /// Takes no backup of what is there now, for this reason; the files themselves are kept all the same
+    #[arg(long, value_name = "REASON")]
+    pub without_emergency_backup: Option<String>,
+}
+
+/// `restore`.
+#[derive(Clone, Debug, Args)]
+pub struct RestoreArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub ask: RestoreAsk,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub consent: ConsentArgs,
+}
+
+/// `undo`.
+#[derive(Clone, Debug, Args)]
+pub struct UndoArgs {
+    /// Which operation: its id, or the beginning of it [default: the newest that can be undone]
+    pub operation: Option<String>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub consent: ConsentArgs,
+}
+
+/// `resume`, `abort`.
+#[derive(Clone, Debug, Args)]
+pub struct UnfinishedArgs {
+    /// Which operation: its id, or the beginning of it [default: the only one that is not over]
+    pub operation: Option<String>,
+    /// Shows how it stands and what would be done, changes nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// An operation, or the one that suggests itself.
+#[derive(Clone, Debug, Args)]
+pub struct OperationArg {
+    /// Which operation: its id, or the beginning of it [default: the one that is not over, else the newest]
+    pub operation: Option<String>,
+}
+
+/// `plan`.
+#[derive(Clone, Debug, Args)]
+pub struct PlanArgs {
+    /// What is planned.
+    #[command(subcommand)]
+    pub what: PlanCommand,
+}
+
+/// What can be planned.
+#[derive(Clone, Debug, Subcommand)]
+pub enum PlanCommand {
+    /// Plans a backup
+    Backup(BackupAsk),
+    /// Plans a restore
+    Restore(RestoreAsk),
+    /// Plans a proof
+    Prove(ProveAsk),
+    /// Plans which backups may go
+    Retention,
+    /// Plans freeing the space that no backup needs
+    Prune,
+    /// Plans taking an operation back
+    Undo(OperationArg),
+    /// Plans deleting what a restore set aside
+    Release {
+        /// Which operation: its id, or the beginning of it
+        operation: String,
+    },
+}
+
+/// `apply`.
+#[derive(Clone, Debug, Args)]
+pub struct ApplyArgs {
+    /// The plan: its id, the beginning of it, or a file
+    pub plan: String,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub consent: ConsentArgs,
+}
+
+/// `release`.
+#[derive(Clone, Debug, Args)]
+pub struct ReleaseArgs {
+    /// Which operation: its id, or the beginning of it
+    pub operation: String,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub consent: ConsentArgs,
+}
+
+/// `retention`.
+#[derive(Clone, Debug, Args)]
+pub struct RetentionArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: RetentionCommand,
+}
+
+/// What retention can be asked.
+#[derive(Clone, Debug, Subcommand)]
+pub enum RetentionCommand {
+    /// Says of every backup why it stays and until when, or why it may go; changes nothing
+    Plan,
+    /// Takes what may go off the list; its bytes stay until `vault prune`
+    Apply(ConsentArgs),
+}
+
+/// `vault`.
+#[derive(Clone, Debug, Args)]
+pub struct VaultArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: VaultCommand,
+}
+
+/// How a vault is looked after.
+#[derive(Clone, Debug, Subcommand)]
+pub enum VaultCommand {
+    /// Looks whether the vault is whole
+    Check {
+        /// Reads all stored bytes too, or a part of them that changes from day to day (--read-data=1/7)
+        #[arg(long, value_name = "N/T", num_args = 0..=1, require_equals = true, default_missing_value = "1/1")]
+        read_data: Option<String>,
+    },
+    /// Frees the space that no backup needs, after a grace period
+    Prune(ConsentArgs),
+    /// Rebuilds what Lifeboat knows on this host from the vault alone
+    Recover {
+        /// Shows what would be rebuilt, changes nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Writes a folder that explains how to recover without Lifeboat
+    Kit {
+        /// The folder; it must not exist yet
+        #[arg(value_name = "FOLDER", value_hint = ValueHint::DirPath)]
+        folder: PathBuf,
+    },
+}
+
+/// `history`.
+#[derive(Clone, Debug, Args)]
+pub struct HistoryArgs {
+    /// At most so many
+    #[arg(long, default_value_t = 20, value_name = "COUNT")]
+    pub limit: usize,
+}
+
+/// `journal`.
+#[derive(Clone, Debug, Args)]
+pub struct JournalArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: JournalCommand,
+}
+
+/// What can be asked of journals.
+#[derive(Clone, Debug, Subcommand)]
+pub enum JournalCommand {
+    /// Shows what happened in an operation, line by line
+    Show(OperationArg),
+    /// Recomputes the chain of digests; without a name, of every journal
+    Verify(OperationArg),
+    /// Prints the journal as it lies on disk: one JSON line an entry
+    Export(OperationArg),
+}
+
+/// `demo`.
+#[derive(Clone, Debug, Args)]
+pub struct DemoArgs {
+    /// Where the shop is made; the folder must not exist yet [default: a new folder for temporary files]
+    #[arg(value_name = "FOLDER", value_hint = ValueHint::DirPath)]
+    pub folder: Option<PathBuf>,
+}
+
+/// `demo-till`.
+#[derive(Clone, Debug, Args)]
+pub struct DemoTillArgs {
+    /// The shop's database
+    pub database: PathBuf,
+    /// The file that closes the shop
+    pub until: PathBuf,
+}
+
+/// `init`.
+#[derive(Clone, Debug, Args)]
+pub struct InitArgs {
+    /// What to protect: sqlite:PATH, files:PATH, env:PATH [default: what is found here]
+    #[arg(value_name = "KIND:PATH")]
+    pub resources: Vec<String>,
+    /// The app's name [default: the folder's]
+    #[arg(long)]
+    pub app: Option<String>,
+    /// Shows the file, writes nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// `doctor`.
+#[derive(Clone, Debug, Args)]
+pub struct DoctorArgs {}
+
+/// `config`.
+#[derive(Clone, Debug, Args)]
+pub struct ConfigArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: ConfigCommand,
+}
+
+/// What can be asked of the settings.
+#[derive(Clone, Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Checks the settings file, and lists every placeholder that is not filled in
+    Check,
+    /// Shows the settings in effect, and where each comes from
+    Show,
+    /// Prints the JSON Schema of the settings file, for editors
+    Schema,
+}
+
+/// `completions`.
+#[derive(Clone, Debug, Args)]
+pub struct CompletionsArgs {
+    /// The shell
+    pub shell: clap_complete::Shell,
+}
+
+/// `man`.
+#[derive(Clone, Debug, Args)]
+pub struct ManArgs {
+    /// Where to write the pages, one a command [default: the main page to standard output]
+    #[arg(value_name = "FOLDER", value_hint = ValueHint::DirPath)]
+    pub folder: Option<PathBuf>,
+}

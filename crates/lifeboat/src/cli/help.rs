@@ -1,0 +1,161 @@
+//! What stands below each command's options: examples one can type.
+
+pub const TOP: &str = "\
+In an emergency:
+  lifeboat status                  where everything stands
+  lifeboat restore db --dry-run    what a restore would do, and which rows would leave
+  lifeboat restore db              do it; what is there now is kept
+  lifeboat undo                    take it back
+  lifeboat resume                  go on after an interruption
+
+Exit codes: 0 done and verified, 1 failed and put back, 2 usage, 3 refused, 4 stale plan, 5 busy, 6 unknown,
+7 needs a person, 8 in between (lifeboat resume), 9 over budget, 10 action advised, 11 damaged, 130 interrupted.";
+
+pub const STATUS: &str = "\
+Examples:
+  lifeboat status
+  lifeboat status --exit-code      for a monitor: 0 only when every backup is young enough and proven
+  lifeboat status --json";
+
+pub const RESTORE: &str = "\
+Before it swaps anything, it takes an emergency backup of what is there, restores beside it and compares every table with
+the manifest. The old file is kept, and `lifeboat undo` swaps it back.
+
+Examples:
+  lifeboat restore db --dry-run
+  lifeboat restore db
+  lifeboat restore db --before 14:05
+  lifeboat restore db --before '2h ago' --yes --confirm shop/production
+  lifeboat restore db --from b-7q2 --into ./shop-yesterday.db
+  lifeboat restore sqlite:./shop.db --vault ./vault";
+
+pub const UNDO: &str = "\
+What is live now is kept in turn, so an undo can be undone as well.
+
+Examples:
+  lifeboat undo
+  lifeboat undo o-5k1 --dry-run
+  lifeboat undo --yes";
+
+pub const RESUME: &str = "\
+It asks the world first whether the step that was running had finished, and goes on from there.
+
+Examples:
+  lifeboat resume
+  lifeboat resume o-5k1";
+
+pub const ABORT: &str = "\
+Past the point of no return there is only forward: resume, then undo.
+
+Examples:
+  lifeboat abort
+  lifeboat abort o-5k1";
+
+pub const WATCH: &str = "\
+Examples:
+  lifeboat watch
+  lifeboat watch o-5k1 --json=lines";
+
+pub const BACKUP: &str = "\
+Success is reported only after the copy has been checked and the stored backup has been read back.
+
+Examples:
+  lifeboat backup
+  lifeboat backup db --label 'before the big import'
+  lifeboat backup --reason pre-deploy --json
+  lifeboat backup sqlite:./shop.db --vault ./vault";
+
+pub const BACKUPS: &str = "\
+Examples:
+  lifeboat backups list
+  lifeboat backups show b-7q2
+  lifeboat backups verify b-7q2
+  lifeboat backups diff b-7q2 b-9xk
+  lifeboat backups hold b-7q2 --why 'evidence for incident 12'
+  lifeboat backups suspect b-9xk --why 'taken after the bad deploy'";
+
+pub const PROVE: &str = "\
+A backup is good when it has been restored somewhere and looked at. The proof is recorded with its durations, from which
+`status` predicts how long a restore will take. Nothing of the app is touched.
+
+Examples:
+  lifeboat prove
+  lifeboat prove b-7q2
+  lifeboat prove b-7q2 --resource db";
+
+pub const PLAN: &str = "\
+Examples:
+  lifeboat plan restore db --before 14:05
+  lifeboat plan backup
+  lifeboat plan undo
+  lifeboat plan retention --json";
+
+pub const APPLY: &str = "\
+Examples:
+  lifeboat apply p-3fz
+  lifeboat apply ./plan.json --yes
+  lifeboat apply p-3fz --confirm shop/production";
+
+pub const RELEASE: &str = "\
+Examples:
+  lifeboat release o-5k1 --dry-run
+  lifeboat release o-5k1";
+
+pub const RETENTION: &str = "\
+Examples:
+  lifeboat retention plan
+  lifeboat retention apply --dry-run
+  lifeboat retention apply --yes";
+
+pub const VAULT: &str = "\
+Examples:
+  lifeboat vault check
+  lifeboat vault check --read-data=1/7
+  lifeboat vault prune --dry-run
+  lifeboat vault recover
+  lifeboat vault kit ./recovery-kit";
+
+pub const HISTORY: &str = "\
+Examples:
+  lifeboat history
+  lifeboat history --limit 100 --json";
+
+pub const JOURNAL: &str = "\
+Examples:
+  lifeboat journal show
+  lifeboat journal verify
+  lifeboat journal export o-5k1 > o-5k1.ndjson";
+
+pub const INIT: &str = "\
+Examples:
+  lifeboat init
+  lifeboat init sqlite:./shop.db env:./.env --app shop";
+
+pub const DOCTOR: &str = "\
+Examples:
+  lifeboat doctor
+  lifeboat doctor --json";
+
+pub const CONFIG: &str = "\
+Examples:
+  lifeboat config check
+  lifeboat config show -e production
+  lifeboat config schema > lifeboat.schema.json";
+
+pub const COMPLETIONS: &str = "\
+Examples:
+  lifeboat completions bash > ~/.local/share/bash-completion/completions/lifeboat
+  lifeboat completions zsh > ~/.zfunc/_lifeboat
+  lifeboat completions fish > ~/.config/fish/completions/lifeboat.fish";
+
+pub const MAN: &str = "\
+Examples:
+  lifeboat man | man -l -
+  lifeboat man ~/.local/share/man/man1";
+
+pub const DEMO: &str = "\
+Nothing is needed for it and nothing of yours is touched.
+
+Examples:
+  lifeboat demo
+  lifeboat demo ./lifeboat-demo";

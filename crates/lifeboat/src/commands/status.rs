@@ -1,0 +1,113 @@
+//! Where everything stands, on one screen.
+
+use lifeboat_engine::look::{ResourceStatus, Status};
+use lifeboat_model::{
+    ExitCode, Failure, FailureKind, Tri,
+    time::{Duration, show_age, show_bytes, show_duration, since},
+};
+use serde_json::Value;
+
+use super::{App, Session};
+use crate::{cli::StatusArgs, error::Done, ui::words};
+
+/// The schema tag of the answer.
+const SCHEMA: &str = "lifeboat/status@1";
+
+pub fn run(app: &App, args: &StatusArgs) -> Done {
+    let session = app.open(&[])?;
+    let status = session.engine.look().status()?;
+    let code = match status.good {
+        Tri::Unknown | Tri::Fail if args.exit_code => ExitCode::ActionAdvised,
+        Tri::Unknown | Tri::Fail | Tri::Pass => ExitCode::Ok,
+    };
+    if app.ui.json.is_some() {
+        let mut fields = serde_json::to_value(&status).map_err(|error| {
+            Failure::new(FailureKind::Bug, "the status cannot be written").because(error.to_string())
+        })?;
+        fields["exit_code"] = Value::from(code as u8);
+        app.ui.document(SCHEMA, fields)?;
+    } else {
+        app.ui.out(&show(app, &session, &status))?;
+    }
+    Ok(code)
+}
+
+fn show(app: &App, session: &Session, status: &Status) -> String {
+    let paint = app.ui.paint;
+    let now = words::instant(app.io.clock.now(), &session.zone);
+    let mut text = format!("{}   {now}\n\n", paint.strong(&status.scope));
+    text += &match status.good {
+        Tri::Pass => format!("  {}\n", paint.good("All is well.")),
+        Tri::Unknown => format!("  {}\n", paint.doubtful("Not all is known.")),
+        Tri::Fail => format!("  {}\n", paint.bad("Something needs attention.")),
+    };
+    for resource in &status.resources {
+        text += &show_resource(app, session, resource);
+    }
+    text += &format!("\n  Vault        {}\n", status.vault);
+    if let Some(trouble) = &status.vault_trouble {
+        text += &format!("               {} {}\n", paint.bad("cannot be read:"), words::sentence(&trouble.to_string()));
+        text += &trouble.hint.as_ref().map(|hint| format!("               hint: {hint}\n")).unwrap_or_default();
+    }
+    for unfinished in &status.unfinished {
+        text += &format!("  Not over     {unfinished}\n");
+    }
+    for (path, what) in &status.damaged_journals {
+        text += &format!("  {} {path}: {}\n", paint.bad("Damaged     "), words::sentence(what));
+    }
+    text += &format!("\n  Next: {}{}\n", paint.strong(&next(status)), app.again());
+    text
+}
+
+fn show_resource(app: &App, session: &Session, resource: &ResourceStatus) -> String {
+    let paint = app.ui.paint;
+    let word = match resource.good {
+        Tri::Pass => paint.good("protected"),
+        Tri::Unknown => paint.doubtful("not proven"),
+        Tri::Fail => paint.bad("NOT PROTECTED"),
+    };
+    let mut text = format!("\n  {}   {} {}   {word}\n", paint.strong(&resource.name), resource.kind, resource.path);
+    for why in &resource.why {
+        text += &format!("    ! {}\n", words::sentence(why));
+    }
+    if let Some(backup) = &resource.newest {
+        let age = resource.age_s.map(|seconds| show_age(Duration::from_secs(seconds))).unwrap_or_default();
+        let point = words::instant(backup.recovery_point, &session.zone);
+        text +=
+            &format!("    Backup     {}, {age} old, complete up to {point}, {}\n", backup.id, show_bytes(backup.bytes));
+    }
+    if let Some(proof) = &resource.proof {
+        let age = show_age(since(proof.at, app.io.clock.now()));
+        let level = proof.level.map_or("nothing", |level| level.word());
+        text += &format!(
+            "    Proof      {} of {}, {age} ago, up to \"{level}\"\n",
+            words::tri(proof.outcome),
+            proof.backup
+        );
+    }
+    if let Some(restore) = &resource.restore {
+        let late = show_duration(Duration::from_millis(restore.p95_ms));
+        text += &format!("    Restore    {}; nineteen of twenty within {late}\n", words::expected(restore));
+    }
+    text
+}
+
+/// The one command that helps most now.
+fn next(status: &Status) -> String {
+    if !status.unfinished.is_empty() {
+        return "lifeboat resume".to_owned();
+    }
+    if !status.damaged_journals.is_empty() {
+        return "lifeboat journal verify".to_owned();
+    }
+    if status.vault_trouble.is_some() {
+        return "lifeboat doctor".to_owned();
+    }
+    let worst = status.resources.iter().max_by_key(|resource| resource.good);
+    match worst {
+        None => "lifeboat init".to_owned(),
+        Some(resource) if resource.newest.is_none() || resource.good == Tri::Fail => "lifeboat backup".to_owned(),
+        Some(resource) if resource.good == Tri::Unknown => "lifeboat prove".to_owned(),
+        Some(resource) => format!("lifeboat restore {} --dry-run", resource.name),
+    }
+}

@@ -1,0 +1,117 @@
+//! Confirmation by consequence: what a plan would do decides what a person is asked, not which command it came from.
+
+use std::io::BufRead;
+
+use lifeboat_model::{Failure, FailureKind, Plan, Request};
+
+use super::{plan, words};
+use crate::commands::App;
+
+/// What carrying out a plan means for what is there now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Consequence {
+    /// It adds something, or touches nothing of the app.
+    Harmless,
+    /// It changes what is live or listed, and can be taken back.
+    Reversible,
+    /// Rows leave the live data. They are kept, and somebody has to know.
+    RowsLeave,
+    /// Something is deleted for good.
+    ForGood,
+}
+
+/// What a plan would mean.
+pub fn consequence(plan: &Plan) -> Consequence {
+    if plan.steps().next().is_none() {
+        return Consequence::Harmless;
+    }
+    match &plan.request {
+        Request::Backup { .. } | Request::Prove { .. } | Request::Mark { .. } => Consequence::Harmless,
+        Request::Restore { into: Some(_), .. } => Consequence::Harmless,
+        Request::Restore { .. } | Request::Undo { .. } | Request::Retention => {
+            let leaves = plan::rows_leaving(plan) > 0 || plan::tables_leaving(plan) > 0;
+            if leaves { Consequence::RowsLeave } else { Consequence::Reversible }
+        }
+        Request::Prune | Request::Release { .. } => Consequence::ForGood,
+    }
+}
+
+/// Whether a person will be asked, or told what is missing; then the whole plan should be seen first.
+pub fn is_open(app: &App, plan: &Plan, confirm: Option<&str>) -> bool {
+    match consequence(plan) {
+        Consequence::Harmless => false,
+        Consequence::Reversible => !app.global.yes && confirm.is_none(),
+        Consequence::RowsLeave | Consequence::ForGood => confirm.is_none(),
+    }
+}
+
+/// Makes sure that somebody agrees to the plan, which has been shown already where a person is asked.
+///
+/// # Errors
+/// [`FailureKind::NeedsPerson`] with what to type, when nobody does.
+pub fn agree(app: &App, plan: &Plan, confirm: Option<&str>) -> Result<(), Failure> {
+    let scope = plan.scope.to_string();
+    if let Some(other) = confirm.filter(|said| *said != scope) {
+        let message = format!("--confirm says {other}, but this plan works on {scope}");
+        return Err(Failure::new(FailureKind::NeedsPerson, message).hint("make sure which one is meant"));
+    }
+    let says = what_it_does(plan);
+    match consequence(plan) {
+        Consequence::Harmless => Ok(()),
+        Consequence::Reversible if app.global.yes || confirm.is_some() => Ok(()),
+        Consequence::Reversible => {
+            if app.ui.can_ask && question(app, &format!("{says}. Go on? [y/N] "))?.eq_ignore_ascii_case("y") {
+                return Ok(());
+            }
+            Err(missing(&says, &format!("{} --yes", app.typed)))
+        }
+        Consequence::RowsLeave | Consequence::ForGood => {
+            if confirm.is_some() {
+                return Ok(());
+            }
+            if app.ui.can_ask && question(app, &format!("{says}.\nType {scope} to go on: "))? == scope {
+                return Ok(());
+            }
+            Err(missing(&says, &format!("{} --confirm {}", app.typed, words::quoted(&scope))))
+        }
+    }
+}
+
+fn missing(says: &str, command: &str) -> Failure {
+    Failure::new(FailureKind::NeedsPerson, format!("{says}, and nobody has agreed to that; nothing was changed"))
+        .hint(command)
+}
+
+fn what_it_does(plan: &Plan) -> String {
+    let scope = &plan.scope;
+    match &plan.request {
+        Request::Restore { resource, .. } => {
+            let (rows, tables) = (plan::rows_leaving(plan), plan::tables_leaving(plan));
+            let mut leave = Vec::new();
+            leave.extend((rows > 0).then(|| words::count(rows, "row", "rows")));
+            leave.extend((tables > 0).then(|| words::count(tables, "table", "tables")));
+            if leave.is_empty() {
+                return format!("this replaces {resource} of {scope}");
+            }
+            format!("this replaces {resource} of {scope}, and {} leave it", leave.join(" and "))
+        }
+        Request::Undo { operation } => format!("this takes back {operation} in {scope}"),
+        Request::Retention => format!("this takes backups of {scope} off the list"),
+        Request::Prune => format!("this deletes for good what no backup of {scope} needs"),
+        Request::Release { operation } => format!("this deletes for good what {operation} set aside in {scope}"),
+        Request::Backup { .. } | Request::Prove { .. } | Request::Mark { .. } => plan.title.clone(),
+    }
+}
+
+fn question(app: &App, text: &str) -> Result<String, Failure> {
+    let mut first = text.chars();
+    let text: String = first.next().into_iter().flat_map(char::to_uppercase).chain(first).collect();
+    app.ui.err(&format!("\n{text}"));
+    let mut answer = String::new();
+    match std::io::stdin().lock().read_line(&mut answer) {
+        Ok(_) => Ok(answer.trim().to_owned()),
+        Err(error) => {
+            Err(Failure::from_error(FailureKind::NeedsPerson, &error).while_doing("the answer cannot be read"))
+        }
+    }
+}

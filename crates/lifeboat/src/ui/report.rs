@@ -1,0 +1,276 @@
+//! What is said after an operation: how it ended, how long each part took, where things are kept, how to undo it.
+
+use lifeboat_engine::Engine;
+use lifeboat_model::{
+    Action, BackupId, ExitCode, Failure, FailureKind, Operation, OperationState, Proof, Request, StepState, Tri,
+    time::{show_bytes, since},
+};
+use serde_json::{Value, json};
+
+use super::{Paint, table::Table, words};
+
+/// The schema tag of an operation as JSON.
+pub const OPERATION_SCHEMA: &str = "lifeboat/operation@1";
+
+/// How long a phase took, against what was expected.
+struct PhaseTime<'a> {
+    phase: &'a lifeboat_model::Phase,
+    took_ms: u64,
+}
+
+/// A backup that an operation stored.
+struct Stored {
+    id: BackupId,
+    bytes: u64,
+    bytes_added: u64,
+}
+
+/// What the process ends with after this operation.
+pub fn exit_of(operation: &Operation) -> ExitCode {
+    match &operation.state {
+        OperationState::Done => exit_of_done(operation),
+        OperationState::PutBack { .. } => ExitCode::FailedUndone,
+        OperationState::Paused { why } if why.kind == FailureKind::Interrupted && !operation.past_pivot => {
+            ExitCode::Interrupted
+        }
+        OperationState::Paused { .. } | OperationState::TurningBack { .. } | OperationState::Running => {
+            ExitCode::InBetween
+        }
+    }
+}
+
+fn exit_of_done(operation: &Operation) -> ExitCode {
+    let proofs = Engine::proofs_of(operation);
+    let is_proof = matches!(operation.plan.request, Request::Prove { .. });
+    match Tri::worst(proofs.iter().map(|proof| proof.outcome)) {
+        Tri::Fail => ExitCode::Damaged,
+        Tri::Unknown if is_proof => ExitCode::Unknown,
+        Tri::Unknown | Tri::Pass if operation.over_budget.is_empty() => ExitCode::Ok,
+        Tri::Unknown | Tri::Pass => ExitCode::OverBudget,
+    }
+}
+
+/// How it ended, in one word.
+pub fn outcome(operation: &Operation) -> &'static str {
+    match &operation.state {
+        OperationState::Done => "done",
+        OperationState::PutBack { .. } => "put-back",
+        OperationState::Paused { .. } => "paused",
+        OperationState::TurningBack { .. } => "turning-back",
+        OperationState::Running => "running",
+    }
+}
+
+/// Why it did not end well, when it did not.
+pub fn why(operation: &Operation) -> Option<&Failure> {
+    match &operation.state {
+        OperationState::Done | OperationState::Running => None,
+        OperationState::PutBack { why } => why.as_ref(),
+        OperationState::Paused { why } => Some(why),
+        // What keeps it from being put back matters more than why it turned back.
+        OperationState::TurningBack { why } => Some(stuck(operation).unwrap_or(why)),
+    }
+}
+
+fn stuck(operation: &Operation) -> Option<&Failure> {
+    operation.steps.iter().find_map(|state| match state {
+        StepState::Stuck { failure } => Some(failure),
+        StepState::Planned | StepState::Running | StepState::Done { .. } => None,
+        StepState::Failed { .. } | StepState::Undoing | StepState::Undone => None,
+    })
+}
+
+/// What is said on standard output after an operation that was carried to its end.
+pub fn show(operation: &Operation, again: &str, paint: Paint) -> String {
+    let (id, elapsed) = (&operation.id, words::took(elapsed_ms(operation)));
+    let mut text = format!("{} {} (operation {id}, {elapsed}).\n", paint.good("Done:"), operation.plan.title);
+    for (phase, over_ms) in &operation.over_budget {
+        text += &format!(
+            "{} phase {phase} took {} more than its budget.\n",
+            paint.doubtful("Over budget:"),
+            words::took(*over_ms)
+        );
+    }
+    text += &times(operation);
+    for proof in Engine::proofs_of(operation) {
+        text += &show_proof(&proof, paint);
+    }
+    for stored in stored(operation) {
+        let Stored { id, bytes, bytes_added } = stored;
+        text += &format!("Backup {id}: {}, {} added to the vault.\n", show_bytes(bytes), show_bytes(bytes_added));
+        if matches!(operation.plan.request, Request::Backup { .. }) {
+            text += &format!("Prove it: lifeboat prove {id}{again}\n");
+        }
+    }
+    for kept in kept(operation) {
+        text += &format!("What was there is kept as {kept}\n");
+    }
+    if let Some(undo) = undo(operation) {
+        text += &format!("Take it back: {undo}{again}\n");
+    }
+    if !kept(operation).is_empty() {
+        text += &format!("Delete what is kept, once you are sure: lifeboat release {id}{again}\n");
+    }
+    text
+}
+
+/// Durations of phases beside what was expected of them.
+fn times(operation: &Operation) -> String {
+    let has_budgets = operation.plan.phases.iter().any(|phase| phase.budget_ms.is_some());
+    let last = if has_budgets { "BUDGET" } else { "" };
+    let mut table = Table::new(&["PHASE", "TOOK", "EXPECTED", last]).right(&[1, 2, 3]);
+    for PhaseTime { phase, took_ms } in phase_times(operation) {
+        let expected = phase.expected.as_ref().map(words::expected).unwrap_or_default();
+        let budget = phase.budget_ms.map(words::took).unwrap_or_default();
+        table.row([phase.name.clone(), words::took(took_ms), expected, budget]);
+    }
+    if operation.plan.phases.len() < 2 { String::new() } else { table.render("  ") }
+}
+
+fn phase_times(operation: &Operation) -> Vec<PhaseTime<'_>> {
+    let mut states = operation.steps.iter();
+    let time = |phase| PhaseTime { phase, took_ms: states.by_ref().take(phase_len(phase)).map(took_ms).sum() };
+    operation.plan.phases.iter().map(time).collect()
+}
+
+fn phase_len(phase: &lifeboat_model::Phase) -> usize {
+    phase.steps.len()
+}
+
+fn took_ms(state: &StepState) -> u64 {
+    match state {
+        StepState::Done { took_ms, .. } => *took_ms,
+        StepState::Planned | StepState::Running | StepState::Failed { .. } => 0,
+        StepState::Undoing | StepState::Undone | StepState::Stuck { .. } => 0,
+    }
+}
+
+/// One proof for a person: its level, and every check that did not pass.
+pub fn show_proof(proof: &Proof, paint: Paint) -> String {
+    let level = proof.level.map_or("nothing", |level| level.word());
+    let (resource, backup) = (&proof.resource, &proof.backup);
+    let spent = format!("restored in {}, checked in {}", words::took(proof.restore_ms), words::took(proof.check_ms));
+    let head = match proof.outcome {
+        Tri::Pass => format!("{} {resource} in {backup}, up to \"{level}\"; {spent}.\n", paint.good("Proven:")),
+        Tri::Fail => format!("{} {resource} in {backup}; it got up to \"{level}\".\n", paint.bad("Not good:")),
+        Tri::Unknown => format!("{} {resource} in {backup}; it got up to \"{level}\".\n", paint.doubtful("Not known:")),
+    };
+    let bad = proof.checks.iter().filter(|(_, check)| check.outcome != Tri::Pass);
+    bad.fold(head, |text, (level, check)| {
+        let (name, detail) = (words::one_line(&check.name), words::one_line(&check.detail));
+        text + &format!("  {} ({}): {name}: {detail}\n", words::tri(check.outcome), level.word())
+    })
+}
+
+/// What is said on standard error after an operation that did not reach its end: where it stands, what to type.
+pub fn show_trouble(operation: &Operation, again: &str) -> String {
+    let id = &operation.id;
+    match &operation.state {
+        OperationState::Done => String::new(),
+        OperationState::PutBack { .. } => format!("Everything was put back as it was (operation {id}).\n"),
+        OperationState::Paused { .. } if operation.past_pivot => {
+            format!("It is past its point of no return and waits; go on with: lifeboat resume {id}{again}\n")
+        }
+        OperationState::Paused { .. } | OperationState::Running => format!(
+            "It stands at a safe point; nothing that is live was changed.\nGo on: lifeboat resume {id}{again}\n\
+             Or put back what was done: lifeboat abort {id}{again}\n"
+        ),
+        OperationState::TurningBack { .. } => format!(
+            "It was being put back and could not be; nothing more happens until somebody continues.\n\
+             Remove the cause, then: lifeboat resume {id}{again}\n"
+        ),
+    }
+}
+
+/// The command that takes an operation back, where there is one.
+pub fn undo(operation: &Operation) -> Option<String> {
+    let undoable = match &operation.plan.request {
+        Request::Restore { .. } | Request::Undo { .. } | Request::Backup { .. } => true,
+        Request::Retention => !operation.steps.is_empty(),
+        Request::Mark { mark, .. } => {
+            use lifeboat_model::BackupMark as M;
+            matches!(mark, M::Hold { .. } | M::Suspect { .. })
+        }
+        Request::Prove { .. } | Request::Prune | Request::Release { .. } => false,
+    };
+    (undoable && operation.state == OperationState::Done).then(|| format!("lifeboat undo {}", operation.id))
+}
+
+fn stored(operation: &Operation) -> Vec<Stored> {
+    let steps = operation.plan.steps().filter_map(|step| match &step.action {
+        Action::StoreBackup { backup, .. } => Some((backup, operation.output(&step.id)?)),
+        _other => None,
+    });
+    let number = |output: &Value, name: &str| output.get(name).and_then(Value::as_u64).unwrap_or(0);
+    steps
+        .map(|(id, output)| Stored {
+            id: id.clone(),
+            bytes: number(output, "bytes"),
+            bytes_added: number(output, "bytes_added"),
+        })
+        .collect()
+}
+
+fn kept(operation: &Operation) -> Vec<String> {
+    let steps = operation.plan.steps().filter_map(|step| match &step.action {
+        Action::SetAside { kept, .. } => operation.output(&step.id).map(|_| kept.display().to_string()),
+        _other => None,
+    });
+    steps.collect()
+}
+
+/// From its first line to its last.
+pub fn elapsed_ms(operation: &Operation) -> u64 {
+    since(operation.started_at, operation.last_at).as_millis() as u64
+}
+
+/// An operation for a program.
+pub fn document(operation: &Operation) -> Value {
+    let phases = phase_times(operation).into_iter().map(|PhaseTime { phase, took_ms }| {
+        json!({ "name": phase.name, "took_ms": took_ms, "budget_ms": phase.budget_ms, "expected": phase.expected })
+    });
+    let stored = stored(operation)
+        .into_iter()
+        .map(|stored| json!({ "id": stored.id, "bytes": stored.bytes, "bytes_added": stored.bytes_added }));
+    json!({
+        "id": operation.id,
+        "kind": operation.plan.request.word(),
+        "title": operation.plan.title,
+        "scope": operation.plan.scope.to_string(),
+        "plan": operation.plan.id,
+        "request": operation.plan.request,
+        "by": operation.by,
+        "host": operation.host,
+        "started_at": operation.started_at,
+        "ended_at": operation.last_at,
+        "elapsed_ms": elapsed_ms(operation),
+        "outcome": outcome(operation),
+        "why": why(operation),
+        "exit_code": exit_of(operation) as u8,
+        "past_point_of_no_return": operation.past_pivot,
+        "phases": phases.collect::<Vec<_>>(),
+        "over_budget": operation.over_budget,
+        "source": source(operation),
+        "backups": stored.collect::<Vec<_>>(),
+        "kept": kept(operation),
+        "losses": operation.plan.losses,
+        "proofs": Engine::proofs_of(operation),
+        "checks": checks(operation),
+        "undo": undo(operation),
+    })
+}
+
+/// The backup that an operation reads from.
+fn source(operation: &Operation) -> Option<&BackupId> {
+    operation.plan.steps().find_map(|step| match &step.action {
+        Action::Fetch { backup, .. } => Some(backup),
+        _other => None,
+    })
+}
+
+/// What was verified before a swap: the record of a restore has to hold it.
+fn checks(operation: &Operation) -> Vec<Value> {
+    let steps = operation.plan.steps().filter(|step| matches!(step.action, Action::CheckFetched { .. }));
+    let outputs = steps.filter_map(|step| operation.output(&step.id)?.get("checks").cloned());
+    outputs.flat_map(|checks| checks.as_array().cloned().unwrap_or_default()).collect()
+}
