@@ -153,7 +153,7 @@ fn a_made_up_sixth_app_works() {
         let plan = engine.plan(&request).unwrap_or_else(|failure| panic!("{failure}"));
         let operation =
             engine.run(&plan, "tester", &Unwatched, &Stop::default()).unwrap_or_else(|error| panic!("{error}"));
-        assert!(matches!(operation.state, OperationState::Done { .. }), "{:?}", operation.state);
+        assert!(matches!(operation.state, OperationState::Done), "{:?}", operation.state);
     };
     perform(Request::Backup { resources: Vec::new(), reason: BackupReason::Manual, label: None });
     perform(Request::Prove { backup: BackupChoice::Latest, resources: Vec::new() });

@@ -1,5 +1,5 @@
 //! Settings, passwords, and the three commands around them: init, doctor, config.
-#![allow(clippy::disallowed_methods, reason = "tests make their worlds out of real files")]
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "tests make their worlds out of real files")]
 
 mod config;
 mod doctor;
