@@ -77,7 +77,7 @@ impl Engine {
     /// # Errors
     /// [`FailureKind::Stale`] when a fact has changed. What a step would fail on is part of the answer.
     pub fn rehearse(&self, plan: &Plan, watch: &dyn Watch, stop: &Stop) -> Result<Vec<Rehearsed>, Failure> {
-        self.check_facts(plan, Some(0))?;
+        self.check_facts(plan, 0)?;
         let operation = self.imagined(plan);
         let look = |step: &lifeboat_model::Step| {
             if !looks_only(&step.action) {
