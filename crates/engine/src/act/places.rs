@@ -118,6 +118,10 @@ pub fn probe_bring_back(database: bool, live: &Path, kept: &Path) -> (Found, Val
 }
 
 pub fn probe_put_in_place(aside: &Path, live: &Path) -> (Found, Value) {
+    // Its name is of this plan alone: as long as it is there, the rename has not happened, whatever is at `live` by now.
+    if files::exists(aside) {
+        return found(PlaceState::NotStarted);
+    }
     found(place::put_in_place_state(aside, live))
 }
 
