@@ -6,12 +6,12 @@ use std::{
     thread::JoinHandle,
 };
 
+use lifeboat_engine::act::{path_failure, sqlite_failure};
 use lifeboat_io::{
     Invocation, Io, Stop,
     database::sqlite::{self, sample},
     files,
 };
-use lifeboat_engine::act::{path_failure, sqlite_failure};
 use lifeboat_model::{Duration, Failure, FailureKind, PlanId};
 
 /// The hidden command that the till's process runs.
@@ -78,14 +78,19 @@ checks.every-order-has-lines = { sql = "select count(*) from orders o where not 
 /// # Errors
 /// When this program does not know where it is.
 pub fn start_till(database: &Path, until: &Path, io: &Io) -> Result<JoinHandle<Result<(), Failure>>, Failure> {
-    let program = std::env::current_exe()
-        .map_err(|error| Failure::new(FailureKind::Outside, "this program cannot be started again").because(error.to_string()))?;
+    let program = std::env::current_exe().map_err(|error| {
+        Failure::new(FailureKind::Outside, "this program cannot be started again").because(error.to_string())
+    })?;
     let till = Invocation::new(program, Duration::from_secs(900)).arg(TILL).arg(database).arg(until);
     let exec = io.exec.clone();
     Ok(std::thread::spawn(move || {
         let exit = exec.run(&till, None, &Stop::default());
         let exit = exit.map_err(|error| Failure::from_error(FailureKind::Outside, &error))?;
-        if exit.ok() { Ok(()) } else { Err(Failure::new(FailureKind::Outside, "the till failed").because(exit.stderr_text())) }
+        if exit.ok() {
+            Ok(())
+        } else {
+            Err(Failure::new(FailureKind::Outside, "the till failed").because(exit.stderr_text()))
+        }
     }))
 }
 
@@ -111,7 +116,10 @@ pub fn last_sale(until: &Path, io: &Io) -> Result<u64, Failure> {
     while io.clock.elapsed().saturating_sub(begun) < LAST_WORD {
         if files::exists(&path) {
             let text = files::read_text(&path).map_err(|error| path_failure(&error))?;
-            return text.trim().parse().map_err(|_not_a_number| Failure::new(FailureKind::Bug, "the till's last word is no number"));
+            return text
+                .trim()
+                .parse()
+                .map_err(|_not_a_number| Failure::new(FailureKind::Bug, "the till's last word is no number"));
         }
         let slept = io.clock.sleep(Duration::from_millis(20), &Stop::default());
         slept.map_err(|error| Failure::from_error(FailureKind::Interrupted, &error))?;
