@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use lifeboat_engine::Unwatched;
 use lifeboat_io::Stop;
 use lifeboat_model::{Action, Event, Failure, FailureKind, OperationState, Request, StepState};
-use lifeboat_testkit::world::{backup_of, restore_of};
+use lifeboat_testkit::world::restore_of;
 
 use crate::hands::{bent, events, only_database, resume, run, state, trouble};
 
@@ -152,7 +152,7 @@ fn an_undo_that_fails_stops_in_between_and_is_tried_again_later() {
     assert!(matches!(state(&between, "set-aside"), StepState::Stuck { .. }));
     assert!(matches!(state(&between, "fetch"), StepState::Done { .. }), "nothing behind the stuck one is taken back");
     assert!(matches!(events(&world, &between).last(), Some(Event::Paused { .. })));
-    assert_eq!(world.run(&backup_of(&[])).unwrap_err().kind, FailureKind::Busy);
+    assert_eq!(world.run(&restore_of("db")).unwrap_err().kind, FailureKind::Busy);
     let end = resume(&world, &between).unwrap();
     assert!(matches!(end.state, OperationState::PutBack { .. }), "{:?}", end.state);
     assert_eq!(world.look(), before);

@@ -39,25 +39,41 @@ fn lines(world: &World, id: &OperationId) -> Vec<lifeboat_model::Entry> {
     JournalFile::read(&world.state().journal(id)).unwrap().entries
 }
 
-/// Tries every line of the request's journal.
-fn check(world: &World, request: &Request) {
-    let before = world.look();
-    let clean = world.copy();
-    let done = clean.must(request);
-    let meant = clean.look();
+/// A world, what is asked for in it, how it looks before, and how it is meant to look afterwards.
+struct Case {
+    world: World,
+    request: Request,
+    before: Look,
+    meant: Look,
+}
+
+/// Tries every line of the request's journal, each time in a new world.
+fn check(make: impl Fn() -> Case) {
+    let clean = make();
+    let done = clean.world.must(&clean.request);
+    assert_eq!(clean.world.look(), clean.meant, "the undisturbed run");
     let pivot = done.plan.pivot().map(|pivot| done.plan.steps().nth(pivot).unwrap().id.clone());
-    let finished = lines(&clean, &done.id).iter().position(|entry| match &entry.event {
+    let finished = lines(&clean.world, &done.id).iter().position(|entry| match &entry.event {
         lifeboat_model::Event::StepFinished { step, .. } => Some(step) == pivot.as_ref(),
         _other => false,
     });
     let no_return = finished.map_or(u64::MAX, |line| line as u64);
     for line in 0..done.lines - 1 {
-        resumed(&world.copy(), request, line, &meant);
-        aborted(&world.copy(), request, line, line >= no_return, (&before, &meant));
+        resumed(&make(), line);
+        aborted(&make(), line, line >= no_return);
     }
 }
 
-fn resumed(world: &World, request: &Request, line: u64, meant: &Look) {
+/// Copies of a world in which the request makes sense.
+fn check_copies(world: &World, request: &Request) {
+    let clean = world.copy();
+    clean.must(request);
+    let (before, meant) = (world.look(), clean.look());
+    check(|| Case { world: world.copy(), request: request.clone(), before: before.clone(), meant: meant.clone() });
+}
+
+fn resumed(case: &Case, line: u64) {
+    let Case { world, request, meant, .. } = case;
     let id = die_after_line(world, request, line);
     let end = world.engine().resume(&id, "tester", &Unwatched, &Stop::default());
     must_be_done(end, world, meant, &format!("died after line {line}, resumed"));
@@ -65,7 +81,8 @@ fn resumed(world: &World, request: &Request, line: u64, meant: &Look) {
     assert!(again.failure.message.ends_with("is over; there is nothing to continue"), "{again}");
 }
 
-fn aborted(world: &World, request: &Request, line: u64, past: bool, (before, meant): (&Look, &Look)) {
+fn aborted(case: &Case, line: u64, past: bool) {
+    let Case { world, request, before, meant } = case;
     let id = die_after_line(world, request, line);
     let what = format!("died after line {line}, aborted");
     let lines_before = lines(world, &id).len();
@@ -95,7 +112,7 @@ fn must_be_done(end: Result<Operation, RunError>, world: &World, meant: &Look, w
 fn killed_at_every_journal_line_a_backup_resumes_to_the_same_end() {
     let world = only_database();
     world.sell(3);
-    check(&world, &backup_of(&[]));
+    check_copies(&world, &backup_of(&[]));
 }
 
 #[test]
@@ -103,14 +120,18 @@ fn killed_at_every_journal_line_a_restore_resumes_to_the_same_end() {
     let world = only_database();
     world.backup();
     world.sell(3);
-    check(&world, &restore_of("db"));
+    check_copies(&world, &restore_of("db"));
 }
 
 #[test]
 fn killed_at_every_journal_line_an_undo_resumes_to_the_same_end() {
-    let world = only_database();
-    world.backup();
-    world.sell(3);
-    let restored = world.restore("db");
-    check(&world, &Request::Undo { operation: restored.id });
+    check(|| {
+        let world = only_database();
+        world.backup();
+        world.sell(3);
+        let meant = world.look();
+        let operation = world.restore("db").id;
+        let before = world.look();
+        Case { world, request: Request::Undo { operation }, before, meant }
+    });
 }
