@@ -19,8 +19,9 @@ use lifeboat_model::{Action, Fact, Failure, Found, Operation};
 use lifeboat_store::StateFolder;
 use serde_json::Value;
 
-pub use errors::{path_failure, sqlite_failure, vault_failure};
 pub(crate) use fetches::read_all;
+
+pub use errors::{path_failure, sqlite_failure, vault_failure};
 pub use mirror::is_journals;
 pub use stores::prune_sentences;
 

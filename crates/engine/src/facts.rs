@@ -68,6 +68,8 @@ impl Common {
 pub struct Live {
     /// The resource.
     pub resource: Resource,
+    /// Where it lies when links are followed: what is swapped is the file, never the link to it.
+    pub place: PathBuf,
     /// Bytes there are now; 0 when there is nothing.
     pub bytes: u64,
     /// Whether there is anything.
@@ -119,8 +121,9 @@ impl Engine {
             }
             (ResourceKind::Sqlite { .. } | ResourceKind::Files { .. } | ResourceKind::Env { .. }, _) => Vec::new(),
         };
-        let (identity, settings) = (identity(path), settings_digest(resource));
-        Ok(Live { resource: resource.clone(), bytes, exists, identity, settings, unreadable, held_by })
+        let place = files::resolved(path);
+        let (identity, settings) = (identity(&place), settings_digest(resource));
+        Ok(Live { resource: resource.clone(), place, bytes, exists, identity, settings, unreadable, held_by })
     }
 
     /// All backups of this scope in the vault, oldest first, with what is known about them here.
@@ -146,6 +149,9 @@ pub(crate) fn decorate(backup: &mut Backup, catalog: &Catalog) -> Result<(), Fai
     let broken = |error: CatalogError| Failure::from_error(FailureKind::Outside, &error);
     let marks = catalog.marks(&backup.id).map_err(broken)?;
     (backup.held, backup.suspect) = (marks.held, marks.suspect);
+    if let Some(bytes) = catalog.added(&backup.id).map_err(broken)? {
+        backup.bytes_added = bytes; // what the snapshot itself says was written before its last packs
+    }
     let proofs = catalog.proofs(Some(&backup.id)).map_err(broken)?;
     // A backup counts as proven when every resource in it is: its newest proof passed. The oldest of these dates it.
     let newest = backup.resources.iter().map(|resource| proofs.iter().find(|proof| &proof.resource == resource));

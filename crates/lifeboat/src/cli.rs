@@ -138,6 +138,12 @@ pub enum Command {
     /// Shows, verifies or exports the journals of operations
     #[command(after_help = help::JOURNAL, display_order = 31)]
     Journal(JournalArgs),
+    /// Shows all of it on a small shop of its own: backup, proof, disaster, restore, undo
+    #[command(after_help = help::DEMO, display_order = 39)]
+    Demo(DemoArgs),
+    /// What the demo's till does in a process of its own
+    #[command(hide = true)]
+    DemoTill(DemoTillArgs),
     /// Writes a settings file for what it finds here
     #[command(after_help = help::INIT, display_order = 40)]
     Init(InitArgs),
@@ -487,6 +493,23 @@ pub enum JournalCommand {
     Verify(OperationArg),
     /// Prints the journal as it lies on disk: one JSON line an entry
     Export(OperationArg),
+}
+
+/// `demo`.
+#[derive(Clone, Debug, Args)]
+pub struct DemoArgs {
+    /// Where the shop is made; the folder must not exist yet [default: a new folder for temporary files]
+    #[arg(value_name = "FOLDER", value_hint = ValueHint::DirPath)]
+    pub folder: Option<PathBuf>,
+}
+
+/// `demo-till`.
+#[derive(Clone, Debug, Args)]
+pub struct DemoTillArgs {
+    /// The shop's database
+    pub database: PathBuf,
+    /// The file that closes the shop
+    pub until: PathBuf,
 }
 
 /// `init`.

@@ -6,7 +6,11 @@ use lifeboat_engine::RunError;
 use lifeboat_model::{ExitCode, Failure, FailureKind, OperationId};
 use serde_json::json;
 
-use crate::{cli::JsonMode, commands::App, ui::words::sentence};
+use crate::{
+    cli::JsonMode,
+    commands::App,
+    ui::{with_schema, words::sentence},
+};
 
 /// The schema tag of a failure as JSON.
 pub const FAILURE_SCHEMA: &str = "lifeboat/failure@1";
@@ -67,7 +71,6 @@ pub fn tell_person(app: &App, failure: &Failure) {
 /// Writes a failure to standard output as one line of JSON.
 pub fn print_json(failure: &Failure, code: ExitCode, operation: Option<&OperationId>) {
     let document = json!({
-        "schema": FAILURE_SCHEMA,
         "kind": failure.kind,
         "message": failure.message,
         "causes": failure.causes,
@@ -76,7 +79,7 @@ pub fn print_json(failure: &Failure, code: ExitCode, operation: Option<&Operatio
         "exit_code": code as u8,
     });
     // Nobody is left to be told when even this cannot be written.
-    let _ = writeln!(std::io::stdout(), "{document}");
+    let _ = writeln!(std::io::stdout(), "{}", with_schema(FAILURE_SCHEMA, document));
 }
 
 /// Words that clap did not understand, or its help.

@@ -74,12 +74,7 @@ impl Ui {
     /// # Errors
     /// As [`Ui::out`].
     pub fn document(&self, schema: &str, fields: Value) -> Result<(), Failure> {
-        let mut document = serde_json::Map::new();
-        document.insert("schema".to_owned(), Value::from(schema));
-        if let Value::Object(fields) = fields {
-            document.extend(fields);
-        }
-        self.out(&format!("{}\n", Value::Object(document)))
+        self.out(&format!("{}\n", with_schema(schema, fields)))
     }
 
     /// Says something beside the answer, unless only the answer is wanted.
@@ -93,6 +88,17 @@ impl Ui {
     pub fn err(&self, text: &str) {
         let _ = std::io::stderr().lock().write_all(text.as_bytes());
     }
+}
+
+/// A document as one line, its schema in front, so that a reader knows what it is from the first bytes.
+pub fn with_schema(schema: &str, mut fields: Value) -> String {
+    if let Value::Object(fields) = &mut fields {
+        fields.remove("schema");
+    }
+    let body = fields.to_string();
+    let rest = body.strip_prefix('{').unwrap_or("}");
+    let comma = if rest == "}" { "" } else { "," };
+    format!("{{\"schema\":{}{comma}{rest}", Value::from(schema))
 }
 
 /// Colours, or none.

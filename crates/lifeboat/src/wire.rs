@@ -27,7 +27,7 @@ use lifeboat_store::{
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
-    secrets::{self, HIDDEN, Passwords},
+    secrets::{self, HIDDEN, PasswordSource, Passwords},
     settings::Resolved,
 };
 
@@ -141,6 +141,17 @@ impl Vaults for OpenVaults {
         match parse_location(location) {
             Ok(Location::Folder(path)) => Some(path),
             Ok(Location::S3 { .. }) | Err(_) => None,
+        }
+    }
+
+    fn password_place(&self, location: &str) -> String {
+        match self.passwords.source(location) {
+            // The whole command: it says which entry of which password manager, and stands in the settings file anyway.
+            PasswordSource::Command(words) => format!("the command {}", words.join(" ")),
+            PasswordSource::Nowhere => {
+                format!("not said in the settings; {} when it is used", secrets::PASSWORD_VARIABLE)
+            }
+            source @ (PasswordSource::Variable(_) | PasswordSource::File(_)) => source.to_string(),
         }
     }
 

@@ -41,7 +41,7 @@ impl CatalogError {
 }
 
 /// The layout's number; another one makes the catalog fill itself anew.
-const LAYOUT: i64 = 2;
+const LAYOUT: i64 = 3;
 
 const SCHEMA: &str = "
     CREATE TABLE operations (
@@ -58,6 +58,7 @@ const SCHEMA: &str = "
     CREATE TABLE marks (
         backup TEXT NOT NULL, mark TEXT NOT NULL, on_it INTEGER NOT NULL, why TEXT NOT NULL, at TEXT NOT NULL,
         op TEXT NOT NULL, PRIMARY KEY (backup, mark, op));
+    CREATE TABLE added (backup TEXT PRIMARY KEY, bytes INTEGER NOT NULL);
     CREATE TABLE damaged_journals (id TEXT PRIMARY KEY, path TEXT NOT NULL, bytes INTEGER NOT NULL, what TEXT NOT NULL);
 ";
 
@@ -245,6 +246,7 @@ impl Catalog {
         let at = sortable(operation.last_at);
         match &step.action {
             Action::RecordProof { .. } => self.take_proof(operation, &serde_json::from_value(output.clone())?)?,
+            Action::StoreBackup { backup, .. } => self.take_added(backup, output)?,
             // Only from an operation that is done: one that is put back has marked nothing.
             Action::Mark { backup, mark } if operation.state == OperationState::Done => {
                 self.take_mark(operation, backup, mark, &at)?;
@@ -276,6 +278,27 @@ impl Catalog {
 
     /// All that was said is kept, so that the newest counts in whatever order the journals are read, and what was said
     /// before counts again when the newest journal is gone.
+    fn take_added(&self, backup: &BackupId, output: &serde_json::Value) -> Result<(), CatalogError> {
+        let Some(bytes) = output.get("bytes_added").and_then(serde_json::Value::as_i64) else { return Ok(()) };
+        self.db
+            .execute("INSERT OR REPLACE INTO added VALUES (?1, ?2)", params![backup.as_str(), bytes])
+            .map(|_rows| ())
+            .map_err(|error| self.sqlite(error))
+    }
+
+    /// Bytes that a backup added to its vault, when its journal is known here.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub fn added(&self, backup: &BackupId) -> Result<Option<u64>, CatalogError> {
+        let found: Option<i64> = self
+            .db
+            .query_row("SELECT bytes FROM added WHERE backup = ?1", [backup.as_str()], |row| row.get(0))
+            .optional()
+            .map_err(|error| self.sqlite(error))?;
+        Ok(found.map(|bytes| bytes as u64))
+    }
+
     fn take_mark(
         &self,
         operation: &Operation,

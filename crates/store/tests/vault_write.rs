@@ -306,8 +306,9 @@ fn a_full_disk_fails_the_backup_wherever_it_strikes() {
 #[test]
 fn one_of_many_who_create_a_vault_at_once_succeeds() {
     let world = World::new();
+    let store = world.store();
     let results: Vec<_> = std::thread::scope(|scope| {
-        let create = || Vault::create(world.store(), &password(), &world.io);
+        let create = || Vault::create(store.clone(), &password(), &world.io);
         let threads: Vec<_> = (0..4).map(|_| scope.spawn(create)).collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });

@@ -133,6 +133,11 @@ pub fn remove(hands: &Hands, paths: &[PathBuf]) -> Result<Value, Failure> {
             return Err(Failure::new(FailureKind::Bug, message));
         }
         files::remove_any(path).map_err(|error| path_failure(&error))?;
+        // The plan's own folder goes with the last thing in it.
+        let folder = files::parent(path);
+        if hands.state.may_remove(folder) {
+            files::remove_folder_if_empty(folder).map_err(|error| path_failure(&error))?;
+        }
     }
     Ok(json!({}))
 }

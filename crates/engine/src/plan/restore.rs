@@ -60,7 +60,7 @@ pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failur
     };
     let (loss, uncounted) = counted.map_or_else(|failure| (None, Some(failure.to_string())), |loss| (loss, None));
     let word = if unsound.is_some() { "CORRUPTED" } else { "REPLACED" };
-    let kept = facts::free_beside(target.resource.kind.path(), word, common.now);
+    let kept = facts::free_beside(&target.place, word, common.now);
     Ok(Known { common, backup, part, target, in_place: into.is_none(), kept, loss, uncounted, unsound, passed_over })
 }
 
@@ -131,7 +131,7 @@ pub struct Names {
 
 impl Names {
     fn new(known: &Known) -> Names {
-        let live = known.target.resource.kind.path().to_owned();
+        let live = known.target.place.clone();
         let mut hidden = std::ffi::OsString::from(".");
         hidden.push(live.file_name().unwrap_or_default());
         hidden.push(format!(".lifeboat-{}", known.common.ids.plan));

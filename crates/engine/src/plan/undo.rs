@@ -49,7 +49,7 @@ pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failur
         (path, value)
     });
     let common = engine.common()?;
-    let kept_now = live.as_ref().map(|live| facts::free_beside(live.resource.kind.path(), "UNDONE", common.now));
+    let kept_now = live.as_ref().map(|live| facts::free_beside(&live.place, "UNDONE", common.now));
     let held = match &operation.plan.request {
         Request::Backup { .. } => held(engine, &stored(&operation))?,
         _keeps_its_backups => Vec::new(),
@@ -69,7 +69,7 @@ fn held(engine: &Engine, backups: &[BackupId]) -> Result<Vec<(BackupId, String)>
 
 /// The swapped resource, as the settings know it; when they do not any more, as the old plan did.
 fn live_of(engine: &Engine, swapped: Swapped) -> Result<Live, Failure> {
-    let configured = engine.setup().resources.iter().find(|resource| resource.kind.path() == swapped.path);
+    let configured = engine.setup().resources.iter().find(|one| files::resolved(one.kind.path()) == swapped.path);
     if let Some(configured) = configured {
         return engine.live(configured);
     }
@@ -171,7 +171,7 @@ fn start(known: &Known, request: &Request, verb: &str) -> Plan {
 /// Swaps what was kept back to where it lived. What lives there now is kept in turn, so this can be undone as well.
 fn swap_back(known: &Known, request: &Request) -> Result<Plan, Failure> {
     let live = known.live.as_ref().ok_or_else(|| nothing_to_undo(&known.operation))?;
-    let path = live.resource.kind.path().to_owned();
+    let path = live.place.clone();
     if !live.held_by.is_empty() && live.resource.writer.is_none() {
         let failure =
             Failure::new(FailureKind::Refused, format!("{} is open in {}", path.display(), live.held_by.join(", ")));

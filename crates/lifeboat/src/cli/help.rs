@@ -152,3 +152,10 @@ pub const MAN: &str = "\
 Examples:
   lifeboat man | man -l -
   lifeboat man ~/.local/share/man/man1";
+
+pub const DEMO: &str = "\
+Nothing is needed for it and nothing of yours is touched.
+
+Examples:
+  lifeboat demo
+  lifeboat demo ./lifeboat-demo";

@@ -83,7 +83,7 @@ fn list(app: &App, session: &Session) -> Done {
             backup.recovery_point.to_zoned(session.zone.clone()).strftime("%H:%M %Z").to_string(),
             show_age(since(backup.recovery_point, app.io.clock.now())),
             show_bytes(backup.bytes),
-            show_bytes(backup.bytes_added),
+            added(backup),
             backup.resources.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(","),
             words::reason(backup.reason).to_owned(),
             state(backup),
@@ -91,6 +91,11 @@ fn list(app: &App, session: &Session) -> Done {
     }
     app.ui.out(&table.render(""))?;
     Ok(ExitCode::Ok)
+}
+
+/// What it added to the vault; a snapshot is written before that is known in full.
+fn added(backup: &Backup) -> String {
+    if backup.bytes_added == 0 { "?".to_owned() } else { show_bytes(backup.bytes_added) }
 }
 
 /// What is known of a backup, in a few words.
@@ -138,7 +143,7 @@ fn show_text(
     line("complete up to", words::instant(backup.recovery_point, zone));
     line("age", show_age(since(backup.recovery_point, app.io.clock.now())));
     line("taken", format!("{} on {} by {}", words::reason(backup.reason), manifest.host, manifest.operator));
-    line("size", format!("{}, {} added to the vault", show_bytes(backup.bytes), show_bytes(backup.bytes_added)));
+    line("size", format!("{}, {} added to the vault", show_bytes(backup.bytes), added(backup)));
     line("snapshot", backup.snapshot.clone());
     line("operation", manifest.operation.to_string());
     let tools = manifest.tools.iter().map(|(name, version)| format!("{name} {version}"));
@@ -199,10 +204,12 @@ fn verify(app: &App, session: &Session, start: &str) -> Done {
     let backup = session.engine.find_backup(start)?;
     let stop = Stop::default();
     let _signals = wire::signals(&stop);
-    let watch = Progress::new(app.ui, app.io.clock.clone(), &stop);
+    let what = format!("reading {}", backup.id);
+    let watch = Progress::alone(app.ui, app.io.clock.clone(), &stop, &what);
     let begun = app.io.clock.elapsed();
     let id = &backup.id;
     let bytes = session.engine.verify_backup(id, &watch, &stop);
+    watch.finish();
     let bytes = bytes.map_err(|failure: Failure| failure.while_doing(format!("{id} is not whole in the vault")))?;
     let took_ms = app.io.clock.elapsed().saturating_sub(begun).as_millis() as u64;
     if app.ui.json.is_some() {

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use lifeboat_engine::{RunError, Watch};
 use lifeboat_io::Stop;
-use lifeboat_model::{ExitCode, Failure, Operation, Plan, plan::PLAN_SCHEMA};
+use lifeboat_model::{Entry, ExitCode, Failure, Operation, Plan, plan::PLAN_SCHEMA};
 use serde_json::{Value, json};
 
 use super::{App, Session};
@@ -32,8 +32,11 @@ pub fn carry_out(app: &App, session: &Session, plan: &Plan, consent: Consent<'_>
     if plan.steps().next().is_none() {
         return nothing_to_do(app, session, plan);
     }
-    if ask::consequence(plan) != ask::Consequence::Harmless {
+    if ask::is_open(app, plan, consent.confirm) {
         app.ui.talk(&plan::show(plan, None, &session.zone, app.ui.paint_err));
+    } else if ask::consequence(plan) != ask::Consequence::Harmless {
+        // The steps follow as they happen; what leaves has to be said before.
+        app.ui.talk(&plan::consequences(plan, &session.zone, app.ui.paint_err));
     }
     ask::agree(app, plan, consent.confirm)?;
     run(app, session, |watch, stop| session.engine.run(plan, &app.by(), watch, stop))
@@ -43,16 +46,35 @@ pub fn carry_out(app: &App, session: &Session, plan: &Plan, consent: Consent<'_>
 pub fn run(app: &App, session: &Session, work: impl FnOnce(&dyn Watch, &Stop) -> Result<Operation, RunError>) -> Done {
     let stop = Stop::default();
     let _signals = wire::signals(&stop);
-    if app.ui.json == Some(JsonMode::Lines) {
-        session.engine.tell_next(Box::new(|entry| {
-            // A reader who has gone away must not stop an operation.
-            let line = serde_json::to_string(entry).unwrap_or_default();
-            let _ = writeln!(std::io::stdout(), "{line}");
-        }));
-    }
     let watch = Progress::new(app.ui, app.io.clock.clone(), &stop);
-    let operation = work(&watch, &stop)?;
+    let operation = if app.ui.json == Some(JsonMode::Lines) {
+        session.engine.tell_next(Box::new(print_line));
+        work(&Lines { session }, &stop)?
+    } else {
+        work(&watch, &stop)?
+    };
     tell(app, &operation)
+}
+
+/// A reader who has gone away must not stop an operation.
+fn print_line(entry: &Entry) {
+    let line = serde_json::to_string(entry).unwrap_or_default();
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+/// Tells the first line of a new journal, which is written before anybody can listen to it.
+struct Lines<'a> {
+    session: &'a Session,
+}
+
+impl Watch for Lines<'_> {
+    fn opened(&self, operation: &Operation) {
+        if operation.lines == 1
+            && let Ok(journal) = self.session.engine.look().journal(&operation.id)
+        {
+            journal.entries.first().into_iter().for_each(print_line);
+        }
+    }
 }
 
 /// Reports how an operation ended.

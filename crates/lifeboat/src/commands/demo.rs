@@ -11,8 +11,8 @@ use std::{
 use lifeboat_engine::{Engine, Unwatched};
 use lifeboat_io::{Io, Stop};
 use lifeboat_model::{
-    BackupChoice, BackupReason, Duration, ExitCode, Failure, FailureKind, Operation, OperationState, Request, ResourceName,
-    StepState,
+    BackupChoice, BackupReason, Duration, ExitCode, Failure, FailureKind, Operation, OperationState, Request,
+    ResourceName, StepState,
     time::{show_bytes, show_duration},
 };
 use serde_json::json;
@@ -98,22 +98,23 @@ struct Story {
 fn tell_story(app: &App, shop: &Shop) -> Result<Story, Failure> {
     let say = |text: String| if app.ui.json.is_none() { app.ui.out(&text) } else { Ok(()) };
     let mut steps = Vec::new();
-    say(format!("A shop in {}: SQLite, WAL mode, and a till that sells in another process all the while.\n\n", shop.folder.display()))?;
+    say(format!(
+        "A shop in {}: SQLite, WAL mode, and a till that sells in another process all the while.\n\n",
+        shop.folder.display()
+    ))?;
     app.io.clock.sleep(SELLING, &Stop::default()).map_err(interrupted)?;
     let before = orders(&shop.database)?;
 
     let backup = carry(shop, &backup_request(BackupReason::Manual, "first"))?;
     let during = orders(&shop.database)?;
-    say(format!(
-        "1. Protected while it sold: {} orders before, {} after.  {}\n",
-        before,
-        during,
-        summary_of(&backup)
-    ))?;
+    say(format!("1. Protected while it sold: {} orders before, {} after.  {}\n", before, during, summary_of(&backup)))?;
     steps.push(("backup".to_owned(), backup));
 
     let proof = carry(shop, &Request::Prove { backup: BackupChoice::Latest, resources: vec![] })?;
-    say(format!("2. Proven: restored into a sandbox, compared, written to; a copy damaged on purpose was noticed.  {}\n", summary_of(&proof)))?;
+    say(format!(
+        "2. Proven: restored into a sandbox, compared, written to; a copy damaged on purpose was noticed.  {}\n",
+        summary_of(&proof)
+    ))?;
     for line in proof_lines(&proof) {
         say(format!("     {line}\n"))?;
     }
@@ -122,7 +123,10 @@ fn tell_story(app: &App, shop: &Shop) -> Result<Story, Failure> {
     app.io.clock.sleep(SELLING, &Stop::default()).map_err(interrupted)?;
     let sold_at_close = shop.close(&app.io)?;
     let deploy = carry(shop, &backup_request(BackupReason::PreDeploy, "before the deploy"))?;
-    say(format!("3. The shop closes for a deploy after order {sold_at_close}; a backup before it.  {}\n", summary_of(&deploy)))?;
+    say(format!(
+        "3. The shop closes for a deploy after order {sold_at_close}; a backup before it.  {}\n",
+        summary_of(&deploy)
+    ))?;
     steps.push(("backup before the deploy".to_owned(), deploy));
 
     wire::shop::wreck_shop(&shop.database)?;
@@ -133,7 +137,11 @@ fn tell_story(app: &App, shop: &Shop) -> Result<Story, Failure> {
     let back = orders(&shop.database)?;
     say(format!("5. Brought back: {back} orders. What was there is kept.  {}\n", summary_of(&restore)))?;
     let undo = carry(shop, &Request::Undo { operation: restore.id.clone() })?;
-    say(format!("6. Undone, to show that it can be: {} orders, the wreck again.  {}\n", orders(&shop.database)?, summary_of(&undo)))?;
+    say(format!(
+        "6. Undone, to show that it can be: {} orders, the wreck again.  {}\n",
+        orders(&shop.database)?,
+        summary_of(&undo)
+    ))?;
     let redo = carry(shop, &Request::Undo { operation: undo.id.clone() })?;
     say(format!("7. And back: {} orders.  {}\n", orders(&shop.database)?, summary_of(&redo)))?;
     steps.extend([("restore".to_owned(), restore), ("undo".to_owned(), undo), ("undo of the undo".to_owned(), redo)]);
@@ -159,9 +167,9 @@ fn carry(shop: &Shop, request: &Request) -> Result<Operation, Failure> {
     let operation = shop.engine.run(&plan, "demo", &Unwatched, &Stop::default()).map_err(|error| error.failure)?;
     match &operation.state {
         OperationState::Done => Ok(operation),
-        OperationState::PutBack { why: Some(why) } | OperationState::Paused { why } | OperationState::TurningBack { why } => {
-            Err(why.clone())
-        }
+        OperationState::PutBack { why: Some(why) }
+        | OperationState::Paused { why }
+        | OperationState::TurningBack { why } => Err(why.clone()),
         OperationState::PutBack { why: None } | OperationState::Running => {
             Err(Failure::new(FailureKind::Bug, format!("{} did not end", operation.id)))
         }
@@ -177,7 +185,8 @@ fn summary_of(operation: &Operation) -> String {
     let mut times: Vec<(u64, String)> = Vec::new();
     for (step, state) in operation.plan.steps().zip(&operation.steps) {
         if let StepState::Done { took_ms, .. } = state {
-            let verb = step.id.0.rsplit_once('.').map_or(step.id.0.as_str(), |(verb, _)| verb);
+            let name = step.id.0.trim_start_matches("keep.");
+            let verb = name.split_once('.').map_or(name, |(verb, _resource)| verb);
             times.push((*took_ms, verb.to_owned()));
         }
     }

@@ -3,7 +3,11 @@
 mod backups;
 mod carry;
 mod compare;
+pub mod config;
+mod demo;
+pub mod doctor;
 mod history;
+pub mod init;
 mod journal;
 mod plans;
 mod requests;
@@ -19,13 +23,16 @@ use std::sync::OnceLock;
 use jiff::tz::TimeZone;
 use lifeboat_engine::Engine;
 use lifeboat_io::Io;
-use lifeboat_model::{Failure, FailureKind, OperationId, ResourceName};
+use lifeboat_model::{ExitCode, Failure, FailureKind, OperationId, ResourceName};
 
 use crate::{
     cli::{Command, GlobalArgs},
     error::Done,
-    settings,
-    ui::{Ui, words::quoted},
+    settings::{self, Resolved},
+    ui::{
+        Ui,
+        words::{quoted, sentence},
+    },
     wire,
 };
 
@@ -59,25 +66,39 @@ impl App {
     /// # Errors
     /// No settings and nothing named; settings that cannot be used; an environment that is not named.
     pub fn open(&self, named: &[String]) -> Result<Session, Failure> {
-        let all: Vec<String> = if named.is_empty() { self.global.about.clone() } else { named.to_vec() };
+        // With `--for`, a resource may also be named by the name that its path gives it.
+        let about = &self.global.about;
+        let by_path = |word: &&String| about.is_empty() || is_path(word);
+        let mut all: Vec<String> = named.iter().filter(by_path).cloned().collect();
+        all.extend(about.iter().filter(|word| !named.contains(word)).cloned());
         let resolved = settings::resolve(&self.global, &all, &self.io)?;
-        let mut again = self.global_words();
-        if resolved.file.is_none() {
-            all.iter().for_each(|one| again += &format!(" --for {}", quoted(one)));
+        if resolved.setup.resources.is_empty() && resolved.file.is_none() {
+            let failure = Failure::new(FailureKind::Usage, "nobody has said what this is about");
+            return Err(failure.hint("name it, or write a lifeboat.toml: --for sqlite:./shop.db, or lifeboat init"));
         }
-        let _ = self.again.set(again);
-        let zone = self.zone(&resolved)?;
-        let engine = wire::engine(&resolved, &self.io)?;
-        let named = named.iter().map(|one| name_of(&engine, one, &all)).collect::<Result<_, _>>()?;
-        Ok(Session { engine, zone, named })
+        self.session(&resolved, named, &all)
     }
 
-    fn zone(&self, resolved: &settings::Resolved) -> Result<TimeZone, Failure> {
-        let Some(file) = &resolved.file else { return Ok(TimeZone::system()) };
-        let Some(name) = settings::load(file)?.app.timezone else { return Ok(TimeZone::system()) };
-        TimeZone::get(&name).map_err(|error| {
-            Failure::from_error(FailureKind::Usage, &error).while_doing(format!("the time zone {name:?} is not known"))
-        })
+    /// The engine for what concerns the vault itself, which needs no resource.
+    ///
+    /// # Errors
+    /// As [`App::open`].
+    pub fn open_vault(&self) -> Result<Session, Failure> {
+        let resolved = settings::resolve(&self.global, &self.global.about, &self.io)?;
+        self.session(&resolved, &[], &self.global.about)
+    }
+
+    fn session(&self, resolved: &Resolved, named: &[String], all: &[String]) -> Result<Session, Failure> {
+        resolved.warnings.iter().for_each(|warning| self.ui.talk(&format!("{}\n", sentence(warning))));
+        let mut again = self.global_words();
+        if resolved.file.is_none() {
+            all.iter().filter(|one| is_path(one)).for_each(|one| again += &format!(" --for {}", quoted(one)));
+        }
+        let _ = self.again.set(again);
+        let zone = zone(resolved)?;
+        let engine = wire::engine(resolved, &self.io)?;
+        let named = named.iter().map(|one| name_of(&engine, one, all)).collect::<Result<_, _>>()?;
+        Ok(Session { engine, zone, named })
     }
 
     /// The words of this command that the next one needs too. What comes from the environment stays there.
@@ -118,12 +139,24 @@ impl App {
     }
 }
 
+/// Whether a resource is named by its kind and path, as settings read it.
+fn is_path(word: &str) -> bool {
+    ["sqlite:", "files:", "env:"].iter().any(|kind| word.starts_with(kind))
+}
+
+fn zone(resolved: &Resolved) -> Result<TimeZone, Failure> {
+    let Some(name) = &resolved.timezone else { return Ok(TimeZone::system()) };
+    TimeZone::get(name).map_err(|error| {
+        Failure::from_error(FailureKind::Usage, &error).while_doing(format!("the time zone {name:?} is not known"))
+    })
+}
+
 /// The name of a resource: as it stands in the settings, or of what `sqlite:PATH` means.
 fn name_of(engine: &Engine, word: &str, all: &[String]) -> Result<ResourceName, Failure> {
     let resources = &engine.setup().resources;
-    if word.contains(':') {
+    if is_path(word) {
         let position = all.iter().position(|one| one == word);
-        if let Some(resource) = position.and_then(|at| resources.get(at)).filter(|_| resources.len() == all.len()) {
+        if let Some(resource) = position.and_then(|at| resources.get(at)) {
             return Ok(resource.name.clone());
         }
     }
@@ -187,15 +220,21 @@ pub fn dispatch(app: &App, command: Option<Command>) -> Done {
         Command::Vault(args) => vault::run(app, &args.command),
         Command::History(args) => history::run(app, &args),
         Command::Journal(args) => journal::run(app, &args.command),
-        Command::Init(_args) => Err(missing("init")),
-        Command::Doctor(_args) => Err(missing("doctor")),
-        Command::Config(_args) => Err(missing("config")),
+        Command::Init(args) => written(app, |out| init::run(&app.global, &args, &app.io, out)),
+        Command::Doctor(_args) => written(app, |out| doctor::run(&app.global, &app.io, out)),
+        Command::Config(args) => written(app, |out| config::run(&app.global, &args, &app.io, out)),
+        Command::Demo(args) => demo::run(app, args.folder),
+        Command::DemoTill(args) => demo::till(&args.database, &args.until),
         Command::Completions(args) => shell::completions(app, &args),
         Command::Man(args) => shell::man(app, &args),
     }
 }
 
-/// A command whose words are known and whose work is not there yet.
-pub(crate) fn missing(what: &str) -> crate::error::Ended {
-    Failure::new(FailureKind::Refused, format!("`lifeboat {what}` is not there yet in this version")).into()
+/// Runs a command that writes its own answer.
+fn written(app: &App, work: impl FnOnce(&mut dyn std::io::Write) -> Result<ExitCode, Failure>) -> Done {
+    let mut answer = Vec::new();
+    let code = work(&mut answer);
+    // Half an answer, too, says something.
+    app.ui.out(&String::from_utf8_lossy(&answer))?;
+    Ok(code?)
 }

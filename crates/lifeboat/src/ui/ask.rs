@@ -36,6 +36,15 @@ pub fn consequence(plan: &Plan) -> Consequence {
     }
 }
 
+/// Whether a person will be asked, or told what is missing; then the whole plan should be seen first.
+pub fn is_open(app: &App, plan: &Plan, confirm: Option<&str>) -> bool {
+    match consequence(plan) {
+        Consequence::Harmless => false,
+        Consequence::Reversible => !app.global.yes && confirm.is_none(),
+        Consequence::RowsLeave | Consequence::ForGood => confirm.is_none(),
+    }
+}
+
 /// Makes sure that somebody agrees to the plan, which has been shown already where a person is asked.
 ///
 /// # Errors

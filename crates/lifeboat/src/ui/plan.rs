@@ -24,7 +24,7 @@ struct Row {
     is_pivot: bool,
 }
 
-/// Titles longer than this push the columns behind them to the right instead of making all rows wide.
+/// Titles longer than this lose their middle: paths are long, and their ends say most.
 const TITLE_WIDTH_MAX: usize = 64;
 
 impl Rows {
@@ -38,7 +38,7 @@ impl Rows {
                 rows.push(Row {
                     number: first((number + 1).to_string()),
                     phase: first(phase.name.clone()),
-                    title: words::one_line(&step.title),
+                    title: words::shortened(&words::one_line(&step.title), TITLE_WIDTH_MAX),
                     budget: first(budget),
                     expected: first(phase.expected.as_ref().map(words::expected).unwrap_or_default()),
                     is_pivot: step.class == StepClass::Pivot,
@@ -50,7 +50,7 @@ impl Rows {
         };
         Rows {
             phase_width: widest(|row| &row.phase, 5),
-            title_width: widest(|row| &row.title, 4).min(TITLE_WIDTH_MAX),
+            title_width: widest(|row| &row.title, 4),
             expected_width: widest(|row| &row.expected, 8),
             rows,
         }
@@ -58,7 +58,7 @@ impl Rows {
 
     /// The headings; `last` is that of the column for what is said about each step.
     pub fn headings(&self, last: &str) -> String {
-        self.cells("#", "PHASE", "STEP", "BUDGET", "EXPECTED", "  ", last)
+        self.cells("#", "PHASE", "STEP", "BUDGET", "EXPECTED", " ", last)
     }
 
     /// One row, with a mark in front and what is said about the step at the end.
@@ -120,18 +120,22 @@ pub fn show(plan: &Plan, looked: Option<&[Rehearsed]>, zone: &jiff::tz::TimeZone
         }
         text += &total(plan);
     }
-    for loss in &plan.losses {
-        text += &show_loss(loss, zone, paint);
-    }
-    if !plan.notes.is_empty() {
-        text.push('\n');
-        plan.notes.iter().for_each(|note| text += &format!("{}\n", words::sentence(&words::one_line(note))));
-    }
+    text += &consequences(plan, zone, paint);
     for failure in looked.into_iter().flatten().filter_map(failure_of) {
         text += &format!("\n{} {}\n", paint.bad("would fail:"), words::sentence(&failure.to_string()));
         if let Some(hint) = &failure.hint {
             text += &format!("  {} {hint}\n", paint.strong("hint:"));
         }
+    }
+    text
+}
+
+/// What leaves, and what a person should know: the part of a plan that is not its steps.
+pub fn consequences(plan: &Plan, zone: &jiff::tz::TimeZone, paint: Paint) -> String {
+    let mut text: String = plan.losses.iter().map(|loss| show_loss(loss, zone, paint)).collect();
+    if !plan.notes.is_empty() {
+        text.push('\n');
+        plan.notes.iter().for_each(|note| text += &format!("{}\n", words::sentence(&words::one_line(note))));
     }
     text
 }

@@ -39,6 +39,27 @@ impl Progress {
         Progress { ui, clock, stop, stop_told, shown }
     }
 
+    /// A watcher of one piece of work that is no operation.
+    pub fn alone(ui: Ui, clock: Arc<dyn Clock>, stop: &Stop, what: &str) -> Progress {
+        let watch = Progress::new(ui, clock, stop);
+        if ui.moving {
+            watch.shown().bar = Some(bar(what));
+        }
+        watch
+    }
+
+    /// So much of it is done.
+    pub fn tell(&self, done: u64, total: u64) {
+        self.progress(done, Some(total));
+    }
+
+    /// It is over.
+    pub fn finish(&self) {
+        if let Some(bar) = self.shown().bar.take() {
+            bar.finish_and_clear();
+        }
+    }
+
     fn shown(&self) -> MutexGuard<'_, Shown> {
         self.shown.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -88,12 +109,8 @@ impl Watch for Progress {
             self.line(&shown, &self.ui.paint_err.doubtful(line));
         }
         if self.ui.moving {
-            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-            bar.set_style(style("{msg}  {elapsed}"));
             let verb = if back { "taking back " } else { "" };
-            bar.set_message(format!("> {verb}{}", rows.short(index)));
-            bar.enable_steady_tick(Duration::from_millis(200));
-            shown.bar = Some(bar);
+            shown.bar = Some(bar(&format!("{verb}{}", rows.short(index))));
         }
         self.tell_stop(&shown);
     }
@@ -130,6 +147,14 @@ impl Watch for Progress {
     fn note(&self, text: &str) {
         self.line(&self.shown(), &words::sentence(text));
     }
+}
+
+fn bar(what: &str) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+    bar.set_style(style("{msg}  {elapsed}"));
+    bar.set_message(format!("> {what}"));
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
 }
 
 /// A style is made of constants here; one that cannot be read falls back to the plain bar.

@@ -116,13 +116,15 @@ pub fn show(operation: &Operation, again: &str, paint: Paint) -> String {
 
 /// Durations of phases beside what was expected of them.
 fn times(operation: &Operation) -> String {
-    let mut table = Table::new(&["PHASE", "TOOK", "EXPECTED", "BUDGET"]).right(&[1, 2, 3]);
+    let has_budgets = operation.plan.phases.iter().any(|phase| phase.budget_ms.is_some());
+    let last = if has_budgets { "BUDGET" } else { "" };
+    let mut table = Table::new(&["PHASE", "TOOK", "EXPECTED", last]).right(&[1, 2, 3]);
     for PhaseTime { phase, took_ms } in phase_times(operation) {
         let expected = phase.expected.as_ref().map(words::expected).unwrap_or_default();
         let budget = phase.budget_ms.map(words::took).unwrap_or_default();
         table.row([phase.name.clone(), words::took(took_ms), expected, budget]);
     }
-    if table.is_empty() { String::new() } else { table.render("  ") }
+    if operation.plan.phases.len() < 2 { String::new() } else { table.render("  ") }
 }
 
 fn phase_times(operation: &Operation) -> Vec<PhaseTime<'_>> {

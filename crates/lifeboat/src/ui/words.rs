@@ -32,6 +32,17 @@ pub fn one_line(text: &str) -> String {
         .collect()
 }
 
+/// At most `width` letters: the middle gives way, for the end of a path says most.
+pub fn shortened(text: &str, width: usize) -> String {
+    let letters: Vec<char> = text.chars().collect();
+    if letters.len() <= width {
+        return text.to_owned();
+    }
+    let begin = width / 2 - 2;
+    let end = letters.len() - (width - begin - 3);
+    format!("{}...{}", letters[..begin].iter().collect::<String>(), letters[end..].iter().collect::<String>())
+}
+
 /// A duration in milliseconds.
 pub fn took(ms: u64) -> String {
     show_duration(Duration::from_millis(ms))
@@ -104,6 +115,13 @@ mod tests {
         for (word, shown) in [("./shop.db", "./shop.db"), ("2h ago", "'2h ago'"), ("it's", "'it'\\''s'"), ("", "''")] {
             assert_eq!(quoted(word), shown);
         }
+    }
+
+    #[test]
+    fn long_texts_lose_their_middle() {
+        assert_eq!(shortened("short", 10), "short");
+        assert_eq!(shortened("copy /srv/data/shop/shop.db", 16), "copy /...shop.db");
+        assert_eq!(shortened(&"ä".repeat(20), 16).chars().count(), 16);
     }
 
     #[test]

@@ -1,0 +1,21 @@
+//! The whole program, run as a person or a script would: one file per command.
+#![allow(clippy::disallowed_methods, reason = "tests make the world that the program then finds")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up ends")]
+
+mod backup;
+mod backups;
+mod bad_input;
+mod history;
+mod home;
+mod journal;
+mod plans;
+mod prove;
+mod reference;
+mod restore;
+mod retention;
+mod shell;
+mod status;
+mod undo;
+mod unfinished;
+mod vault;
+mod watch;

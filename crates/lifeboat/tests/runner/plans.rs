@@ -1,0 +1,67 @@
+//! `lifeboat plan` and `lifeboat apply`.
+
+use lifeboat_model::ExitCode;
+use serde_json::Value;
+
+use crate::home::Home;
+
+fn planned(home: &Home) -> Value {
+    home.run(&["plan", "restore", "db", "--json"]).ends(ExitCode::Ok).json()
+}
+
+#[test]
+fn a_plan_is_shown_kept_and_carried_out() {
+    let (home, _) = Home::protected();
+    home.sell(7);
+    let ran = home.run(&["plan", "restore", "db"]).ends(ExitCode::Ok);
+    insta::assert_snapshot!(ran.masked(), @"");
+    let apply =
+        ran.out.lines().find_map(|line| line.strip_prefix("To run exactly this plan: lifeboat apply ")).unwrap();
+    assert_eq!(home.orders(), 47);
+    home.run(&["apply", apply]).ends(ExitCode::NeedsPerson).says(&["--confirm shop/local"]);
+    home.run(&["apply", apply, "--dry-run"]).ends(ExitCode::Ok).says(&["Nothing was changed."]);
+    home.run(&["apply", &apply[..7], "--confirm", "shop/local"]).ends(ExitCode::Ok);
+    assert_eq!(home.orders(), 40);
+    home.run(&["apply", apply, "--confirm", "shop/local"]).ends(ExitCode::Stale);
+}
+
+#[test]
+fn a_stale_plan_is_refused_and_names_what_changed() {
+    let (home, _) = Home::protected();
+    let plan = planned(&home);
+    std::fs::copy(home.path("shop.db"), home.path("other.db")).unwrap();
+    std::fs::rename(home.path("other.db"), home.path("shop.db")).unwrap();
+    for dry in
+        [&["apply", plan["id"].as_str().unwrap(), "--yes"][..], &["apply", plan["id"].as_str().unwrap(), "--dry-run"]]
+    {
+        home.run(dry).ends(ExitCode::Stale).says(&["is stale", "which file is at", "shop.db: was device"]);
+    }
+    let told = home.run(&["apply", plan["id"].as_str().unwrap(), "--yes", "--json"]).ends(ExitCode::Stale).json();
+    assert_eq!((&told["schema"], &told["kind"]), (&"lifeboat/failure@1".into(), &"stale".into()));
+}
+
+#[test]
+fn a_plan_from_a_file_must_be_one_of_this_kind_and_place() {
+    let (home, _) = Home::protected();
+    let plan = planned(&home);
+    home.write("plan.json", plan.to_string().replace("lifeboat/plan@1", "lifeboat/plan@9"));
+    home.run(&["apply", "./plan.json", "--yes"]).ends(ExitCode::Usage).says(&["lifeboat/plan@9"]);
+    home.write("plan.json", "{}");
+    home.run(&["apply", "./plan.json", "--yes"]).ends(ExitCode::Usage).says(&["is not a plan"]);
+    home.write("plan.json", plan.to_string().replace("\"environment\":\"local\"", "\"environment\":\"production\""));
+    home.run(&["apply", "./plan.json", "--yes"]).ends(ExitCode::Usage).says(&["--env production"]);
+    let kept = std::fs::read_to_string(plan["file"].as_str().unwrap()).unwrap();
+    home.write("plan.json", kept);
+    home.run(&["apply", "./plan.json", "--yes"]).ends(ExitCode::Ok);
+}
+
+#[test]
+fn everything_that_can_be_asked_can_be_planned() {
+    let (home, _) = Home::protected();
+    for what in [&["backup"][..], &["prove"], &["retention"], &["prune"], &["restore", "db", "--into", "./x.db"]] {
+        let args = [&["plan"], what, &["--json"]].concat();
+        let told = home.run(&args).ends(ExitCode::Ok).json();
+        assert_eq!(told["schema"], "lifeboat/plan@1");
+        assert!(std::path::Path::new(told["file"].as_str().unwrap()).exists(), "{what:?}");
+    }
+}

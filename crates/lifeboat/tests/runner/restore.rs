@@ -1,0 +1,144 @@
+//! `lifeboat restore`.
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    process::{Command, Stdio},
+};
+
+use lifeboat_model::ExitCode;
+
+use crate::home::Home;
+
+#[test]
+fn rows_that_leave_need_the_name_typed() {
+    let (home, _) = Home::protected();
+    home.sell(7);
+    let before = std::fs::read(home.path("shop.db")).unwrap();
+    let ran = home.run(&["restore", "db"]).ends(ExitCode::NeedsPerson);
+    insta::assert_snapshot!(ran.masked_err(), @"");
+    home.run(&["restore", "db", "--yes"]).ends(ExitCode::NeedsPerson);
+    home.run(&["restore", "db", "--confirm", "shop/production"]).ends(ExitCode::NeedsPerson).says(&["shop/local"]);
+    assert_eq!(std::fs::read(home.path("shop.db")).unwrap(), before);
+
+    let ran = home.run(&["restore", "db", "--confirm", "shop/local"]).ends(ExitCode::Ok);
+    insta::assert_snapshot!(ran.masked(), @"");
+    assert_eq!(home.orders(), 40);
+}
+
+#[test]
+fn without_rows_to_lose_yes_is_enough_and_nothing_less() {
+    let (home, _) = Home::protected();
+    home.run(&["restore", "db"]).ends(ExitCode::NeedsPerson).says(&["hint: lifeboat restore db --yes"]);
+    home.run(&["restore", "db", "--yes"]).ends(ExitCode::Ok);
+    assert_eq!(home.orders(), 40);
+}
+
+/// RST-29: the numbers are those of the live database.
+#[test]
+fn the_losses_are_counted_in_the_live_database() {
+    let (home, _) = Home::protected();
+    home.sell(7);
+    home.db().execute_batch("CREATE TABLE fresh (a); INSERT INTO fresh VALUES (1);").unwrap();
+    let told = home.run(&["restore", "db", "--dry-run", "--json"]).ends(ExitCode::Ok).json();
+    let lines = told["losses"][0]["what"].as_array().unwrap();
+    let line = |table: &str| lines.iter().find(|line| line["table"] == table).unwrap();
+    assert_eq!((&line("orders")["rows_now"], &line("orders")["rows_backup"]), (&47.into(), &40.into()));
+    assert_eq!((&line("fresh")["rows_now"], &line("fresh")["rows_backup"]), (&1.into(), &serde_json::Value::Null));
+}
+
+/// CFG-10.
+#[test]
+fn a_dry_run_leaves_every_byte_where_it_is() {
+    let (home, _) = Home::protected();
+    home.sell(7);
+    let before = home.everything();
+    let ran = home.run(&["restore", "db", "--dry-run"]).ends(ExitCode::Ok);
+    ran.says(&["point of no return", "47 rows now, 40 in the backup: 7 leave", "Nothing was changed."]);
+    assert!(home.everything() == before, "a dry run changed a file");
+}
+
+#[test]
+fn a_copy_can_be_put_beside() {
+    let (home, _) = Home::protected();
+    home.sell(7);
+    home.run(&["restore", "db", "--into", "./back.db"]).ends(ExitCode::Ok);
+    let count = |name: &str| -> u32 {
+        let db = rusqlite::Connection::open(home.path(name)).unwrap();
+        db.query_row("SELECT count(*) FROM orders", [], |row| row.get(0)).unwrap()
+    };
+    assert_eq!((count("shop.db"), count("back.db")), (47, 40));
+    home.run(&["restore", "db", "--into", "./back.db"]).ends(ExitCode::Refused).says(&["exists already"]);
+}
+
+/// RST-09, RST-10: by the time a backup is complete up to, never by the time of a file.
+#[test]
+fn the_newest_backup_before_a_time_is_taken() {
+    let (home, first) = Home::protected();
+    let list = home.run(&["backups", "list", "--json"]).ends(ExitCode::Ok).json();
+    let between = list["backups"][0]["taken_at"].as_str().unwrap().to_owned();
+    home.sell(7);
+    let second = home.backup();
+    assert_ne!(first, second);
+    let chosen = |before: &str| {
+        let told = home.run(&["restore", "db", "--before", before, "--dry-run", "--json"]).ends(ExitCode::Ok).json();
+        told["title"].as_str().unwrap().to_owned()
+    };
+    assert!(chosen(&between).contains(&first));
+    assert!(chosen("0s ago").contains(&second));
+    home.run(&["restore", "db", "--before", "2h ago"])
+        .ends(ExitCode::Refused)
+        .says(&["from before", "the oldest is from"]);
+    home.run(&["restore", "db", "--before", "2999-01-01"]).ends(ExitCode::Usage).says(&["in the future"]);
+    home.run(&["restore", "db", "--before", "noon"]).ends(ExitCode::Usage).says(&["is not a time", "2h ago"]);
+}
+
+#[test]
+fn a_database_that_is_open_elsewhere_is_not_swapped_and_the_program_is_named() {
+    let (home, _) = Home::protected();
+    // A real program of another make holds it: the shell of SQLite.
+    let mut holder = Command::new("sqlite3");
+    let mut holder = holder
+        .arg(home.path("shop.db"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("sqlite3 is installed by ./test");
+    let mut says = BufReader::new(holder.stdout.take().unwrap());
+    let mut asks = holder.stdin.take().unwrap();
+    writeln!(asks, "BEGIN IMMEDIATE; SELECT 'ready';").unwrap();
+    let mut line = String::new();
+    says.read_line(&mut line).unwrap();
+    let ran = home.run(&["restore", "db", "--yes"]).ends(ExitCode::Refused);
+    let id = holder.id().to_string();
+    drop(asks);
+    holder.wait().unwrap();
+    ran.says(&["is open in", "sqlite3", &id, "--into"]);
+    assert_eq!(home.orders(), 40);
+}
+
+#[test]
+fn a_wreck_is_kept_and_replaced() {
+    let (home, _) = Home::protected();
+    home.write("shop.db", b"scribbled over ".repeat(1000));
+    home.run(&["restore", "db", "--yes"]).ends(ExitCode::Ok).says(&["CORRUPTED"]);
+    assert_eq!(home.orders(), 40);
+}
+
+#[test]
+fn what_is_gone_comes_back() {
+    let (home, _) = Home::protected();
+    std::fs::remove_file(home.path("shop.db")).unwrap();
+    home.run(&["restore", "db", "--yes"]).ends(ExitCode::Ok);
+    assert_eq!(home.orders(), 40);
+}
+
+/// Several environments: never a default to any of them.
+#[test]
+fn with_several_environments_one_must_be_named() {
+    let (home, _) = Home::protected();
+    let mut settings = std::fs::read_to_string(home.path("lifeboat.toml")).unwrap();
+    settings += "[environments.production.resources.db]\nkind = \"sqlite\"\npath = \"./live.db\"\n";
+    home.write("lifeboat.toml", settings);
+    home.run(&["restore", "db", "--yes"]).ends(ExitCode::Usage).says(&["--env", "local", "production"]);
+    home.run(&["restore", "db", "--yes", "--env", "local"]).ends(ExitCode::Ok);
+}
