@@ -10,7 +10,7 @@ use lifeboat_model::{
     Backup, BackupId, Failure, FailureKind, PlanId, Prediction, ProofId, Resource, ResourceKind, Scope, Timestamp,
     predict::predict,
 };
-use lifeboat_store::catalog::{Catalog, Timings};
+use lifeboat_store::catalog::{Catalog, CatalogError, Timings};
 use sha2::{Digest, Sha256};
 
 use crate::{Engine, act::summary};
@@ -68,6 +68,8 @@ impl Common {
 pub struct Live {
     /// The resource.
     pub resource: Resource,
+    /// Where it lies when links are followed: what is swapped is the file, never the link to it.
+    pub place: PathBuf,
     /// Bytes there are now; 0 when there is nothing.
     pub bytes: u64,
     /// Whether there is anything.
@@ -119,8 +121,9 @@ impl Engine {
             }
             (ResourceKind::Sqlite { .. } | ResourceKind::Files { .. } | ResourceKind::Env { .. }, _) => Vec::new(),
         };
-        let (identity, settings) = (identity(path), settings_digest(resource));
-        Ok(Live { resource: resource.clone(), bytes, exists, identity, settings, unreadable, held_by })
+        let place = files::resolved(path);
+        let (identity, settings) = (identity(&place), settings_digest(resource));
+        Ok(Live { resource: resource.clone(), place, bytes, exists, identity, settings, unreadable, held_by })
     }
 
     /// All backups of this scope in the vault, oldest first, with what is known about them here.
@@ -135,23 +138,38 @@ impl Engine {
         let mut backups = summary::backups(&vault)?;
         backups.retain(|backup| backup.scope == self.setup.scope);
         let catalog = self.catalog()?;
-        backups.iter_mut().try_for_each(|backup| self.decorate(backup, &catalog))?;
+        backups.iter_mut().try_for_each(|backup| decorate(backup, &catalog))?;
         backups.sort_by(|left, right| (left.recovery_point, &left.id).cmp(&(right.recovery_point, &right.id)));
         Ok(backups)
     }
+}
 
-    fn decorate(&self, backup: &mut Backup, catalog: &Catalog) -> Result<(), Failure> {
-        let marks = catalog.marks(&backup.id).map_err(|error| self.failure(&error))?;
-        (backup.held, backup.suspect) = (marks.held, marks.suspect);
-        let proofs = catalog.proofs(Some(&backup.id)).map_err(|error| self.failure(&error))?;
-        // A backup counts as proven when every resource in it is: its newest proof passed. The oldest of these dates it.
-        let newest = backup.resources.iter().map(|resource| proofs.iter().find(|proof| &proof.resource == resource));
-        let passed: Option<Vec<Timestamp>> = newest
-            .map(|proof| proof.filter(|proof| proof.outcome == lifeboat_model::Tri::Pass).map(|proof| proof.at))
-            .collect();
-        backup.proven_at = passed.and_then(|times| times.into_iter().min());
-        Ok(())
+/// Adds to a backup what is known about it here: marks and proofs.
+pub(crate) fn decorate(backup: &mut Backup, catalog: &Catalog) -> Result<(), Failure> {
+    let broken = |error: CatalogError| Failure::from_error(FailureKind::Outside, &error);
+    let marks = catalog.marks(&backup.id).map_err(broken)?;
+    (backup.held, backup.suspect) = (marks.held, marks.suspect);
+    if let Some(bytes) = catalog.added(&backup.id).map_err(broken)? {
+        backup.bytes_added = bytes; // what the snapshot itself says was written before its last packs
     }
+    let proofs = catalog.proofs(Some(&backup.id)).map_err(broken)?;
+    // A backup counts as proven when every resource in it is: its newest proof passed. The oldest of these dates it.
+    let newest = backup.resources.iter().map(|resource| proofs.iter().find(|proof| &proof.resource == resource));
+    let passed: Option<Vec<Timestamp>> = newest
+        .map(|proof| proof.filter(|proof| proof.outcome == lifeboat_model::Tri::Pass).map(|proof| proof.at))
+        .collect();
+    backup.proven_at = passed.and_then(|times| times.into_iter().min());
+    Ok(())
+}
+
+/// A free name beside a live file for what is kept of it: `shop.db.REPLACED.20260501-031107`, with a number when two
+/// plans are made within a second.
+pub(crate) fn free_beside(live: &Path, word: &str, now: Timestamp) -> PathBuf {
+    let first = path_with(live, &format!(".{word}.{}", now.strftime("%Y%m%d-%H%M%S")));
+    let taken =
+        |path: &PathBuf| ["", "-wal", "-shm", "-journal"].iter().any(|end| files::exists(&path_with(path, end)));
+    let names = std::iter::once(first.clone()).chain((2..).map(|number| path_with(&first, &format!("-{number}"))));
+    names.into_iter().find(|name| !taken(name)).unwrap_or(first)
 }
 
 fn held_by(holders: &holders::Holders) -> Vec<String> {

@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex};
 
 use lifeboat_io::{Io, Stop};
 use lifeboat_model::{Event, ExpectedFact, Failure, FailureKind, Operation, OperationId, Plan, Request, StepId};
-use lifeboat_store::{Catalog, Journal, StateFolder, journal::Listener};
+use lifeboat_store::{Catalog, Journal, JournalFile, StateFolder, journal::Listener};
 
 pub use examine::Rehearsed;
 pub use perform::{Context, Perform, Unwatched, Watch};
@@ -133,32 +133,32 @@ impl Engine {
 
     /// Deals with operations of this scope whose process died. We hold the lease, so nobody works on them.
     fn settle_leftovers(&self, plan: &Plan, by: &str, watch: &dyn Watch, lease: &lease::Held) -> Result<(), RunError> {
-        for row in self.catalog()?.unfinished().map_err(|error| self.failure(&error))? {
+        let catalog = self.catalog()?;
+        for (path, what) in catalog.damaged_journals().map_err(|error| self.failure(&error))? {
+            watch.note(&format!("What {path} tells cannot be taken into account: {what}."));
+        }
+        for row in catalog.unfinished().map_err(|error| self.failure(&error))? {
             if row.scope != plan.scope.to_string() {
                 continue;
             }
             let path = self.state.journal(&row.id);
-            let journal = Journal::reopen(&path, lease.epoch(), &self.io);
-            let mut journal = journal.map_err(|error| self.journal_failure(&row.id, &error))?;
-            let left = journal.operation().clone();
+            // Only looked at: as long as it belongs to another lease, another process may be writing it.
+            let left = JournalFile::read(&path).and_then(|file| file.operation(&path));
+            let left = left.map_err(|error| self.journal_failure(&row.id, &error))?;
             if left.plan.lease != plan.lease || left.is_closed() {
                 continue;
             }
-            if !left.plan.request.may_be_put_back_unasked() || left.past_pivot {
-                let message =
-                    format!("{} ({}) was begun {} and is not over", left.id, left.plan.title, left.started_at);
-                let hint = format!("lifeboat resume {0}, or lifeboat abort {0}", left.id);
-                return Err(Failure::new(FailureKind::Busy, message).hint(hint).into());
+            if !left.plan.request.may_be_put_back_unasked() {
+                return Err(not_over(&left).into());
             }
             watch.note(&format!("{} ({}) was interrupted; putting it back first.", left.id, left.plan.title));
-            let gap = lifeboat_model::time::since(left.last_at, self.io.clock.now()).as_millis() as u64;
-            let resumed = Event::Resumed { by: by.to_owned(), pid: std::process::id(), gap_ms: gap };
-            journal.append(resumed).map_err(|error| run::left_open(&left, &error))?;
-            let why = Failure::new(FailureKind::Interrupted, "its process was interrupted");
+            let journal = Journal::reopen(&path, lease.epoch(), &self.io);
+            let journal = journal.map_err(|error| self.journal_failure(&row.id, &error))?;
             let stop = Stop::default();
-            let mut course = Course { engine: self, journal, watch, stop: &stop };
-            course.turn_back(why).map_err(|error| run::left_open(&left, &error))?;
-            course.go_on()?;
+            let ended = Course { engine: self, journal, watch, stop: &stop }.settle(by)?;
+            if !ended.is_closed() {
+                return Err(not_over(&ended).into());
+            }
         }
         Ok(())
     }
@@ -184,4 +184,11 @@ impl Engine {
     pub(crate) fn failure(&self, error: &(dyn std::error::Error + 'static)) -> Failure {
         Failure::from_error(FailureKind::Outside, error)
     }
+}
+
+/// Something else stands in the way until a person has decided about it.
+fn not_over(left: &Operation) -> Failure {
+    let message = format!("{} ({}) was begun {} and is not over", left.id, left.plan.title, left.started_at);
+    let hint = format!("lifeboat resume {0}, or lifeboat abort {0}", left.id);
+    Failure::new(FailureKind::Busy, message).hint(hint)
 }

@@ -20,19 +20,21 @@ impl Engine {
     pub fn resume(&self, id: &OperationId, by: &str, watch: &dyn Watch, stop: &Stop) -> Result<Operation, RunError> {
         let (mut course, _lease) = self.take_up(id, by, watch, stop)?;
         let operation = course.journal.operation().clone();
+        let broken = |error: JournalError| left_open(&operation, &error);
         if !operation.past_pivot && !matches!(operation.state, OperationState::TurningBack { .. }) {
             // A step in flight may have changed already what it was going to change.
-            let begun = |index: usize| usize::from(operation.steps[index] == StepState::Running);
+            let begun = |index: usize| usize::from(is_in_flight(&operation.steps[index]));
             let first = operation.next_step().map_or(usize::MAX, |next| next + begun(next));
             self.check_facts(&operation.plan, first).map_err(|failure| RunError {
                 failure: failure.hint(format!("put it back instead: lifeboat abort {id}")),
                 left_open: Some(id.clone()),
             })?;
         }
-        course
-            .settle_flight()
-            .map_err(|error| left_open(&operation, &error))?
-            .map_err(|failure| RunError { failure, left_open: Some(id.clone()) })?;
+        course.resumed(by).map_err(broken)?;
+        if let Err(failure) = course.settle_flight().map_err(broken)? {
+            course.journal.append(Event::Paused { why: failure.clone() }).map_err(broken)?;
+            return Err(RunError { failure, left_open: Some(id.clone()) });
+        }
         course.go_on()
     }
 
@@ -44,14 +46,14 @@ impl Engine {
         let stop = Stop::default();
         let (mut course, _lease) = self.take_up(id, by, watch, &stop)?;
         let operation = course.journal.operation().clone();
-        if operation.past_pivot || pivot_in_flight(&operation) {
-            let failure = Failure::new(FailureKind::Refused, format!("{id} may be past its point of no return"))
-                .hint(format!("lifeboat resume {id}; afterwards lifeboat undo {id} takes it back"));
+        let broken = |error: JournalError| left_open(&operation, &error);
+        if let Some(failure) = course.no_way_back() {
             return Err(RunError { failure, left_open: Some(id.clone()) });
         }
+        course.resumed(by).map_err(broken)?;
         if !matches!(operation.state, OperationState::TurningBack { .. }) {
             let why = Failure::new(FailureKind::Interrupted, format!("{by} asked to take it back"));
-            course.journal.append(Event::TurnedBack { why }).map_err(|error| left_open(&operation, &error))?;
+            course.journal.append(Event::TurnedBack { why }).map_err(broken)?;
         }
         course.go_on()
     }
@@ -103,11 +105,6 @@ impl Engine {
             );
         }
         self.listen(&mut journal);
-        let gap = lifeboat_model::time::since(journal.operation().last_at, self.io.clock.now());
-        let resumed = Event::Resumed { by: by.to_owned(), pid: std::process::id(), gap_ms: gap.as_millis() as u64 };
-        let operation = journal.operation().clone();
-        journal.append(resumed).map_err(|error| left_open(&operation, &error))?;
-        watch.opened(journal.operation());
         Ok((Course { engine: self, journal, watch, stop }, lease))
     }
 
@@ -121,23 +118,76 @@ impl Engine {
     }
 }
 
-fn pivot_in_flight(operation: &Operation) -> bool {
-    let running = |state: &StepState| matches!(state, StepState::Running | StepState::Done { .. });
-    operation.plan.pivot().is_some_and(|pivot| running(&operation.steps[pivot]))
+/// Whether a step was begun, or was being taken back, when its process died.
+fn is_in_flight(state: &StepState) -> bool {
+    match state {
+        StepState::Running | StepState::Undoing | StepState::Stuck { .. } => true,
+        StepState::Planned | StepState::Done { .. } | StepState::Failed { .. } | StepState::Undone => false,
+    }
 }
 
 impl Course<'_> {
+    /// Writes down that this process goes on with it.
+    fn resumed(&mut self, by: &str) -> Result<(), JournalError> {
+        let gap = lifeboat_model::time::since(self.journal.operation().last_at, self.engine.io.clock.now());
+        let (by, pid, gap_ms) = (by.to_owned(), std::process::id(), gap.as_millis() as u64);
+        self.journal.append(Event::Resumed { by, pid, gap_ms })?;
+        self.watch.opened(self.journal.operation());
+        Ok(())
+    }
+
+    /// Ends an operation whose process died and that may be put back unasked; one that is past its point of no return is
+    /// finished instead.
+    pub fn settle(mut self, by: &str) -> Result<Operation, RunError> {
+        let left = self.journal.operation().clone();
+        let broken = |error: JournalError| left_open(&left, &error);
+        self.resumed(by).map_err(broken)?;
+        if !matches!(left.state, OperationState::TurningBack { .. }) {
+            self.note_crossed_pivot(&left).map_err(broken)?;
+            if !self.journal.operation().past_pivot {
+                let why = Failure::new(FailureKind::Interrupted, "its process was interrupted");
+                self.journal.append(Event::TurnedBack { why }).map_err(broken)?;
+            }
+        }
+        self.go_on()
+    }
+
+    /// Why the operation cannot be taken back any more, when it cannot. A point of no return that was in flight is looked
+    /// at: only what certainly has not happened may be passed over.
+    fn no_way_back(&self) -> Option<Failure> {
+        let operation = self.journal.operation();
+        let id = &operation.id;
+        let pivot = operation.plan.pivot()?;
+        let step = operation.plan.steps().nth(pivot)?;
+        let past = match operation.steps[pivot] {
+            StepState::Done { .. } => true,
+            StepState::Running => {
+                let context = Context { operation, step: &step.id, stop: self.stop, watch: self.watch };
+                !matches!(self.engine.hands.probe(&step.action, &context), Ok((Found::NotStarted, _)))
+            }
+            StepState::Planned | StepState::Failed { .. } => false,
+            StepState::Undoing | StepState::Undone | StepState::Stuck { .. } => false,
+        };
+        (past || operation.past_pivot).then(|| {
+            Failure::new(FailureKind::Refused, format!("{id} may be past its point of no return"))
+                .hint(format!("lifeboat resume {id}; afterwards lifeboat undo {id} takes it back"))
+        })
+    }
+
     /// Finds out about the step that was in flight when the process died, and makes the journal say so.
     /// The outer result is the journal's; the inner one is what only a person can decide.
     fn settle_flight(&mut self) -> Result<Result<(), Failure>, JournalError> {
         let operation = self.journal.operation().clone();
-        let Some(index) = operation.steps.iter().position(|state| matches!(state, StepState::Running)) else {
+        let Some(index) = operation.steps.iter().position(is_in_flight) else {
             return self.note_crossed_pivot(&operation).map(Ok);
         };
         if matches!(operation.state, OperationState::TurningBack { .. }) {
             return Ok(Ok(())); // it is taken back, whatever became of it
         }
         let step = operation.plan.steps().nth(index).expect("a step of the plan").clone();
+        if operation.steps[index] != StepState::Running {
+            return self.take_back_half(&step); // begun before, and not come to its end
+        }
         match step.class {
             StepClass::Read | StepClass::Idempotent => return Ok(Ok(())), // `forward` runs it again
             StepClass::ProbeFirst | StepClass::Pivot => {}
@@ -178,9 +228,7 @@ impl Course<'_> {
             return Ok(Ok(()));
         };
         self.journal.append(Event::UndoStarted { step: step.id.clone() })?;
-        let operation = self.journal.operation().clone();
-        let context = Context { operation: &operation, step: &step.id, stop: self.stop, watch: self.watch };
-        match self.engine.hands.perform(undo, &context) {
+        match self.perform(step, undo, &Stop::default()) {
             Ok(_) => {
                 self.journal.append(Event::UndoFinished { step: step.id.clone(), took_ms: 0 })?;
                 Ok(Ok(()))

@@ -81,7 +81,8 @@ impl Course<'_> {
             let step = self.step(index);
             let Err(failure) = self.act(index, &step)? else { continue };
             match step.on_failure {
-                OnFailure::Note => continue,
+                OnFailure::Note if failure.kind != FailureKind::Interrupted => continue,
+                OnFailure::Note => return self.journal.append(Event::Paused { why: failure }),
                 OnFailure::Unwind if self.operation().past_pivot => {
                     return self.journal.append(Event::Paused { why: failure });
                 }
@@ -118,7 +119,7 @@ impl Course<'_> {
     }
 
     /// Calls the hands. A panic in them is a failure like any other: what was done is still taken back.
-    fn perform(&self, step: &Step, action: &lifeboat_model::Action, stop: &Stop) -> Result<Value, Failure> {
+    pub fn perform(&self, step: &Step, action: &lifeboat_model::Action, stop: &Stop) -> Result<Value, Failure> {
         let context = Context { operation: self.operation(), step: &step.id, stop, watch: self.watch };
         let hands = &self.engine.hands;
         catch_unwind(AssertUnwindSafe(|| hands.perform(action, &context))).unwrap_or_else(|panic| {

@@ -39,7 +39,8 @@ const PASSED_ON: [&str; 5] = ["PATH", "HOME", "TZ", "TMPDIR", "USER"];
 const PATH_DEFAULT: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// How long a program that was asked to end may take to do so before it is killed.
 const END_GRACE: Duration = Duration::from_secs(2);
-/// How long we go on reading the output of a program that has ended: a daemon it left behind may hold the pipe for ever.
+/// How long we go on reading the output of a program that has ended: a daemon it left behind may hold the pipe for
+/// ever.
 const OUTPUT_GRACE: Duration = Duration::from_millis(500);
 
 /// One run of a program, as a value.
@@ -55,8 +56,8 @@ pub struct Invocation {
     pub folder: Option<PathBuf>,
     /// When it is ended.
     pub limit: Duration,
-    /// The lock file it works under, which this process must hold ([`crate::lease::take`]). The program and all that it starts keep
-    /// the lock busy, even after our death.
+    /// The lock file it works under, which this process must hold ([`crate::lease::take`]). The program and all that it
+    /// starts keep the lock busy, even after our death.
     pub under_lock: Option<PathBuf>,
 }
 
@@ -289,7 +290,8 @@ fn short_environment() -> Vec<(&'static str, OsString)> {
     short
 }
 
-/// Writes the standard input from a thread of its own, so that a program that talks before it has read all blocks nobody.
+/// Writes the standard input from a thread of its own, so that a program that talks before it has read all blocks
+/// nobody.
 fn feed(child: &mut Child, stdin: Option<&[u8]>) {
     if let (Some(mut pipe), Some(body)) = (child.stdin.take(), stdin.map(<[u8]>::to_vec)) {
         std::thread::spawn(move || {
@@ -334,7 +336,8 @@ fn has_ended(child: &Child) -> io::Result<bool> {
 /// Asks the program and its group to end, and kills what is left after a grace period.
 fn end_group(child: &Child) {
     let group = pid_of(child);
-    // "No such group" is what we want to reach; other errors cannot happen to a child of ours that is not yet collected.
+    // "No such group" is what we want to reach; other errors cannot happen to a child of ours that is not yet
+    // collected.
     let _ = rustix::process::kill_process_group(group, Signal::TERM);
     let until = Instant::now() + END_GRACE;
     while Instant::now() < until && !has_ended(child).unwrap_or(true) {

@@ -97,6 +97,15 @@ pub fn remove_folder(path: &Path) -> Result<(), PathError> {
     }
 }
 
+/// Removes a folder when nothing is in it; one that is not there is fine.
+pub fn remove_folder_if_empty(path: &Path) -> Result<(), PathError> {
+    match fs::remove_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed.at(path),
+    }
+}
+
 /// Bytes a person without special rights can still write to the file system that `path` (or its nearest existing folder) is on.
 pub fn free_bytes(path: &Path) -> Result<u64, PathError> {
     let mut place = path;
@@ -114,8 +123,17 @@ pub fn absolute(path: &Path) -> Result<PathBuf, PathError> {
 
 /// Makes a folder that only its owner may look into, and those above it.
 pub fn create_private_folder(path: &Path) -> Result<(), PathError> {
+    private_folders(path).at(path)
+}
+
+pub(crate) fn private_folders(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).at(path)
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// The path with links followed; as it is when there is nothing, or a link that leads nowhere.
+pub fn resolved(path: &Path) -> PathBuf {
+    fs::canonicalize(path).unwrap_or_else(|_nothing_there| path.to_owned())
 }
 
 /// Names of the entries of a folder, sorted; none when there is no such folder.

@@ -6,8 +6,8 @@
 //! offset 4096   slot of odd epochs    the same
 //! ```
 //! A grant writes the slot of its own epoch and leaves the other alone, so that a crash in the middle of it costs no
-//! epoch that was ever in use. The lock itself is the kernel's (`flock`): it is free when the last descriptor is closed,
-//! which is ours, or that of a program that works under it ([`crate::exec::Invocation::under_lock`]).
+//! epoch that was ever in use. The lock itself is the kernel's (`flock`): it is free when the last descriptor is
+//! closed, which is ours, or that of a program that works under it ([`crate::exec::Invocation::under_lock`]).
 
 mod holder;
 mod slots;
@@ -134,7 +134,8 @@ pub enum LockError {
     /// The lock file cannot be used.
     #[error(transparent)]
     Path(#[from] PathError),
-    /// The file holds something, but no epoch that can be trusted. Guessing one could let an older holder's effects through.
+    /// The file holds something, but no epoch that can be trusted. Guessing one could let an older holder's effects
+    /// through.
     #[error("{} is damaged: no epoch can be read from it", path.display())]
     Damaged {
         /// The lock file.
@@ -155,7 +156,8 @@ pub fn take(path: &Path, claim: &Claim) -> Result<FileLock, LockError> {
             Err(TryLockError::WouldBlock) => return Err(LockError::Held(Box::new(look(path)?))),
             Err(TryLockError::Error(source)) => return Err(PathError { path: path.to_owned(), source }.into()),
         }
-        // Between opening and locking, somebody may have put another file there: a lock on the old one is worth nothing.
+        // Between opening and locking, somebody may have put another file there: a lock on the old one is worth
+        // nothing.
         if is_at(&file, path)? {
             break file;
         }

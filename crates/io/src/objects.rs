@@ -1,4 +1,5 @@
-//! Object storage: what a vault lies on. Objects are immutable once put; a driver moves bytes and knows nothing of vaults.
+//! Object storage: what a vault lies on. Objects are immutable once put; a driver moves bytes and knows nothing of
+//! vaults.
 
 pub mod folder;
 pub mod location;

@@ -247,10 +247,11 @@ pub fn put_in_place(
     }
     // An old -shm is harmless: the first to open the database makes it anew. The others are replayed.
     for suffix in thing.sidecars().iter().filter(|suffix| **suffix != "-shm") {
-        for path in [sidecar(live, suffix), sidecar(aside, suffix)] {
-            if exists(&path) {
-                return Err(PlaceError::Stray { path });
-            }
+        let own = sidecar(aside, suffix);
+        // An empty one of the copy's own is what a broken-off look at it leaves, and says nothing.
+        let filled = fs::metadata(&own).is_ok_and(|facts| facts.len() > 0);
+        if let Some(path) = exists(&sidecar(live, suffix)).then(|| sidecar(live, suffix)).or(filled.then_some(own)) {
+            return Err(PlaceError::Stray { path });
         }
     }
     let mut moved = Moved::default();

@@ -1,5 +1,5 @@
 //! Copies of databases in use, against real other processes.
-#![allow(clippy::disallowed_methods, reason = "tests look at real files and start real programs")]
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "tests look at real files and start real programs")]
 
 mod helpers;
 
@@ -164,6 +164,7 @@ fn every_kind_of_content_survives() {
     let cases = [
         "PRAGMA page_size=512; PRAGMA journal_mode=WAL; CREATE TABLE t(a);",
         "PRAGMA page_size=65536; CREATE TABLE t(a);",
+        ".filectrl reserve_bytes 16\nCREATE TABLE t(a);",
         "PRAGMA encoding='UTF-16be'; PRAGMA auto_vacuum=INCREMENTAL; CREATE TABLE t(a);",
         "CREATE TABLE t(a); CREATE VIRTUAL TABLE f USING fts5(body); INSERT INTO f VALUES('lifeboat'), ('rope');
          CREATE VIRTUAL TABLE r USING rtree(id, x0, x1); INSERT INTO r VALUES(1, 0, 2);",
@@ -187,6 +188,12 @@ fn every_kind_of_content_survives() {
         assert_eq!(facts.tables["t"].rows, 6, "{schema}");
         assert!(facts.unread.is_empty(), "{schema}: {:?}", facts.unread);
         assert_eq!(hash(&copy), Some(captured.sha256));
+        // Page size, reserved bytes, encoding, auto_vacuum: the whole header but counters and the schema's cookie.
+        let header = |path: &Path| fs::read(path).unwrap()[..100].to_vec();
+        let (source, copied) = (header(&live), header(&copy));
+        for at in [0..24, 28..40, 44..92] {
+            assert_eq!(source[at.clone()], copied[at], "{schema}");
+        }
         assert_eq!(sql(&copy, ".dump"), dump, "{schema}");
     }
 }
@@ -300,6 +307,78 @@ fn the_recovery_point_is_before_the_copy_and_a_link_leads_to_the_real_wal() {
     let captured = capture_now(&folder.path().join("link.db"), &folder.path().join("copy.db")).unwrap();
     assert!(before <= captured.recovery_point && captured.recovery_point <= clock.now());
     assert_eq!(inspect_now(&captured.path).tables["t"].rows, 600);
+}
+
+/// Runs in a thread that has no rights over root's files, so that this can be tested by root, too.
+fn as_nobody<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    let run = || {
+        if rustix::process::geteuid().is_root() {
+            let nobody = rustix::process::Uid::from_raw(65_534);
+            rustix::thread::set_thread_res_uid(nobody, nobody, nobody).unwrap(); // of this thread only
+        }
+        work()
+    };
+    std::thread::scope(|scope| scope.spawn(run).join().unwrap())
+}
+
+#[test]
+fn a_wal_database_in_a_folder_we_may_not_write_to_is_captured_all_the_same() {
+    use std::os::unix::fs::PermissionsExt;
+    let allow = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    let out = tempdir().unwrap();
+    allow(out.path(), 0o777);
+    for case in ["closed", "crashed", "crashed, without -shm", "open"] {
+        let folder = tempdir().unwrap();
+        let live = folder.path().join("app.db");
+        crashed_with_wal(&live);
+        let app = match case {
+            "closed" => {
+                sql(&live, "SELECT count(*) FROM t;"); // the last to close puts the WAL into the database
+                None
+            }
+            "open" => {
+                let mut app = Shell::open(&live);
+                app.run("INSERT INTO t(v) VALUES('more');");
+                Some(app)
+            }
+            "crashed" => None,
+            _ => {
+                fs::remove_file(with(&live, "-shm")).unwrap();
+                None
+            }
+        };
+        let before = (names(folder.path()), hash(&live), hash(&with(&live, "-wal")));
+        allow(folder.path(), 0o555);
+        let copy = out.path().join(format!("{case}.db"));
+        let captured = as_nobody(|| capture_now(&live, &copy));
+        allow(folder.path(), 0o755);
+        let captured = captured.unwrap_or_else(|error| panic!("{case}: {error}"));
+        let rows = if case == "open" { 601 } else { 600 };
+        assert_eq!(inspect_now(&copy).tables["t"].rows, rows, "{case}");
+        assert!(sound(&copy), "{case}");
+        assert_eq!((names(folder.path()), hash(&live), hash(&with(&live, "-wal"))), before, "{case}");
+        if case == "closed" {
+            assert_eq!(captured.how, How::PutTogether);
+        }
+        drop(app);
+    }
+}
+
+#[test]
+fn a_file_we_may_not_read_or_a_folder_we_may_not_write_is_told_as_such() {
+    use std::os::unix::fs::PermissionsExt;
+    let (folder, out) = (tempdir().unwrap(), tempdir().unwrap());
+    let live = folder.path().join("app.db");
+    sql(&live, "CREATE TABLE t(a);");
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::set_permissions(out.path(), fs::Permissions::from_mode(0o555)).unwrap();
+    let error = as_nobody(|| capture_now(&live, &out.path().join("copy.db"))).unwrap_err();
+    assert!(matches!(&error, SqliteError::Denied { path, .. } if path.ends_with("copy.db.partial")), "{error}");
+    fs::set_permissions(out.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    fs::set_permissions(&live, fs::Permissions::from_mode(0o000)).unwrap();
+    let error = as_nobody(|| capture_now(&live, &out.path().join("copy.db"))).unwrap_err();
+    assert_eq!(error.to_string(), format!("cannot read {}: permission is missing", live.display()));
+    assert_eq!(names(out.path()), Vec::<String>::new());
 }
 
 #[test]

@@ -4,6 +4,9 @@
 //! newer than the newest proven one, or that is among the last `proven` proven ones. Then the wishes: `within`, `last`,
 //! `hourly`, `daily`, `weekly`, `monthly`, `yearly`. Emergency and suspect backups never fill a place that a good one
 //! needs; they stay for `emergency` and then go. Time is the recovery point, never a file's time.
+//!
+//! Backups that hold the same resources compete for places. A proof counts for every group it covers: an emergency
+//! backup of the database alone may go when newer proven backups of the whole environment hold that database too.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -101,18 +104,31 @@ pub fn decide_keep(backups: &[Backup], keep: &Keep, now: Timestamp) -> BTreeMap<
         let holds = backup.resources.iter().cloned().collect();
         groups.entry((backup.scope.clone(), holds)).or_default().push(backup);
     }
-    groups.into_values().flat_map(|group| decide_group(group, keep, now)).collect()
+    let mut verdicts = BTreeMap::new();
+    for ((scope, holds), group) in groups {
+        let covers =
+            |backup: &&Backup| backup.scope == scope && holds.iter().all(|name| backup.resources.contains(name));
+        let proven = backups.iter().filter(covers).filter(|backup| is_good(backup) && backup.proven_at.is_some());
+        verdicts.extend(decide_group(newest_first(group), &newest_first(proven.collect()), keep, now));
+    }
+    verdicts
 }
 
-fn decide_group(mut group: Vec<&Backup>, keep: &Keep, now: Timestamp) -> Vec<(BackupId, Verdict)> {
-    group.sort_by_key(|backup| (backup.recovery_point, backup.id.clone()));
-    group.reverse();
-    let is_good = |backup: &Backup| backup.reason != BackupReason::Emergency && backup.suspect.is_none();
-    let proven: Vec<&Backup> =
-        group.iter().copied().filter(|backup| is_good(backup) && backup.proven_at.is_some()).collect();
+/// Whether it may fill a place.
+fn is_good(backup: &Backup) -> bool {
+    backup.reason != BackupReason::Emergency && backup.suspect.is_none()
+}
+
+fn newest_first(mut backups: Vec<&Backup>) -> Vec<&Backup> {
+    backups.sort_by(|left, right| (right.recovery_point, &right.id).cmp(&(left.recovery_point, &left.id)));
+    backups
+}
+
+/// `proven`: the good ones that are proven and hold at least what this group holds, newest first.
+fn decide_group(group: Vec<&Backup>, proven: &[&Backup], keep: &Keep, now: Timestamp) -> Vec<(BackupId, Verdict)> {
     let wishes = wishes(group.iter().copied().filter(|backup| is_good(backup)), keep, now);
     let decide = |backup: &Backup| {
-        if let Some(floor) = floor(backup, &proven, keep) {
+        if let Some(floor) = floor(backup, proven, keep) {
             return floor;
         }
         if is_good(backup) {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     failure::Failure,
     id::{OperationId, StepId},
-    plan::{Plan, StepClass},
+    plan::{Plan, StepClass, Undo},
     time::Timestamp,
 };
 
@@ -332,16 +332,18 @@ impl Operation {
         match &entry.event {
             Event::Opened { .. } => return Err(impossible(entry, "it was opened before")),
             Event::StepStarted { step, attempt } => {
+                self.must_go_forward(entry)?;
                 let index = self.index(entry, step)?;
-                self.step(entry, index, |state| {
-                    matches!(
-                        state,
-                        StepState::Planned | StepState::Running | StepState::Failed { .. } | StepState::Undone
-                    )
-                    .then_some(StepState::Running)
+                if self.next_step() != Some(index) {
+                    return Err(impossible(entry, "another step is next"));
+                }
+                self.step(entry, index, |state| match state {
+                    StepState::Planned | StepState::Running | StepState::Undone => Some(StepState::Running),
+                    StepState::Failed { noted: false, .. } => Some(StepState::Running),
+                    StepState::Failed { noted: true, .. } | StepState::Done { .. } => None,
+                    StepState::Undoing | StepState::Stuck { .. } => None,
                 })?;
                 self.attempts[index] = *attempt;
-                self.state = OperationState::Running;
             }
             Event::StepFinished { step, took_ms, output } => {
                 let done = StepState::Done { took_ms: *took_ms, output: output.clone() };
@@ -353,15 +355,27 @@ impl Operation {
             Event::StepFailed { step, failure, noted, .. } => {
                 self.only_running(entry, step, StepState::Failed { failure: failure.clone(), noted: *noted })?;
             }
-            Event::PivotCrossed { .. } => self.past_pivot = true,
+            Event::PivotCrossed { step } => {
+                self.must_go_forward(entry)?;
+                let index = self.index(entry, step)?;
+                if !self.is_pivot(index) || !matches!(self.steps[index], StepState::Done { .. }) {
+                    return Err(impossible(entry, "only a point of no return that is done can be crossed"));
+                }
+                self.past_pivot = true;
+            }
             Event::TurnedBack { why } => {
-                if self.past_pivot {
+                let pivot_is_done =
+                    self.plan.pivot().is_some_and(|pivot| matches!(self.steps[pivot], StepState::Done { .. }));
+                if self.past_pivot || pivot_is_done {
                     return Err(impossible(entry, "past the point of no return there is no way back"));
                 }
                 self.state = OperationState::TurningBack { why: why.clone() };
             }
             Event::UndoStarted { step } => {
                 let index = self.index(entry, step)?;
+                if self.past_pivot && self.plan.pivot().is_some_and(|pivot| index <= pivot) {
+                    return Err(impossible(entry, "past the point of no return there is no way back"));
+                }
                 self.step(entry, index, |state| match state {
                     StepState::Planned | StepState::Undone => None,
                     StepState::Running | StepState::Done { .. } | StepState::Failed { .. } => Some(StepState::Undoing),
@@ -383,9 +397,18 @@ impl Operation {
                 self.over_budget.retain(|(name, _)| name != phase);
                 self.over_budget.push((phase.clone(), *over_ms));
             }
-            Event::Closed { state } => self.close(*state),
+            Event::Closed { state } => self.close(entry, *state)?,
         }
         Ok(())
+    }
+
+    fn must_go_forward(&self, entry: &Entry) -> Result<(), ImpossibleEntry> {
+        match self.state {
+            OperationState::Running => Ok(()),
+            OperationState::TurningBack { .. } => Err(impossible(entry, "the operation is turning back")),
+            OperationState::Paused { .. } => Err(impossible(entry, "the operation waits and nobody has resumed it")),
+            OperationState::Done | OperationState::PutBack { .. } => Err(impossible(entry, "the operation was closed")),
+        }
     }
 
     fn pause(&mut self, why: &Failure) {
@@ -401,14 +424,26 @@ impl Operation {
         }
     }
 
-    fn close(&mut self, outcome: Outcome) {
+    fn close(&mut self, entry: &Entry, outcome: Outcome) -> Result<(), ImpossibleEntry> {
         self.state = match (outcome, &self.state) {
-            (Outcome::Done, _) => OperationState::Done,
-            (Outcome::PutBack, OperationState::TurningBack { why }) => {
+            (Outcome::Done, OperationState::Running) if self.next_step().is_none() => OperationState::Done,
+            (Outcome::Done, _) => return Err(impossible(entry, "it is not done: steps are left")),
+            (Outcome::PutBack, OperationState::TurningBack { why }) if self.is_taken_back() => {
                 OperationState::PutBack { why: Some(why.clone()) }
             }
-            (Outcome::PutBack, _) => OperationState::PutBack { why: None },
+            (Outcome::PutBack, _) => return Err(impossible(entry, "it is not put back: steps are left to be undone")),
         };
+        Ok(())
+    }
+
+    /// Whether every step that can be taken back was, or was never begun.
+    fn is_taken_back(&self) -> bool {
+        self.plan.steps().zip(&self.steps).all(|(step, state)| match (&step.undo, state) {
+            (Undo::Nothing | Undo::Impossible { .. }, _) => true,
+            (Undo::By(_), StepState::Planned | StepState::Undone) => true,
+            (Undo::By(_), StepState::Running | StepState::Done { .. } | StepState::Failed { .. }) => false,
+            (Undo::By(_), StepState::Undoing | StepState::Stuck { .. }) => false,
+        })
     }
 
     fn index(&self, entry: &Entry, step: &StepId) -> Result<usize, ImpossibleEntry> {
@@ -428,6 +463,7 @@ impl Operation {
     }
 
     fn only_running(&mut self, entry: &Entry, step: &StepId, to: StepState) -> Result<(), ImpossibleEntry> {
+        self.must_go_forward(entry)?;
         let index = self.index(entry, step)?;
         self.step(entry, index, |state| matches!(state, StepState::Running).then_some(to))
     }

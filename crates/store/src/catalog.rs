@@ -3,7 +3,7 @@
 //!
 //! Nothing in it is the truth: it is filled from journals, and filled again when it is lost or older than they are.
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
 use lifeboat_model::{
     BackupId, BackupMark, Operation, OperationId, OperationState, Proof, Sample, StepState, Timestamp, plan::Action,
@@ -27,8 +27,21 @@ pub enum CatalogError {
     Json(#[from] serde_json::Error),
 }
 
+impl CatalogError {
+    /// Whether the file itself is no good, so that it is made anew. A busy or full disk is another matter.
+    fn is_damage(&self) -> bool {
+        match self {
+            CatalogError::Sqlite { source, .. } => matches!(
+                source.sqlite_error_code(),
+                Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt)
+            ),
+            CatalogError::Path(_) | CatalogError::Json(_) => false,
+        }
+    }
+}
+
 /// The layout's number; another one makes the catalog fill itself anew.
-const LAYOUT: i64 = 1;
+const LAYOUT: i64 = 3;
 
 const SCHEMA: &str = "
     CREATE TABLE operations (
@@ -36,15 +49,17 @@ const SCHEMA: &str = "
         state TEXT NOT NULL, closed INTEGER NOT NULL, lines INTEGER NOT NULL, bytes INTEGER NOT NULL);
     CREATE TABLE proofs (
         id TEXT PRIMARY KEY, backup TEXT NOT NULL, resource TEXT NOT NULL, at TEXT NOT NULL, level TEXT,
-        outcome TEXT NOT NULL, body TEXT NOT NULL);
+        outcome TEXT NOT NULL, body TEXT NOT NULL, op TEXT NOT NULL);
     CREATE INDEX proofs_by_backup ON proofs (backup);
     CREATE TABLE timings (
         kind TEXT NOT NULL, subject TEXT NOT NULL, bytes INTEGER NOT NULL, ms INTEGER NOT NULL, at TEXT NOT NULL,
         op TEXT NOT NULL, step TEXT NOT NULL, PRIMARY KEY (op, step));
     CREATE INDEX timings_by_kind ON timings (kind, subject, at);
     CREATE TABLE marks (
-        backup TEXT NOT NULL, mark TEXT NOT NULL, why TEXT NOT NULL, at TEXT NOT NULL, PRIMARY KEY (backup, mark));
-    CREATE TABLE damaged_journals (path TEXT PRIMARY KEY, bytes INTEGER NOT NULL, what TEXT NOT NULL);
+        backup TEXT NOT NULL, mark TEXT NOT NULL, on_it INTEGER NOT NULL, why TEXT NOT NULL, at TEXT NOT NULL,
+        op TEXT NOT NULL, PRIMARY KEY (backup, mark, op));
+    CREATE TABLE added (backup TEXT PRIMARY KEY, bytes INTEGER NOT NULL);
+    CREATE TABLE damaged_journals (id TEXT PRIMARY KEY, path TEXT NOT NULL, bytes INTEGER NOT NULL, what TEXT NOT NULL);
 ";
 
 /// A line of the list of operations.
@@ -90,33 +105,28 @@ impl Catalog {
     /// When neither works, or the journals cannot be listed.
     pub fn open(state: &StateFolder) -> Result<Catalog, CatalogError> {
         let path = state.catalog();
-        let catalog = match Catalog::connect(&path) {
-            Ok(catalog) => catalog,
-            Err(_unreadable) => {
+        match Catalog::connect(&path).and_then(|catalog| catalog.catch_up(state).map(|()| catalog)) {
+            Err(error) if error.is_damage() => {
                 // Nothing is lost: everything in it comes from the journals.
                 for end in ["", "-wal", "-shm", "-journal"] {
                     lifeboat_io::files::remove_file(&path.with_file_name(format!("lifeboat.db{end}")))?;
                 }
-                Catalog::connect(&path)?
+                let catalog = Catalog::connect(&path)?;
+                catalog.catch_up(state)?;
+                Ok(catalog)
             }
-        };
-        catalog.catch_up(state)?;
-        Ok(catalog)
+            opened => opened,
+        }
     }
 
     fn connect(path: &Path) -> Result<Catalog, CatalogError> {
         let name = path.display().to_string();
         let sqlite = |source| CatalogError::Sqlite { path: name.clone(), source };
-        let db = Connection::open(path).map_err(sqlite)?;
+        let mut db = Connection::open(path).map_err(sqlite)?;
         db.busy_timeout(std::time::Duration::from_secs(10)).map_err(sqlite)?;
         db.pragma_update(None, "journal_mode", "wal").map_err(sqlite)?;
-        let layout: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(sqlite)?;
-        if layout != LAYOUT {
-            let anew = format!(
-                "BEGIN EXCLUSIVE; {} {SCHEMA} PRAGMA user_version = {LAYOUT}; COMMIT;",
-                drop_all(&db).map_err(sqlite)?
-            );
-            db.execute_batch(&anew).map_err(sqlite)?;
+        if layout(&db).map_err(sqlite)? != LAYOUT {
+            make_anew(&mut db).map_err(sqlite)?;
         }
         Ok(Catalog { db, path: name })
     }
@@ -125,19 +135,32 @@ impl Catalog {
         CatalogError::Sqlite { path: self.path.clone(), source }
     }
 
-    /// Takes in every journal that is longer than when it was last looked at.
+    /// Takes in every journal whose length is not what it was when it was last looked at, and drops what is not there.
     fn catch_up(&self, state: &StateFolder) -> Result<(), CatalogError> {
+        let mut names = BTreeSet::new();
         for path in lifeboat_io::files::list_folder(&state.operations())? {
             if path.extension().is_some_and(|end| end == "ndjson") {
                 self.take_file(&path)?;
+                names.insert(name_of(&path));
             }
+        }
+        for gone in self.known_names()?.difference(&names) {
+            self.drop_operation(gone)?;
+            self.drop_damage(gone)?;
         }
         Ok(())
     }
 
+    fn known_names(&self) -> Result<BTreeSet<String>, CatalogError> {
+        let question = "SELECT id FROM operations UNION SELECT id FROM damaged_journals";
+        let mut question = self.db.prepare_cached(question).map_err(|error| self.sqlite(error))?;
+        let names = question.query_map([], |row| row.get(0)).and_then(Iterator::collect);
+        names.map_err(|error| self.sqlite(error))
+    }
+
     fn take_file(&self, path: &Path) -> Result<(), CatalogError> {
         let bytes = lifeboat_io::files::size(path)?;
-        let id = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let id = name_of(path);
         let known: Option<i64> = self
             .db
             .query_row("SELECT bytes FROM operations WHERE id = ?1", [&id], |row| row.get(0))
@@ -147,18 +170,38 @@ impl Catalog {
             return Ok(());
         }
         match JournalFile::read(path).and_then(|journal| journal.operation(path)) {
-            Ok(operation) => self.take(&operation, bytes),
+            Ok(operation) => {
+                self.take(&operation, bytes)?;
+                self.drop_damage(&id)
+            }
+            // Its process died before the first line was whole: nothing was begun.
+            Err(JournalError::Empty { .. }) if known.is_none() => Ok(()),
             Err(error) => self.note_damage(path, bytes, &error),
         }
     }
 
+    /// A damaged journal vouches for nothing: what was known from it goes, as if the index were made anew.
     fn note_damage(&self, path: &Path, bytes: u64, error: &JournalError) -> Result<(), CatalogError> {
+        let id = name_of(path);
+        self.drop_operation(&id)?;
         let what = lifeboat_model::Failure::from_error(lifeboat_model::FailureKind::Damaged, error).to_string();
-        let row = params![path.display().to_string(), bytes as i64, what];
-        self.db
-            .execute("INSERT OR REPLACE INTO damaged_journals VALUES (?1, ?2, ?3)", row)
-            .map_err(|error| self.sqlite(error))?;
-        Ok(())
+        let row = params![id, path.display().to_string(), bytes as i64, what];
+        self.change("INSERT OR REPLACE INTO damaged_journals VALUES (?1, ?2, ?3, ?4)", row)
+    }
+
+    fn drop_operation(&self, id: &str) -> Result<(), CatalogError> {
+        for table in ["timings", "proofs", "marks"] {
+            self.change(&format!("DELETE FROM {table} WHERE op = ?1"), params![id])?;
+        }
+        self.change("DELETE FROM operations WHERE id = ?1", params![id])
+    }
+
+    fn drop_damage(&self, id: &str) -> Result<(), CatalogError> {
+        self.change("DELETE FROM damaged_journals WHERE id = ?1", params![id])
+    }
+
+    fn change(&self, statement: &str, params: impl rusqlite::Params) -> Result<(), CatalogError> {
+        self.db.execute(statement, params).map(|_rows| ()).map_err(|error| self.sqlite(error))
     }
 
     /// Takes in an operation as it stands. `bytes`: the journal's length, so that it is not read again.
@@ -167,12 +210,13 @@ impl Catalog {
     /// When the index cannot be written.
     pub fn take(&self, operation: &Operation, bytes: u64) -> Result<(), CatalogError> {
         let transaction = self.db.unchecked_transaction().map_err(|error| self.sqlite(error))?;
+        self.drop_operation(operation.id.as_str())?;
         let row = params![
             operation.id.as_str(),
             operation.plan.request.word(),
             operation.plan.scope.to_string(),
-            operation.started_at.to_string(),
-            operation.last_at.to_string(),
+            sortable(operation.started_at),
+            sortable(operation.last_at),
             state_word(&operation.state),
             operation.is_closed(),
             operation.lines as i64,
@@ -196,62 +240,78 @@ impl Catalog {
         took_ms: u64,
         output: &serde_json::Value,
     ) -> Result<(), CatalogError> {
-        let at = operation.last_at.to_string();
+        let at = sortable(operation.last_at);
         match &step.action {
-            Action::RecordProof { .. } => self.take_proof(&serde_json::from_value(output.clone())?)?,
-            Action::Mark { backup, mark } => self.take_mark(backup, mark, &at)?,
+            Action::RecordProof { .. } => self.take_proof(operation, &serde_json::from_value(output.clone())?)?,
+            Action::StoreBackup { backup, .. } => self.take_added(backup, output)?,
+            // Only from an operation that is done: one that is put back has marked nothing.
+            Action::Mark { backup, mark } if operation.state == OperationState::Done => {
+                self.take_mark(operation, backup, mark, &at)?;
+            }
             _other => {}
         }
         let bytes = output.get("bytes").and_then(serde_json::Value::as_u64);
         if let (Some((kind, subject)), Some(bytes)) = (timing_key(&step.action), bytes) {
             let row = params![kind, subject, bytes as i64, took_ms as i64, at, operation.id.as_str(), step.id.0];
-            self.db
-                .execute("INSERT OR REPLACE INTO timings VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)", row)
-                .map_err(|error| self.sqlite(error))?;
+            self.change("INSERT OR REPLACE INTO timings VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)", row)?;
         }
         Ok(())
     }
 
-    fn take_proof(&self, proof: &Proof) -> Result<(), CatalogError> {
+    fn take_proof(&self, operation: &Operation, proof: &Proof) -> Result<(), CatalogError> {
         let outcome = serde_json::to_string(&proof.outcome)?;
         let row = params![
             proof.id.as_str(),
             proof.backup.as_str(),
             proof.resource.as_str(),
-            proof.at.to_string(),
+            sortable(proof.at),
             proof.level.map(|level| level.word()),
             outcome.trim_matches('"'),
             serde_json::to_string(proof)?,
+            operation.id.as_str(),
         ];
+        self.change("INSERT OR REPLACE INTO proofs VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)", row)
+    }
+
+    /// All that was said is kept, so that the newest counts in whatever order the journals are read, and what was said
+    /// before counts again when the newest journal is gone.
+    fn take_added(&self, backup: &BackupId, output: &serde_json::Value) -> Result<(), CatalogError> {
+        let Some(bytes) = output.get("bytes_added").and_then(serde_json::Value::as_i64) else { return Ok(()) };
         self.db
-            .execute("INSERT OR REPLACE INTO proofs VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)", row)
+            .execute("INSERT OR REPLACE INTO added VALUES (?1, ?2)", params![backup.as_str(), bytes])
             .map(|_rows| ())
             .map_err(|error| self.sqlite(error))
     }
 
-    fn take_mark(&self, backup: &BackupId, mark: &BackupMark, at: &str) -> Result<(), CatalogError> {
-        let (kind, why) = match mark {
-            BackupMark::Hold { why } => ("held", Some(why)),
-            BackupMark::Unhold => ("held", None),
-            BackupMark::Suspect { why } => ("suspect", Some(why)),
-            BackupMark::Trust => ("suspect", None),
-        };
-        // An older journal taken in later (a rebuild reads them by name, not by time) must not undo a newer mark.
-        let known: Option<String> = self
+    /// Bytes that a backup added to its vault, when its journal is known here.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub fn added(&self, backup: &BackupId) -> Result<Option<u64>, CatalogError> {
+        let found: Option<i64> = self
             .db
-            .query_row("SELECT at FROM marks WHERE backup = ?1 AND mark = ?2", [backup.as_str(), kind], |row| {
-                row.get(0)
-            })
+            .query_row("SELECT bytes FROM added WHERE backup = ?1", [backup.as_str()], |row| row.get(0))
             .optional()
             .map_err(|error| self.sqlite(error))?;
-        if known.is_some_and(|known| known.as_str() > at) {
-            return Ok(());
-        }
-        let why = why.cloned().unwrap_or_default();
-        self.db
-            .execute("INSERT OR REPLACE INTO marks VALUES (?1, ?2, ?3, ?4)", params![backup.as_str(), kind, why, at])
-            .map(|_rows| ())
-            .map_err(|error| self.sqlite(error))
+        Ok(found.map(|bytes| bytes as u64))
+    }
+
+    fn take_mark(
+        &self,
+        operation: &Operation,
+        backup: &BackupId,
+        mark: &BackupMark,
+        at: &str,
+    ) -> Result<(), CatalogError> {
+        let (kind, why) = match mark {
+            BackupMark::Hold { why } => ("held", why.as_str()),
+            BackupMark::Unhold => ("held", ""),
+            BackupMark::Suspect { why } => ("suspect", why.as_str()),
+            BackupMark::Trust => ("suspect", ""),
+        };
+        let on = matches!(mark, BackupMark::Hold { .. } | BackupMark::Suspect { .. });
+        let row = params![backup.as_str(), kind, on, why, at, operation.id.as_str()];
+        self.change("INSERT OR REPLACE INTO marks VALUES (?1, ?2, ?3, ?4, ?5, ?6)", row)
     }
 
     /// What has been said about a backup.
@@ -259,15 +319,14 @@ impl Catalog {
     /// # Errors
     /// When the index cannot be read; the same for all questions below.
     pub fn marks(&self, backup: &BackupId) -> Result<Marks, CatalogError> {
+        let question = "SELECT on_it, why FROM marks WHERE backup = ?1 AND mark = ?2 ORDER BY at DESC, op DESC LIMIT 1";
         let why = |kind: &str| -> Result<Option<String>, CatalogError> {
-            let found: Option<String> = self
+            let newest: Option<(bool, String)> = self
                 .db
-                .query_row("SELECT why FROM marks WHERE backup = ?1 AND mark = ?2", [backup.as_str(), kind], |row| {
-                    row.get(0)
-                })
+                .query_row(question, [backup.as_str(), kind], |row| Ok((row.get(0)?, row.get(1)?)))
                 .optional()
                 .map_err(|error| self.sqlite(error))?;
-            Ok(found.filter(|why| !why.is_empty()))
+            Ok(newest.filter(|(on, _)| *on).map(|(_, why)| why))
         };
         Ok(Marks { held: why("held")?, suspect: why("suspect")? })
     }
@@ -356,6 +415,29 @@ impl Catalog {
 
 fn unreadable(column: usize, error: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, Box::new(error))
+}
+
+fn name_of(journal: &Path) -> String {
+    journal.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// An instant as text that sorts as instants do: always nine digits behind the point.
+fn sortable(at: Timestamp) -> String {
+    format!("{at:.9}")
+}
+
+fn layout(db: &Connection) -> rusqlite::Result<i64> {
+    db.pragma_query_value(None, "user_version", |row| row.get(0))
+}
+
+/// Makes the tables; of several processes that want to, the first does it.
+fn make_anew(db: &mut Connection) -> rusqlite::Result<()> {
+    let transaction = db.transaction_with_behavior(rusqlite::TransactionBehavior::Exclusive)?;
+    if layout(&transaction)? != LAYOUT {
+        let drops = drop_all(&transaction)?;
+        transaction.execute_batch(&format!("{drops} {SCHEMA} PRAGMA user_version = {LAYOUT};"))?;
+    }
+    transaction.commit()
 }
 
 fn drop_all(db: &Connection) -> rusqlite::Result<String> {

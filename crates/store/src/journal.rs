@@ -3,6 +3,13 @@
 //! A line is on disk (`fsync`) before what it announces begins. A crash can leave half a line at the end, never a half
 //! line followed by another: such an end is set aside when the journal is continued, and told. Anything else that does not fit is
 //! damage, and is told as damage. The files can be read with `less` when everything else is dead.
+//!
+//! ```text
+//! {"schema":"lifeboat/entry@1","seq":3, ... ,"prev":"sha256:<of the line before>","sum":"<of this line up to here>"}
+//! ```
+//! `prev` binds each line to all before it. `sum`, 16 hex digits of the SHA-256 of the line without it, is for the last
+//! line, which no other vouches for. Both notice accidents and careless edits; somebody who rewrites the file from a line
+//! on and computes them anew is noticed by the copies in the vault.
 
 use std::path::{Path, PathBuf};
 
@@ -64,7 +71,7 @@ impl JournalFile {
                 line: number + 1,
                 source,
             })?;
-            if entry.prev != head || entry.seq != number as u64 {
+            if entry.prev != head || entry.seq != number as u64 || !sum_fits(line) {
                 return Err(JournalError::BrokenChain { path: path.to_owned(), line: number + 1 });
             }
             head = digest(line);
@@ -88,6 +95,38 @@ impl JournalFile {
 
 fn digest(line: &[u8]) -> String {
     format!("sha256:{}", hex::encode(Sha256::digest(line)))
+}
+
+/// What stands between an entry and its sum.
+const SUM_BEGIN: &[u8] = b",\"sum\":\"";
+/// What follows it.
+const SUM_END: &[u8] = b"\"}";
+/// Hex digits of a sum.
+const SUM_DIGITS: usize = 16;
+
+/// The sum of an entry's JSON.
+fn sum(entry: &[u8]) -> String {
+    hex::encode(&Sha256::digest(entry)[..SUM_DIGITS / 2])
+}
+
+/// Puts the sum into an entry's JSON, as its last field.
+fn with_sum(mut entry: Vec<u8>) -> Vec<u8> {
+    let sum = sum(&entry);
+    entry.pop(); // the closing brace, which comes with SUM_END
+    entry.extend_from_slice(SUM_BEGIN);
+    entry.extend_from_slice(sum.as_bytes());
+    entry.extend_from_slice(SUM_END);
+    entry
+}
+
+/// Whether a line's sum is that of its entry; a line without one is left to the chain.
+fn sum_fits(line: &[u8]) -> bool {
+    let begin = line.len().saturating_sub(SUM_BEGIN.len() + SUM_DIGITS + SUM_END.len());
+    let (entry, end) = line.split_at(begin);
+    match end.strip_prefix(SUM_BEGIN).and_then(|rest| rest.strip_suffix(SUM_END)) {
+        Some(found) => sum(&[entry, b"}"].concat()).as_bytes() == found,
+        None => true,
+    }
 }
 
 /// An open journal: the only hand that writes into one.
@@ -124,7 +163,11 @@ impl Journal {
         let entry = journal.entry(op.clone(), 0, opened);
         let operation = Operation::open(&entry)
             .map_err(|source| JournalError::Impossible { path: journal.path.clone(), source })?;
-        journal.write(&entry)?;
+        if let Err(error) = journal.write(&entry) {
+            // Nothing was begun, so nothing is to be found later. The write's error is the one worth telling.
+            let _ = files::remove_file(&journal.path);
+            return Err(error);
+        }
         journal.operation = Some(operation);
         Ok(journal)
     }
@@ -188,7 +231,7 @@ impl Journal {
     }
 
     fn write(&mut self, entry: &Entry) -> Result<(), JournalError> {
-        let mut line = serde_json::to_vec(entry).map_err(JournalError::Unwritable)?;
+        let mut line = with_sum(serde_json::to_vec(entry).map_err(JournalError::Unwritable)?);
         let head = digest(&line);
         line.push(b'\n');
         self.file.append(&line)?;

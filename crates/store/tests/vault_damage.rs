@@ -1,4 +1,5 @@
-//! Whatever happens to the bytes of a vault, it is said: opening fails, or the check reports. Never silence, never a panic.
+//! Whatever happens to the bytes of a vault, it is said: opening fails, or the check reports. Never silence, never a
+//! panic.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "tests look at the world from outside")]
 
 mod support;

@@ -79,8 +79,8 @@ fn first_it_marks_and_after_the_grace_period_it_deletes() {
     let (marked, report) = scene.pruned(&scene.objects);
     assert_eq!(report, planned, "what is planned is what is done");
     assert_eq!((report.snapshots, report.repacked.count, report.deleted.count), (1, 2, 0));
-    // Data and trees of the first, third and killed backup; what is needed of the first - half of its data, and the empty
-    // folder's tree that all share - is copied.
+    // Data and trees of the first, third and killed backup; what is needed of the first - half of its data, and the
+    // empty folder's tree that all share - is copied.
     assert_eq!((report.kept.count, report.marked.count), (2, 6), "{report:?}");
     assert!(scene.objects.keys().filter(|key| key.starts_with("data/")).all(|key| marked.contains_key(key)));
     assert_eq!(count_of(&marked, "index/"), 1);

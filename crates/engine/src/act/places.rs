@@ -118,6 +118,10 @@ pub fn probe_bring_back(database: bool, live: &Path, kept: &Path) -> (Found, Val
 }
 
 pub fn probe_put_in_place(aside: &Path, live: &Path) -> (Found, Value) {
+    // Its name is of this plan alone: as long as it is there, the rename has not happened, whatever is at `live` by now.
+    if files::exists(aside) {
+        return found(PlaceState::NotStarted);
+    }
     found(place::put_in_place_state(aside, live))
 }
 
@@ -129,6 +133,11 @@ pub fn remove(hands: &Hands, paths: &[PathBuf]) -> Result<Value, Failure> {
             return Err(Failure::new(FailureKind::Bug, message));
         }
         files::remove_any(path).map_err(|error| path_failure(&error))?;
+        // The plan's own folder goes with the last thing in it.
+        let folder = files::parent(path);
+        if hands.state.may_remove(folder) {
+            files::remove_folder_if_empty(folder).map_err(|error| path_failure(&error))?;
+        }
     }
     Ok(json!({}))
 }

@@ -7,6 +7,7 @@ use lifeboat_model::{
     BackupId, BackupReason, Check, Content, EnvFacts, Failure, FailureKind, Found, Manifest, OperationId, Part,
     ProofLevel, ResourceKind, ResourceManifest, Timestamp, Tri, manifest::MANIFEST_SCHEMA, time::show_bytes,
 };
+use lifeboat_store::Catalog;
 use lifeboat_store::vault::{
     BackupOptions, BackupWriter, EntryMeta, ForgottenSnapshot, Id, LockKind, PruneOptions, PruneReport, SnapshotMeta,
     Tally, Vault, VaultError,
@@ -53,6 +54,9 @@ pub fn create_vault(hands: &Hands, location: &str) -> Result<Value, Failure> {
 
 pub fn store_backup(hands: &Hands, what: &What<'_>, context: &Context<'_>) -> Result<Value, Failure> {
     let vault = hands.vaults.open(what.vault)?;
+    if let Some(stored) = stored_before(&vault, what.backup)? {
+        return output(&stored); // repeated: one name is one snapshot
+    }
     let options = BackupOptions { stop: context.stop.clone(), ..BackupOptions::default() };
     let writer = vault.begin(options).map_err(|error| vault_failure(&error))?;
     let begun = hands.io.clock.now();
@@ -345,27 +349,32 @@ pub fn verify(hands: &Hands, location: &str, backup: &BackupId) -> Result<Value,
 
 pub fn drop_backup(hands: &Hands, location: &str, backup: &BackupId) -> Result<Value, Failure> {
     let vault = hands.vaults.open(location)?;
-    if let Some(snapshot) = summary::find_snapshot(&vault, backup)? {
+    while let Some(snapshot) = summary::find_snapshot(&vault, backup)? {
         vault.forget(&[snapshot.id]).map_err(|error| vault_failure(&error))?;
     }
     Ok(json!({}))
 }
 
-pub fn probe_store(hands: &Hands, location: &str, backup: &BackupId) -> Result<(Found, Value), Failure> {
-    let vault = hands.vaults.open(location)?;
-    let Some(snapshot) = summary::find_snapshot(&vault, backup)? else {
-        // What was stored without its snapshot is found again by the next try.
-        return Ok((Found::NotStarted, Value::Null));
-    };
+/// What storing this backup left behind, when it has been stored.
+fn stored_before(vault: &Vault, backup: &BackupId) -> Result<Option<StoreOutput>, Failure> {
+    let Some(snapshot) = summary::find_snapshot(vault, backup)? else { return Ok(None) };
     let known =
         summary::backup_of(&snapshot).ok_or_else(|| Failure::new(FailureKind::Bug, "a backup without summary"))?;
-    let found = StoreOutput {
+    Ok(Some(StoreOutput {
         snapshot: snapshot.id.to_string(),
         bytes: known.bytes,
         bytes_added: known.bytes_added,
         recovery_point: known.recovery_point,
-    };
-    Ok((Found::Done, output(&found)?))
+    }))
+}
+
+pub fn probe_store(hands: &Hands, location: &str, backup: &BackupId) -> Result<(Found, Value), Failure> {
+    let vault = hands.vaults.open(location)?;
+    match stored_before(&vault, backup)? {
+        Some(stored) => Ok((Found::Done, output(&stored)?)),
+        // What was stored without its snapshot is found again by the next try.
+        None => Ok((Found::NotStarted, Value::Null)),
+    }
 }
 
 /// Takes backups off the list. First what brings them back is on disk, then they go: repeatable at any point.
@@ -435,12 +444,17 @@ pub fn snapshot_name(hands: &Hands, location: &str, backup: &BackupId) -> Result
         .map_or_else(|| "not there".to_owned(), |snapshot| snapshot.id.to_string()))
 }
 
-/// A digest over the names of all backups: changes when one comes or goes.
+/// A digest over all backups of the environment: changes when one comes or goes, is marked or unmarked, is proven or fails.
 pub fn list_digest(hands: &Hands, location: &str) -> Result<String, Failure> {
     let vault = hands.vaults.open(location)?;
-    let mut names: Vec<String> = summary::backups(&vault)?.into_iter().map(|backup| backup.id.to_string()).collect();
-    names.sort();
-    Ok(format!("{} backups, {}", names.len(), hex::encode(&Sha256::digest(names.join(" "))[..8])))
+    let catalog = Catalog::open(&hands.state).map_err(|error| Failure::from_error(FailureKind::Outside, &error))?;
+    let mut lines = Vec::new();
+    for mut backup in summary::backups(&vault)?.into_iter().filter(|backup| backup.scope == hands.setup.scope) {
+        crate::facts::decorate(&mut backup, &catalog)?;
+        lines.push(format!("{} {:?} {:?} {:?}\n", backup.id, backup.held, backup.suspect, backup.proven_at));
+    }
+    lines.sort();
+    Ok(format!("{} backups, {}", lines.len(), hex::encode(&Sha256::digest(lines.concat())[..8])))
 }
 
 pub fn prune(hands: &Hands, location: &str, grace_ms: u64, context: &Context<'_>) -> Result<Value, Failure> {

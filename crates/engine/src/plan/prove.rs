@@ -143,7 +143,9 @@ fn try_one(known: &Known, index: usize, resource: &Resource, part: &ResourceMani
         fetched_by: StepId(id("fetch")),
         checked_by,
     };
-    let clean = Action::Remove { paths: vec![folder] };
+    // The last one takes the sandbox itself away.
+    let last = index + 1 == known.parts.len();
+    let clean = Action::Remove { paths: vec![if last { common.sandbox.clone() } else { folder }] };
     let expected = common.predict("fetch", &format!("{vault} {name}"), part.bytes, guess::FETCH);
     let expected_check = common.predict("check-with-writes", name.as_str(), part.bytes, guess::CHECK);
     vec![

@@ -11,7 +11,7 @@ use super::steps::{self, Taking, by, guess, phase, read, step};
 use crate::{
     Engine,
     act::summary,
-    facts::{Common, Live, path_with},
+    facts::{self, Common, Live},
 };
 
 /// What is known when a restore is planned.
@@ -26,8 +26,12 @@ pub struct Known {
     pub target: Live,
     /// Whether it replaces what lives there.
     pub in_place: bool,
+    /// Where what lives there would be kept: a name that is free.
+    pub kept: PathBuf,
     /// What would be gone from there, as far as it can be known.
     pub loss: Option<Loss>,
+    /// Why that could not be found out, when it could not.
+    pub uncounted: Option<String>,
     /// Why what is there is not sound, when it is not.
     pub unsound: Option<String>,
     /// Newer backups that were passed over, with the reason.
@@ -43,28 +47,46 @@ pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failur
     }
     let resource = engine.setup().resource(resource)?.clone();
     let backups = engine.backups()?;
-    let backup = choose_backup(&backups, &common.scope, &resource.name, from);
-    let backup = backup.map_err(|error| no_backup(&error, &resource))?.clone();
+    let (backup, part) = choose(engine, &backups, &resource, from)?;
     let passed_over = passed_over(&backups, &backup, from);
-    let vault = engine.vaults.open(&common.vault)?;
-    let manifest = summary::manifest(&vault, &backup.id)?;
-    let part = manifest.resource(&resource.name).cloned().ok_or_else(|| {
-        Failure::new(
-            FailureKind::Damaged,
-            format!("the manifest of {} says nothing about {}", backup.id, resource.name),
-        )
-    })?;
     let target = match into {
         Some(path) => engine.live(&Resource { kind: moved(&resource.kind, path), writer: None, ..resource.clone() })?,
         None => engine.live(&resource)?,
     };
     let unsound = target.unreadable.clone();
-    let loss = if into.is_none() && target.exists && unsound.is_none() {
-        summary::loss(&resource, &part).unwrap_or_default()
-    } else {
-        None
+    let counted = match into.is_none() && target.exists && unsound.is_none() {
+        true => summary::loss(&resource, &part),
+        false => Ok(None),
     };
-    Ok(Known { common, backup, part, target, in_place: into.is_none(), loss, unsound, passed_over })
+    let (loss, uncounted) = counted.map_or_else(|failure| (None, Some(failure.to_string())), |loss| (loss, None));
+    let word = if unsound.is_some() { "CORRUPTED" } else { "REPLACED" };
+    let kept = facts::free_beside(&target.place, word, common.now);
+    Ok(Known { common, backup, part, target, in_place: into.is_none(), kept, loss, uncounted, unsound, passed_over })
+}
+
+/// The backup to take, and its part about the resource. A backup is as old as its oldest part; one whose part about this
+/// resource is younger than what was asked for is passed over too.
+fn choose(
+    engine: &Engine,
+    backups: &[Backup],
+    resource: &Resource,
+    from: &BackupChoice,
+) -> Result<(Backup, ResourceManifest), Failure> {
+    let (setup, mut left) = (engine.setup(), backups.to_vec());
+    let vault = engine.vaults.open(&setup.vault)?;
+    loop {
+        let backup = choose_backup(&left, &setup.scope, &resource.name, from);
+        let backup = backup.map_err(|error| no_backup(&error, resource))?.clone();
+        let manifest = summary::manifest(&vault, &backup.id)?;
+        let part = manifest.resource(&resource.name).cloned().ok_or_else(|| {
+            let message = format!("the manifest of {} says nothing about {}", backup.id, resource.name);
+            Failure::new(FailureKind::Damaged, message)
+        })?;
+        match from {
+            BackupChoice::Before(before) if part.recovery_point >= *before => left.retain(|one| one.id != backup.id),
+            BackupChoice::Before(_) | BackupChoice::Latest | BackupChoice::Exactly(_) => return Ok((backup, part)),
+        }
+    }
 }
 
 fn no_backup(error: &lifeboat_model::NoBackup, resource: &Resource) -> Failure {
@@ -109,13 +131,11 @@ pub struct Names {
 
 impl Names {
     fn new(known: &Known) -> Names {
-        let live = known.target.resource.kind.path().to_owned();
-        let stamp = known.common.now.strftime("%Y%m%d-%H%M%S");
-        let word = if known.unsound.is_some() { "CORRUPTED" } else { "REPLACED" };
+        let live = known.target.place.clone();
         let mut hidden = std::ffi::OsString::from(".");
         hidden.push(live.file_name().unwrap_or_default());
         hidden.push(format!(".lifeboat-{}", known.common.ids.plan));
-        Names { aside: live.with_file_name(hidden), kept: path_with(&live, &format!(".{word}.{stamp}")), live }
+        Names { aside: live.with_file_name(hidden), kept: known.kept.clone(), live }
     }
 }
 
@@ -160,7 +180,7 @@ pub fn plan(known: &Known, request: &Request) -> Result<Plan, Failure> {
     if keeps {
         plan.phases.push(phase(common, "clean", vec![], vec![taking.clean()]));
     }
-    plan.facts = facts(known, &names, replaces);
+    plan.facts = rests_on(known, &names, replaces);
     plan.losses =
         known.loss.iter().map(|loss| Loss { kept: kept_where(&names, keeps, common), ..loss.clone() }).collect();
     plan.notes = notes(known, &names, replaces, without_emergency_backup.as_deref());
@@ -286,7 +306,7 @@ pub(crate) fn start_writer(writer: &Writer, common: &Common) -> Step {
     step("start-writer", title, StepClass::Idempotent, action, Undo::Nothing)
 }
 
-fn facts(known: &Known, names: &Names, replaces: bool) -> Vec<ExpectedFact> {
+fn rests_on(known: &Known, names: &Names, replaces: bool) -> Vec<ExpectedFact> {
     let (vault, backup) = (known.common.vault.clone(), known.backup.id.clone());
     let changes = if replaces { "set-aside" } else { "put-in-place" };
     let there = ExpectedFact {
@@ -300,10 +320,19 @@ fn facts(known: &Known, names: &Names, replaces: bool) -> Vec<ExpectedFact> {
         until: Some(changes.into()),
     };
     let mut facts = vec![there, identity];
+    if replaces {
+        facts.push(must_be_free(&names.kept));
+    }
     if known.in_place {
         facts.push(super::backup::settings_fact(&known.target));
     }
     facts
+}
+
+/// The name for what is kept, so that a plan never takes what another one kept for its own.
+pub(crate) fn must_be_free(kept: &Path) -> ExpectedFact {
+    let fact = Fact::Identity { path: kept.to_owned() };
+    ExpectedFact { fact, value: facts::identity(kept), until: Some("set-aside".into()) }
 }
 
 fn notes(known: &Known, names: &Names, replaces: bool, without: Option<&str>) -> Vec<String> {
@@ -320,6 +349,9 @@ fn notes(known: &Known, names: &Names, replaces: bool, without: Option<&str>) ->
     }
     for (id, why) in &known.passed_over {
         notes.push(format!("{id} is newer and was passed over: {why}. To take it: --from {id}."));
+    }
+    if let Some(why) = &known.uncounted {
+        notes.push(format!("What would be lost could not be counted: {why}."));
     }
     if let Some(why) = &known.unsound {
         notes.push(format!(

@@ -25,6 +25,10 @@ pub struct Known {
     pub operation: Operation,
     /// The resource it swapped, when it swapped one, as it stands now.
     pub live: Option<Live>,
+    /// Where what lives there now would be kept: a name that is free.
+    pub kept_now: Option<PathBuf>,
+    /// Which backups of those it stored are held, and why.
+    pub held: Vec<(BackupId, String)>,
     /// What it kept, and whether that is untouched: size and time of change as text.
     pub kept: Option<(PathBuf, String)>,
 }
@@ -44,12 +48,28 @@ pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failur
         let value = files::untouched(&path);
         (path, value)
     });
-    Ok(Known { common: engine.common()?, operation, live, kept })
+    let common = engine.common()?;
+    let kept_now = live.as_ref().map(|live| facts::free_beside(&live.place, "UNDONE", common.now));
+    let held = match &operation.plan.request {
+        Request::Backup { .. } => held(engine, &stored(&operation))?,
+        _keeps_its_backups => Vec::new(),
+    };
+    Ok(Known { common, operation, live, kept_now, held, kept })
+}
+
+fn held(engine: &Engine, backups: &[BackupId]) -> Result<Vec<(BackupId, String)>, Failure> {
+    let catalog = engine.catalog()?;
+    let mut held = Vec::new();
+    for backup in backups {
+        let marks = catalog.marks(backup).map_err(|error| engine.failure(&error))?;
+        held.extend(marks.held.map(|why| (backup.clone(), why)));
+    }
+    Ok(held)
 }
 
 /// The swapped resource, as the settings know it; when they do not any more, as the old plan did.
 fn live_of(engine: &Engine, swapped: Swapped) -> Result<Live, Failure> {
-    let configured = engine.setup().resources.iter().find(|resource| resource.kind.path() == swapped.path);
+    let configured = engine.setup().resources.iter().find(|one| files::resolved(one.kind.path()) == swapped.path);
     if let Some(configured) = configured {
         return engine.live(configured);
     }
@@ -151,14 +171,14 @@ fn start(known: &Known, request: &Request, verb: &str) -> Plan {
 /// Swaps what was kept back to where it lived. What lives there now is kept in turn, so this can be undone as well.
 fn swap_back(known: &Known, request: &Request) -> Result<Plan, Failure> {
     let live = known.live.as_ref().ok_or_else(|| nothing_to_undo(&known.operation))?;
-    let path = live.resource.kind.path().to_owned();
+    let path = live.place.clone();
     if !live.held_by.is_empty() && live.resource.writer.is_none() {
         let failure =
             Failure::new(FailureKind::Refused, format!("{} is open in {}", path.display(), live.held_by.join(", ")));
         return Err(failure.hint("stop it first, or set `stop` and `start` in lifeboat.toml"));
     }
     let mut plan = start(known, request, "undo");
-    let kept_now = path_with(&path, &format!(".UNDONE.{}", known.common.now.strftime("%Y%m%d-%H%M%S")));
+    let kept_now = known.kept_now.clone().ok_or_else(|| nothing_to_undo(&known.operation))?;
     let names = Names { live: path.clone(), aside: PathBuf::new(), kept: kept_now.clone() };
     let mut swap: Vec<Step> = Vec::new();
     swap.extend(live.resource.writer.as_ref().map(|writer| restore::stop_writer(writer, &known.common)));
@@ -174,6 +194,7 @@ fn swap_back(known: &Known, request: &Request) -> Result<Plan, Failure> {
                 until: Some("bring-back".into()),
             });
             if live.exists {
+                plan.facts.push(restore::must_be_free(&kept_now));
                 swap.extend(restore::set_aside(&live.resource, &names));
             }
             let title = format!("give {} its name back", kept.display());
@@ -185,7 +206,9 @@ fn swap_back(known: &Known, request: &Request) -> Result<Plan, Failure> {
             swap.push(step("bring-back", title, StepClass::Pivot, action, Undo::Impossible { because }));
         }
         // There was nothing before it: what it put there is moved aside.
+        None if !live.exists => return Err(nothing_to_undo(&known.operation)),
         None => {
+            plan.facts.push(restore::must_be_free(&kept_now));
             let mut aside = restore::set_aside(&live.resource, &names);
             if let Some(last) = aside.last_mut() {
                 (last.class, last.undo) = (StepClass::Pivot, Undo::Impossible { because });
@@ -231,6 +254,10 @@ fn list_step(id: &str, title: String, action: Action, undo: Action) -> Step {
 }
 
 fn drop_backup(known: &Known, request: &Request) -> Result<Plan, Failure> {
+    if let Some((backup, why)) = known.held.first() {
+        let failure = Failure::new(FailureKind::Refused, format!("{backup} is held: {why}"));
+        return Err(failure.hint(format!("lifeboat backups unhold {backup} lets it go")));
+    }
     let (vault, backups) = (known.common.vault.clone(), stored(&known.operation));
     let mut plan = start(known, request, "undo");
     let forget = Action::Forget { vault: vault.clone(), backups: backups.clone() };

@@ -39,10 +39,12 @@ impl Process {
     }
 }
 
-/// When the process began, in clock ticks since the computer's start. A dead process that nobody has collected counts as ended.
+/// When the process began, in clock ticks since the computer's start. A dead process that nobody has collected counts
+/// as ended.
 fn started_ticks(id: u32) -> io::Result<Option<u64>> {
     let stat = fs::read_to_string(format!("/proc/{id}/stat"))?;
-    // The second field is the program's name in brackets and may hold anything; what follows the last bracket is regular.
+    // The second field is the program's name in brackets and may hold anything; what follows the last bracket is
+    // regular.
     let Some((_, rest)) = stat.rsplit_once(')') else { return Ok(None) };
     let mut fields = rest.split_whitespace();
     if fields.next() == Some("Z") {

@@ -28,7 +28,8 @@ impl Slots {
     pub(super) fn next_epoch(&self) -> Option<u64> {
         match (&self.newest, self.broken) {
             (Some(note), 0) => Some(note.epoch + 1),
-            // The unreadable slot's epoch was one more, and may have been in use. Two more than that goes into its place.
+            // The unreadable slot's epoch was one more, and may have been in use. Two more than that goes into its
+            // place.
             (Some(note), _) => Some(note.epoch + 3),
             (None, 0) => Some(1),
             (None, 1) => Some(3),

@@ -46,12 +46,13 @@ impl Folder {
     /// Writes the body under a name of its own and returns that name's path, synced.
     fn write_beside(&self, path: &Path, body: &[u8]) -> io::Result<PathBuf> {
         let folder = files::parent(path);
-        fs::create_dir_all(folder)?;
+        files::private_folders(folder)?;
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let beside = folder.join(format!(".{name}.{}.{number}{PARTIAL}", std::process::id()));
         let written = (|| {
-            let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).open(&beside)?;
+            use std::os::unix::fs::OpenOptionsExt;
+            let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
             file.write_all(body)?;
             file.sync_all()
         })();

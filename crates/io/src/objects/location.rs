@@ -59,8 +59,8 @@ pub struct BadLocation {
 /// Reads `./vault`, `/abs`, `file:/x`, `s3://bucket/prefix` or `s3:http://host:port/bucket/prefix`.
 ///
 /// # Errors
-/// Nothing at all, an unknown kind of place, a name that a document left to be filled in (`your-bucket`), a bucket name that no
-/// server accepts, secrets inside a URL.
+/// Nothing at all, an unknown kind of place, a name that a document left to be filled in (`your-bucket`), a bucket name
+/// that no server accepts, secrets inside a URL.
 pub fn parse_location(text: &str) -> Result<Location, BadLocation> {
     let text = text.trim();
     let parsed = match scheme(text) {
@@ -92,7 +92,8 @@ fn folder(text: &str) -> Result<Location, String> {
     Ok(Location::Folder(PathBuf::from(text)))
 }
 
-/// Reads what follows `s3:`: `//bucket/prefix`, or a server's URL with both, or a server's name with both (as restic writes it).
+/// Reads what follows `s3:`: `//bucket/prefix`, or a server's URL with both, or a server's name with both (as restic
+/// writes it).
 fn bucket(text: &str) -> Result<Location, String> {
     let (endpoint, path) = if let Some(path) = text.strip_prefix("//") {
         (None, path)

@@ -196,7 +196,8 @@ impl ObjectStore for S3 {
 
     fn get_range(&self, key: &str, range: Range<u64>) -> Result<Bytes, ObjectError> {
         if range.start >= range.end || range.end > BYTES_MAX {
-            // The protocol has no empty range, and servers differ about impossible ones; what it means must be told all the same.
+            // The protocol has no empty range, and servers differ about impossible ones; what it means must be told all
+            // the same.
             let size = self.size(key)?;
             let inside = range.start == range.end && range.end <= size;
             let damaged = || Failed::damaged("the object ends before the wanted part");

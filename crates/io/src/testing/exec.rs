@@ -23,7 +23,8 @@ impl ScriptedExec {
         ScriptedExec::default()
     }
 
-    /// Every run of `program` (its name, without folders) whose arguments contain all of `args` ends so. What was added first counts.
+    /// Every run of `program` (its name, without folders) whose arguments contain all of `args` ends so. What was added
+    /// first counts.
     #[must_use]
     pub fn on(self, program: &'static str, args: &[&'static str], exit: Exit) -> ScriptedExec {
         let args = args.to_vec();

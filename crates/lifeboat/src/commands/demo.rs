@@ -185,7 +185,8 @@ fn summary_of(operation: &Operation) -> String {
     let mut times: Vec<(u64, String)> = Vec::new();
     for (step, state) in operation.plan.steps().zip(&operation.steps) {
         if let StepState::Done { took_ms, .. } = state {
-            let verb = step.id.0.rsplit_once('.').map_or(step.id.0.as_str(), |(verb, _)| verb);
+            let name = step.id.0.trim_start_matches("keep.");
+            let verb = name.split_once('.').map_or(name, |(verb, _resource)| verb);
             times.push((*took_ms, verb.to_owned()));
         }
     }

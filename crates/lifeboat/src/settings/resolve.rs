@@ -248,6 +248,7 @@ pub fn environment_of(loaded: &Loaded, environment: &str, global: &GlobalArgs, i
     let mut resolved = choice.common(&settings.app.name, folder, Some(settings), Some(own))?;
     resolved.timezone = timezone;
     resolved.file = Some(loaded.path.clone());
+    resolved.setup.settings_file = Some(loaded.path.clone());
     for (name, what) in &own.resources {
         let resource = resource_of(name, what, folder)?;
         choice.show_resource(&resource);

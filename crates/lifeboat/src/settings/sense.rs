@@ -8,6 +8,7 @@ use std::{
 use super::{EnvironmentSettings, KeepSettings, KindSettings, PasswordSettings, ResourceSettings, Settings};
 use super::{document::Document, problem::Problem};
 use crate::wire;
+use lifeboat_model::Keep;
 
 /// What documents leave for the reader to fill in, by the beginning of a word.
 const PLACEHOLDERS: &[&str] = &[
@@ -167,13 +168,10 @@ fn check_keep(
         let line = document.line(&[path, &["proven"]].concat());
         problems.push(Problem::new(line, "keep.proven is a floor and cannot be 0").instead("write 1 or more"));
     }
-    let merged = super::resolve::merged_keep(keep, general);
-    if merged.is_empty()
-        || merged.within.is_some_and(|within| within.is_zero())
-            && [merged.last, merged.hourly, merged.daily, merged.weekly, merged.monthly, merged.yearly]
-                .iter()
-                .all(|count| *count == 0)
-    {
+    let Keep { within, last, hourly, daily, weekly, monthly, yearly, .. } = super::resolve::merged_keep(keep, general);
+    let nothing = within.is_none_or(|within| within.is_zero())
+        && [last, hourly, daily, weekly, monthly, yearly].iter().all(|count| *count == 0);
+    if nothing && document.find(path).is_some() {
         let problem = Problem::new(document.line(path), format!("[{}] keeps nothing", path.join(".")));
         problems.push(
             problem.instead("write at least one of within, last, hourly, daily, weekly, monthly, yearly above 0"),

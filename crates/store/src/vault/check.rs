@@ -31,7 +31,8 @@ pub enum ReadData {
     None,
     /// Every byte.
     All,
-    /// One of `of` parts, by the packs' names: number `n` from 1 on. After `of` checks with growing numbers all was read.
+    /// One of `of` parts, by the packs' names: number `n` from 1 on. After `of` checks with growing numbers all was
+    /// read.
     Subset {
         /// Which part; counts from 1, and goes round.
         n: u32,
@@ -69,7 +70,8 @@ pub struct Damage {
     pub object: String,
     /// What is wrong with it.
     pub what: String,
-    /// Snapshots that cannot be restored in full because of it, oldest first. None: nothing that a snapshot needs is lost by it.
+    /// Snapshots that cannot be restored in full because of it, oldest first. None: nothing that a snapshot needs is
+    /// lost by it.
     pub affects: Vec<SnapshotId>,
 }
 
@@ -129,8 +131,8 @@ impl Vault {
     /// Looks at everything in the vault, under a shared lock. `progress` hears bytes of packs done, and of all.
     ///
     /// # Errors
-    /// The vault cannot be listed or locked, or somebody asked to stop: then nothing is known. Whatever cannot be read is
-    /// damage in the report and no error.
+    /// The vault cannot be listed or locked, or somebody asked to stop: then nothing is known. Whatever cannot be read
+    /// is damage in the report and no error.
     pub fn check(
         &self,
         options: &CheckOptions,
@@ -189,7 +191,12 @@ impl<'a> Check<'a> {
         let mut ids = Vec::new();
         for ObjectInfo { key, size } in listed {
             match file::listed_id(&key) {
-                Some(_) if size == 0 => drop(self.damage(key, "it is empty")),
+                Some(id) if size == 0 => {
+                    let number = self.damage(key, "it is empty");
+                    if folder == snapshot::FOLDER {
+                        self.report.damage[number].affects.push(id);
+                    }
+                }
                 Some(id) => ids.push(id),
                 None => {} // named when we look around
             }

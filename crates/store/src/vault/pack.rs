@@ -1,5 +1,7 @@
 //! Packs: blobs sealed one after the other, then a sealed list of them, then the list's length.
 
+use std::io::Cursor;
+
 use lifeboat_io::Io;
 
 use super::{
@@ -157,8 +159,11 @@ impl Unsealer {
             if plain_length > PLAIN_BYTES_MAX {
                 return Err(format!("it says that it holds {plain_length} bytes"));
             }
-            plain.resize(start + plain_length as usize, 0);
-            let length = self.decompressor.decompress_to_buffer(body, &mut plain[start..]);
+            plain.reserve(plain_length as usize);
+            // Behind what is there, without clearing the place first.
+            let mut behind = Cursor::new(&mut *plain);
+            behind.set_position(start as u64);
+            let length = self.decompressor.decompress_to_buffer(body, &mut behind);
             if !matches!(length, Ok(length) if length == plain_length as usize) {
                 plain.truncate(start);
                 return Err("it does not decompress to what it says it holds".to_owned());
@@ -194,9 +199,11 @@ pub(crate) fn verify(
             .map_err(|what| bad(format!("blob {}: {what}", blob.id)))?;
     }
     let mut list = pack.get(end..pack.len().saturating_sub(4)).unwrap_or_default().to_vec();
+    let length = pack.last_chunk().map(|last_four| u32::from_le_bytes(*last_four) as usize);
+    let right_length = length == Some(list.len());
     let parsed = sealer.open(&mut list).map(|list| parse_list(list, end as u64));
     match parsed {
-        Some(Ok(listed)) if listed == blobs => Ok(()),
+        Some(Ok(listed)) if right_length && listed == blobs => Ok(()),
         _ => Err(bad("its list of blobs is not the one that was made".to_owned())),
     }
 }

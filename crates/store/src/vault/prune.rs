@@ -1,17 +1,17 @@
-//! Giving back the space of what no snapshot needs any more, in two phases, so that somebody who still relies on it loses
-//! nothing.
+//! Giving back the space of what no snapshot needs any more, in two phases, so that somebody who still relies on it
+//! loses nothing.
 //!
 //! ```text
 //! look       every snapshot, every tree, every index file, every pack    any of them unreadable: nothing is done
 //! plan       facts -> what is kept, repacked, marked, deleted            a pure function, see plan.rs
 //! delete     packs that an earlier run marked longer ago than the grace period, and that nobody needs
 //! repack     what is needed of packs that are mostly waste goes into new packs
-//! mark       a new index: packs in use; and beside them the packs no longer needed, with the time   (restic ignores those)
+//! mark       a new index: packs in use, and beside them those no longer needed, with the time; restic ignores these
 //! forget     the old index files
 //! ```
-//! At every point between two of these the vault is whole: what is marked or repacked is still in the old index until the
-//! new one is there, and still in its pack until a later run. A marked pack that turns out to be needed - by a backup that
-//! lost its lock on the way - goes back into the index.
+//! At every point between two of these the vault is whole: what is marked or repacked is still in the old index until
+//! the new one is there, and still in its pack until a later run. A marked pack that turns out to be needed - by a
+//! backup that lost its lock on the way - goes back into the index.
 
 mod facts;
 mod plan;
@@ -97,8 +97,8 @@ impl Vault {
     /// It may be killed at any point: the vault is whole, and the next prune goes on.
     ///
     /// # Errors
-    /// [`VaultError::Locked`]; [`VaultError::Damaged`] or [`VaultError::Missing`] when a snapshot, a tree, an index file or
-    /// a needed blob cannot be read: then nothing is deleted. [`VaultError::LockLost`].
+    /// [`VaultError::Locked`]; [`VaultError::Damaged`] or [`VaultError::Missing`] when a snapshot, a tree, an index
+    /// file or a needed blob cannot be read: then nothing is deleted. [`VaultError::LockLost`].
     pub fn prune(&self, options: &PruneOptions) -> Result<PruneReport, VaultError> {
         let lock = self.lock(LockKind::Exclusive, &options.stop)?;
         let (facts, plan) = self.look_and_plan(options)?;
@@ -140,8 +140,8 @@ impl Work<'_> {
         fates.filter(move |(_, its)| **its == fate).map(|(numbered, _)| numbered)
     }
 
-    /// Deletes packs whose grace period has ended. No index names them; if we die here the marks of those that are gone are
-    /// dropped next time.
+    /// Deletes packs whose grace period has ended. No index names them; if we die here the marks of those that are gone
+    /// are dropped next time.
     fn delete_expired(&self) -> Result<(), VaultError> {
         for (count, (_, pack)) in self.packs(Fate::Delete).enumerate() {
             self.before_deleting(count)?;
@@ -157,7 +157,8 @@ impl Work<'_> {
         if count.is_multiple_of(DELETIONS_PER_LOOK) { self.lock.check() } else { Ok(()) }
     }
 
-    /// Copies what is needed out of packs that are mostly waste. Sealed bytes are copied as they are, after a look inside.
+    /// Copies what is needed out of packs that are mostly waste. Sealed bytes are copied as they are, after a look
+    /// inside.
     fn repack(&self) -> Result<Vec<PackJson>, VaultError> {
         let mut repacker = Repacker {
             core: self.core,

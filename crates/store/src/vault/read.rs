@@ -20,11 +20,11 @@ use super::{
 };
 
 /// Bytes of a pack that are read at once, where blobs lie side by side.
-const FETCH_BYTES: u64 = 2 << 20;
+const FETCH_BYTES: u64 = 1 << 20;
 /// Bytes of blobs that are opened at once.
-const FETCH_PLAIN_BYTES: u64 = 4 << 20;
+const FETCH_PLAIN_BYTES: u64 = 2 << 20;
 /// A gap between two wanted blobs that is read over rather than left out.
-const GAP_BYTES: u64 = 256 << 10;
+const GAP_BYTES: u64 = 128 << 10;
 
 /// Something in a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -375,3 +375,70 @@ impl Drop for StreamWriter {
         self.open_streams.fetch_sub(1, Ordering::SeqCst);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lifeboat_io::{Io, objects::folder};
+    use std::sync::Weak;
+
+    /// A vault in a folder of its own.
+    fn vault() -> (tempfile::TempDir, Vault) {
+        let place = tempfile::tempdir().unwrap();
+        let store = Arc::new(folder::Folder::new(place.path()));
+        let vault = Vault::create(store, &"password".into(), &Io::system()).unwrap();
+        (place, vault)
+    }
+
+    fn meta() -> SnapshotMeta {
+        let (time, text) = (jiff::Timestamp::UNIX_EPOCH, String::new);
+        SnapshotMeta { time, hostname: text(), username: text(), paths: vec![], tags: vec![], extra: ().into() }
+    }
+
+    /// Backs up with packs that are changed between sealing and storing.
+    fn back_up_tampered(vault: &Vault, tamper: Option<fn(&mut Vec<u8>)>) -> Result<Committed, VaultError> {
+        let lock = vault.lock(LockKind::Shared, &Stop::default()).unwrap();
+        let mut shared = Shared::new(vault.core.clone(), vault.core.index().unwrap(), Stop::default());
+        shared.tamper = tamper;
+        let writer = vault.begin_with(Arc::new(shared), lock, 1, None).unwrap();
+        let mut stream = writer.stream("table", &EntryMeta::new(0o600, jiff::Timestamp::UNIX_EPOCH)).unwrap();
+        stream.write_all(&b"some words, again and again; ".repeat(10_000)).unwrap();
+        stream.finish().unwrap();
+        writer.commit(meta())
+    }
+
+    #[test]
+    fn a_bit_that_flips_before_a_pack_is_stored_fails_the_backup() {
+        let (place, vault) = vault();
+        let flips: [fn(&mut Vec<u8>); 6] = [
+            |pack| pack[0] ^= 1,                   // a nonce
+            |pack| pack[100] ^= 0x80,              // a blob
+            |pack| *pack.last_mut().unwrap() ^= 1, // the list's length
+            |pack| {
+                let inside_list = pack.len() - 20;
+                pack[inside_list] ^= 1;
+            },
+            |pack| pack.truncate(pack.len() - 1),
+            |pack| pack.push(0),
+        ];
+        for (number, flip) in flips.into_iter().enumerate() {
+            let error = back_up_tampered(&vault, Some(flip)).unwrap_err();
+            assert!(matches!(error.root(), VaultError::Damaged { .. }), "{number}: {error}");
+            assert!(vault.snapshots().unwrap().is_empty());
+            assert!(!place.path().join("data").exists(), "{number}: nothing was stored");
+        }
+        let committed = back_up_tampered(&vault, None).unwrap();
+        assert_eq!(vault.verify_snapshot(&committed.snapshot).unwrap().bytes, 290_000);
+    }
+
+    #[test]
+    fn threads_and_buffers_go_with_the_backup() {
+        let (_place, vault) = vault();
+        let writer = vault.begin(BackupOptions::default()).unwrap();
+        let shared: Weak<Shared> = Arc::downgrade(&writer.pipeline.shared);
+        let stream = writer.stream("open", &EntryMeta::new(0o600, jiff::Timestamp::UNIX_EPOCH)).unwrap();
+        drop(writer); // does not wait for the stream
+        drop(stream);
+        assert!(shared.upgrade().is_none());
+    }
+}

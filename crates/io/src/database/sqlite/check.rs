@@ -5,7 +5,11 @@ use std::path::Path;
 use lifeboat_model::{Check, Tri, resource::SqlCheck};
 use rusqlite::{Connection, ErrorCode, types::ValueRef};
 
-use super::{Header, SqliteError, error::words, open::open_at_rest};
+use super::{
+    Header, SqliteError,
+    error::words,
+    open::{open_at_rest, open_at_rest_with_checks},
+};
 use crate::stop::Stop;
 
 /// At most so many complaints are asked for; the first few are quoted.
@@ -13,7 +17,8 @@ const COMPLAINTS_MAX: usize = 100;
 const QUOTED_MAX: usize = 5;
 
 /// Looks whether a copy at rest is sound: its size against its header, `integrity_check`, `foreign_key_check`. Never
-/// fails itself: what could not be looked at is unknown, with the reason. The file is not changed.
+/// fails itself: what could not be looked at is unknown, with the reason. The file is not changed, but has to be
+/// writable: SQLite knows a table's CHECK constraints only then. Where it is not, `constraints` is unknown.
 pub fn check_copy(file: &Path, stop: &Stop) -> Vec<Check> {
     let header = match Header::read(file) {
         Ok(header) => header,
@@ -24,7 +29,15 @@ pub fn check_copy(file: &Path, stop: &Stop) -> Vec<Check> {
     };
     let file_check = check_size(header);
     match open_at_rest(file, stop) {
-        Ok(connection) => vec![file_check, integrity(&connection), foreign_keys(&connection)],
+        Ok(connection) => match open_at_rest_with_checks(file, stop) {
+            Ok(writable) => vec![file_check, integrity(&writable), foreign_keys(&connection)],
+            Err(error) => {
+                let detail =
+                    format!("CHECK constraints were not looked at, for which the file must be writable: {error}");
+                let constraints = Check::new("constraints", outcome_of_sqlite(&error), detail);
+                vec![file_check, integrity(&connection), foreign_keys(&connection), constraints]
+            }
+        },
         Err(error) => {
             let failed = Check::new("integrity", outcome_of(&error), sentence(&error));
             vec![file_check, failed, not_made("foreign keys")]

@@ -174,36 +174,35 @@ impl Scan<'_> {
         let columns = stored_columns(connection, table)?;
         let list: Vec<String> = columns.iter().map(|name| quoted(name)).collect();
         let mut statement = connection.prepare(&format!("SELECT {} FROM {}", list.join(", "), quoted(table)))?;
-        let mut newest: Vec<(usize, Option<Newest>)> =
-            columns.iter().enumerate().filter(|(_, name)| tells_time(name)).map(|(index, _)| (index, None)).collect();
+        let mut columns: Vec<Column> = columns.into_iter().map(Column::new).collect();
         let mut rows = statement.query([])?;
         let (mut count, mut digest, mut told) = (0_u64, 0_u128, self.bytes);
         while let Some(row) = rows.next()? {
-            digest = digest.wrapping_add(self.hash_row(row, columns.len())?);
+            digest = digest.wrapping_add(self.hash_row(row, &mut columns)?);
             count += 1;
-            for (index, greatest) in &mut newest {
-                Newest::keep(greatest, row.get_ref(*index)?);
-            }
-            if count % ROWS_BETWEEN_STOPS == 0 || self.bytes - told > BYTES_BETWEEN_STOPS {
+            if count.is_multiple_of(ROWS_BETWEEN_STOPS) || self.bytes - told > BYTES_BETWEEN_STOPS {
                 told = self.bytes;
                 self.stop.check().map_err(|_| interrupted())?;
                 (self.progress)(self.bytes.min(self.total), Some(self.total));
             }
         }
-        let newest =
-            newest.into_iter().filter_map(|(index, value)| Some((columns[index].clone(), value?.text()))).collect();
-        Ok(TableFacts { rows: count, digest: format!("{digest:032x}"), newest })
+        let newest = columns.into_iter().filter_map(|column| Some((column.name, column.greatest?.text())));
+        Ok(TableFacts { rows: count, digest: format!("{digest:032x}"), newest: newest.collect() })
     }
 
-    fn hash_row(&mut self, row: &Row, columns: usize) -> rusqlite::Result<u128> {
+    fn hash_row(&mut self, row: &Row, columns: &mut [Column]) -> rusqlite::Result<u128> {
         self.row.clear();
-        for column in 0..columns {
-            match row.get_ref(column)? {
+        for (index, column) in columns.iter_mut().enumerate() {
+            let value = row.get_ref(index)?;
+            match value {
                 ValueRef::Null => self.row.push(0),
                 ValueRef::Integer(number) => self.fixed(1, number.to_le_bytes()),
                 ValueRef::Real(number) => self.fixed(2, number.to_bits().to_le_bytes()),
                 ValueRef::Text(bytes) => self.long(3, bytes),
                 ValueRef::Blob(bytes) => self.long(4, bytes),
+            }
+            if column.tells_time {
+                Newest::keep(&mut column.greatest, value);
             }
         }
         self.bytes += self.row.len() as u64;
@@ -223,6 +222,19 @@ impl Scan<'_> {
             self.row.extend_from_slice(&xxh3_128(bytes).to_le_bytes());
             self.bytes += bytes.len() as u64;
         }
+    }
+}
+
+/// A column on the walk.
+struct Column {
+    name: String,
+    tells_time: bool,
+    greatest: Option<Newest>,
+}
+
+impl Column {
+    fn new(name: String) -> Column {
+        Column { tells_time: tells_time(&name), name, greatest: None }
     }
 }
 

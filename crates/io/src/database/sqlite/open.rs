@@ -46,6 +46,25 @@ pub(super) fn open_at_rest(path: &Path, stop: &Stop) -> Result<Connection, Sqlit
     Ok(connection)
 }
 
+/// Opens a copy at rest so that SQLite sees its CHECK constraints, which it does not even parse for a database it cannot
+/// write (`sqlite3AddCheckConstraint`), so that `integrity_check` would be silent about them. Nothing is written: no
+/// byte of the file changes; in WAL mode an empty `-wal` exists while the connection does.
+pub(super) fn open_at_rest_with_checks(path: &Path, stop: &Stop) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut connection = Connection::open_with_flags(path, flags)?;
+    if connection.is_readonly("main")? {
+        // SQLite falls back to reading when it may not write.
+        return Err(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_READONLY), None));
+    }
+    listen(&mut connection, stop)?;
+    // Exclusive before the first look: the index of the WAL is then kept in memory, without a -shm.
+    connection.execute_batch(
+        "PRAGMA locking_mode=EXCLUSIVE; PRAGMA query_only=ON; PRAGMA temp_store=MEMORY; PRAGMA cache_size=-16384;",
+    )?;
+    connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
+    Ok(connection)
+}
+
 /// Makes statements of a connection end with SQLITE_INTERRUPT once [`Stop::now`] was called.
 pub(super) fn listen(connection: &mut Connection, stop: &Stop) -> rusqlite::Result<()> {
     let stop = stop.clone();

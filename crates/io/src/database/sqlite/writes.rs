@@ -18,6 +18,7 @@
 
 use std::{
     fs,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
@@ -62,7 +63,10 @@ fn trial_of(file: &Path, stop: &Stop) -> Result<Vec<Check>, SqliteError> {
     Header::read(file)?;
     let copy = ThrowAway(sidecar(file, ".writes-trial"));
     // In the kernel, sharing blocks where the file system can.
-    fs::copy(file, &copy.0).map_err(|error| SqliteError::from_io(&copy.0, "write", error))?;
+    let _ = fs::remove_file(&copy.0); // a left-over may have other permissions
+    fs::copy(file, &copy.0)
+        .and_then(|_| fs::set_permissions(&copy.0, fs::Permissions::from_mode(0o600)))
+        .map_err(|error| SqliteError::from_io(&copy.0, "write", error))?;
     stop.check()?;
     let mut connection = open_for_writes(&copy.0, stop).map_err(|error| failed(&copy.0, error))?;
     let names = tables(&connection).map_err(|error| failed(&copy.0, error))?;

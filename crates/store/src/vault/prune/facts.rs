@@ -69,7 +69,8 @@ pub(super) fn look(vault: &Vault, stop: &Stop) -> Result<Facts, VaultError> {
     let core = &vault.core;
     let mut facts = Facts { now: core.io.clock.now(), ..Facts::default() };
 
-    // In the opposite order of writing. We hold the lock, but a backup that has lost its own may be at work all the same.
+    // In the opposite order of writing. We hold the lock, but a backup that has lost its own may be at work all the
+    // same.
     let snapshot_ids = list_all(vault, snapshot::FOLDER)?;
     let snapshots = parallel::map(&snapshot_ids, |&id| vault.snapshot(id))?;
     facts.snapshots = snapshots.len() as u64;

@@ -1,0 +1,165 @@
+//! The program is really killed (`SIGKILL`) right after every line of the journal of a backup and of a restore; what it
+//! left is resumed or aborted by another process. The shop is wholly old or wholly new, and the vault is whole.
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "a test says what went wrong by ending")]
+
+use std::{
+    fs,
+    os::unix::process::ExitStatusExt,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+use lifeboat_model::ResourceKind;
+use lifeboat_testkit::world::{content, make_shop, sell};
+
+const BACKUP: [&str; 2] = ["backup", "sqlite:./shop.db"];
+const RESTORE: [&str; 4] = ["restore", "shop", "--confirm", "shop/local"];
+
+/// A folder with a shop, a vault and a state folder.
+struct Place(tempfile::TempDir);
+
+impl Place {
+    fn with_shop() -> Place {
+        let place = Place(tempfile::tempdir().unwrap());
+        make_shop(&place.path("shop.db"), 30);
+        place
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn copy(&self) -> Place {
+        let copy = Place(tempfile::tempdir().unwrap());
+        let done = Command::new("cp").arg("-a").arg(self.path(".")).arg(copy.path("")).status().unwrap();
+        assert!(done.success());
+        copy
+    }
+
+    fn lifeboat(&self, args: &[&str], failpoint: Option<usize>) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lifeboat"));
+        command.current_dir(self.0.path()).args(args);
+        if !args.contains(&BACKUP[1]) {
+            command.args(["--for", "sqlite:./shop.db"]);
+        }
+        command.args(["--vault", "./vault", "--state", "./state", "--yes"]);
+        command.env_clear().env("LIFEBOAT_VAULT_PASSWORD", "secret").env("PATH", std::env::var("PATH").unwrap());
+        command.env("HOME", self.0.path()).env("NO_COLOR", "1");
+        if let Some(line) = failpoint {
+            command.env("LIFEBOAT_FAILPOINT", format!("journal:{line}"));
+        }
+        command.output().unwrap()
+    }
+
+    fn must(&self, args: &[&str]) -> Output {
+        let output = self.lifeboat(args, None);
+        assert!(output.status.success(), "{args:?}: {}", said(&output));
+        output
+    }
+
+    fn killed_at(&self, args: &[&str], line: usize) {
+        let killed = self.lifeboat(args, Some(line));
+        assert_eq!(killed.status.signal(), Some(9), "line {line}: {}", said(&killed));
+    }
+
+    fn shop(&self) -> String {
+        content(&ResourceKind::Sqlite { path: self.path("shop.db") })
+    }
+
+    /// Lines of the newest journal.
+    fn journal_lines(&self) -> usize {
+        let entries = fs::read_dir(self.path("state/operations")).unwrap().map(|entry| entry.unwrap().path());
+        let newest = entries.max_by_key(|path| fs::metadata(path).unwrap().modified().unwrap()).unwrap();
+        fs::read_to_string(newest).unwrap().lines().count()
+    }
+
+    /// Nothing half-done lies about, and the vault is whole.
+    fn is_tidy(&self, what: &str) {
+        for folder in ["state/staging", "state/sandbox"] {
+            let left = names_in(&self.path(folder));
+            assert!(left.is_empty(), "{what}: {left:?}");
+        }
+        let mut left = names_in(self.0.path());
+        left.retain(|name| name.contains(".lifeboat-") || name.contains(".partial"));
+        assert!(left.is_empty(), "{what}: {left:?}");
+        self.must(&["vault", "check"]);
+    }
+}
+
+fn names_in(folder: &Path) -> Vec<String> {
+    let Ok(entries) = fs::read_dir(folder) else { return vec![] };
+    entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect()
+}
+
+fn said(output: &Output) -> String {
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    format!("{:?}\n{out}{err}", output.status)
+}
+
+#[test]
+fn a_backup_killed_at_every_journal_line_is_resumed_aborted_or_taken_again() {
+    let template = Place::with_shop();
+    let shop = template.shop();
+    let clean = template.copy();
+    clean.must(&BACKUP);
+    let lines = clean.journal_lines();
+    assert!(lines > 10, "{lines} lines");
+    for line in 0..lines {
+        let place = template.copy();
+        place.killed_at(&BACKUP, line);
+        // The last line closes the operation: then there is nothing to continue.
+        if line + 1 < lines {
+            match line % 3 {
+                0 => {
+                    place.must(&["resume"]);
+                }
+                1 => {
+                    let aborted = place.lifeboat(&["abort"], None);
+                    assert!(matches!(aborted.status.code(), Some(0 | 1)), "line {line}: {}", said(&aborted));
+                }
+                _ => {} // the next backup puts the killed one back by itself
+            }
+        }
+        place.must(&BACKUP);
+        place.must(&["restore", "shop", "--into", "./out.db"]);
+        assert_eq!(content(&ResourceKind::Sqlite { path: place.path("out.db") }), shop, "line {line}");
+        place.is_tidy(&format!("line {line}"));
+    }
+}
+
+#[test]
+fn a_restore_killed_at_every_journal_line_ends_wholly_old_or_wholly_new() {
+    let template = Place::with_shop();
+    let new = template.shop();
+    template.must(&BACKUP);
+    sell(&rusqlite::Connection::open(template.path("shop.db")).unwrap(), 11);
+    let old = template.shop();
+    assert_ne!(old, new);
+    let clean = template.copy();
+    clean.must(&RESTORE);
+    assert_eq!(clean.shop(), new);
+    let lines = clean.journal_lines();
+    for line in 0..lines {
+        for verb in ["resume", "abort"] {
+            let place = template.copy();
+            place.killed_at(&RESTORE, line);
+            if line + 1 == lines {
+                assert_eq!(place.shop(), new, "killed after the last line");
+                continue;
+            }
+            let ended = place.lifeboat(&[verb], None);
+            let what = format!("line {line}, {verb}: {}", said(&ended));
+            match (verb, ended.status.code()) {
+                ("resume", Some(0)) => assert_eq!(place.shop(), new, "{what}"),
+                ("abort", Some(0 | 1)) => assert_eq!(place.shop(), old, "{what}"),
+                // Past the point of no return abort is refused, and resume finishes.
+                ("abort", Some(3)) => {
+                    place.must(&["resume"]);
+                    assert_eq!(place.shop(), new, "{what}");
+                }
+                _ => panic!("{what}"),
+            }
+            place.is_tidy(&what);
+        }
+    }
+}
