@@ -121,7 +121,10 @@ pub fn read(source: &PasswordSource, location: &str, io: &Io) -> Result<SecretSt
         }
         PasswordSource::Variable(name) => {
             let value = io.env.var(name).ok_or_else(|| {
-                refused(format!("the password of the vault {location} should be in {name}, which is not set"))
+                let message = format!("the password of the vault {location} should be in {name}, which is not set");
+                let hint =
+                    "or say password = { file = \"…\" } or password = { cmd = [\"…\"] } under [vault] in lifeboat.toml";
+                refused(message).hint(format!("set {name}, {hint}"))
             })?;
             value.into_encoded_bytes()
         }

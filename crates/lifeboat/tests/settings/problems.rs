@@ -326,3 +326,45 @@ fn two_resources_never_share_a_place() {
         ],
     );
 }
+
+/// The shape is checked by the schema and then read by serde: nothing that the first lets through may be refused by the
+/// second, which could only say so without a reason. Each value of the long example is replaced by values of every kind.
+#[test]
+fn what_the_schema_lets_through_can_be_read() {
+    let example = std::fs::read_to_string(crate::world::workspace().join("lifeboat.example.toml")).unwrap();
+    let lines: Vec<&str> = example.lines().collect();
+    let values = [
+        "1",
+        "-1",
+        "4294967296",
+        "9223372036854775808",
+        "1.5",
+        "true",
+        "1979-05-27",
+        "\"\"",
+        "\"x\"",
+        "\"7d\"",
+        "[]",
+        "[1]",
+        "[\"x\"]",
+        "{}",
+        "{ env = 1 }",
+        "{ x = {} }",
+    ];
+    let (mut refused, mut fine) = (0, 0);
+    for (at, line) in lines.iter().enumerate() {
+        let Some((key, _)) = line.split_once(" = ").filter(|_| !line.starts_with('#')) else { continue };
+        for value in values {
+            let mut changed = lines.clone();
+            let new = format!("{key} = {value}");
+            changed[at] = &new;
+            let problems = problems(&changed.join("\n"));
+            assert!(
+                !problems.iter().any(|problem| problem.contains("though its keys are right")),
+                "{new}: {problems:?}"
+            );
+            *(if problems.is_empty() { &mut fine } else { &mut refused }) += 1;
+        }
+    }
+    assert!(refused > 300 && fine > 50, "{refused} refused, {fine} fine");
+}

@@ -57,7 +57,8 @@ fn readable(path: &Path) -> Result<String, Failure> {
     files::can_read(path).map_err(|error| failure(&error))?;
     if path.is_dir() {
         let entries = files::list_folder(path).map_err(|error| failure(&error))?;
-        return Ok(format!("a folder with {} entries", entries.len()));
+        let word = if entries.len() == 1 { "entry" } else { "entries" };
+        return Ok(format!("a folder with {} {word}", entries.len()));
     }
     let size = files::size(path).map_err(|error| failure(&error))?;
     Ok(format!("a file of {}", show_bytes(size)))

@@ -74,7 +74,7 @@ fn block(resource: &FoundResource, environment: &str, writer: Writer) -> String 
         };
         text += &format!(
             "# stop = {stop}      # what stops its writer for the moment of a restore;\n\
-             # start = {start}    # without both, a restore waits until you have stopped it\n\
+             # start = {start}    # without both, a restore is refused while it is running\n\
              # critical_tables = [\"orders\"]           # tables that must be there and must not be empty\n\
              # may_be_empty = [\"carts\"]               # tables in which no rows are fine; \"*\" for any\n\
              # checks.recent = {{ sql = \"select count(*) from orders\", min = 1 }}\n"
