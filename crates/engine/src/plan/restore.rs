@@ -44,8 +44,7 @@ pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failur
     let Request::Restore { resource, from, into, .. } = request else { return Err(super::undo::wrong_planner()) };
     let common = engine.common()?;
     if !common.vault_exists {
-        let failure = Failure::new(FailureKind::Refused, format!("there is no vault in {}", common.vault));
-        return Err(failure.hint("check the vault's location; lifeboat doctor looks for it"));
+        return Err(steps::no_vault(&common));
     }
     let resource = engine.setup().resource(resource)?.clone();
     let backups = engine.backups()?;
