@@ -59,8 +59,8 @@ fn rows_that_leave_need_the_name_typed() {
     verify N s N s (guess)
     swap N s
     clean N s
-    Backup b-ID: N KiB, N KiB added to the vault.
-    What was there is kept as ~/app/shop.db.REPLACED.#-#
+    What was there is in emergency backup b-ID: N KiB, N KiB added to the vault.
+    The former file is kept as ~/app/shop.db.REPLACED.#-#
     Take it back: lifeboat undo o-ID
     Delete what is kept, once you are sure: lifeboat release o-ID
     "#);
