@@ -263,7 +263,7 @@ pub fn document(operation: &Operation) -> Value {
 }
 
 /// The backup that an operation reads from.
-fn source(operation: &Operation) -> Option<&BackupId> {
+pub fn source(operation: &Operation) -> Option<&BackupId> {
     operation.plan.steps().find_map(|step| match &step.action {
         Action::Fetch { backup, .. } => Some(backup),
         _other => None,

@@ -184,3 +184,18 @@ fn with_several_environments_one_must_be_named() {
     home.run(&["restore", "db", "--yes"]).ends(ExitCode::Usage).says(&["--env", "local", "production"]);
     home.run(&["restore", "db", "--yes", "--env", "local"]).ends(ExitCode::Ok);
 }
+
+/// RST-11: a damaged backup is not quietly replaced by another; the one before it is proposed, with its age.
+#[test]
+fn a_damaged_backup_is_refused_and_the_one_before_it_proposed() {
+    let (home, first) = Home::protected();
+    // New pictures: the second backup has bytes of its own.
+    home.db().execute_batch("UPDATE pictures SET a = randomblob(200000)").unwrap();
+    let second = home.backup();
+    crate::backups::damage(&home);
+    let before = std::fs::read(home.path("shop.db")).unwrap();
+    let ran = home.run(&["restore", "db", "--yes"]).ends(ExitCode::FailedUndone);
+    ran.says(&[&second, "damaged", &format!("lifeboat restore db --from {first}"), "Everything was put back"]);
+    assert_eq!(std::fs::read(home.path("shop.db")).unwrap(), before);
+    home.run(&["restore", "db", "--yes", "--from", &first]).ends(ExitCode::Ok);
+}
