@@ -193,7 +193,7 @@ fn make(path: &Path, mib: u64) {
          CREATE TABLE users (id INTEGER PRIMARY KEY, email TEXT, hash BLOB);",
     )
     .unwrap();
-    let mut from = 0_u64;
+    let mut from = 0_i64;
     while fs::metadata(path).unwrap().len() >> 20 < mib {
         let batch = db.transaction().unwrap();
         let range = "WITH RECURSIVE n(i) AS (SELECT ?1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1 + 59999)";
