@@ -74,7 +74,7 @@ impl Perform for InTrouble {
 
 /// Runs something that may die; nothing when it did.
 pub fn unless_it_dies<T>(work: impl FnOnce() -> T) -> Option<T> {
-    say_no_deaths();
+    deaths_are_quiet();
     let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
     match result {
         Ok(value) => Some(value),
@@ -84,7 +84,7 @@ pub fn unless_it_dies<T>(work: impl FnOnce() -> T) -> Option<T> {
 }
 
 /// Deaths are expected here; their panic message is not printed, every other one is.
-fn say_no_deaths() {
+fn deaths_are_quiet() {
     static ONCE: std::sync::Once = std::sync::Once::new();
     ONCE.call_once(|| {
         let usual = std::panic::take_hook();

@@ -25,7 +25,8 @@ pub struct Known {
 pub(crate) fn gather(engine: &Engine) -> Result<Known, Failure> {
     let common = engine.common()?;
     if !common.vault_exists {
-        return Err(Failure::new(FailureKind::Refused, format!("there is no vault in {}", common.vault)));
+        let failure = Failure::new(FailureKind::Refused, format!("there is no vault in {}", common.vault));
+        return Err(failure.hint("the first backup makes one: lifeboat backup"));
     }
     let backups = engine.backups()?;
     let list = engine.hands.look_at(&Fact::Backups { vault: common.vault.clone() })?;

@@ -30,6 +30,7 @@ const TITLE_WIDTH_MAX: usize = 64;
 impl Rows {
     /// The rows of a plan.
     pub fn new(plan: &Plan) -> Rows {
+        let here = lifeboat_io::files::absolute(std::path::Path::new(".")).unwrap_or_default().display().to_string();
         let mut rows = Vec::new();
         for (number, phase) in plan.phases.iter().enumerate() {
             for (index, step) in phase.steps.iter().enumerate() {
@@ -38,7 +39,7 @@ impl Rows {
                 rows.push(Row {
                     number: first((number + 1).to_string()),
                     phase: first(phase.name.clone()),
-                    title: words::shortened(&words::one_line(&step.title), TITLE_WIDTH_MAX),
+                    title: words::shortened(&nearer(&words::one_line(&step.title), &here), TITLE_WIDTH_MAX),
                     budget: first(budget),
                     expected: first(phase.expected.as_ref().map(words::expected).unwrap_or_default()),
                     is_pivot: step.class == StepClass::Pivot,
@@ -98,6 +99,11 @@ impl Rows {
         );
         line.trim_end().to_owned()
     }
+}
+
+/// Paths below the folder we are in, as people write them.
+fn nearer(text: &str, here: &str) -> String {
+    if here.len() < 2 { text.to_owned() } else { text.replace(&format!("{here}/"), "./") }
 }
 
 fn budget(ms: u64) -> String {

@@ -9,7 +9,18 @@ use crate::home::Home;
 fn a_backup_needs_no_settings() {
     let home = Home::bare();
     let ran = home.run(&["backup", "sqlite:./shop.db", "--vault", "./vault"]).ends(ExitCode::Ok);
-    insta::assert_snapshot!(ran.masked(), @"");
+    insta::assert_snapshot!(ran.masked(), @r#"
+    Done: back up shop of shop/local (operation o-ID, N s).
+    PHASE TOOK EXPECTED
+    preflight N s
+    capture N s N s (guess)
+    inspect N s N s (guess)
+    store N s N s (guess)
+    clean N s
+    Backup b-ID: N KiB, N KiB added to the vault.
+    Prove it: lifeboat prove b-ID --vault ./vault --for sqlite:./shop.db
+    Take it back: lifeboat undo o-ID --vault ./vault --for sqlite:./shop.db
+    "#);
     // The command that it names works as it stands.
     let next = ran.out.lines().find_map(|line| line.strip_prefix("Prove it: lifeboat ")).unwrap();
     let words: Vec<&str> = next.split_whitespace().collect();
