@@ -354,12 +354,16 @@ fn notes(known: &Known, names: &Names, replaces: bool, without: Option<&str>) ->
     let mut notes = Vec::new();
     let backup = &known.backup;
     match backup.proven_at {
-        Some(at) => {
-            notes.push(format!("{} is complete up to {} and was proven {at}.", backup.id, backup.recovery_point))
-        }
+        Some(at) => notes.push(format!(
+            "{} is complete up to {} and was proven {}.",
+            backup.id,
+            steps::instant(backup.recovery_point),
+            steps::instant(at)
+        )),
         None => notes.push(format!(
             "{} is complete up to {} and has not been proven yet; it is verified before the swap.",
-            backup.id, backup.recovery_point
+            backup.id,
+            steps::instant(backup.recovery_point)
         )),
     }
     if let Some(older) = &known.next_older {

@@ -32,6 +32,11 @@ pub fn no_vault(common: &Common) -> lifeboat_model::Failure {
         .hint("check the vault's location; the first `lifeboat backup` makes one there")
 }
 
+/// An instant in a sentence, to the second.
+pub fn instant(at: lifeboat_model::Timestamp) -> String {
+    at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
+}
+
 /// An empty plan.
 pub fn new_plan(common: &Common, request: &Request, title: String, lease: Lease) -> Plan {
     Plan {
