@@ -117,6 +117,9 @@ pub enum Command {
     /// Restores a backup into a sandbox, checks it, and records the proof
     #[command(after_help = help::PROVE, display_order = 12)]
     Prove(ProveArgs),
+    /// Looks whether what is live is sound: integrity, foreign keys, critical tables, your own questions
+    #[command(after_help = help::VERIFY, display_order = 13)]
+    Verify(VerifyArgs),
     /// Makes a plan, shows it, and keeps it for `apply`; changes nothing
     #[command(after_help = help::PLAN, display_order = 20)]
     Plan(PlanArgs),
@@ -466,6 +469,14 @@ pub enum VaultCommand {
         #[arg(value_name = "FOLDER", value_hint = ValueHint::DirPath)]
         folder: PathBuf,
     },
+}
+
+/// `verify`.
+#[derive(Clone, Debug, Args)]
+pub struct VerifyArgs {
+    /// Which resources [default: all]
+    #[arg(value_name = "RESOURCE")]
+    pub resources: Vec<String>,
 }
 
 /// `history`.

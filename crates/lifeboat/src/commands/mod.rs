@@ -16,6 +16,7 @@ mod shell;
 mod status;
 mod unfinished;
 mod vault;
+mod verify;
 mod watch;
 
 use std::sync::OnceLock;
@@ -213,6 +214,7 @@ pub fn dispatch(app: &App, command: Option<Command>) -> Done {
         Command::Backup(args) => requests::backup(app, &args),
         Command::Backups(args) => backups::run(app, &args.command),
         Command::Prove(args) => requests::prove(app, &args),
+        Command::Verify(args) => verify::run(app, &args),
         Command::Plan(args) => plans::plan(app, &args.what),
         Command::Apply(args) => plans::apply(app, &args),
         Command::Release(args) => requests::release(app, &args),
