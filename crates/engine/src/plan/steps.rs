@@ -25,6 +25,13 @@ pub mod guess {
     pub const CHECK: f64 = 120.0;
 }
 
+/// There is no vault where one should be.
+pub fn no_vault(common: &Common) -> lifeboat_model::Failure {
+    let message = format!("there is no vault in {}", common.vault);
+    lifeboat_model::Failure::new(lifeboat_model::FailureKind::Refused, message)
+        .hint("check the vault's location; the first `lifeboat backup` makes one there")
+}
+
 /// An empty plan.
 pub fn new_plan(common: &Common, request: &Request, title: String, lease: Lease) -> Plan {
     Plan {

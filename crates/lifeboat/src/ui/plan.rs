@@ -190,10 +190,10 @@ pub fn show_loss(loss: &Loss, zone: &jiff::tz::TimeZone, paint: Paint) -> String
         let table = words::one_line(&line.table);
         let says = match (line.rows_backup, line.rows_now) {
             (Some(backup), Some(now)) if now > backup => {
-                format!("{} now, {backup} in the backup: {} leave", words::count(now, "row", "rows"), now - backup)
+                format!("{} now, {backup} in the backup: {}", words::count(now, "row", "rows"), leave(now - backup))
             }
             (Some(backup), Some(now)) if now < backup => {
-                format!("{} now, {backup} in the backup: {} come back", words::count(now, "row", "rows"), backup - now)
+                format!("{} now, {backup} in the backup: {}", words::count(now, "row", "rows"), come(backup - now))
             }
             (Some(backup), Some(_)) => format!("{backup} rows both now and in the backup, with other contents"),
             (None, Some(now)) => {
@@ -208,6 +208,14 @@ pub fn show_loss(loss: &Loss, zone: &jiff::tz::TimeZone, paint: Paint) -> String
         text += &format!("  All of it is kept in {}\n", words::sentence(&loss.kept));
     }
     text
+}
+
+fn leave(rows: u64) -> String {
+    format!("{rows} {}", if rows == 1 { "leaves" } else { "leave" })
+}
+
+fn come(rows: u64) -> String {
+    format!("{rows} {} back", if rows == 1 { "comes" } else { "come" })
 }
 
 /// Rows that would leave the live data, over all tables; tables the backup does not have count with all theirs.

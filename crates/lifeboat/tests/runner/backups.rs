@@ -11,7 +11,7 @@ fn the_list_tells_time_age_size_kind_and_state() {
     let (home, _) = Home::protected();
     insta::assert_snapshot!(home.run(&["backups", "list"]).ends(ExitCode::Ok).masked(), @r#"
     BACKUP COMPLETE UP TO (UTC) LOCAL AGE SIZE ADDED HOLDS KIND STATE
-    b-ID #-#-# #:#:# #:# UTC N s N KiB ? db manual not proven
+    b-ID #-#-# #:#:# #:# UTC N s N KiB N KiB db manual not proven
     "#);
 }
 

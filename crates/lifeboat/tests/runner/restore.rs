@@ -59,8 +59,8 @@ fn rows_that_leave_need_the_name_typed() {
     verify N s N s (guess)
     swap N s
     clean N s
-    Backup b-ID: N KiB, N KiB added to the vault.
-    What was there is kept as ~/app/shop.db.REPLACED.#-#
+    What was there is in emergency backup b-ID: N KiB, N KiB added to the vault.
+    The former file is kept as ~/app/shop.db.REPLACED.#-#
     Take it back: lifeboat undo o-ID
     Delete what is kept, once you are sure: lifeboat release o-ID
     "#);
@@ -183,4 +183,19 @@ fn with_several_environments_one_must_be_named() {
     home.write("lifeboat.toml", settings);
     home.run(&["restore", "db", "--yes"]).ends(ExitCode::Usage).says(&["--env", "local", "production"]);
     home.run(&["restore", "db", "--yes", "--env", "local"]).ends(ExitCode::Ok);
+}
+
+/// RST-11: a damaged backup is not quietly replaced by another; the one before it is proposed, with its age.
+#[test]
+fn a_damaged_backup_is_refused_and_the_one_before_it_proposed() {
+    let (home, first) = Home::protected();
+    // New pictures: the second backup has bytes of its own.
+    home.db().execute_batch("UPDATE pictures SET a = randomblob(200000)").unwrap();
+    let second = home.backup();
+    crate::backups::damage(&home);
+    let before = std::fs::read(home.path("shop.db")).unwrap();
+    let ran = home.run(&["restore", "db", "--yes"]).ends(ExitCode::FailedUndone);
+    ran.says(&[&second, "damaged", &format!("lifeboat restore db --from {first}"), "Everything was put back"]);
+    assert_eq!(std::fs::read(home.path("shop.db")).unwrap(), before);
+    home.run(&["restore", "db", "--yes", "--from", &first]).ends(ExitCode::Ok);
 }
