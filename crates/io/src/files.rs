@@ -262,6 +262,18 @@ pub fn mode(path: &Path) -> Result<u32, PathError> {
     fs::metadata(path).map(|meta| meta.permissions().mode() & 0o7777).at(path)
 }
 
+/// Gives a file or folder its permissions.
+pub fn set_mode(path: &Path, mode: u32) -> Result<(), PathError> {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).at(path)
+}
+
+/// Makes one new folder that only its owner may look into; one that exists is an error.
+pub fn create_new_private_folder(path: &Path) -> Result<(), PathError> {
+    use std::os::unix::fs::DirBuilderExt;
+    fs::DirBuilder::new().mode(0o700).create(path).at(path)
+}
+
 /// When a file's content last changed.
 pub fn modified(path: &Path) -> Result<lifeboat_model::Timestamp, PathError> {
     let time = fs::metadata(path).and_then(|meta| meta.modified()).at(path)?;

@@ -98,7 +98,7 @@ pub fn show(operation: &Operation, again: &str, paint: Paint) -> String {
     for stored in stored(operation) {
         let Stored { id, bytes, bytes_added } = stored;
         text += &format!("Backup {id}: {}, {} added to the vault.\n", show_bytes(bytes), show_bytes(bytes_added));
-        if matches!(operation.plan.request, Request::Backup { .. }) {
+        if matches!(operation.plan.request, Request::Backup { .. } | Request::Adopt { .. }) {
             text += &format!("Prove it: lifeboat prove {id}{again}\n");
         }
     }
@@ -186,6 +186,8 @@ pub fn show_trouble(operation: &Operation, again: &str) -> String {
 pub fn undo(operation: &Operation) -> Option<String> {
     let undoable = match &operation.plan.request {
         Request::Restore { .. } | Request::Undo { .. } | Request::Backup { .. } => true,
+        Request::Adopt { .. } => true,
+        Request::Export { .. } => false,
         Request::Retention => !operation.steps.is_empty(),
         Request::Mark { mark, .. } => {
             use lifeboat_model::BackupMark as M;
