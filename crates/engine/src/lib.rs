@@ -13,6 +13,7 @@ mod resume;
 mod run;
 pub mod setup;
 pub mod vaults;
+pub mod verify;
 
 use std::sync::{Arc, Mutex};
 

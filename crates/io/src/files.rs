@@ -295,6 +295,25 @@ pub fn copy(from: &Path, to: &Path) -> Result<u64, PathError> {
     fs::copy(from, to).at(to)
 }
 
+/// Copies a file so that whoever looks at `to` sees the old or the new one, never half: beside, sync, rename, sync.
+/// Permissions come with it.
+pub fn copy_over(from: &Path, to: &Path) -> Result<(), PathError> {
+    let mut name = std::ffi::OsString::from(".");
+    name.push(to.file_name().unwrap_or_default());
+    name.push(format!(".{}.lifeboat-partial", std::process::id()));
+    let beside = to.with_file_name(name);
+    let copied = (|| {
+        fs::copy(from, &beside)?;
+        fs::File::open(&beside)?.sync_all()?;
+        fs::rename(&beside, to)?;
+        sync_folder(parent(to))
+    })();
+    if copied.is_err() {
+        let _ = fs::remove_file(&beside); // the copy's error is the one worth telling
+    }
+    copied.at(to)
+}
+
 /// Writes a new file piece by piece and has it on disk before returning. The writer's own error comes back inside; the
 /// half-written file is removed then.
 pub fn write_stream<T, E>(

@@ -116,7 +116,9 @@ impl Vaults for OpenVaults {
         }
         let store = self.store(location)?;
         if !has_config(&*store)? {
-            return Err(self.failure(location, &VaultError::NoVault { place: store.place() }));
+            let failure = self.failure(location, &VaultError::NoVault { place: store.place() });
+            return Err(failure
+                .hint("lifeboat backup makes one there; if there should be one, check where the settings say it is"));
         }
         let vault = Vault::open(store, &self.password(location)?, &self.io);
         vault.map(|vault| self.remember(location, vault)).map_err(|error| self.failure(location, &error))

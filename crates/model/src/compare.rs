@@ -39,6 +39,14 @@ pub fn compare_sqlite(expected: &SqliteFacts, found: &SqliteFacts, policy: Table
     checks
 }
 
+/// What the settings say about tables, without anything to compare with: critical tables are there and have rows, and
+/// not everything is empty.
+pub fn check_policy(found: &SqliteFacts, policy: TablePolicy) -> Vec<Check> {
+    let mut checks: Vec<Check> = policy.critical_tables.iter().map(|table| critical(table, found)).collect();
+    checks.push(emptiness(found, policy));
+    checks
+}
+
 fn structure(expected: &SqliteFacts, found: &SqliteFacts) -> Check {
     let mut differences: Vec<String> = Vec::new();
     let names =

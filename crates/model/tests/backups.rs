@@ -1,4 +1,5 @@
 //! Which backup is taken: by recovery point, never a doubtful one by itself.
+#![allow(clippy::unwrap_used, reason = "a test says what went wrong by ending")]
 
 use lifeboat_model::{
     Backup, BackupChoice, BackupId, BackupReason, NoBackup, ResourceName, Scope, Timestamp, choose_backup,

@@ -1,4 +1,5 @@
 //! What a journal can tell: exactly the legal moves, and never a panic, whatever the lines say.
+#![allow(clippy::unwrap_used, reason = "a test says what went wrong by ending")]
 
 use lifeboat_model::{
     Action, BackupMark, Entry, Event, Failure, FailureKind, Lease, OnFailure, Operation, OperationId, OperationState,

@@ -1,4 +1,5 @@
 //! Plans and requests as data: their shape, their digest, and that old ones are read for ever.
+#![allow(clippy::unwrap_used, reason = "a test says what went wrong by ending")]
 
 use lifeboat_model::{
     Action, BackupChoice, BackupId, BackupMark, BackupReason, Entry, Operation, OperationId, OperationState, Plan,

@@ -161,12 +161,15 @@ impl Catalog {
     fn take_file(&self, path: &Path) -> Result<(), CatalogError> {
         let bytes = lifeboat_io::files::size(path)?;
         let id = name_of(path);
-        let known: Option<i64> = self
+        let known: Option<(i64, bool)> = self
             .db
-            .query_row("SELECT bytes FROM operations WHERE id = ?1", [&id], |row| row.get(0))
+            .query_row("SELECT bytes, closed FROM operations WHERE id = ?1", [&id], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })
             .optional()
             .map_err(|error| self.sqlite(error))?;
-        if known == Some(bytes as i64) {
+        // One that is over is not read again. The few that are not decide what may be done next; they must be sound.
+        if known == Some((bytes as i64, true)) {
             return Ok(());
         }
         match JournalFile::read(path).and_then(|journal| journal.operation(path)) {

@@ -155,6 +155,23 @@ fn lines_of_the_time_before_sums_are_read() {
 }
 
 #[test]
+fn the_journal_of_an_old_version_is_read_and_continued() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("o-1.ndjson");
+    let old = include_str!("../../model/tests/fixtures/journal-1.ndjson");
+    fs::write(&path, old).unwrap();
+    assert_eq!(JournalFile::read(&path).unwrap().operation(&path).unwrap().state, OperationState::Done);
+    // Cut off after any line, as a death would leave it, this version goes on with it.
+    let lines: Vec<&str> = old.split_inclusive('\n').collect();
+    for left in 1..lines.len() {
+        fs::write(&path, lines[..left].concat()).unwrap();
+        let mut journal = Journal::reopen(&path, 9, &twin_io()).unwrap();
+        journal.append(Event::Resumed { by: "bob".into(), pid: 2, gap_ms: 0 }).unwrap();
+        assert_eq!(entries(&path).len(), left + 1);
+    }
+}
+
+#[test]
 fn torn_at_every_byte_of_its_last_line_it_is_read_and_continued() {
     let home = tempfile::tempdir().unwrap();
     let io = twin_io();

@@ -74,9 +74,8 @@ impl Perform for InTrouble {
 
 /// Runs something that may die; nothing when it did.
 pub fn unless_it_dies<T>(work: impl FnOnce() -> T) -> Option<T> {
-    let quiet = Quiet::begin();
+    deaths_are_quiet();
     let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
-    drop(quiet);
     match result {
         Ok(value) => Some(value),
         Err(panic) if panic.is::<Death>() => None,
@@ -85,19 +84,14 @@ pub fn unless_it_dies<T>(work: impl FnOnce() -> T) -> Option<T> {
 }
 
 /// Deaths are expected here; their panic message is not printed, every other one is.
-struct Quiet;
-
-impl Quiet {
-    fn begin() -> Quiet {
-        static ONCE: std::sync::Once = std::sync::Once::new();
-        ONCE.call_once(|| {
-            let usual = std::panic::take_hook();
-            std::panic::set_hook(Box::new(move |info| {
-                if !info.payload().is::<Death>() {
-                    usual(info);
-                }
-            }));
-        });
-        Quiet
-    }
+fn deaths_are_quiet() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        let usual = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if !info.payload().is::<Death>() {
+                usual(info);
+            }
+        }));
+    });
 }

@@ -95,13 +95,17 @@ impl World {
         World { home, clock, random, vaults, setup, io }
     }
 
-    /// A world that holds the same, in a folder of its own: for trying the same thing many times.
+    /// A world that holds the same, in a folder of its own: for trying the same thing many times. Journals in it name
+    /// paths in the first world's folder; what was done there cannot be undone or resumed here.
     pub fn copy(&self) -> World {
         let home = tempfile::tempdir().unwrap();
         copy_folder(self.home.path(), home.path());
         let mut world = World::around(home, self.random.bits_of_now());
         world.clock.jump_to(lifeboat_io::Clock::now(&*self.clock));
         world.setup.keep = self.setup.keep.clone();
+        world.setup.budgets_ms = self.setup.budgets_ms.clone();
+        let known = |mine: &Resource| self.setup.resources.iter().any(|theirs| theirs.name == mine.name);
+        world.setup.resources.retain(known);
         for (mine, theirs) in world.setup.resources.iter_mut().zip(&self.setup.resources) {
             mine.writer = theirs.writer.clone();
             mine.critical_tables = theirs.critical_tables.clone();

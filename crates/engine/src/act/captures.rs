@@ -77,7 +77,7 @@ pub fn capture_sqlite(
 }
 
 pub fn inspect_sqlite(file: &Path, accept_unsound: bool, context: &Context<'_>) -> Result<Value, Failure> {
-    let (facts, checks) = look_at_copy(file, context)?;
+    let (facts, checks) = look_at_copy(file, captured(file, context).as_ref(), context)?;
     let bytes = files::size(file).map_err(|error| path_failure(&error))?;
     let worst = Tri::worst(checks.iter().map(|check| check.outcome));
     if worst != Tri::Pass && !accept_unsound {
@@ -91,9 +91,23 @@ pub fn inspect_sqlite(file: &Path, accept_unsound: bool, context: &Context<'_>) 
     output(&InspectOutput { bytes, facts, checks })
 }
 
+/// What the step that made this copy knows of it; its digest need not be computed again.
+fn captured(file: &Path, context: &Context<'_>) -> Option<sqlite::Captured> {
+    let made = context
+        .operation
+        .plan
+        .steps()
+        .find(|step| matches!(&step.action, lifeboat_model::Action::CaptureSqlite { into, .. } if into == file))?;
+    let output: CaptureOutput = context.output(&made.id).ok()?;
+    let CaptureOutput { bytes, sha256, recovery_point, .. } = output;
+    let how = sqlite::How::BesideWriters; // whichever it was, the copy is at rest now
+    Some(sqlite::Captured { path: file.to_owned(), recovery_point, bytes, sha256, how })
+}
+
 /// Integrity on one thread, content on another: a copy at rest can be read by both.
 pub(crate) fn look_at_copy(
     file: &Path,
+    known: Option<&sqlite::Captured>,
     context: &Context<'_>,
 ) -> Result<(Result<SqliteFacts, Failure>, Vec<Check>), Failure> {
     let copy: PathBuf = file.to_owned();
@@ -101,7 +115,11 @@ pub(crate) fn look_at_copy(
     let (facts, checks) = std::thread::scope(|scope| {
         let integrity = scope.spawn(|| sqlite::check_copy(&copy, &stop));
         let progress = |done, total| context.watch.progress(done, total);
-        let facts = sqlite::inspect(&copy, &stop, &progress).map_err(|error| sqlite_failure(&error));
+        let facts = match known {
+            Some(captured) => captured.inspect(&stop, &progress),
+            None => sqlite::inspect(&copy, &stop, &progress),
+        };
+        let facts = facts.map_err(|error| sqlite_failure(&error));
         (facts, integrity.join())
     });
     let checks = checks.map_err(|_| Failure::new(FailureKind::Bug, "looking at the copy broke off"))?;

@@ -25,7 +25,7 @@ pub struct Known {
 pub(crate) fn gather(engine: &Engine) -> Result<Known, Failure> {
     let common = engine.common()?;
     if !common.vault_exists {
-        return Err(Failure::new(FailureKind::Refused, format!("there is no vault in {}", common.vault)));
+        return Err(steps::no_vault(&common));
     }
     let backups = engine.backups()?;
     let list = engine.hands.look_at(&Fact::Backups { vault: common.vault.clone() })?;

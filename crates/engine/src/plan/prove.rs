@@ -22,7 +22,7 @@ pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failur
     let Request::Prove { backup: choice, resources } = request else { return Err(super::undo::wrong_planner()) };
     let mut common = engine.common()?;
     if !common.vault_exists {
-        return Err(Failure::new(FailureKind::Refused, format!("there is no vault in {}", common.vault)));
+        return Err(steps::no_vault(&common));
     }
     let backups = engine.backups()?;
     let backup = newest_of_all(&backups, engine, choice)?;

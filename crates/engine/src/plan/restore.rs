@@ -34,6 +34,8 @@ pub struct Known {
     pub uncounted: Option<String>,
     /// Why what is there is not sound, when it is not.
     pub unsound: Option<String>,
+    /// The next older good backup, should this one prove damaged.
+    pub next_older: Option<BackupId>,
     /// Newer backups that were passed over, with the reason.
     pub passed_over: Vec<(BackupId, String)>,
 }
@@ -42,13 +44,14 @@ pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failur
     let Request::Restore { resource, from, into, .. } = request else { return Err(super::undo::wrong_planner()) };
     let common = engine.common()?;
     if !common.vault_exists {
-        let failure = Failure::new(FailureKind::Refused, format!("there is no vault in {}", common.vault));
-        return Err(failure.hint("check the vault's location; lifeboat doctor looks for it"));
+        return Err(steps::no_vault(&common));
     }
     let resource = engine.setup().resource(resource)?.clone();
     let backups = engine.backups()?;
     let (backup, part) = choose(engine, &backups, &resource, from)?;
     let passed_over = passed_over(&backups, &backup, from);
+    let older = BackupChoice::Before(backup.recovery_point);
+    let next_older = choose_backup(&backups, &common.scope, &resource.name, &older).ok().map(|older| older.id.clone());
     let target = match into {
         Some(path) => engine.live(&Resource { kind: moved(&resource.kind, path), writer: None, ..resource.clone() })?,
         None => engine.live(&resource)?,
@@ -61,7 +64,19 @@ pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failur
     let (loss, uncounted) = counted.map_or_else(|failure| (None, Some(failure.to_string())), |loss| (loss, None));
     let word = if unsound.is_some() { "CORRUPTED" } else { "REPLACED" };
     let kept = facts::free_beside(&target.place, word, common.now);
-    Ok(Known { common, backup, part, target, in_place: into.is_none(), kept, loss, uncounted, unsound, passed_over })
+    Ok(Known {
+        common,
+        backup,
+        part,
+        target,
+        in_place: into.is_none(),
+        kept,
+        loss,
+        uncounted,
+        unsound,
+        next_older,
+        passed_over,
+    })
 }
 
 /// The backup to take, and its part about the resource. A backup is as old as its oldest part; one whose part about this
@@ -340,13 +355,20 @@ fn notes(known: &Known, names: &Names, replaces: bool, without: Option<&str>) ->
     let mut notes = Vec::new();
     let backup = &known.backup;
     match backup.proven_at {
-        Some(at) => {
-            notes.push(format!("{} is complete up to {} and was proven {at}.", backup.id, backup.recovery_point))
-        }
+        Some(at) => notes.push(format!(
+            "{} is complete up to {} and was proven {}.",
+            backup.id,
+            steps::instant(backup.recovery_point),
+            steps::instant(at)
+        )),
         None => notes.push(format!(
             "{} is complete up to {} and has not been proven yet; it is verified before the swap.",
-            backup.id, backup.recovery_point
+            backup.id,
+            steps::instant(backup.recovery_point)
         )),
+    }
+    if let Some(older) = &known.next_older {
+        notes.push(format!("Should it prove damaged, the next older good one is {older}: --from {older}."));
     }
     for (id, why) in &known.passed_over {
         notes.push(format!("{id} is newer and was passed over: {why}. To take it: --from {id}."));

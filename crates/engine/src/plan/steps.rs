@@ -25,6 +25,18 @@ pub mod guess {
     pub const CHECK: f64 = 120.0;
 }
 
+/// There is no vault where one should be.
+pub fn no_vault(common: &Common) -> lifeboat_model::Failure {
+    let message = format!("there is no vault in {}", common.vault);
+    lifeboat_model::Failure::new(lifeboat_model::FailureKind::Refused, message)
+        .hint("check the vault's location; the first `lifeboat backup` makes one there")
+}
+
+/// An instant in a sentence, to the second.
+pub fn instant(at: lifeboat_model::Timestamp) -> String {
+    at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
+}
+
 /// An empty plan.
 pub fn new_plan(common: &Common, request: &Request, title: String, lease: Lease) -> Plan {
     Plan {

@@ -1,11 +1,11 @@
 //! Planning to take an operation back, and to release what it set aside.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use lifeboat_io::files;
 use lifeboat_model::{
-    Action, BackupId, BackupMark, ExpectedFact, Fact, Failure, FailureKind, Lease, Operation, OperationState, Plan,
-    Request, Resource, ResourceKind, ResourceName, Step, StepClass, StepState, Undo,
+    Action, BackupId, BackupMark, ExpectedFact, Fact, Failure, FailureKind, Lease, Loss, LossLine, Operation,
+    OperationState, Plan, Request, Resource, ResourceKind, ResourceName, Step, StepClass, StepState, Undo,
 };
 
 use super::{
@@ -29,6 +29,8 @@ pub struct Known {
     pub kept_now: Option<PathBuf>,
     /// Which backups of those it stored are held, and why.
     pub held: Vec<(BackupId, String)>,
+    /// Tables in which what is live differs from what it kept, by rows.
+    pub differs: Vec<LossLine>,
     /// What it kept, and whether that is untouched: size and time of change as text.
     pub kept: Option<(PathBuf, String)>,
 }
@@ -54,7 +56,28 @@ pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failur
         Request::Backup { .. } | Request::Adopt { .. } => held(engine, &stored(&operation))?,
         _keeps_its_backups => Vec::new(),
     };
-    Ok(Known { common, operation, live, kept_now, held, kept })
+    let differs = match (&live, &kept) {
+        (Some(live), Some((kept, _))) => difference(live, kept),
+        _nothing_to_compare => Vec::new(),
+    };
+    Ok(Known { common, operation, live, kept_now, held, differs, kept })
+}
+
+/// Rows of what is live beside those of what was kept. What cannot be counted is left out; the swap keeps both files.
+fn difference(live: &Live, kept: &Path) -> Vec<LossLine> {
+    let count = |path: &Path| lifeboat_io::database::sqlite::count_rows(path).unwrap_or_default();
+    if !matches!(live.resource.kind, ResourceKind::Sqlite { .. }) || !live.exists || !files::exists(kept) {
+        return Vec::new();
+    }
+    let (now, then) = (count(&live.place), count(kept));
+    let tables: std::collections::BTreeSet<&String> = now.keys().chain(then.keys()).collect();
+    let lines = tables.into_iter().map(|table| LossLine {
+        table: table.clone(),
+        rows_backup: then.get(table).copied(),
+        rows_now: now.get(table).copied(),
+        differs: true,
+    });
+    lines.filter(|line| line.rows_backup != line.rows_now).collect()
 }
 
 fn held(engine: &Engine, backups: &[BackupId]) -> Result<Vec<(BackupId, String)>, Failure> {
@@ -223,8 +246,15 @@ fn swap_back(known: &Known, request: &Request) -> Result<Plan, Failure> {
     let identity = Fact::Identity { path: path.clone() };
     plan.facts.push(ExpectedFact { fact: identity, value: live.identity.clone(), until: Some(first.into()) });
     plan.notes.push(format!("What is there now is kept as {}.", kept_now.display()));
-    plan.notes
-        .push(format!("It was put there {}; what was written since then stays in that file.", known.operation.last_at));
+    plan.notes.push(format!(
+        "It was put there {}; what was written since then stays in that file.",
+        steps::instant(known.operation.last_at)
+    ));
+    if !known.differs.is_empty() {
+        let kept = known.kept_now.as_ref().map_or_else(String::new, |path| path.display().to_string());
+        let (resource, since) = (live.resource.name.clone(), known.operation.last_at);
+        plan.losses = vec![Loss { resource, since, what: known.differs.clone(), kept }];
+    }
     plan.phases = vec![phase(&known.common, "swap", vec![], swap)];
     Ok(plan)
 }

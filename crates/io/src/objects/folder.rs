@@ -16,17 +16,20 @@ use crate::files;
 /// Files whose name ends so are half-written: they are never listed.
 const PARTIAL: &str = ".lifeboat-partial";
 
+/// Half-written files of one process have names of their own, whichever `Folder` writes them: two may be open on the
+/// same place.
+static NEXT_PARTIAL: AtomicU64 = AtomicU64::new(0);
+
 /// A folder of objects.
 #[derive(Debug)]
 pub struct Folder {
     root: PathBuf,
-    next: AtomicU64,
 }
 
 impl Folder {
     /// A store on `root`. The folder is made by the first `put`.
     pub fn new(root: impl Into<PathBuf>) -> Folder {
-        Folder { root: root.into(), next: AtomicU64::new(0) }
+        Folder { root: root.into() }
     }
 
     fn path(&self, key: &str) -> PathBuf {
@@ -47,7 +50,7 @@ impl Folder {
     fn write_beside(&self, path: &Path, body: &[u8]) -> io::Result<PathBuf> {
         let folder = files::parent(path);
         files::private_folders(folder)?;
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let number = NEXT_PARTIAL.fetch_add(1, Ordering::Relaxed);
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let beside = folder.join(format!(".{name}.{}.{number}{PARTIAL}", std::process::id()));
         let written = (|| {

@@ -57,16 +57,14 @@ fn options<'a>(args: impl Iterator<Item = &'a Arg>) -> String {
         let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
         let mut says = help.replace('|', "\\|");
         let values: Vec<String> = arg.get_possible_values().iter().map(|one| format!("`{}`", one.get_name())).collect();
-        if !values.is_empty() && arg.get_action().takes_values() {
+        // Where clap hides the values, the sentence names them.
+        if !values.is_empty() && arg.get_action().takes_values() && !arg.is_hide_possible_values_set() {
             says += &format!(". One of {}", values.join(", "));
         }
         let defaults: Vec<String> =
             arg.get_default_values().iter().map(|one| format!("`{}`", one.to_string_lossy())).collect();
         if !defaults.is_empty() && arg.get_action().takes_values() {
             says += &format!(". Default: {}", defaults.join(", "));
-        }
-        if let Some(variable) = arg.get_env() {
-            says += &format!(". Also from `{}`", variable.to_string_lossy());
         }
         text += &format!("| {} | {says} |\n", name(arg));
     }

@@ -4,7 +4,11 @@ use std::io::Write;
 
 use lifeboat_engine::{RunError, Watch};
 use lifeboat_io::Stop;
-use lifeboat_model::{Entry, ExitCode, Failure, Operation, Plan, plan::PLAN_SCHEMA};
+use lifeboat_model::{
+    BackupChoice, Entry, ExitCode, Failure, FailureKind, Operation, OperationState, Plan, Request, choose_backup,
+    plan::PLAN_SCHEMA,
+    time::{show_age, since},
+};
 use serde_json::{Value, json};
 
 use super::{App, Session};
@@ -39,21 +43,43 @@ pub fn carry_out(app: &App, session: &Session, plan: &Plan, consent: Consent<'_>
         app.ui.talk(&plan::consequences(plan, &session.zone, app.ui.paint_err));
     }
     ask::agree(app, plan, consent.confirm)?;
-    run(app, session, |watch, stop| session.engine.run(plan, &app.by(), watch, stop))
+    run(app, session, Goal::Forward, |watch, stop| session.engine.run(plan, &app.by(), watch, stop))
+}
+
+/// Where a person wants an operation to go. One that was to be put back and was has reached its goal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Goal {
+    /// To its end.
+    Forward,
+    /// Back to where it began.
+    Back,
 }
 
 /// Watches the engine at work and reports how it ended.
-pub fn run(app: &App, session: &Session, work: impl FnOnce(&dyn Watch, &Stop) -> Result<Operation, RunError>) -> Done {
+pub fn run(
+    app: &App,
+    session: &Session,
+    goal: Goal,
+    work: impl FnOnce(&dyn Watch, &Stop) -> Result<Operation, RunError>,
+) -> Done {
+    tell(app, session, &watched(app, session, work)?, goal)
+}
+
+/// Watches the engine at work.
+pub fn watched(
+    app: &App,
+    session: &Session,
+    work: impl FnOnce(&dyn Watch, &Stop) -> Result<Operation, RunError>,
+) -> Result<Operation, Ended> {
     let stop = Stop::default();
     let _signals = wire::signals(&stop);
     let watch = Progress::new(app.ui, app.io.clock.clone(), &stop);
-    let operation = if app.ui.json == Some(JsonMode::Lines) {
+    Ok(if app.ui.json == Some(JsonMode::Lines) {
         session.engine.tell_next(Box::new(print_line));
         work(&Lines { session }, &stop)?
     } else {
         work(&watch, &stop)?
-    };
-    tell(app, &operation)
+    })
 }
 
 /// A reader who has gone away must not stop an operation.
@@ -78,20 +104,56 @@ impl Watch for Lines<'_> {
 }
 
 /// Reports how an operation ended.
-fn tell(app: &App, operation: &Operation) -> Done {
-    let code = report::exit_of(operation);
+pub fn tell(app: &App, session: &Session, operation: &Operation, goal: Goal) -> Done {
+    let is_put_back = matches!(operation.state, OperationState::PutBack { .. });
+    let reached = goal == Goal::Back && is_put_back;
+    let code = if reached { ExitCode::Ok } else { report::exit_of(operation) };
     match app.ui.json {
-        Some(JsonMode::Document) => app.ui.document(report::OPERATION_SCHEMA, report::document(operation))?,
+        Some(JsonMode::Document) => {
+            let mut fields = report::document(operation);
+            fields["exit_code"] = Value::from(code as u8);
+            app.ui.document(report::OPERATION_SCHEMA, fields)?;
+        }
         Some(JsonMode::Lines) => {}
+        None if reached => {
+            let (title, id) = (&operation.plan.title, &operation.id);
+            app.ui.out(&format!("{} {title} (operation {id}).\n", app.ui.paint.good("Everything was put back:")))?;
+        }
         None => match report::why(operation) {
             None => app.ui.out(&report::show(operation, app.again(), app.ui.paint))?,
             Some(why) => {
-                error::tell_person(app, why);
+                error::tell_person(app, &another_backup(session, operation, why));
                 app.ui.err(&report::show_trouble(operation, app.again()));
             }
         },
     }
     Ok(code)
+}
+
+/// A restore that found its backup damaged proposes the one before it, and says how much older that is. It never takes it
+/// by itself.
+fn another_backup(session: &Session, operation: &Operation, why: &Failure) -> Failure {
+    let (Request::Restore { resource, .. }, Some(damaged)) = (&operation.plan.request, report::source(operation))
+    else {
+        return why.clone();
+    };
+    if why.kind != FailureKind::Damaged {
+        return why.clone();
+    }
+    let backups = session.engine.backups().unwrap_or_default();
+    let Some(bad) = backups.iter().find(|backup| &backup.id == damaged) else { return why.clone() };
+    let scope = &session.engine.setup().scope;
+    match choose_backup(&backups, scope, resource, &BackupChoice::Before(bad.recovery_point)) {
+        Ok(older) => {
+            let age = show_age(since(older.recovery_point, bad.recovery_point));
+            let hint = format!(
+                "{} is the good one before it, {age} older: lifeboat restore {resource} --from {}",
+                older.id, older.id
+            );
+            why.clone().hint(hint)
+        }
+        Err(_none) => why.clone(),
+    }
 }
 
 fn dry_run(app: &App, session: &Session, plan: &Plan) -> Done {

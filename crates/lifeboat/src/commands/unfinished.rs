@@ -2,7 +2,10 @@
 
 use lifeboat_model::{ExitCode, OperationId};
 
-use super::{App, Session, carry::run};
+use super::{
+    App, Session,
+    carry::{Goal, run},
+};
 use crate::{
     cli::UnfinishedArgs,
     error::Done,
@@ -15,7 +18,7 @@ pub fn resume(app: &App, args: &UnfinishedArgs) -> Done {
     if args.dry_run {
         return show(app, &session, &id, "resume");
     }
-    run(app, &session, |watch, stop| session.engine.resume(&id, &app.by(), watch, stop))
+    run(app, &session, Goal::Forward, |watch, stop| session.engine.resume(&id, &app.by(), watch, stop))
 }
 
 pub fn abort(app: &App, args: &UnfinishedArgs) -> Done {
@@ -24,11 +27,7 @@ pub fn abort(app: &App, args: &UnfinishedArgs) -> Done {
     if args.dry_run {
         return show(app, &session, &id, "abort");
     }
-    // An operation that was taken back because somebody asked has done what was asked.
-    run(app, &session, |watch, _stop| session.engine.abort(&id, &app.by(), watch)).map(|code| match code {
-        ExitCode::FailedUndone => ExitCode::Ok,
-        other => other,
-    })
+    run(app, &session, Goal::Back, |watch, _stop| session.engine.abort(&id, &app.by(), watch))
 }
 
 fn meant(session: &Session, args: &UnfinishedArgs) -> Result<OperationId, lifeboat_model::Failure> {

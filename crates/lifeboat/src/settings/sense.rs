@@ -5,7 +5,9 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use super::{EnvironmentSettings, KeepSettings, KindSettings, PasswordSettings, ResourceSettings, Settings};
+use super::{
+    CheckSettings, EnvironmentSettings, KeepSettings, KindSettings, PasswordSettings, ResourceSettings, Settings,
+};
 use super::{document::Document, problem::Problem};
 use crate::wire;
 use lifeboat_model::Keep;
@@ -251,6 +253,11 @@ impl Resource<'_> {
                 "take it out of one of the two",
             );
         }
+        self.check_questions(checks, problems);
+    }
+
+    fn check_questions(&self, checks: &BTreeMap<String, CheckSettings>, problems: &mut Vec<Problem>) {
+        let name = self.name;
         for (check, question) in checks {
             let line = self.document.line(&["environments", self.environment, "resources", name, "checks", check]);
             if question.min.is_none() && question.equals.is_none() {

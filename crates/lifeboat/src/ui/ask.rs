@@ -94,7 +94,8 @@ fn what_it_does(plan: &Plan) -> String {
             if leave.is_empty() {
                 return format!("this replaces {resource} of {scope}");
             }
-            format!("this replaces {resource} of {scope}, and {} leave it", leave.join(" and "))
+            let verb = if rows + tables == 1 { "leaves" } else { "leave" };
+            format!("this replaces {resource} of {scope}, and {} {verb} it", leave.join(" and "))
         }
         Request::Undo { operation } => format!("this takes back {operation} in {scope}"),
         Request::Retention => format!("this takes backups of {scope} off the list"),

@@ -30,6 +30,7 @@ const TITLE_WIDTH_MAX: usize = 64;
 impl Rows {
     /// The rows of a plan.
     pub fn new(plan: &Plan) -> Rows {
+        let here = lifeboat_io::files::absolute(std::path::Path::new(".")).unwrap_or_default().display().to_string();
         let mut rows = Vec::new();
         for (number, phase) in plan.phases.iter().enumerate() {
             for (index, step) in phase.steps.iter().enumerate() {
@@ -38,7 +39,7 @@ impl Rows {
                 rows.push(Row {
                     number: first((number + 1).to_string()),
                     phase: first(phase.name.clone()),
-                    title: words::shortened(&words::one_line(&step.title), TITLE_WIDTH_MAX),
+                    title: words::shortened(&nearer(&words::one_line(&step.title), &here), TITLE_WIDTH_MAX),
                     budget: first(budget),
                     expected: first(phase.expected.as_ref().map(words::expected).unwrap_or_default()),
                     is_pivot: step.class == StepClass::Pivot,
@@ -98,6 +99,11 @@ impl Rows {
         );
         line.trim_end().to_owned()
     }
+}
+
+/// Paths below the folder we are in, as people write them.
+fn nearer(text: &str, here: &str) -> String {
+    if here.len() < 2 { text.to_owned() } else { text.replace(&format!("{here}/"), "./") }
 }
 
 fn budget(ms: u64) -> String {
@@ -184,10 +190,10 @@ pub fn show_loss(loss: &Loss, zone: &jiff::tz::TimeZone, paint: Paint) -> String
         let table = words::one_line(&line.table);
         let says = match (line.rows_backup, line.rows_now) {
             (Some(backup), Some(now)) if now > backup => {
-                format!("{} now, {backup} in the backup: {} leave", words::count(now, "row", "rows"), now - backup)
+                format!("{} now, {backup} in the backup: {}", words::count(now, "row", "rows"), leave(now - backup))
             }
             (Some(backup), Some(now)) if now < backup => {
-                format!("{} now, {backup} in the backup: {} come back", words::count(now, "row", "rows"), backup - now)
+                format!("{} now, {backup} in the backup: {}", words::count(now, "row", "rows"), come(backup - now))
             }
             (Some(backup), Some(_)) => format!("{backup} rows both now and in the backup, with other contents"),
             (None, Some(now)) => {
@@ -202,6 +208,14 @@ pub fn show_loss(loss: &Loss, zone: &jiff::tz::TimeZone, paint: Paint) -> String
         text += &format!("  All of it is kept in {}\n", words::sentence(&loss.kept));
     }
     text
+}
+
+fn leave(rows: u64) -> String {
+    format!("{rows} {}", if rows == 1 { "leaves" } else { "leave" })
+}
+
+fn come(rows: u64) -> String {
+    format!("{rows} {} back", if rows == 1 { "comes" } else { "come" })
 }
 
 /// Rows that would leave the live data, over all tables; tables the backup does not have count with all theirs.

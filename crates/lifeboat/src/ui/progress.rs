@@ -79,7 +79,7 @@ impl Progress {
                 if shown.past_pivot {
                     "Past the point of no return: going on to the end, which is the shortest way to safety."
                 } else {
-                    "Finishing the running step, then stopping at the safe point (Ctrl-C again breaks it off)."
+                    "Stopping at the next safe point (Ctrl-C again breaks off the running step)."
                 },
             );
         }
@@ -142,6 +142,7 @@ impl Watch for Progress {
         if let Some(rows) = &shown.rows {
             self.line(&shown, &row(rows, index, state, took, self.ui.paint_err));
         }
+        self.tell_stop(&shown);
     }
 
     fn note(&self, text: &str) {

@@ -97,13 +97,15 @@ pub fn show(operation: &Operation, again: &str, paint: Paint) -> String {
     }
     for stored in stored(operation) {
         let Stored { id, bytes, bytes_added } = stored;
-        text += &format!("Backup {id}: {}, {} added to the vault.\n", show_bytes(bytes), show_bytes(bytes_added));
-        if matches!(operation.plan.request, Request::Backup { .. } | Request::Adopt { .. }) {
+        let is_backup = matches!(operation.plan.request, Request::Backup { .. } | Request::Adopt { .. });
+        let what = if is_backup { "Backup" } else { "What was there is in emergency backup" };
+        text += &format!("{what} {id}: {}, {} added to the vault.\n", show_bytes(bytes), show_bytes(bytes_added));
+        if is_backup {
             text += &format!("Prove it: lifeboat prove {id}{again}\n");
         }
     }
     for kept in kept(operation) {
-        text += &format!("What was there is kept as {kept}\n");
+        text += &format!("The former file is kept as {kept}\n");
     }
     if let Some(undo) = undo(operation) {
         text += &format!("Take it back: {undo}{again}\n");
@@ -263,7 +265,7 @@ pub fn document(operation: &Operation) -> Value {
 }
 
 /// The backup that an operation reads from.
-fn source(operation: &Operation) -> Option<&BackupId> {
+pub fn source(operation: &Operation) -> Option<&BackupId> {
     operation.plan.steps().find_map(|step| match &step.action {
         Action::Fetch { backup, .. } => Some(backup),
         _other => None,

@@ -28,10 +28,10 @@ fn read(text: &str, now: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
         return Some(at);
     }
     let today = now.to_zoned(zone.clone()).date();
-    let civil = match text.parse::<civil::Time>() {
-        Ok(time) => today.to_datetime(time),
-        Err(_no_time) => text.parse::<civil::DateTime>().ok()?,
-    };
+    // The reader of times also takes a whole date with a time, and forgets the date.
+    let is_time_of_day = !text.contains('-');
+    let civil =
+        if is_time_of_day { today.to_datetime(text.parse().ok()?) } else { text.parse::<civil::DateTime>().ok()? };
     // An hour that a change of clocks repeats is meant as its first time: the earlier instant is the safer one.
     zone.to_ambiguous_zoned(civil).earlier().ok().map(|zoned| zoned.timestamp())
 }
@@ -52,6 +52,7 @@ mod tests {
         check("14:05", Some("2026-11-20T13:05:00Z"));
         check("2026-11-20 14:05", Some("2026-11-20T13:05:00Z"));
         check("2026-11-20 14:05:30", Some("2026-11-20T13:05:30Z"));
+        check("2026-11-18 14:05", Some("2026-11-18T13:05:00Z"));
         check("2026-11-20T14:05:00Z", Some("2026-11-20T14:05:00Z"));
         check("2026-11-20T14:05:00+02:00", Some("2026-11-20T12:05:00Z"));
         check("2h ago", Some("2026-11-20T15:30:00Z"));

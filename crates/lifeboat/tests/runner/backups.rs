@@ -9,7 +9,10 @@ use crate::home::{Home, collect};
 #[test]
 fn the_list_tells_time_age_size_kind_and_state() {
     let (home, _) = Home::protected();
-    insta::assert_snapshot!(home.run(&["backups", "list"]).ends(ExitCode::Ok).masked(), @"");
+    insta::assert_snapshot!(home.run(&["backups", "list"]).ends(ExitCode::Ok).masked(), @r#"
+    BACKUP COMPLETE UP TO (UTC) LOCAL AGE SIZE ADDED HOLDS KIND STATE
+    b-ID #-#-# #:#:# #:# UTC N s N KiB N KiB db manual not proven
+    "#);
 }
 
 #[test]
@@ -32,7 +35,13 @@ fn two_backups_differ_by_table() {
     home.db().execute_batch("UPDATE \"quote\"\"d\n🦀\" SET a = 2; CREATE TABLE fresh (a);").unwrap();
     let second = home.backup();
     let ran = home.run(&["backups", "diff", &first, &second]).ends(ExitCode::Ok);
-    insta::assert_snapshot!(ran.masked(), @"");
+    insta::assert_snapshot!(ran.masked(), @r#"
+    b-ID (#-#-# #:#:#) and b-ID (#-#-# #:#:#)
+    db schema: differs
+    db table fresh: only in the second, 0 rows
+    db table orders: 40 and 43 rows (+3)
+    db table quote"d\n🦀: 1 row in both, with other contents
+    "#);
     let told = home.run(&["backups", "diff", &first, &first, "--json"]).ends(ExitCode::Ok).json();
     assert_eq!(told["differences"].as_array().unwrap().len(), 0);
 }
@@ -53,12 +62,11 @@ fn marks_are_shown_and_taken_off() {
     home.run(&["backups", "hold", &id]).ends(ExitCode::Usage).says(&["--why"]);
 }
 
-/// Flips one byte in the middle of each of the largest packs.
+/// Flips one byte of the pack that holds the database: the largest, for its pictures cannot be compressed.
 pub fn damage(home: &Home) -> PathBuf {
     let mut packs = Vec::new();
     collect(&home.path("vault/data"), &mut packs);
     let (path, mut body) = packs.into_iter().max_by_key(|(_, body)| body.len()).unwrap();
-    // The first blob of the largest pack is content; its head is at the end of the file.
     body[100] ^= 1;
     let mut permissions = std::fs::metadata(&path).unwrap().permissions();
     #[allow(clippy::permissions_set_readonly_false, reason = "a file of this test")]

@@ -11,9 +11,7 @@ fn one_sentence(ran: &Ran) -> String {
     let sentence =
         first.unwrap_or_else(|| panic!("lifeboat {}: no error on stderr:\n{}", ran.typed, ran.err)).to_owned();
     assert!(!ran.err.contains("panicked") && !ran.err.contains("a defect"), "{}", ran.err);
-    let ends_well = sentence.ends_with(['.', '?', '!'])
-        || lifeboat_model::BackupId::parse(&sentence[sentence.len() - 12..]).is_ok();
-    assert!(ends_well, "{sentence}");
+    assert_eq!(sentence, lifeboat::ui::words::sentence(&sentence), "it ends as a sentence does");
     sentence
 }
 

@@ -10,7 +10,11 @@ fn every_operation_is_listed_newest_first_with_its_record() {
     let (home, backup) = Home::protected();
     home.sell(7);
     home.run(&["restore", "db", "--confirm", "shop/local"]).ends(ExitCode::Ok);
-    insta::assert_snapshot!(home.run(&["history"]).ends(ExitCode::Ok).masked(), @"");
+    insta::assert_snapshot!(home.run(&["history"]).ends(ExitCode::Ok).masked(), @r#"
+    OPERATION BEGUN (UTC) TOOK HOW WHAT
+    o-ID #-#-# #:#:# N s done restore db of shop/local from b-ID
+    o-ID #-#-# #:#:# N s done back up db of shop/local
+    "#);
     let told = home.run(&["history", "--json"]).ends(ExitCode::Ok).json();
     let restore = &told["operations"][0];
     assert_eq!((&restore["kind"], &restore["outcome"]), (&"restore".into(), &"done".into()));

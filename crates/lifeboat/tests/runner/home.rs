@@ -39,7 +39,8 @@ impl Home {
         db.execute_batch(
             "CREATE TABLE orders (id INTEGER PRIMARY KEY, what TEXT NOT NULL, created_at TEXT NOT NULL);
              CREATE TABLE \"quote\"\"d\n🦀\" (a); INSERT INTO \"quote\"\"d\n🦀\" VALUES (1);
-             CREATE TABLE empty (a);",
+             CREATE TABLE empty (a);
+             CREATE TABLE pictures (a BLOB); INSERT INTO pictures VALUES (randomblob(100000));",
         )
         .unwrap();
         sell(&db, 40);
@@ -66,7 +67,7 @@ impl Home {
 
     /// The folder of journals.
     pub fn journals(&self) -> PathBuf {
-        self.folder.path().join("state/lifeboat/shop/operations")
+        self.path("state/lifeboat/shop/operations")
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -93,7 +94,7 @@ impl Home {
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_lifeboat"));
         command.args(args).current_dir(self.app()).stdin(Stdio::null()).env_clear();
-        command.env("HOME", self.folder.path()).env("XDG_STATE_HOME", self.folder.path().join("state"));
+        command.env("HOME", self.folder.path()).env("XDG_STATE_HOME", self.path("state"));
         command.env("LIFEBOAT_VAULT_PASSWORD", PASSWORD).env("TZ", "UTC").env("USER", "tester");
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command
@@ -223,7 +224,11 @@ fn mask_word(word: &str) -> String {
             rest = &rest[12..];
             continue;
         }
-        out.push(if letter.is_ascii_digit() && is_time(word) { '#' } else { letter });
+        let letter_out = if letter.is_ascii_digit() && is_time(word) { '#' } else { letter };
+        // Fractions of seconds are shown without zeros at their end.
+        if letter_out != '#' || !out.ends_with('#') {
+            out.push(letter_out);
+        }
         rest = &rest[letter.len_utf8()..];
     }
     out

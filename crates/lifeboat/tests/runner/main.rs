@@ -5,6 +5,7 @@
 mod backup;
 mod backups;
 mod bad_input;
+mod exits;
 mod history;
 mod home;
 mod journal;

@@ -14,7 +14,36 @@ fn a_plan_is_shown_kept_and_carried_out() {
     let (home, _) = Home::protected();
     home.sell(7);
     let ran = home.run(&["plan", "restore", "db"]).ends(ExitCode::Ok);
-    insta::assert_snapshot!(ran.masked(), @"");
+    insta::assert_snapshot!(ran.masked(), @r#"
+    Plan p-ID: restore db of shop/local from b-ID
+
+    # PHASE STEP BUDGET EXPECTED
+    1 preflight N MiB free on ~/app -
+    N MiB free on ./state/lifeboat/shop/staging/p-ID
+    N MiB free on ./vault
+    b-ID is whole in the vault
+    2 keep copy ./shop.db while it is in use - N s (1 run)
+    check the copy of db: integrity, rows, digests
+    store as b-ID: chunk, compress, encrypt
+    read back that b-ID is whole
+    3 restore bring it to ./.shop.db.lifeboat-p-ID - N s (guess)
+    4 verify compare it with the manifest: integrity, rows, digests - N s (guess)
+    5 swap nobody has it open -
+    keep what is there as ./shop.db.REPLACED.#-#
+    -- point of no return: before this line everything is put back when something fails --
+    give it the name ./shop.db
+    6 clean remove working copies -
+    expected in all: N s (guess); nineteen of twenty within N s
+
+    What changes in db (written after #-#-# #:#:# UTC):
+    orders: 47 rows now, 40 in the backup: 7 leave
+    All of it is kept in emergency backup b-ID and ~/app/shop.db.REPLACED.#-#.
+
+    b-ID is complete up to #-#-#T#:#:#.#Z and has not been proven yet; it is verified before the swap.
+    To take it back afterwards: lifeboat undo.
+
+    To run exactly this plan: lifeboat apply p-ID
+    "#);
     let apply =
         ran.out.lines().find_map(|line| line.strip_prefix("To run exactly this plan: lifeboat apply ")).unwrap();
     assert_eq!(home.orders(), 47);

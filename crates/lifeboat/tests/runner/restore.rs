@@ -15,13 +15,55 @@ fn rows_that_leave_need_the_name_typed() {
     home.sell(7);
     let before = std::fs::read(home.path("shop.db")).unwrap();
     let ran = home.run(&["restore", "db"]).ends(ExitCode::NeedsPerson);
-    insta::assert_snapshot!(ran.masked_err(), @"");
+    insta::assert_snapshot!(ran.masked_err(), @r#"
+    Plan p-ID: restore db of shop/local from b-ID
+
+    # PHASE STEP BUDGET EXPECTED
+    1 preflight N MiB free on ~/app -
+    N MiB free on ./state/lifeboat/shop/staging/p-ID
+    N MiB free on ./vault
+    b-ID is whole in the vault
+    2 keep copy ./shop.db while it is in use - N s (1 run)
+    check the copy of db: integrity, rows, digests
+    store as b-ID: chunk, compress, encrypt
+    read back that b-ID is whole
+    3 restore bring it to ./.shop.db.lifeboat-p-ID - N s (guess)
+    4 verify compare it with the manifest: integrity, rows, digests - N s (guess)
+    5 swap nobody has it open -
+    keep what is there as ./shop.db.REPLACED.#-#
+    -- point of no return: before this line everything is put back when something fails --
+    give it the name ./shop.db
+    6 clean remove working copies -
+    expected in all: N s (guess); nineteen of twenty within N s
+
+    What changes in db (written after #-#-# #:#:# UTC):
+    orders: 47 rows now, 40 in the backup: 7 leave
+    All of it is kept in emergency backup b-ID and ~/app/shop.db.REPLACED.#-#.
+
+    b-ID is complete up to #-#-#T#:#:#.#Z and has not been proven yet; it is verified before the swap.
+    To take it back afterwards: lifeboat undo.
+    error: this replaces db of shop/local, and 7 rows leave it, and nobody has agreed to that; nothing was changed.
+    hint: lifeboat restore db --confirm shop/local
+    "#);
     home.run(&["restore", "db", "--yes"]).ends(ExitCode::NeedsPerson);
     home.run(&["restore", "db", "--confirm", "shop/production"]).ends(ExitCode::NeedsPerson).says(&["shop/local"]);
     assert_eq!(std::fs::read(home.path("shop.db")).unwrap(), before);
 
     let ran = home.run(&["restore", "db", "--confirm", "shop/local"]).ends(ExitCode::Ok);
-    insta::assert_snapshot!(ran.masked(), @"");
+    insta::assert_snapshot!(ran.masked(), @r#"
+    Done: restore db of shop/local from b-ID (operation o-ID, N s).
+    PHASE TOOK EXPECTED
+    preflight N s
+    keep N s N s (1 run)
+    restore N s N s (guess)
+    verify N s N s (guess)
+    swap N s
+    clean N s
+    What was there is in emergency backup b-ID: N KiB, N KiB added to the vault.
+    The former file is kept as ~/app/shop.db.REPLACED.#-#
+    Take it back: lifeboat undo o-ID
+    Delete what is kept, once you are sure: lifeboat release o-ID
+    "#);
     assert_eq!(home.orders(), 40);
 }
 
@@ -141,4 +183,19 @@ fn with_several_environments_one_must_be_named() {
     home.write("lifeboat.toml", settings);
     home.run(&["restore", "db", "--yes"]).ends(ExitCode::Usage).says(&["--env", "local", "production"]);
     home.run(&["restore", "db", "--yes", "--env", "local"]).ends(ExitCode::Ok);
+}
+
+/// RST-11: a damaged backup is not quietly replaced by another; the one before it is proposed, with its age.
+#[test]
+fn a_damaged_backup_is_refused_and_the_one_before_it_proposed() {
+    let (home, first) = Home::protected();
+    // New pictures: the second backup has bytes of its own.
+    home.db().execute_batch("UPDATE pictures SET a = randomblob(200000)").unwrap();
+    let second = home.backup();
+    crate::backups::damage(&home);
+    let before = std::fs::read(home.path("shop.db")).unwrap();
+    let ran = home.run(&["restore", "db", "--yes"]).ends(ExitCode::FailedUndone);
+    ran.says(&[&second, "damaged", &format!("lifeboat restore db --from {first}"), "Everything was put back"]);
+    assert_eq!(std::fs::read(home.path("shop.db")).unwrap(), before);
+    home.run(&["restore", "db", "--yes", "--from", &first]).ends(ExitCode::Ok);
 }

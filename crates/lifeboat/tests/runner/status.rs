@@ -26,7 +26,20 @@ fn with_a_proof_all_is_well() {
     let (home, id) = Home::protected();
     home.run(&["prove"]).ends(ExitCode::Ok);
     let ran = home.run(&["status", "--exit-code"]).ends(ExitCode::Ok);
-    insta::assert_snapshot!(ran.masked(), @"");
+    insta::assert_snapshot!(ran.masked(), @r#"
+    shop/local #-#-# #:#:# UTC
+
+    All is well.
+
+    db sqlite ~/app/shop.db protected
+    Backup b-ID, N s old, complete up to #-#-# #:#:# UTC, N KiB
+    Proof good of b-ID, N s ago, up to "usable"
+    Restore N s (1 run); nineteen of twenty within N s
+
+    Vault ~/app/vault
+
+    Next: lifeboat restore db --dry-run
+    "#);
     let told = home.run(&["status", "--json"]).ends(ExitCode::Ok).json();
     assert_eq!((&told["schema"], &told["good"]), (&"lifeboat/status@1".into(), &"pass".into()));
     assert_eq!(told["resources"][0]["newest"]["id"], id.as_str());

@@ -240,3 +240,49 @@ fn holder(id: Id, lock: LockFile) -> LockHolder {
         since: lock.time,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lifeboat_io::{
+        Io, ObjectStore, SystemRandom,
+        testing::{ManualClock, MemoryObjects, twin_io},
+    };
+
+    fn vault() -> (Vault, Arc<MemoryObjects>, Arc<ManualClock>) {
+        let (clock, store) = (Arc::new(ManualClock::default()), Arc::new(MemoryObjects::default()));
+        let io = Io { clock: clock.clone(), random: Arc::new(SystemRandom), ..twin_io() };
+        (Vault::create(store.clone(), &"password".into(), &io).unwrap(), store, clock)
+    }
+
+    #[test]
+    fn a_refreshed_lock_is_a_new_file_in_place_of_the_old() {
+        let (vault, store, clock) = vault();
+        let lock = vault.lock(LockKind::Exclusive, &Stop::default()).unwrap();
+        let [first] = &vault.lock_holders().unwrap()[..] else { panic!("one lock") };
+        clock.advance(LOST_AFTER - Duration::from_secs(1));
+        lock.check().unwrap();
+        lock.held.refresh_once().unwrap();
+        let [second] = &vault.lock_holders().unwrap()[..] else { panic!("one lock") };
+        assert_ne!(first.id, second.id);
+        assert!(second.since > first.since);
+        clock.advance(LOST_AFTER - Duration::from_secs(1));
+        lock.check().unwrap();
+        drop(lock);
+        assert!(store.list(FOLDER).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_lock_that_nobody_refreshed_belongs_to_nobody() {
+        let (vault, store, clock) = vault();
+        let old = vault.lock(LockKind::Exclusive, &Stop::default()).unwrap();
+        clock.advance(LOST_AFTER + Duration::from_secs(1));
+        assert!(matches!(old.check(), Err(VaultError::LockLost { .. })), "we stop counting on it first");
+        assert!(matches!(vault.lock(LockKind::Shared, &Stop::default()), Err(VaultError::Locked { .. })));
+        clock.advance(STALE_AFTER - LOST_AFTER);
+        let new = vault.lock(LockKind::Shared, &Stop::default()).unwrap();
+        assert_eq!(store.list(FOLDER).unwrap().len(), 1, "the old one was cleared away");
+        drop(old);
+        new.check().unwrap();
+    }
+}

@@ -43,7 +43,9 @@ fn package_source_in(path: &str, line: &str) -> Option<String> {
     let settings = ["replace-", "[regis", "[source", "sparse", "index.crates"];
     let endings = ["with", "tries", ".", "+", ".io"];
     let words = settings.iter().zip(endings).map(|(begin, end)| format!("{begin}{end}"));
-    words.into_iter().find(|word| line.contains(word.as_str()))
+    // In code a bracket before a name is an index or a list.
+    let is_table = |word: &String| word.starts_with('[');
+    words.into_iter().find(|word| line.contains(word.as_str()) && (path.ends_with(".toml") || !is_table(word)))
 }
 
 /// `docs/exit-codes.md` holds exactly the table that the code has.

@@ -1,0 +1,240 @@
+//! The product beside its peers on one SQLite database, in one run and one folder: `lifeboat` (the release binary), `restic`
+//! on the same file, `sqlite3 .backup` with `zstd -1`, and `cp`. Prints seconds, peak memory, bytes stored, and ratios.
+//!
+//! `cargo run --release -p lifeboat-testkit --example sqlite_side_by_side -- LIFEBOAT FOLDER [MIB]`; `./bench` does it all.
+//!
+//! They do not do the same: `lifeboat backup` copies consistently while others write, checks integrity and foreign keys,
+//! counts and digests every table, and reads back what it stored; `restic` and `cp` read a file that may be changing.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a benchmark prints and ends on errors"
+)]
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use rusqlite::Connection;
+
+const PASSWORD: &str = "bench";
+
+/// What one program took.
+#[derive(Clone, Copy)]
+struct Took {
+    seconds: f64,
+    cpu: f64,
+    peak_mib: f64,
+}
+
+fn main() {
+    let mut args = std::env::args().skip(1);
+    let usage = "usage: sqlite_side_by_side LIFEBOAT FOLDER [MIB]";
+    let lifeboat = fs::canonicalize(args.next().expect(usage)).unwrap();
+    let folder = PathBuf::from(args.next().expect(usage)).join("sqlite-side-by-side");
+    let mib: u64 = args.next().map_or(1024, |text| text.parse().unwrap());
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).unwrap();
+    let bench = Bench { lifeboat, folder };
+    bench.run(mib);
+    fs::remove_dir_all(&bench.folder).unwrap();
+}
+
+struct Bench {
+    lifeboat: PathBuf,
+    folder: PathBuf,
+}
+
+impl Bench {
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    fn run(&self, mib: u64) {
+        make(&self.path("shop.db"), mib);
+        println!("one database, {} MiB, WAL mode\n", fs::metadata(self.path("shop.db")).unwrap().len() >> 20);
+        self.time("restic init", &["restic", "init", "-q"]);
+        println!("{:<44} {:>8} {:>8} {:>9}", "", "wall s", "cpu s", "peak MiB");
+        let first = self.round("first backup");
+        let stored = (size(&self.path("vault")), size(&self.path("restic")));
+        change(&self.path("shop.db"));
+        let second = self.round("second backup, 1 % changed in clusters");
+        let restore = self.restores();
+        println!("\nratios (more is better for lifeboat)");
+        for (what, ours, theirs, wanted) in [
+            ("first backup: restic / lifeboat", first.0, first.1, 2.0),
+            ("second backup: restic / lifeboat", second.0, second.1, 5.0),
+            ("restore: restic / lifeboat", restore.0, restore.1, 2.0),
+        ] {
+            println!("  {what:<42} {:>5.2}   (wanted: {wanted})", theirs.seconds / ours.seconds);
+        }
+        println!(
+            "  {:<42} {:>5.2}   (wanted: at most 1.05)",
+            "stored bytes: lifeboat / restic",
+            stored.0 as f64 / stored.1 as f64
+        );
+        let peak = [first.0, second.0, restore.0].iter().map(|took| took.peak_mib).fold(0.0, f64::max);
+        println!("  {:<42} {peak:>5.0}   (wanted: at most 128)", "peak memory of lifeboat, MiB");
+        self.slowdown();
+    }
+
+    /// One round of backups; ours and restic's.
+    fn round(&self, what: &str) -> (Took, Took) {
+        println!("{what}");
+        let ours = self.time("lifeboat backup", &["LIFEBOAT", "backup", "sqlite:./shop.db", "-q"]);
+        let theirs = self.time("restic backup", &["restic", "backup", "-q", "./shop.db"]);
+        let copy = self.time("sqlite3 .backup", &["sqlite3", "./shop.db", ".backup ./copy.db"]);
+        let zstd = self.time("  then zstd -1", &["zstd", "-q", "-f", "-1", "./copy.db"]);
+        self.time("cp", &["cp", "./shop.db", "./cp.db"]);
+        println!("  {:<42} {:>8.2}", "sqlite3 .backup and zstd -1 together", copy.seconds + zstd.seconds);
+        (ours, theirs)
+    }
+
+    fn restores(&self) -> (Took, Took) {
+        println!("restore of the newest backup");
+        let ours = self.time(
+            "lifeboat restore --into",
+            &["LIFEBOAT", "restore", "shop", "--into", "./out.db", "-q", "--for", "sqlite:./shop.db"],
+        );
+        let theirs = self.time("restic restore", &["restic", "restore", "-q", "latest", "--target", "./restored"]);
+        (ours, theirs)
+    }
+
+    fn time(&self, what: &str, words: &[&str]) -> Took {
+        let program = if words[0] == "LIFEBOAT" { self.lifeboat.as_path() } else { Path::new(words[0]) };
+        let mut command = Command::new("/usr/bin/time");
+        command
+            .args(["-q", "-o", "time.txt", "-f", "%e %U %S %M"])
+            .arg(program)
+            .args(&words[1..])
+            .current_dir(&self.folder);
+        command.envs([
+            ("LIFEBOAT_VAULT_PASSWORD", PASSWORD),
+            ("RESTIC_PASSWORD", PASSWORD),
+            ("RESTIC_REPOSITORY", "./restic"),
+        ]);
+        command.env("RESTIC_CACHE_DIR", self.path("restic-cache"));
+        if words[0] == "LIFEBOAT" {
+            command.args(["--vault", "./vault", "--state", "./state", "--yes"]);
+        }
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+        let numbers = fs::read_to_string(self.path("time.txt")).unwrap();
+        let numbers: Vec<f64> = numbers.split_whitespace().map(|word| word.parse().unwrap()).collect();
+        let took = Took { seconds: numbers[0].max(0.01), cpu: numbers[1] + numbers[2], peak_mib: numbers[3] / 1024.0 };
+        println!("  {what:<42} {:>8.2} {:>8.2} {:>9.0}", took.seconds, took.cpu, took.peak_mib);
+        took
+    }
+
+    /// How much slower a writer is while a backup is taken: transactions a second beside nothing, and beside backups.
+    fn slowdown(&self) {
+        let alone = self.sales(None);
+        let beside = self.sales(Some(&self.lifeboat));
+        println!(
+            "\nwriter: {alone:.0} transactions/s alone, {beside:.0} while backups run, {:.1} % slower (wanted: at most 10)",
+            (1.0 - beside / alone) * 100.0
+        );
+    }
+
+    fn sales(&self, backups: Option<&Path>) -> f64 {
+        let stop = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            if backups.is_some() {
+                scope.spawn(|| {
+                    while !stop.load(std::sync::atomic::Ordering::SeqCst) {
+                        Command::new(&self.lifeboat)
+                            .args(["backup", "sqlite:./shop.db", "-q", "--vault", "./vault", "--state", "./state"])
+                            .current_dir(&self.folder)
+                            .env("LIFEBOAT_VAULT_PASSWORD", PASSWORD)
+                            .output()
+                            .unwrap();
+                    }
+                });
+            }
+            let rate = sell_for(&self.path("shop.db"), Duration::from_secs(8));
+            stop.store(true, std::sync::atomic::Ordering::SeqCst);
+            rate
+        })
+    }
+}
+
+/// A shop at its usual pace: a sale each 5 ms, in its own connection. Gives sales a second.
+fn sell_for(path: &Path, time: Duration) -> f64 {
+    let db = Connection::open(path).unwrap();
+    db.busy_timeout(Duration::from_secs(30)).unwrap();
+    db.pragma_update(None, "synchronous", "normal").unwrap();
+    let begun = std::time::Instant::now();
+    let mut sales = 0_u32;
+    while begun.elapsed() < time {
+        db.execute(
+            "INSERT INTO orders (customer, state, cents, note, created_at) VALUES (1, 'new', 100, 'x', '2026-11-20')",
+            [],
+        )
+        .unwrap();
+        sales += 1;
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    f64::from(sales) / begun.elapsed().as_secs_f64()
+}
+
+/// Makes tables of the usual shapes until the file has the size: orders, JSON events, users with random hashes.
+fn make(path: &Path, mib: u64) {
+    let mut db = Connection::open(path).unwrap();
+    db.pragma_update(None, "journal_mode", "wal").unwrap();
+    db.pragma_update(None, "synchronous", "off").unwrap();
+    db.execute_batch(
+        "CREATE TABLE orders (id INTEGER PRIMARY KEY, customer INTEGER, state TEXT, cents INTEGER, note TEXT, created_at TEXT);
+         CREATE INDEX orders_by_customer ON orders (customer);
+         CREATE TABLE events (id INTEGER PRIMARY KEY, body TEXT);
+         CREATE TABLE users (id INTEGER PRIMARY KEY, email TEXT, hash BLOB);",
+    )
+    .unwrap();
+    let mut from = 0_i64;
+    while fs::metadata(path).unwrap().len() >> 20 < mib {
+        let batch = db.transaction().unwrap();
+        let range = "WITH RECURSIVE n(i) AS (SELECT ?1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1 + 59999)";
+        batch
+            .execute(&format!("{range} INSERT INTO orders SELECT i, (i * 7919) % 100003, CASE i % 4 WHEN 0 THEN 'paid' WHEN 1 THEN 'shipped' ELSE 'new' END,
+                (i * 104729) % 500000, 'order number ' || i || ' of customer ' || ((i * 7919) % 100003) || ', delivered to the usual place',
+                '2026-01-01T' || (i % 24) || ':00:00Z' FROM n"), [from])
+            .unwrap();
+        batch
+            .execute(&format!("{range} INSERT INTO events SELECT i, '{{\"event\":\"page_view\",\"user\":' || (i % 50021) || ',\"path\":\"/products/' || (i % 997)
+                || '\",\"referrer\":\"https://example.com/' || (i % 89) || '\",\"took_ms\":' || (i * 31 % 4001) || '}}' FROM n"), [from])
+            .unwrap();
+        batch
+            .execute(&format!("{range} INSERT INTO users SELECT i, 'user' || i || '@example.com', randomblob(32) FROM n WHERE i % 2 = 0"), [from])
+            .unwrap();
+        batch.commit().unwrap();
+        from += 60_000;
+        db.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
+    }
+}
+
+/// Changes 1 % of the rows in twenty clusters a table.
+fn change(path: &Path) {
+    let db = Connection::open(path).unwrap();
+    for (table, set) in
+        [("orders", "note = note || '!'"), ("events", "body = body || ' '"), ("users", "email = upper(email)")]
+    {
+        let most: i64 = db.query_row(&format!("SELECT max(id) FROM {table}"), [], |row| row.get(0)).unwrap();
+        for cluster in 0..20 {
+            let begin = most * cluster / 20;
+            db.execute(&format!("UPDATE {table} SET {set} WHERE id BETWEEN ?1 AND ?1 + ?2"), [begin, most / 2000])
+                .unwrap();
+        }
+    }
+    db.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
+}
+
+fn size(folder: &Path) -> u64 {
+    let meta = fs::symlink_metadata(folder).unwrap();
+    if !meta.is_dir() {
+        return meta.len();
+    }
+    fs::read_dir(folder).unwrap().map(|entry| size(&entry.unwrap().path())).sum()
+}
