@@ -132,6 +132,9 @@ pub enum Command {
     /// Makes documents about the app
     #[command(after_help = help::DOCS, display_order = 45)]
     Docs(DocsArgs),
+    /// Looks whether what is live is sound: integrity, foreign keys, critical tables, your own questions
+    #[command(after_help = help::VERIFY, display_order = 13)]
+    Verify(VerifyArgs),
     /// Makes a plan, shows it, and keeps it for `apply`; changes nothing
     #[command(after_help = help::PLAN, display_order = 20)]
     Plan(PlanArgs),
@@ -486,6 +489,14 @@ pub enum VaultCommand {
         #[arg(value_name = "FOLDER", value_hint = ValueHint::DirPath)]
         folder: PathBuf,
     },
+}
+
+/// `verify`.
+#[derive(Clone, Debug, Args)]
+pub struct VerifyArgs {
+    /// Which resources [default: all]
+    #[arg(value_name = "RESOURCE")]
+    pub resources: Vec<String>,
 }
 
 /// `history`.

@@ -92,7 +92,20 @@ pub(crate) fn choose(
     loop {
         let backup = choose_backup(&left, &setup.scope, &resource.name, from);
         let backup = backup.map_err(|error| no_backup(&error, resource))?.clone();
-        let manifest = summary::manifest(&vault, &backup.id)?;
+        let manifest = summary::manifest(&vault, &backup.id).map_err(|failure| {
+            // Never silently another one; but the person should not have to look for it.
+            let before = BackupChoice::Before(backup.recovery_point);
+            match choose_backup(&left, &setup.scope, &resource.name, &before) {
+                Ok(older) => failure.hint(format!(
+                    "{} is the good one before it, of {}: lifeboat restore {} --from {}",
+                    older.id,
+                    steps::instant(older.recovery_point),
+                    resource.name,
+                    older.id
+                )),
+                Err(_there_is_none) => failure,
+            }
+        })?;
         let part = manifest.resource(&resource.name).cloned().ok_or_else(|| {
             let message = format!("the manifest of {} says nothing about {}", backup.id, resource.name);
             Failure::new(FailureKind::Damaged, message)

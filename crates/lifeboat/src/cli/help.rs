@@ -186,3 +186,13 @@ Nothing is needed for it and nothing of yours is touched.
 Examples:
   lifeboat demo
   lifeboat demo ./lifeboat-demo";
+
+pub const VERIFY: &str = "\
+A database is looked at through a consistent copy, so that the app is not held up. The questions are those of the settings
+(`checks`), the tables those of `critical_tables`. Exit code 0 when all is good, 6 when something could not be looked at, 11
+when something is not good.
+
+Examples:
+  lifeboat verify
+  lifeboat verify db --json
+  lifeboat verify sqlite:./shop.db";

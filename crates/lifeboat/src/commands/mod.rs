@@ -21,6 +21,7 @@ mod shims;
 mod status;
 mod unfinished;
 mod vault;
+mod verify;
 mod watch;
 
 use std::sync::OnceLock;
@@ -222,6 +223,7 @@ pub fn dispatch(app: &App, command: Option<Command>) -> Done {
         Command::Shims(args) => shims::run(app, &args.command),
         Command::Schedule(args) => schedule::run(app, &args.command),
         Command::Docs(args) => card::run(app, &args.command),
+        Command::Verify(args) => verify::run(app, &args),
         Command::Plan(args) => plans::plan(app, &args.what),
         Command::Apply(args) => plans::apply(app, &args),
         Command::Release(args) => requests::release(app, &args),
