@@ -48,10 +48,8 @@ fn the_time_is_what_is_said_else_what_the_file_says() {
 #[test]
 fn what_cannot_be_adopted_is_refused_and_nothing_is_in_the_vault() {
     let home = Home::shop();
-    let mut damaged = std::fs::read(home.path("shop.db")).unwrap();
-    let page = 4096 + 100;
-    damaged[page..page + 2000].fill(0xA5);
-    home.write("damaged-20251104.db", damaged);
+    std::fs::copy(home.path("shop.db"), home.path("damaged-20251104.db")).unwrap();
+    lifeboat_io::database::sqlite::damage_copy(&home.path("damaged-20251104.db"), 0).unwrap();
     home.write(
         "no-20251104.db",
         "this is no database, although it is long enough to be asked whether it is one, isn't it?",

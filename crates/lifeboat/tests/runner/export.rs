@@ -7,7 +7,6 @@ use std::{
 };
 
 use lifeboat_model::ExitCode;
-use rusqlite::Connection;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 

@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 
 use lifeboat_model::ExitCode;
 
-use crate::home::{Home, PASSWORD, Ran};
+use crate::home::{Home, Ran};
 
 /// Runs a shell command in the app's folder, with the program on its path.
 fn shell(home: &Home, line: &str) -> Ran {
@@ -14,9 +14,9 @@ fn shell(home: &Home, line: &str) -> Ran {
             .chain(std::env::split_paths(&std::env::var_os("PATH").unwrap())),
     );
     let mut command = Command::new("sh");
-    command.args(["-c", line]).current_dir(home.app()).stdin(Stdio::null()).env_clear().env("PATH", path.unwrap());
-    command.env("HOME", home.app().parent().unwrap()).env("XDG_STATE_HOME", home.app().parent().unwrap().join("state"));
-    command.env("LIFEBOAT_VAULT_PASSWORD", PASSWORD).env("TZ", "UTC").env("USER", "tester");
+    command.args(["-c", line]).current_dir(home.app()).stdin(Stdio::null()).env_clear();
+    let as_always = home.command(&[]);
+    command.envs(as_always.get_envs().filter_map(|(name, value)| Some((name, value?)))).env("PATH", path.unwrap());
     home.ran(&[line], command.output().unwrap())
 }
 
@@ -118,7 +118,7 @@ fn lines_for_cron_work_as_cron_runs_them() {
     }
     let list = home.run(&["backups", "list", "--json", "--config", &config]).ends(ExitCode::Ok).json();
     assert_eq!(list["backups"][0]["reason"], "scheduled");
-    assert!(list["backups"][0]["proven_at"].is_string());
+    assert!(list["backups"][0]["proven_at"].is_string(), "{list}");
     home.run(&["schedule", "show", "--format", "systemd", "--config", &config]).ends(ExitCode::Ok).says(&[
         "OnCalendar=*-*-* 02:00:00",
         "lifeboat-shop-local-prove.timer",
