@@ -34,6 +34,9 @@ pub struct Entry {
     pub event: Event,
     /// `sha256:` and the digest of the line before, without its line feed; of nothing for the first.
     pub prev: String,
+    /// The first 16 hex digits of the SHA-256 of this very line as it would be without this field.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sum: Option<String>,
 }
 
 /// What can happen to an operation.

@@ -49,7 +49,7 @@ fn opened() -> Event {
 
 fn entry(seq: u64, event: Event) -> Entry {
     let (op, at) = (OperationId::from_random(7), Timestamp::UNIX_EPOCH);
-    Entry { schema: ENTRY_SCHEMA.into(), seq, op, epoch: 1, at, mono_ms: 0, event, prev: String::new() }
+    Entry { schema: ENTRY_SCHEMA.into(), seq, op, epoch: 1, at, mono_ms: 0, event, prev: String::new(), sum: None }
 }
 
 fn why() -> Failure {

@@ -62,7 +62,7 @@ impl JournalFile {
     /// [`JournalFile::read`] for bytes that are already here; `path` is for messages.
     pub fn parse(path: &Path, bytes: &[u8]) -> Result<JournalFile, JournalError> {
         let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-        let mut entries = Vec::new();
+        let (mut entries, mut summed) = (Vec::new(), false);
         let mut head = digest(b"");
         for (number, line) in bytes[..whole].split_inclusive(|byte| *byte == b'\n').enumerate() {
             let line = &line[..line.len() - 1];
@@ -71,10 +71,13 @@ impl JournalFile {
                 line: number + 1,
                 source,
             })?;
-            if entry.prev != head || entry.seq != number as u64 || !sum_fits(line) {
+            // Sums came later than journals: none at the beginning is an old version's work, none after others is damage.
+            let sum_is_good = if entry.sum.is_some() { sum_fits(line) } else { !summed };
+            if entry.prev != head || entry.seq != number as u64 || !sum_is_good {
                 return Err(JournalError::BrokenChain { path: path.to_owned(), line: number + 1 });
             }
             head = digest(line);
+            summed |= entry.sum.is_some();
             entries.push(entry);
         }
         Ok(JournalFile { entries, torn_bytes: bytes.len() - whole, head })
@@ -109,23 +112,14 @@ fn sum(entry: &[u8]) -> String {
     hex::encode(&Sha256::digest(entry)[..SUM_DIGITS / 2])
 }
 
-/// Puts the sum into an entry's JSON, as its last field.
-fn with_sum(mut entry: Vec<u8>) -> Vec<u8> {
-    let sum = sum(&entry);
-    entry.pop(); // the closing brace, which comes with SUM_END
-    entry.extend_from_slice(SUM_BEGIN);
-    entry.extend_from_slice(sum.as_bytes());
-    entry.extend_from_slice(SUM_END);
-    entry
-}
-
-/// Whether a line's sum is that of its entry; a line without one is left to the chain.
+/// Whether a line ends with its sum, and the sum is that of the line without it: compared as bytes, since two texts may
+/// be the same entry.
 fn sum_fits(line: &[u8]) -> bool {
     let begin = line.len().saturating_sub(SUM_BEGIN.len() + SUM_DIGITS + SUM_END.len());
     let (entry, end) = line.split_at(begin);
     match end.strip_prefix(SUM_BEGIN).and_then(|rest| rest.strip_suffix(SUM_END)) {
         Some(found) => sum(&[entry, b"}"].concat()).as_bytes() == found,
-        None => true,
+        None => false,
     }
 }
 
@@ -227,11 +221,14 @@ impl Journal {
             mono_ms,
             event,
             prev: self.head.clone(),
+            sum: None,
         }
     }
 
     fn write(&mut self, entry: &Entry) -> Result<(), JournalError> {
-        let mut line = with_sum(serde_json::to_vec(entry).map_err(JournalError::Unwritable)?);
+        let unsummed = serde_json::to_vec(entry).map_err(JournalError::Unwritable)?;
+        let entry = &Entry { sum: Some(sum(&unsummed)), ..entry.clone() };
+        let mut line = serde_json::to_vec(entry).map_err(JournalError::Unwritable)?;
         let head = digest(&line);
         line.push(b'\n');
         self.file.append(&line)?;

@@ -14,7 +14,7 @@ use lifeboat_store::vault::{PruneOptions, Vault};
 use support::{memory::*, *};
 
 fn over_a_bad_line(memory: &Arc<MemoryObjects>, seed: u64, io: &Io) -> (Arc<FaultyObjects>, Arc<dyn ObjectStore>) {
-    let faults = Faults { fail_before: 80, answer_lost: 80, short_list: 80, ..Faults::default() };
+    let faults = Faults { fail_before: 150, answer_lost: 200, short_list: 200, ..Faults::default() };
     let bad_line = Arc::new(FaultyObjects::new(memory.clone(), io.clock.clone(), seed, faults));
     let policy = RetryPolicy { tries_max: 20, total_limit: Duration::from_secs(600), ..RetryPolicy::default() };
     (bad_line.clone(), Arc::new(Retry::new(bad_line, io, &Stop::default(), policy)))

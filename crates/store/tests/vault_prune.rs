@@ -195,14 +195,23 @@ fn a_bad_line_makes_it_fail_and_never_lose() {
     let mut failures = 0;
     for seed in 0..16 {
         let store = scene.store();
-        let faults = Faults { fail_before: 40, answer_lost: 40, flipped_bit: 40, short_list: 40, ..Faults::default() };
+        // From a good line to one that is broken most of the time: both ends are tried whatever the objects are called.
+        let often = seed as u32 * 12;
+        let faults = Faults {
+            fail_before: often,
+            answer_lost: often,
+            flipped_bit: often,
+            short_list: often,
+            ..Faults::default()
+        };
         let faulty = Arc::new(FaultyObjects::new(store.clone(), scene.io.clock.clone(), seed, faults));
         let pruned = open(faulty, &scene.io).and_then(|vault| vault.prune(&PruneOptions::default()));
         failures += u32::from(pruned.is_err());
+        assert!(seed > 0 || pruned.is_ok(), "over a good line it works: {pruned:?}");
         let left = memory(&without_locks(store.all()));
         assert_whole(&scene, &scene.open(&left), &format!("seed {seed}, {pruned:?}"));
     }
-    assert!((3..16).contains(&failures), "{failures} of 16: neither all nor none must fail");
+    assert!(failures >= 3, "{failures} of 16: a bad line must show");
 }
 
 /// A store that cannot list one folder.

@@ -8,13 +8,15 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
+use lifeboat_engine::Unwatched;
+use lifeboat_io::Stop;
 use lifeboat_model::{BackupChoice, FailureKind, OperationState, Request, ResourceName};
 use lifeboat_testkit::{
     World,
     world::{backup_of, restore_of},
 };
 
-use crate::hands::{only_database, run};
+use crate::hands::{bent, only_database, run};
 
 /// The `sqlite3` shell in another process, with the database open. Killed when dropped.
 struct App(Child);
@@ -209,16 +211,30 @@ fn a_pack_that_is_missing_is_found_before_anything_is_begun() {
 /// Set for the part of a test that runs in a process of its own.
 const CHILD: &str = "LIFEBOAT_TEST_CHILD";
 
+/// A limit on the size of files stands in for a full disk, since it needs no rights; but it is for a whole process. So the
+/// test runs again in one of its own: there this is true; here it waits for that one's good end.
+fn in_a_process_of_its_own(test: &str) -> bool {
+    if std::env::var_os(CHILD).is_some() {
+        return true;
+    }
+    let script = format!("trap '' XFSZ; exec \"$0\" --exact disasters::{test} --nocapture");
+    let mut child = Command::new("sh");
+    let child = child.arg("-c").arg(script).arg(std::env::current_exe().unwrap()).env(CHILD, "1").output().unwrap();
+    let said = format!("{}{}", String::from_utf8_lossy(&child.stdout), String::from_utf8_lossy(&child.stderr));
+    assert!(child.status.success() && said.contains("1 passed"), "{said}");
+    false
+}
+
+/// Lets files of this process grow to so many bytes.
+fn limit_files(bytes: &str) {
+    let pid = std::process::id().to_string();
+    let set = Command::new("prlimit").args(["--pid", &pid, &format!("--fsize={bytes}:")]).status();
+    assert!(set.expect("prlimit of util-linux is installed").success());
+}
+
 #[test]
 fn a_disk_that_fills_up_while_the_backup_comes_back_leaves_the_live_database_alone() {
-    if std::env::var_os(CHILD).is_none() {
-        // A limit on the size of files stands in for the full disk, since it needs no rights; it is for a whole process.
-        let this = "disasters::a_disk_that_fills_up_while_the_backup_comes_back_leaves_the_live_database_alone";
-        let script = format!("trap '' XFSZ; exec \"$0\" --exact {this} --nocapture");
-        let mut child = Command::new("sh");
-        let child = child.arg("-c").arg(script).arg(std::env::current_exe().unwrap()).env(CHILD, "1").output().unwrap();
-        let said = format!("{}{}", String::from_utf8_lossy(&child.stdout), String::from_utf8_lossy(&child.stderr));
-        assert!(child.status.success() && said.contains("1 passed"), "{said}");
+    if !in_a_process_of_its_own("a_disk_that_fills_up_while_the_backup_comes_back_leaves_the_live_database_alone") {
         return;
     }
     let world = only_database();
@@ -227,21 +243,46 @@ fn a_disk_that_fills_up_while_the_backup_comes_back_leaves_the_live_database_alo
     ask(&world.app("shop.db"), "DELETE FROM big; VACUUM; PRAGMA wal_checkpoint(TRUNCATE);");
     assert!(fs::metadata(world.app("shop.db")).unwrap().len() < 500_000);
     let before = world.look();
-    let limit = |bytes: &str| {
-        let pid = std::process::id().to_string();
-        let set = Command::new("prlimit").args(["--pid", &pid, &format!("--fsize={bytes}:")]).status();
-        assert!(set.expect("prlimit of util-linux is installed").success());
-    };
-    limit("1000000");
+    limit_files("1000000");
     let end = world.run(&restore_of("db")).unwrap();
     let OperationState::PutBack { why: Some(why) } = &end.state else { panic!("{:?}", end.state) };
     assert_eq!(why.kind, FailureKind::Outside, "{why}");
     let failed = end.attempts.iter().rposition(|attempts| *attempts > 0).unwrap();
     assert_eq!(end.plan.steps().nth(failed).unwrap().id.0, "fetch", "{why}");
     assert_eq!(world.look(), before);
-    limit("unlimited");
+    limit_files("unlimited");
     world.must(&exactly(&world, 0));
     assert_eq!(ask(&world.app("shop.db"), "SELECT length(x) FROM big"), "3000000");
+}
+
+#[test]
+fn a_journal_that_cannot_be_written_leaves_the_operation_open_and_it_goes_on_later() {
+    if !in_a_process_of_its_own("a_journal_that_cannot_be_written_leaves_the_operation_open_and_it_goes_on_later") {
+        return;
+    }
+    for full_at in ["inspect-sqlite", "check-fetched", "check-unused"] {
+        let world = only_database();
+        world.backup();
+        let good = world.look().live;
+        world.sell(2);
+        let journals = world.state().operations();
+        let engine = bent(&world, move |action, _context| {
+            if serde_json::to_value(action).unwrap()["do"] == full_at {
+                let sizes = fs::read_dir(&journals).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len());
+                limit_files(&sizes.max().unwrap().to_string());
+            }
+            None
+        });
+        let plan = engine.plan(&restore_of("db")).unwrap();
+        let error = run(&engine, &plan).unwrap_err();
+        limit_files("unlimited");
+        let id = error.left_open.clone().unwrap_or_else(|| panic!("{full_at}: {error}"));
+        assert_eq!(error.failure.kind, FailureKind::Outside, "{full_at}: {error}");
+        assert!(error.failure.hint.as_ref().unwrap().ends_with(&format!("lifeboat resume {id}")), "{error:?}");
+        assert_ne!(world.look().live, good, "{full_at}: nothing was swapped without a line that says so");
+        let done = world.engine().resume(&id, "tester", &Unwatched, &Stop::default()).unwrap();
+        assert_eq!((done.state, world.look().live), (OperationState::Done, good), "{full_at}");
+    }
 }
 
 #[test]
