@@ -3,6 +3,7 @@
 mod captures;
 mod commands;
 mod errors;
+mod exports;
 mod fetches;
 mod mirror;
 mod places;
@@ -22,6 +23,7 @@ use serde_json::Value;
 pub(crate) use fetches::read_all;
 
 pub use errors::{path_failure, sqlite_failure, vault_failure};
+pub use exports::WARNING as EXPORT_WARNING;
 pub use mirror::is_journals;
 pub use stores::prune_sentences;
 
@@ -55,7 +57,9 @@ impl Perform for Hands {
                 stores::verify(self, vault, backup)
             }
             Action::CheckUnused { path } => places::check_unused(path),
-            Action::CaptureSqlite { source, into } => captures::capture_sqlite(self, source, into, context),
+            Action::CaptureSqlite { source, into, as_of } => {
+                captures::capture_sqlite(self, source, into, *as_of, context)
+            }
             Action::InspectSqlite { file, accept_unsound } => captures::inspect_sqlite(file, *accept_unsound, context),
             Action::StoreBackup { backup, vault, reason, label, parts } => {
                 let what = stores::What { backup, vault, reason: *reason, label: label.as_deref(), parts };
@@ -76,6 +80,10 @@ impl Perform for Hands {
             Action::RecordProof { proof, backup, resource, fetched_by, checked_by } => {
                 let what = proofs::What { proof, backup, resource, fetched_by, checked_by };
                 proofs::record(self, &what, context)
+            }
+            Action::MakeFolder { path } => exports::make_folder(path),
+            Action::WriteExport { at, format, tables, parts } => {
+                exports::write(self, &exports::What { at, format: *format, tables, parts }, context)
             }
             Action::SetAside { database, live, kept } => places::set_aside(*database, live, kept, context),
             Action::BringBack { database, live, kept } => places::bring_back(*database, live, kept, context),
@@ -107,6 +115,7 @@ impl Perform for Hands {
             Action::CheckFetched { .. } | Action::CheckTheChecks { .. } | Action::RecordProof { .. } => again(context),
             Action::Command { .. } | Action::Remove { .. } | Action::Unforget { .. } => again(context),
             Action::Prune { .. } | Action::Mark { .. } => again(context),
+            Action::MakeFolder { .. } | Action::WriteExport { .. } => again(context),
         }
     }
 

@@ -144,5 +144,6 @@ fn looks_only(action: &Action) -> bool {
         Action::PutInPlace { .. } | Action::TakeAway { .. } | Action::Command { .. } => false,
         Action::Remove { .. } | Action::Forget { .. } | Action::Unforget { .. } => false,
         Action::Prune { .. } | Action::Mark { .. } => false,
+        Action::MakeFolder { .. } | Action::WriteExport { .. } => false,
     }
 }

@@ -1,7 +1,9 @@
 //! Planners: pure functions from what is known to what will happen. One file per kind of request; they do not call each
 //! other, except that plans which overwrite begin with the backup planner's steps.
 
+pub mod adopt;
 pub mod backup;
+pub mod export;
 pub mod keep;
 pub mod prove;
 pub mod restore;
@@ -18,6 +20,8 @@ pub(crate) fn make(engine: &Engine, request: &Request) -> Result<Plan, Failure> 
         Request::Backup { .. } => backup::plan(&backup::gather(engine, request)?, request),
         Request::Restore { .. } => restore::plan(&restore::gather(engine, request)?, request),
         Request::Prove { .. } => prove::plan(&prove::gather(engine, request)?, request),
+        Request::Export { .. } => export::plan(&export::gather(engine, request)?, request),
+        Request::Adopt { .. } => adopt::plan(&adopt::gather(engine, request)?, request),
         Request::Undo { .. } | Request::Release { .. } => undo::plan(&undo::gather(engine, request)?, request),
         Request::Retention | Request::Prune | Request::Mark { .. } => keep::plan(&keep::gather(engine)?, request),
     }

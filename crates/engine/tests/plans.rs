@@ -1,7 +1,7 @@
 //! Every planner's plan, proven: run clean, failed, killed and repeated at every step, undone and done again.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "a test says what went wrong by ending")]
 
-use lifeboat_model::{BackupChoice, Request};
+use lifeboat_model::{BackupChoice, ExportFormat, Request, ResourceName};
 use lifeboat_testkit::{
     World,
     prove::{Case, prove_plan},
@@ -71,4 +71,47 @@ fn retention_takes_away_all_or_nothing() {
     world.setup.keep =
         lifeboat_model::Keep { within: None, last: 1, daily: 0, weekly: 0, monthly: 0, ..Default::default() };
     prove_plan(&Case { world: &world, request: Request::Retention, undo: true });
+}
+
+fn an_export_comes_out_whole(format: ExportFormat) {
+    let world = World::shop();
+    world.backup();
+    let to = world.path("exports");
+    let request = Request::Export { resources: vec![], from: BackupChoice::Latest, to, format, tables: vec![] };
+    let tried = prove_plan(&Case { world: &world, request, undo: false });
+    assert!(tried.as_before > 0 && tried.as_meant > 0, "{tried:?}");
+}
+
+#[test]
+fn an_export_is_whole_or_not_there() {
+    an_export_comes_out_whole(ExportFormat::Sqlite);
+}
+
+#[test]
+fn an_export_of_tables_is_whole_or_not_there() {
+    an_export_comes_out_whole(ExportFormat::Csv);
+}
+
+/// The file of a script, made while the shop had nine orders fewer.
+#[test]
+fn an_adopted_file_is_a_whole_backup_or_none() {
+    let world = World::shop();
+    let file = world.app("database.sqlite.backup.20200102");
+    rusqlite::Connection::open(world.app("shop.db"))
+        .unwrap()
+        .execute("VACUUM INTO ?1", [file.display().to_string()])
+        .unwrap();
+    let before = std::fs::read(&file).unwrap();
+    world.sell(9);
+    let resource = ResourceName::new("db").unwrap();
+    let request = Request::Adopt { resource, file: file.clone(), at: None, label: None };
+    let tried = prove_plan(&Case { world: &world, request: request.clone(), undo: false });
+    assert!(tried.as_before > 0 && tried.as_meant > 0, "{tried:?}");
+    let adopted = world.must(&request);
+    let backup = world.backups().remove(0);
+    assert_eq!(backup.recovery_point.to_string(), "2020-01-02T00:00:00Z");
+    assert_eq!(backup.label.as_deref(), Some("adopted: database.sqlite.backup.20200102"));
+    assert_eq!(std::fs::read(&file).unwrap(), before, "the file is left alone");
+    world.must(&Request::Undo { operation: adopted.id });
+    assert!(world.backups().is_empty());
 }

@@ -262,6 +262,18 @@ pub fn mode(path: &Path) -> Result<u32, PathError> {
     fs::metadata(path).map(|meta| meta.permissions().mode() & 0o7777).at(path)
 }
 
+/// Gives a file or folder its permissions.
+pub fn set_mode(path: &Path, mode: u32) -> Result<(), PathError> {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).at(path)
+}
+
+/// Makes one new folder that only its owner may look into; one that exists is an error.
+pub fn create_new_private_folder(path: &Path) -> Result<(), PathError> {
+    use std::os::unix::fs::DirBuilderExt;
+    fs::DirBuilder::new().mode(0o700).create(path).at(path)
+}
+
 /// When a file's content last changed.
 pub fn modified(path: &Path) -> Result<lifeboat_model::Timestamp, PathError> {
     let time = fs::metadata(path).and_then(|meta| meta.modified()).at(path)?;
@@ -281,6 +293,25 @@ pub fn remove_any(path: &Path) -> Result<(), PathError> {
 /// Copies a file's content.
 pub fn copy(from: &Path, to: &Path) -> Result<u64, PathError> {
     fs::copy(from, to).at(to)
+}
+
+/// Copies a file so that whoever looks at `to` sees the old or the new one, never half: beside, sync, rename, sync.
+/// Permissions come with it.
+pub fn copy_over(from: &Path, to: &Path) -> Result<(), PathError> {
+    let mut name = std::ffi::OsString::from(".");
+    name.push(to.file_name().unwrap_or_default());
+    name.push(format!(".{}.lifeboat-partial", std::process::id()));
+    let beside = to.with_file_name(name);
+    let copied = (|| {
+        fs::copy(from, &beside)?;
+        fs::File::open(&beside)?.sync_all()?;
+        fs::rename(&beside, to)?;
+        sync_folder(parent(to))
+    })();
+    if copied.is_err() {
+        let _ = fs::remove_file(&beside); // the copy's error is the one worth telling
+    }
+    copied.at(to)
 }
 
 /// Writes a new file piece by piece and has it on disk before returning. The writer's own error comes back inside; the

@@ -1,11 +1,14 @@
 //! The words of the command line, as types. Nothing here does anything; `commands` does.
 
+pub mod exports;
 mod help;
 pub mod reference;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+
+use self::exports::{AdoptArgs, CopyArgs, DocsArgs, ExportArgs, ScheduleArgs, ShimsArgs};
 
 /// Backups that are proven by restoring them, and a way back when something went wrong.
 #[derive(Clone, Debug, Parser)]
@@ -117,6 +120,18 @@ pub enum Command {
     /// Restores a backup into a sandbox, checks it, and records the proof
     #[command(after_help = help::PROVE, display_order = 12)]
     Prove(ProveArgs),
+    /// Brings resources out of a backup into a new folder: database files, or tables as CSV
+    #[command(after_help = help::EXPORT, display_order = 13)]
+    Export(ExportArgs),
+    /// Writes the scripts that an app's own documents name
+    #[command(after_help = help::SHIMS, display_order = 43)]
+    Shims(ShimsArgs),
+    /// Says what is to run when
+    #[command(after_help = help::SCHEDULE, display_order = 44)]
+    Schedule(ScheduleArgs),
+    /// Makes documents about the app
+    #[command(after_help = help::DOCS, display_order = 45)]
+    Docs(DocsArgs),
     /// Looks whether what is live is sound: integrity, foreign keys, critical tables, your own questions
     #[command(after_help = help::VERIFY, display_order = 13)]
     Verify(VerifyArgs),
@@ -214,6 +229,9 @@ pub struct BackupArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub run: RunArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub copy: CopyArgs,
 }
 
 /// Why a backup is made, as somebody may say it.
@@ -253,6 +271,8 @@ pub enum BackupsCommand {
         #[arg(value_name = "OTHER")]
         right: String,
     },
+    /// Takes a file that a script made into the vault, as a backup of the resource named with --for
+    Adopt(AdoptArgs),
     /// Nobody may delete it until it is released again with `unhold`
     Hold(MarkArgs),
     /// The rules of retention apply to it again

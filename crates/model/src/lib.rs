@@ -7,6 +7,7 @@
 pub mod backup;
 pub mod check;
 pub mod compare;
+pub mod export;
 pub mod failure;
 pub mod id;
 pub mod keep;
@@ -17,20 +18,23 @@ pub mod predict;
 pub mod proof;
 pub mod request;
 pub mod resource;
+pub mod stamp;
 pub mod time;
 
 pub use backup::{Backup, BackupChoice, BackupReason, NoBackup, choose_backup};
 pub use check::{Check, Tri};
+pub use export::{Export, ExportFormat, ExportedFile, ExportedResource};
 pub use failure::{ExitCode, Failure, FailureKind};
 pub use id::{BackupId, OperationId, PlanId, ProofId, StepId};
 pub use keep::{Keep, Verdict, decide_keep};
 pub use manifest::{Content, EnvFacts, FilesFacts, Manifest, ResourceManifest, SqliteFacts, TableFacts};
 pub use operation::{Entry, Event, Found, Operation, OperationState, Outcome, StepState};
 pub use plan::{
-    Action, ExpectedFact, Fact, Lease, Loss, LossLine, OnFailure, Part, Phase, Plan, Step, StepClass, Undo,
+    Action, ExpectedFact, ExportPart, Fact, Lease, Loss, LossLine, OnFailure, Part, Phase, Plan, Step, StepClass, Undo,
 };
 pub use predict::{Prediction, Sample, predict};
 pub use proof::{Proof, ProofLevel, level_reached};
 pub use request::{BackupMark, Request};
 pub use resource::{Resource, ResourceKind, ResourceName, Scope, SqlCheck, VaultName, Writer};
+pub use stamp::{NameStamp, stamp_in};
 pub use time::{Duration, Timestamp};

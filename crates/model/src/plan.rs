@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     backup::BackupReason,
+    export::ExportFormat,
     id::{BackupId, PlanId, ProofId, StepId},
     predict::Prediction,
     request::{BackupMark, Request},
@@ -275,6 +276,19 @@ pub struct Part {
     pub inspected_by: Option<StepId>,
 }
 
+/// A piece of an export: what was fetched, and where it lies.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ExportPart {
+    /// Where its manifest is.
+    pub vault: String,
+    /// The backup it came out of.
+    pub backup: BackupId,
+    /// The resource.
+    pub resource: ResourceName,
+    /// Where its fetched copy lies.
+    pub fetched: PathBuf,
+}
+
 /// Everything an actor can be asked to do. A closed set with typed parameters; no free shell.
 ///
 /// Each is all-or-nothing and may be repeated with the same parameters.
@@ -311,6 +325,9 @@ pub enum Action {
         source: PathBuf,
         /// The staging file.
         into: PathBuf,
+        /// Up to when it is complete, when that is not now: a file that a script made some time ago.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        as_of: Option<Timestamp>,
     },
     /// Looks at a captured SQLite copy: structure, rows, digests. Fails when the copy is not sound.
     InspectSqlite {
@@ -395,6 +412,22 @@ pub enum Action {
         fetched_by: StepId,
         /// The steps whose findings count.
         checked_by: Vec<StepId>,
+    },
+    /// Makes a folder that only its owner may look into.
+    MakeFolder {
+        /// Where. It is replaced when it exists: it is ours.
+        path: PathBuf,
+    },
+    /// Writes what was fetched into the folder of an export, in its form, with the document that describes it.
+    WriteExport {
+        /// The folder; it is ours.
+        at: PathBuf,
+        /// In which form databases come out.
+        format: ExportFormat,
+        /// Which tables; all when empty.
+        tables: Vec<String>,
+        /// What.
+        parts: Vec<ExportPart>,
     },
     /// Moves what is live aside, with `-wal`, `-shm` and `-journal`.
     SetAside {

@@ -6,8 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     backup::{BackupChoice, BackupReason},
+    export::ExportFormat,
     id::{BackupId, OperationId},
     resource::ResourceName,
+    time::Timestamp,
 };
 
 /// Everything one can ask for.
@@ -40,6 +42,30 @@ pub enum Request {
         backup: BackupChoice,
         /// Which resources in it; all when empty.
         resources: Vec<ResourceName>,
+    },
+    /// Bring resources out of backups into a new folder, for people and other programs.
+    Export {
+        /// Which resources; all of them when empty.
+        resources: Vec<ResourceName>,
+        /// From which backup.
+        from: BackupChoice,
+        /// The folder; it must not exist yet.
+        to: PathBuf,
+        /// In which form databases come out.
+        format: ExportFormat,
+        /// Which tables; all when empty.
+        tables: Vec<String>,
+    },
+    /// Take a file that some script made into the vault, as a backup of a resource. The file is left alone.
+    Adopt {
+        /// The resource that it is a backup of.
+        resource: ResourceName,
+        /// The file.
+        file: PathBuf,
+        /// Up to when it is complete; what its name says, else its time of change, when nobody says it.
+        at: Option<Timestamp>,
+        /// What to call it.
+        label: Option<String>,
     },
     /// Take back what an operation did.
     Undo {
@@ -91,6 +117,8 @@ impl Request {
             Request::Backup { .. } => "backup",
             Request::Restore { .. } => "restore",
             Request::Prove { .. } => "prove",
+            Request::Export { .. } => "export",
+            Request::Adopt { .. } => "adopt",
             Request::Undo { .. } => "undo",
             Request::Retention => "retention",
             Request::Prune => "prune",
@@ -104,6 +132,7 @@ impl Request {
     pub fn may_be_put_back_unasked(&self) -> bool {
         match self {
             Request::Backup { .. } | Request::Prove { .. } | Request::Prune | Request::Mark { .. } => true,
+            Request::Export { .. } | Request::Adopt { .. } => true,
             Request::Restore { .. } | Request::Undo { .. } | Request::Retention | Request::Release { .. } => false,
         }
     }

@@ -39,7 +39,7 @@ pub struct Tried {
 pub fn prove_plan(case: &Case<'_>) -> Tried {
     let before = case.world.look();
     let clean = case.world.copy();
-    let done = clean.must(&case.request);
+    let done = clean.must(&clean.request_here(&case.request, case.world));
     let meant = clean.look();
     assert!(meant.debris.is_empty(), "a clean run leaves debris: {:?}", meant.debris);
     let mut tried = Tried { steps: done.steps.len(), runs: 1, ..Tried::default() };
@@ -47,7 +47,7 @@ pub fn prove_plan(case: &Case<'_>) -> Tried {
         for trouble in [Trouble::Fail(step), Trouble::DieBefore(step), Trouble::DieAfter(step), Trouble::Repeat(step)] {
             for afterwards in afterwards(trouble) {
                 let world = case.world.copy();
-                let end = run_in(&world, &case.request, trouble, *afterwards);
+                let end = run_in(&world, &world.request_here(&case.request, case.world), trouble, *afterwards);
                 let look = world.look();
                 tried.runs += 1;
                 judge(&end, &look, &before, &meant, &format!("{trouble:?}, then {afterwards:?}"), &mut tried);

@@ -114,6 +114,17 @@ impl World {
         world
     }
 
+    /// A request that was made for another world, for this one: a place to write to lies in this one. What is only read
+    /// may stay where it is.
+    pub fn request_here(&self, request: &Request, there: &World) -> Request {
+        let mut request = request.clone();
+        if let Request::Export { to, .. } = &mut request {
+            let below = to.strip_prefix(there.home.path()).map(Path::to_owned);
+            *to = below.map_or_else(|_elsewhere| to.clone(), |below| self.home.path().join(below));
+        }
+        request
+    }
+
     /// A path in the app's folder.
     pub fn app(&self, name: &str) -> PathBuf {
         self.home.path().join("app").join(name)
@@ -181,7 +192,19 @@ impl World {
     /// What the world holds.
     pub fn look(&self) -> Look {
         let live = self.setup.resources.iter().map(|resource| (resource.name.to_string(), content(&resource.kind)));
-        Look { live: live.collect(), debris: self.debris() }
+        let mut live: BTreeMap<String, String> = live.collect();
+        live.insert("exports".to_owned(), self.exports());
+        Look { live, debris: self.debris() }
+    }
+
+    /// What was exported to `exports`. The document about it tells ids and times, which differ from run to run.
+    fn exports(&self) -> String {
+        let top = self.path("exports");
+        let part = |file: &PathBuf| {
+            let name = file.strip_prefix(&top).unwrap().display().to_string();
+            if name.ends_with("export.json") { name } else { format!("{name} {:?}", fs::read(file).unwrap()) }
+        };
+        files_below(&top).iter().map(part).collect::<Vec<_>>().join("; ")
     }
 
     fn debris(&self) -> BTreeSet<String> {
@@ -191,7 +214,9 @@ impl World {
                 found.insert(format!("{folder}: {}", path.display()));
             }
         }
-        for path in files_below(&self.path("app")).into_iter().chain(files_below(&self.path("vault"))) {
+        let half_made = fs::read_dir(self.home.path()).unwrap().map(|entry| entry.unwrap().path());
+        let below = ["app", "vault"].map(|folder| files_below(&self.path(folder)));
+        for path in below.into_iter().flatten().chain(half_made) {
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
             if name.contains(".lifeboat-") || name.contains(".partial") {
                 found.insert(name);

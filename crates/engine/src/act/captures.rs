@@ -55,7 +55,13 @@ pub fn check_space(path: &Path, bytes: u64) -> Result<Value, Failure> {
     Ok(serde_json::json!({ "free": free }))
 }
 
-pub fn capture_sqlite(hands: &Hands, source: &Path, into: &Path, context: &Context<'_>) -> Result<Value, Failure> {
+pub fn capture_sqlite(
+    hands: &Hands,
+    source: &Path,
+    into: &Path,
+    as_of: Option<Timestamp>,
+    context: &Context<'_>,
+) -> Result<Value, Failure> {
     files::create_private_folder(files::parent(into)).map_err(|error| path_failure(&error))?;
     let progress = |done, total| context.watch.progress(done, total);
     let (options, clock) = (sqlite::CaptureOptions::default(), &*hands.io.clock);
@@ -64,7 +70,7 @@ pub fn capture_sqlite(hands: &Hands, source: &Path, into: &Path, context: &Conte
     output(&CaptureOutput {
         bytes: captured.bytes,
         sha256: captured.sha256,
-        recovery_point: captured.recovery_point,
+        recovery_point: as_of.unwrap_or(captured.recovery_point),
         started_at: captured.recovery_point,
         how: format!("{:?}", captured.how),
     })

@@ -25,7 +25,7 @@ pub struct Stored {
     pub skipped: Vec<(PathBuf, String)>,
 }
 
-fn tree_failure(error: &TreeError) -> Failure {
+pub(super) fn tree_failure(error: &TreeError) -> Failure {
     match error {
         TreeError::Path(error) => path_failure(error),
         TreeError::Stopped(error) => Failure::from_error(FailureKind::Interrupted, error),

@@ -59,12 +59,13 @@ pub fn plan(known: &Known, request: &Request) -> Result<Plan, Failure> {
         reason: *reason,
         label: label.clone(),
         sources: &known.sources,
+        instead: None,
     };
     let title = format!("back up {} of {}", names.join(", "), common.scope);
     let mut plan = steps::new_plan(common, request, title, Lease::Environment);
     plan.facts = known.sources.iter().map(settings_fact).collect();
     plan.phases = vec![
-        steps::phase(common, "preflight", vec![], preflight(known, &taking)),
+        steps::phase(common, "preflight", vec![], preflight_of(common, known.last_added, &taking)),
         steps::phase(common, "capture", taking.predict_capture(), taking.capture()),
         steps::phase(common, "inspect", taking.predict_inspect(), taking.inspect()),
         steps::phase(common, "store", taking.predict_store(), taking.store()),
@@ -74,19 +75,20 @@ pub fn plan(known: &Known, request: &Request) -> Result<Plan, Failure> {
     Ok(plan)
 }
 
-fn preflight(known: &Known, taking: &Taking<'_>) -> Vec<lifeboat_model::Step> {
+/// Room for what is copied and stored, and a vault.
+pub(crate) fn preflight_of(common: &Common, last_added: Option<u64>, taking: &Taking<'_>) -> Vec<lifeboat_model::Step> {
     let mut found = Vec::new();
     if taking.staged_bytes() > 0 {
-        found.push(steps::space("space.staging", known.common.staging.clone(), with_margin(taking.staged_bytes())));
+        found.push(steps::space("space.staging", common.staging.clone(), with_margin(taking.staged_bytes())));
     }
-    if let Some(folder) = &known.common.vault_folder {
+    if let Some(folder) = &common.vault_folder {
         // The first backup may not compress at all; later ones add about what the last one added.
-        let bytes = known.last_added.map_or(taking.bytes(), |added| (added * 4 + (64 << 20)).min(taking.bytes()));
+        let bytes = last_added.map_or(taking.bytes(), |added| (added * 4 + (64 << 20)).min(taking.bytes()));
         found.push(steps::space("space.vault", folder.clone(), with_margin(bytes)));
     }
-    if !known.common.vault_exists {
-        let action = Action::CreateVault { vault: known.common.vault.clone() };
-        let title = format!("make a new vault in {}", known.common.vault);
+    if !common.vault_exists {
+        let action = Action::CreateVault { vault: common.vault.clone() };
+        let title = format!("make a new vault in {}", common.vault);
         found.push(steps::step("create-vault", title, StepClass::Idempotent, action, Undo::Nothing));
     }
     found

@@ -63,7 +63,7 @@ fn newest_of_all(
 }
 
 /// The resource as the settings describe it; one that they do not know any more is proven all the same.
-fn configured(engine: &Engine, part: &ResourceManifest) -> Resource {
+pub(crate) fn configured(engine: &Engine, part: &ResourceManifest) -> Resource {
     let known = engine.setup().resources.iter().find(|resource| resource.name == part.name);
     known.cloned().unwrap_or_else(|| {
         let path = std::path::PathBuf::from(&part.origin);

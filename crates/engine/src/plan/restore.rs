@@ -81,7 +81,7 @@ pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failur
 
 /// The backup to take, and its part about the resource. A backup is as old as its oldest part; one whose part about this
 /// resource is younger than what was asked for is passed over too.
-fn choose(
+pub(crate) fn choose(
     engine: &Engine,
     backups: &[Backup],
     resource: &Resource,
@@ -196,6 +196,7 @@ pub fn plan(known: &Known, request: &Request) -> Result<Plan, Failure> {
         reason: BackupReason::Emergency,
         label: Some(format!("before {}", common.ids.plan)),
         sources: std::slice::from_ref(target),
+        instead: None,
     };
     plan.phases.push(phase(common, "preflight", vec![], preflight(known, &names, keeps)));
     if keeps {

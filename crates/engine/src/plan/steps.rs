@@ -96,6 +96,16 @@ pub struct Taking<'a> {
     pub label: Option<String>,
     /// What is taken.
     pub sources: &'a [Live],
+    /// A file of some time ago that is taken in place of what is live.
+    pub instead: Option<Instead<'a>>,
+}
+
+/// A file that is taken in place of what is live.
+pub struct Instead<'a> {
+    /// The file.
+    pub file: &'a std::path::Path,
+    /// Up to when it is complete.
+    pub as_of: lifeboat_model::Timestamp,
 }
 
 impl Taking<'_> {
@@ -114,8 +124,12 @@ impl Taking<'_> {
             if let ResourceKind::Sqlite { path } = &live.resource.kind {
                 let into = self.staged(&live.resource);
                 let undo = by(Action::Remove { paths: vec![into.clone()] });
-                let action = Action::CaptureSqlite { source: path.clone(), into };
-                let title = format!("copy {} while it is in use", path.display());
+                let (source, as_of, how) = match &self.instead {
+                    Some(instead) => (instead.file.to_owned(), Some(instead.as_of), ""),
+                    None => (path.clone(), None, " while it is in use"),
+                };
+                let title = format!("copy {}{how}", source.display());
+                let action = Action::CaptureSqlite { source, into, as_of };
                 steps.push(step(self.id("capture", &live.resource).0, title, StepClass::Idempotent, action, undo));
             }
         }

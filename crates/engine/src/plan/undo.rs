@@ -53,7 +53,7 @@ pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failur
     let common = engine.common()?;
     let kept_now = live.as_ref().map(|live| facts::free_beside(&live.place, "UNDONE", common.now));
     let held = match &operation.plan.request {
-        Request::Backup { .. } => held(engine, &stored(&operation))?,
+        Request::Backup { .. } | Request::Adopt { .. } => held(engine, &stored(&operation))?,
         _keeps_its_backups => Vec::new(),
     };
     let differs = match (&live, &kept) {
@@ -116,6 +116,7 @@ fn swapped(operation: &Operation) -> Option<Swapped> {
         Request::Restore { resource, .. } => Some(resource.clone()),
         Request::Undo { .. } => None,
         Request::Backup { .. } | Request::Prove { .. } | Request::Retention => return None,
+        Request::Export { .. } | Request::Adopt { .. } => return None,
         Request::Prune | Request::Mark { .. } | Request::Release { .. } => return None,
     };
     let (path, database) = operation.plan.steps().find_map(|step| match &step.action {
@@ -155,13 +156,14 @@ pub fn plan(known: &Known, request: &Request) -> Result<Plan, Failure> {
         Request::Release { .. } => release(known, request),
         Request::Undo { .. } => match &operation.plan.request {
             Request::Restore { .. } | Request::Undo { .. } if swapped(operation).is_some() => swap_back(known, request),
-            Request::Backup { .. } => drop_backup(known, request),
+            Request::Backup { .. } | Request::Adopt { .. } => drop_backup(known, request),
             Request::Retention => unforget(known, request),
             Request::Undo { .. } => redo_list(known, request),
             Request::Mark { backup, mark } => unmark(known, request, backup, mark),
             Request::Restore { .. } | Request::Prove { .. } | Request::Prune | Request::Release { .. } => {
                 Err(nothing_to_undo(operation))
             }
+            Request::Export { .. } => Err(nothing_to_undo(operation)),
         },
         _other => Err(wrong_planner()),
     }
@@ -375,6 +377,7 @@ pub fn is_undoable(operation: &Operation) -> bool {
     let kind = match &operation.plan.request {
         Request::Restore { .. } | Request::Undo { .. } | Request::Retention | Request::Mark { .. } => true,
         Request::Backup { .. } | Request::Prove { .. } | Request::Prune | Request::Release { .. } => false,
+        Request::Export { .. } | Request::Adopt { .. } => false,
     };
     done && kind && !facts_gone(operation)
 }

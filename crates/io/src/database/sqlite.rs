@@ -12,6 +12,7 @@
 
 mod capture;
 mod check;
+mod csv;
 mod damage;
 mod error;
 mod header;
@@ -23,6 +24,7 @@ mod writes;
 
 pub use capture::{CaptureOptions, Captured, How, capture};
 pub use check::{ask, check_copy};
+pub use csv::{SchemaSql, schema_sql, table_names, write_csv};
 pub use damage::{Damage, damage_copy};
 pub use error::SqliteError;
 pub use header::Header;

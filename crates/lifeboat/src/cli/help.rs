@@ -63,7 +63,32 @@ Examples:
   lifeboat backup
   lifeboat backup db --label 'before the big import'
   lifeboat backup --reason pre-deploy --json
-  lifeboat backup sqlite:./shop.db --vault ./vault";
+  lifeboat backup sqlite:./shop.db --vault ./vault
+  lifeboat backup db --copy-to backups/database-pre-change-YYYYMMDD-HHMMSS.sqlite --alias";
+
+pub const EXPORT: &str = "\
+What comes out is compared with the manifest, as in a restore. The folder is for your eyes only (mode 0700), and so should
+it stay: it holds whatever personal data and secrets the app holds. docs/exports.md says how CSV fields are written.
+
+Examples:
+  lifeboat export db --to ./export
+  lifeboat export db --to ./export --format csv --table orders --table customers
+  lifeboat export db --to ./export --before '2h ago'
+  lifeboat export --all --to ./export --from b-7q2";
+
+pub const SHIMS: &str = "\
+Examples:
+  lifeboat shims install
+  lifeboat shims install db --dir ./app";
+
+pub const SCHEDULE: &str = "\
+Examples:
+  lifeboat schedule show
+  lifeboat schedule show --format systemd";
+
+pub const DOCS: &str = "\
+Examples:
+  lifeboat docs card > card.md";
 
 pub const BACKUPS: &str = "\
 Examples:
@@ -71,6 +96,8 @@ Examples:
   lifeboat backups show b-7q2
   lifeboat backups verify b-7q2
   lifeboat backups diff b-7q2 b-9xk
+  lifeboat backups adopt ./database.sqlite.backup.20251104 --for db
+  lifeboat backups adopt ./old.db --for db --at '2025-11-04 02:00' --label 'before Lifeboat'
   lifeboat backups hold b-7q2 --why 'evidence for incident 12'
   lifeboat backups suspect b-9xk --why 'taken after the bad deploy'";
 

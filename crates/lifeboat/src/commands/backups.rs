@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::{
     App, Session,
     carry::{Consent, carry_out},
-    compare,
+    compare, export,
 };
 use crate::{
     cli::BackupsCommand,
@@ -23,12 +23,16 @@ use crate::{
 };
 
 pub fn run(app: &App, command: &BackupsCommand) -> Done {
+    if let BackupsCommand::Adopt(args) = command {
+        return export::adopt(app, args); // `--for` names its resource
+    }
     let session = app.open(&[])?;
     match command {
         BackupsCommand::List => list(app, &session),
         BackupsCommand::Show(args) => show(app, &session, &args.backup),
         BackupsCommand::Verify(args) => verify(app, &session, &args.backup),
         BackupsCommand::Diff { left, right } => compare::run(app, &session, left, right),
+        BackupsCommand::Adopt(args) => export::adopt(app, args),
         BackupsCommand::Hold(args) => {
             mark(app, &session, &args.backup, BackupMark::Hold { why: args.why.clone() }, args.run.dry_run)
         }

@@ -62,16 +62,24 @@ pub fn run(
     goal: Goal,
     work: impl FnOnce(&dyn Watch, &Stop) -> Result<Operation, RunError>,
 ) -> Done {
+    tell(app, session, &watched(app, session, work)?, goal)
+}
+
+/// Watches the engine at work.
+pub fn watched(
+    app: &App,
+    session: &Session,
+    work: impl FnOnce(&dyn Watch, &Stop) -> Result<Operation, RunError>,
+) -> Result<Operation, Ended> {
     let stop = Stop::default();
     let _signals = wire::signals(&stop);
     let watch = Progress::new(app.ui, app.io.clock.clone(), &stop);
-    let operation = if app.ui.json == Some(JsonMode::Lines) {
+    Ok(if app.ui.json == Some(JsonMode::Lines) {
         session.engine.tell_next(Box::new(print_line));
         work(&Lines { session }, &stop)?
     } else {
         work(&watch, &stop)?
-    };
-    tell(app, session, &operation, goal)
+    })
 }
 
 /// A reader who has gone away must not stop an operation.
@@ -96,7 +104,7 @@ impl Watch for Lines<'_> {
 }
 
 /// Reports how an operation ended.
-fn tell(app: &App, session: &Session, operation: &Operation, goal: Goal) -> Done {
+pub fn tell(app: &App, session: &Session, operation: &Operation, goal: Goal) -> Done {
     let is_put_back = matches!(operation.state, OperationState::PutBack { .. });
     let reached = goal == Goal::Back && is_put_back;
     let code = if reached { ExitCode::Ok } else { report::exit_of(operation) };

@@ -1,18 +1,23 @@
 //! Every command: words become requests, requests become plans, answers become text or JSON.
 
 mod backups;
+mod card;
 mod carry;
 mod compare;
 pub mod config;
+mod copy;
 mod demo;
 pub mod doctor;
+mod export;
 mod history;
 pub mod init;
 mod journal;
 mod plans;
 mod requests;
 mod retention;
+mod schedule;
 mod shell;
+mod shims;
 mod status;
 mod unfinished;
 mod vault;
@@ -214,6 +219,10 @@ pub fn dispatch(app: &App, command: Option<Command>) -> Done {
         Command::Backup(args) => requests::backup(app, &args),
         Command::Backups(args) => backups::run(app, &args.command),
         Command::Prove(args) => requests::prove(app, &args),
+        Command::Export(args) => export::run(app, &args),
+        Command::Shims(args) => shims::run(app, &args.command),
+        Command::Schedule(args) => schedule::run(app, &args.command),
+        Command::Docs(args) => card::run(app, &args.command),
         Command::Verify(args) => verify::run(app, &args),
         Command::Plan(args) => plans::plan(app, &args.what),
         Command::Apply(args) => plans::apply(app, &args),

@@ -5,6 +5,7 @@ use lifeboat_model::{BackupChoice, BackupReason, Failure, FailureKind, Request, 
 use super::{
     App, Session,
     carry::{Consent, carry_out},
+    copy,
 };
 use crate::{
     cli::{
@@ -21,12 +22,15 @@ impl ConsentArgs {
     }
 }
 
-fn dry(dry_run: bool) -> Consent<'static> {
+pub(super) fn dry(dry_run: bool) -> Consent<'static> {
     Consent { dry_run, confirm: None }
 }
 
 pub fn backup(app: &App, args: &BackupArgs) -> Done {
     let session = app.open(&args.ask.resources)?;
+    if let Some(pattern) = args.copy.copy_to.as_deref().filter(|_| !args.run.dry_run) {
+        return copy::backup(app, &session, &args.ask, &copy::Wanted { pattern, alias: args.copy.alias });
+    }
     let plan = session.engine.plan(&ask_backup(&session, &args.ask))?;
     carry_out(app, &session, &plan, dry(args.run.dry_run))
 }
@@ -49,15 +53,20 @@ pub fn restore(app: &App, args: &RestoreArgs) -> Done {
 
 /// What `restore` asks for.
 pub fn ask_restore(app: &App, session: &Session, ask: &RestoreAsk) -> Result<Request, Failure> {
-    let from = match (&ask.from, &ask.before) {
-        (Some(start), _) => BackupChoice::Exactly(session.engine.find_backup(start)?.id),
-        (None, Some(text)) => BackupChoice::Before(when::parse(text, app.io.clock.now(), &session.zone)?),
-        (None, None) => BackupChoice::Latest,
-    };
+    let from = choice(app, session, ask.from.as_deref(), ask.before.as_deref())?;
     let into = ask.into.as_deref().map(lifeboat_io::files::absolute).transpose();
     let into = into.map_err(|error| Failure::from_error(FailureKind::Usage, &error))?;
     let resource = session.named.first().cloned().ok_or_else(|| Failure::new(FailureKind::Usage, "name a resource"))?;
     Ok(Request::Restore { resource, from, into, without_emergency_backup: ask.without_emergency_backup.clone() })
+}
+
+/// Which backup is meant by `--from` and `--before`.
+pub fn choice(app: &App, session: &Session, from: Option<&str>, before: Option<&str>) -> Result<BackupChoice, Failure> {
+    Ok(match (from, before) {
+        (Some(start), _) => BackupChoice::Exactly(session.engine.find_backup(start)?.id),
+        (None, Some(text)) => BackupChoice::Before(when::parse(text, app.io.clock.now(), &session.zone)?),
+        (None, None) => BackupChoice::Latest,
+    })
 }
 
 pub fn prove(app: &App, args: &ProveArgs) -> Done {

@@ -97,7 +97,7 @@ pub fn show(operation: &Operation, again: &str, paint: Paint) -> String {
     }
     for stored in stored(operation) {
         let Stored { id, bytes, bytes_added } = stored;
-        let is_backup = matches!(operation.plan.request, Request::Backup { .. });
+        let is_backup = matches!(operation.plan.request, Request::Backup { .. } | Request::Adopt { .. });
         let what = if is_backup { "Backup" } else { "What was there is in emergency backup" };
         text += &format!("{what} {id}: {}, {} added to the vault.\n", show_bytes(bytes), show_bytes(bytes_added));
         if is_backup {
@@ -188,6 +188,8 @@ pub fn show_trouble(operation: &Operation, again: &str) -> String {
 pub fn undo(operation: &Operation) -> Option<String> {
     let undoable = match &operation.plan.request {
         Request::Restore { .. } | Request::Undo { .. } | Request::Backup { .. } => true,
+        Request::Adopt { .. } => true,
+        Request::Export { .. } => false,
         Request::Retention => !operation.steps.is_empty(),
         Request::Mark { mark, .. } => {
             use lifeboat_model::BackupMark as M;

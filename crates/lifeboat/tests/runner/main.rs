@@ -2,10 +2,13 @@
 #![allow(clippy::disallowed_methods, reason = "tests make the world that the program then finds")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up ends")]
 
+mod adopt;
 mod backup;
 mod backups;
 mod bad_input;
+mod card;
 mod exits;
+mod export;
 mod history;
 mod home;
 mod journal;
@@ -14,6 +17,7 @@ mod prove;
 mod reference;
 mod restore;
 mod retention;
+mod scripts;
 mod secrets;
 mod shell;
 mod status;

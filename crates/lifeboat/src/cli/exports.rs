@@ -1,0 +1,148 @@
+//! The words of commands that carry data and knowledge out to people, scripts and other programs.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum, ValueHint};
+use lifeboat_model::ExportFormat;
+
+use super::RunArgs;
+
+/// `export`.
+#[derive(Clone, Debug, Args)]
+pub struct ExportArgs {
+    /// Which resources: names from the settings, or sqlite:PATH, files:PATH, env:PATH
+    #[arg(value_name = "RESOURCE", required_unless_present = "all", conflicts_with = "all")]
+    pub resources: Vec<String>,
+    /// Every resource
+    #[arg(long)]
+    pub all: bool,
+    /// Out of this backup, whatever it is: its id, or the beginning of it [default: the newest good one]
+    #[arg(long, value_name = "BACKUP", conflicts_with = "before")]
+    pub from: Option<String>,
+    /// Out of the newest good backup that is complete before this: 14:05, "2026-11-20 14:05", "2h ago", or RFC 3339
+    #[arg(long, value_name = "TIME")]
+    pub before: Option<String>,
+    /// The folder; it must not exist yet
+    #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
+    pub to: PathBuf,
+    /// How databases come out: sqlite (the file) or csv (one file a table)
+    #[arg(long, value_name = "FORMAT", default_value = "sqlite", hide_possible_values = true)]
+    pub format: FormatArg,
+    /// Only these tables; with --format csv
+    #[arg(long = "table", value_name = "TABLE")]
+    pub tables: Vec<String>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub run: RunArgs,
+}
+
+/// How databases come out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FormatArg {
+    /// The database file.
+    Sqlite,
+    /// One file a table.
+    Csv,
+}
+
+impl From<FormatArg> for ExportFormat {
+    fn from(format: FormatArg) -> ExportFormat {
+        match format {
+            FormatArg::Sqlite => ExportFormat::Sqlite,
+            FormatArg::Csv => ExportFormat::Csv,
+        }
+    }
+}
+
+/// `backups adopt`. The resource is said with `--for`.
+#[derive(Clone, Debug, Args)]
+pub struct AdoptArgs {
+    /// The file: a SQLite database that some script copied; it is left alone
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub file: PathBuf,
+    /// Up to when it is complete [default: the time in its name, read as UTC; else when it last changed]
+    #[arg(long, value_name = "TIME")]
+    pub at: Option<String>,
+    /// What to call it [default: adopted: NAME]
+    #[arg(long)]
+    pub label: Option<String>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub run: RunArgs,
+}
+
+/// What `backup` does besides, for people and scripts that look for a file.
+#[derive(Clone, Debug, Default, Args)]
+pub struct CopyArgs {
+    /// Brings the database out of the new backup into a file too, verified; YYYYMMDD and HHMMSS stand for its time (UTC)
+    #[arg(long, value_name = "PATTERN", value_hint = ValueHint::FilePath)]
+    pub copy_to: Option<PathBuf>,
+    /// Renews the file NAME.backup beside the database, so that it is the newest verified copy
+    #[arg(long, requires = "copy_to")]
+    pub alias: bool,
+}
+
+/// `shims`.
+#[derive(Clone, Debug, Args)]
+pub struct ShimsArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: ShimsCommand,
+}
+
+/// What can be done with shims.
+#[derive(Clone, Debug, Subcommand)]
+pub enum ShimsCommand {
+    /// Writes scripts/backup-now.sh; a file that is there already stays as it is
+    Install {
+        /// Where the app's scripts folder is, or will be
+        #[arg(long, value_name = "FOLDER", default_value = ".", value_hint = ValueHint::DirPath)]
+        dir: PathBuf,
+        /// Which database the script copies [default: the only one]
+        #[arg(value_name = "RESOURCE")]
+        resource: Option<String>,
+    },
+}
+
+/// `schedule`.
+#[derive(Clone, Debug, Args)]
+pub struct ScheduleArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: ScheduleCommand,
+}
+
+/// What can be asked of the schedule.
+#[derive(Clone, Debug, Subcommand)]
+pub enum ScheduleCommand {
+    /// Prints what another scheduler has to run, until Lifeboat's own daemon does it
+    Show {
+        /// For whom: crontab or systemd
+        #[arg(long, value_name = "FORMAT", default_value = "crontab", hide_possible_values = true)]
+        format: SchedulerArg,
+    },
+}
+
+/// Another scheduler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SchedulerArg {
+    /// Lines of a crontab.
+    Crontab,
+    /// Timers and services.
+    Systemd,
+}
+
+/// `docs`.
+#[derive(Clone, Debug, Args)]
+pub struct DocsArgs {
+    /// Which one.
+    #[command(subcommand)]
+    pub command: DocsCommand,
+}
+
+/// Documents about an app, made from its settings and its records.
+#[derive(Clone, Debug, Subcommand)]
+pub enum DocsCommand {
+    /// Prints a card for the wall, as Markdown: what has happened, what to type, how long it takes, what it risks
+    Card,
+}

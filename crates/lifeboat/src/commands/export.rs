@@ -1,0 +1,50 @@
+//! Data out of the vault into a folder, and a script's file into the vault.
+
+use lifeboat_engine::act::EXPORT_WARNING;
+use lifeboat_io::files;
+use lifeboat_model::{ExitCode, Failure, FailureKind, Request};
+
+use super::{App, carry::carry_out, requests};
+use crate::{
+    cli::exports::{AdoptArgs, ExportArgs},
+    error::Done,
+    ui::when,
+};
+
+pub fn run(app: &App, args: &ExportArgs) -> Done {
+    let session = app.open(&args.resources)?;
+    let request = Request::Export {
+        resources: session.named.clone(),
+        from: requests::choice(app, &session, args.from.as_deref(), args.before.as_deref())?,
+        to: files::absolute(&args.to).map_err(|error| Failure::from_error(FailureKind::Usage, &error))?,
+        format: args.format.into(),
+        tables: args.tables.clone(),
+    };
+    let plan = session.engine.plan(&request)?;
+    let code = carry_out(app, &session, &plan, requests::dry(args.run.dry_run))?;
+    if code == ExitCode::Ok && !args.run.dry_run && app.ui.json.is_none() {
+        app.ui.err(&format!("{} {EXPORT_WARNING}\n", app.ui.paint_err.doubtful("warning:")));
+    }
+    Ok(code)
+}
+
+/// `backups adopt`.
+pub fn adopt(app: &App, args: &AdoptArgs) -> Done {
+    let about = match app.global.about.as_slice() {
+        [] | [_, _, ..] => {
+            let failure = Failure::new(FailureKind::Usage, "a file is adopted as a backup of one resource");
+            return Err(failure.hint("say which: --for RESOURCE").into());
+        }
+        [one] => std::slice::from_ref(one),
+    };
+    let session = app.open(about)?;
+    let resource = session.named.first().cloned();
+    let resource = resource.ok_or_else(|| Failure::new(FailureKind::Usage, "say which resource: --for RESOURCE"))?;
+    let at = args.at.as_deref().map(|text| when::parse(text, app.io.clock.now(), &session.zone)).transpose()?;
+    let file = files::absolute(&args.file).map_err(|error| Failure::from_error(FailureKind::Usage, &error))?;
+    let plan = session.engine.plan(&Request::Adopt { resource, file, at, label: args.label.clone() })?;
+    if !args.run.dry_run && app.ui.json.is_none() {
+        plan.notes.iter().for_each(|note| app.ui.talk(&format!("{note}\n")));
+    }
+    carry_out(app, &session, &plan, requests::dry(args.run.dry_run))
+}

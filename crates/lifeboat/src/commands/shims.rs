@@ -1,0 +1,67 @@
+//! `lifeboat shims install`: the scripts that an app's own documents tell people to run, as thin wrappers.
+
+use std::path::Path;
+
+use lifeboat_io::files;
+use lifeboat_model::{ExitCode, Failure, FailureKind, ResourceKind, ResourceName};
+use serde_json::json;
+
+use super::{App, Session};
+use crate::{cli::exports::ShimsCommand, error::Done, ui::words::quoted};
+
+/// The script that documents name, below the app's folder.
+const BACKUP_NOW: &str = "scripts/backup-now.sh";
+
+/// The file that documents promise.
+const PATTERN: &str = "backups/database-pre-change-YYYYMMDD-HHMMSS.sqlite";
+
+pub fn run(app: &App, command: &ShimsCommand) -> Done {
+    match command {
+        ShimsCommand::Install { dir, resource } => install(app, dir, resource.as_deref()),
+    }
+}
+
+fn install(app: &App, dir: &Path, resource: Option<&str>) -> Done {
+    let session = app.open(&resource.map(str::to_owned).into_iter().collect::<Vec<_>>())?;
+    let name = database(&session)?;
+    let path = dir.join(BACKUP_NOW);
+    if files::exists(&path) {
+        let failure =
+            Failure::new(FailureKind::Refused, format!("{} is there already and stays as it is", path.display()));
+        return Err(failure
+            .hint(format!("look at it; when it is not needed: rm {}", quoted(&path.display().to_string())))
+            .into());
+    }
+    let failed = |error| Failure::from_error(FailureKind::Outside, &error).while_doing("the script cannot be written");
+    files::create_folder(files::parent(&path)).map_err(failed)?;
+    files::write_with_mode(&path, backup_now(&name, app.again()).as_bytes(), 0o755).map_err(failed)?;
+    if app.ui.json.is_some() {
+        app.ui.document("lifeboat/shims@1", json!({ "written": [path], "exit_code": 0 }))?;
+    } else {
+        app.ui.out(&format!("Wrote {}.\n", path.display()))?;
+    }
+    Ok(ExitCode::Ok)
+}
+
+fn backup_now(name: &ResourceName, again: &str) -> String {
+    format!(
+        "#!/bin/sh\n# Made by `lifeboat shims install`: a verified backup, and a copy of the database in backups/.\n\
+         cd \"$(dirname \"$0\")/..\" && exec lifeboat backup {name} --copy-to {PATTERN} --alias{again} \"$@\"\n"
+    )
+}
+
+fn database(session: &Session) -> Result<ResourceName, Failure> {
+    if let Some(name) = session.named.first() {
+        return Ok(name.clone());
+    }
+    let databases =
+        session.engine.setup().resources.iter().filter(|one| matches!(one.kind, ResourceKind::Sqlite { .. }));
+    match databases.map(|one| &one.name).collect::<Vec<_>>().as_slice() {
+        [one] => Ok((*one).clone()),
+        [] => Err(Failure::new(FailureKind::Refused, "no SQLite database is protected here; there is nothing to copy")),
+        [one, ..] => {
+            let failure = Failure::new(FailureKind::Usage, "more than one database is protected here");
+            Err(failure.hint(format!("name the one that the script copies: lifeboat shims install {one}")))
+        }
+    }
+}
