@@ -132,7 +132,7 @@ pub enum Command {
     /// Makes documents about the app
     #[command(after_help = help::DOCS, display_order = 45)]
     Docs(DocsArgs),
-    /// Looks whether what is live is sound: integrity, foreign keys, critical tables, your own questions
+    /// Looks whether what is live is sound: integrity, tables, your own questions
     #[command(after_help = help::VERIFY, display_order = 13)]
     Verify(VerifyArgs),
     /// Makes a plan, shows it, and keeps it for `apply`; changes nothing

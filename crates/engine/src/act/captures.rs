@@ -79,9 +79,17 @@ pub fn capture_sqlite(
 pub fn inspect_sqlite(file: &Path, accept_unsound: bool, context: &Context<'_>) -> Result<Value, Failure> {
     let (facts, checks) = look_at_copy(file, captured(file, context).as_ref(), context)?;
     let bytes = files::size(file).map_err(|error| path_failure(&error))?;
-    let worst = Tri::worst(checks.iter().map(|check| check.outcome));
+    // What the app itself put there - a row without its parent, a value that a later rule refuses - is told, and is no
+    // reason to have no backup. A proof will say it again; `verify` too.
+    let (values, structure): (Vec<Check>, Vec<Check>) = checks.iter().cloned().partition(is_about_values);
+    for check in values.iter().filter(|check| check.outcome != Tri::Pass) {
+        context
+            .watch
+            .note(&format!("The database holds what its own rules refuse ({}): {}.", check.name, check.detail));
+    }
+    let worst = Tri::worst(structure.iter().map(|check| check.outcome));
     if worst != Tri::Pass && !accept_unsound {
-        return Err(unsound(&checks));
+        return Err(unsound(&structure));
     }
     let facts = match facts {
         Ok(facts) => Some(facts),
@@ -89,6 +97,11 @@ pub fn inspect_sqlite(file: &Path, accept_unsound: bool, context: &Context<'_>) 
         Err(failure) => return Err(failure),
     };
     output(&InspectOutput { bytes, facts, checks })
+}
+
+/// Whether a check is about what the app put into the file, and not about the file.
+pub(crate) fn is_about_values(check: &Check) -> bool {
+    check.name == "foreign keys" || check.name == "constraints"
 }
 
 /// What the step that made this copy knows of it; its digest need not be computed again.

@@ -18,14 +18,20 @@ pub struct Known {
     pub sources: Vec<Live>,
     /// Bytes the previous backup added to the vault.
     pub last_added: Option<u64>,
+    /// The previous backup that held the same resources: its name and the bytes of its data.
+    pub last_alike: Option<(lifeboat_model::BackupId, u64)>,
 }
 
 pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failure> {
     let Request::Backup { resources, .. } = request else { return Err(super::undo::wrong_planner()) };
     let common = engine.common()?;
     let sources = chosen(engine, resources)?;
-    let last_added = if common.vault_exists { engine.backups()?.last().map(|backup| backup.bytes_added) } else { None };
-    Ok(Known { common, sources, last_added })
+    let backups = if common.vault_exists { engine.backups()? } else { Vec::new() };
+    let last_added = backups.last().map(|backup| backup.bytes_added);
+    let names: Vec<&ResourceName> = sources.iter().map(|live| &live.resource.name).collect();
+    let alike = backups.iter().rev().find(|backup| backup.resources.iter().collect::<Vec<_>>() == names);
+    let last_alike = alike.map(|backup| (backup.id.clone(), backup.bytes));
+    Ok(Known { common, sources, last_added, last_alike })
 }
 
 /// The named resources, or all.
@@ -71,6 +77,7 @@ pub fn plan(known: &Known, request: &Request) -> Result<Plan, Failure> {
         steps::phase(common, "store", taking.predict_store(), taking.store()),
         steps::phase(common, "clean", vec![], vec![taking.clean()]),
     ];
+    plan.notes = known.last_alike.iter().filter_map(|last| shrunk(taking.bytes(), last)).collect();
     plan.phases.retain(|phase| !phase.steps.is_empty());
     Ok(plan)
 }
@@ -92,6 +99,19 @@ pub(crate) fn preflight_of(common: &Common, last_added: Option<u64>, taking: &Ta
         found.push(steps::step("create-vault", title, StepClass::Idempotent, action, Undo::Nothing));
     }
     found
+}
+
+/// A source that is much smaller than it was is worth a look before the older backups go.
+fn shrunk(bytes: u64, (last, before): &(lifeboat_model::BackupId, u64)) -> Option<String> {
+    let show = lifeboat_model::time::show_bytes;
+    let text = || {
+        format!(
+            "There are {} now, and {last} held {}: less than half. Is anything missing?",
+            show(bytes),
+            show(*before)
+        )
+    };
+    (bytes < before / 2).then(text)
 }
 
 /// A twentieth more, and room for what is written beside data.

@@ -184,20 +184,24 @@ pub fn show_loss(loss: &Loss, zone: &jiff::tz::TimeZone, paint: Paint) -> String
     let mut text =
         format!("\n{}\n", paint.strong(&format!("What changes in {} (written after {since}):", loss.resource)));
     if loss.what.is_empty() {
-        text += "  Every table has as many rows as in the backup; changed values are not counted.\n";
+        text += "  Every table has as many rows as in what comes back; changed values are not counted.\n";
     }
     for line in &loss.what {
         let table = words::one_line(&line.table);
         let says = match (line.rows_backup, line.rows_now) {
             (Some(backup), Some(now)) if now > backup => {
-                format!("{} now, {backup} in the backup: {}", words::count(now, "row", "rows"), leave(now - backup))
+                format!(
+                    "{} now, {backup} in what comes back: {}",
+                    words::count(now, "row", "rows"),
+                    leave(now - backup)
+                )
             }
             (Some(backup), Some(now)) if now < backup => {
-                format!("{} now, {backup} in the backup: {}", words::count(now, "row", "rows"), come(backup - now))
+                format!("{} now, {backup} in what comes back: {}", words::count(now, "row", "rows"), come(backup - now))
             }
-            (Some(backup), Some(_)) => format!("{backup} rows both now and in the backup, with other contents"),
+            (Some(backup), Some(_)) => format!("{backup} rows both now and in what comes back, with other contents"),
             (None, Some(now)) => {
-                format!("the table with its {} is not in the backup: it leaves", words::count(now, "row", "rows"))
+                format!("the table with its {} is not in what comes back: it leaves", words::count(now, "row", "rows"))
             }
             (Some(backup), None) => format!("the table with {} comes back", words::count(backup, "row", "rows")),
             (None, None) => "differs".to_owned(),

@@ -36,10 +36,10 @@ fn a_plan_is_shown_kept_and_carried_out() {
     expected in all: N s (guess); nineteen of twenty within N s
 
     What changes in db (written after #-#-# #:#:# UTC):
-    orders: 47 rows now, 40 in the backup: 7 leave
+    orders: 47 rows now, 40 in what comes back: 7 leave
     All of it is kept in emergency backup b-ID and ~/app/shop.db.REPLACED.#-#.
 
-    b-ID is complete up to #-#-#T#:#:#.#Z and has not been proven yet; it is verified before the swap.
+    b-ID is complete up to #-#-# #:#:# UTC and has not been proven yet; it is verified before the swap.
     To take it back afterwards: lifeboat undo.
 
     To run exactly this plan: lifeboat apply p-ID

@@ -37,10 +37,10 @@ fn rows_that_leave_need_the_name_typed() {
     expected in all: N s (guess); nineteen of twenty within N s
 
     What changes in db (written after #-#-# #:#:# UTC):
-    orders: 47 rows now, 40 in the backup: 7 leave
+    orders: 47 rows now, 40 in what comes back: 7 leave
     All of it is kept in emergency backup b-ID and ~/app/shop.db.REPLACED.#-#.
 
-    b-ID is complete up to #-#-#T#:#:#.#Z and has not been proven yet; it is verified before the swap.
+    b-ID is complete up to #-#-# #:#:# UTC and has not been proven yet; it is verified before the swap.
     To take it back afterwards: lifeboat undo.
     error: this replaces db of shop/local, and 7 rows leave it, and nobody has agreed to that; nothing was changed.
     hint: lifeboat restore db --confirm shop/local
@@ -95,7 +95,7 @@ fn a_dry_run_leaves_every_byte_where_it_is() {
     home.sell(7);
     let before = home.everything();
     let ran = home.run(&["restore", "db", "--dry-run"]).ends(ExitCode::Ok);
-    ran.says(&["point of no return", "47 rows now, 40 in the backup: 7 leave", "Nothing was changed."]);
+    ran.says(&["point of no return", "47 rows now, 40 in what comes back: 7 leave", "Nothing was changed."]);
     assert!(home.everything() == before, "a dry run changed a file");
 }
 

@@ -21,7 +21,9 @@ fn an_undo_brings_the_former_database_back_and_can_be_undone() {
     assert_eq!(home.orders(), 40);
     home.run(&["undo", "--yes"]).ends(ExitCode::Ok).says(&["Take it back: lifeboat undo o-"]);
     assert_eq!(home.orders(), 47);
-    home.run(&["undo", "--yes"]).ends(ExitCode::Ok);
+    // This time seven orders leave the live database again.
+    home.run(&["undo", "--yes"]).ends(ExitCode::NeedsPerson).says(&["7 leave", "--confirm shop/local"]);
+    home.run(&["undo", "--confirm", "shop/local"]).ends(ExitCode::Ok);
     assert_eq!(home.orders(), 40);
 }
 
