@@ -106,7 +106,8 @@ impl Course<'_> {
                 }
                 Ok(())
             }
-            Err(failure) => {
+            Err(mut failure) => {
+                failure.hint = step.hint.clone().or(failure.hint);
                 let noted = step.on_failure == OnFailure::Note && failure.kind != FailureKind::Interrupted;
                 let (step, why) = (step.id.clone(), failure.clone());
                 self.journal.append(Event::StepFailed { step, took_ms, failure: why, noted })?;

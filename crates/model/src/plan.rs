@@ -132,6 +132,9 @@ pub struct Step {
     /// What a failure means.
     #[serde(default)]
     pub on_failure: OnFailure,
+    /// What a person can do when it fails, where the planner knows better than the actor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
 }
 
 /// How a step that was in flight when the process died may be treated.

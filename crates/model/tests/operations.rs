@@ -11,7 +11,7 @@ use serde_json::Value;
 
 fn step(id: &str, class: StepClass, undo: Undo) -> Step {
     let action = Action::CheckSpace { path: "/".into(), bytes: 1 };
-    Step { id: id.into(), title: id.to_owned(), class, action, undo, on_failure: OnFailure::Unwind }
+    Step { id: id.into(), title: id.to_owned(), class, action, undo, on_failure: OnFailure::Unwind, hint: None }
 }
 
 fn by() -> Undo {

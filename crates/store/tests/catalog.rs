@@ -45,6 +45,7 @@ impl Desk {
             action,
             undo: Undo::Nothing,
             on_failure: OnFailure::Unwind,
+            hint: None,
         };
         let steps = actions.into_iter().enumerate().map(step).collect();
         let plan = Plan {

@@ -23,6 +23,7 @@ fn opened() -> Event {
         action: action.clone(),
         undo: Undo::By(Box::new(action)),
         on_failure: OnFailure::Unwind,
+        hint: None,
     };
     let plan = Plan {
         schema: PLAN_SCHEMA.into(),

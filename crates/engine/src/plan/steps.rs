@@ -67,7 +67,7 @@ pub fn read(id: impl Into<String>, title: impl Into<String>, action: Action) -> 
 
 /// A step of any class.
 pub fn step(id: impl Into<String>, title: impl Into<String>, class: StepClass, action: Action, undo: Undo) -> Step {
-    Step { id: StepId(id.into()), title: title.into(), class, action, undo, on_failure: OnFailure::Unwind }
+    Step { id: StepId(id.into()), title: title.into(), class, action, undo, on_failure: OnFailure::Unwind, hint: None }
 }
 
 /// The undo by an action.
