@@ -97,10 +97,7 @@ fn an_export_of_tables_is_whole_or_not_there() {
 fn an_adopted_file_is_a_whole_backup_or_none() {
     let world = World::shop();
     let file = world.app("database.sqlite.backup.20200102");
-    rusqlite::Connection::open(world.app("shop.db"))
-        .unwrap()
-        .execute("VACUUM INTO ?1", [file.display().to_string()])
-        .unwrap();
+    world.copy_database(&file);
     let before = std::fs::read(&file).unwrap();
     world.sell(9);
     let resource = ResourceName::new("db").unwrap();

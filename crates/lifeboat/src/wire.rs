@@ -312,6 +312,11 @@ pub fn look_at_database(path: &Path) -> Result<String, Failure> {
     Ok(format!("a SQLite database of {size}, pages of {} bytes, {} journal", header.page_size, header.journal_mode()))
 }
 
+/// The name beside a database that ends so: `shop.db` and `-wal` make `shop.db-wal`.
+pub fn beside(database: &Path, end: &str) -> PathBuf {
+    sqlite::sidecar(database, end)
+}
+
 /// The version of the SQLite library inside this program.
 pub fn sqlite_version() -> &'static str {
     sqlite::library_version()

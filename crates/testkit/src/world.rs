@@ -189,6 +189,12 @@ impl World {
         sell(&db, orders);
     }
 
+    /// Copies the live shop's database as a script would.
+    pub fn copy_database(&self, to: &Path) {
+        let db = Connection::open(self.app("shop.db")).unwrap();
+        db.execute("VACUUM INTO ?1", [to.display().to_string()]).unwrap();
+    }
+
     /// What the world holds.
     pub fn look(&self) -> Look {
         let live = self.setup.resources.iter().map(|resource| (resource.name.to_string(), content(&resource.kind)));

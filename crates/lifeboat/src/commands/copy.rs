@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use lifeboat_io::{database::sqlite, files};
+use lifeboat_io::files;
 use lifeboat_model::{
     BackupChoice, BackupId, ExitCode, Failure, FailureKind, Operation, OperationState, Request, Resource, ResourceKind,
     Timestamp,
@@ -15,7 +15,7 @@ use super::{
     carry::{Goal, tell, watched},
     requests,
 };
-use crate::{cli::BackupAsk, error::Done};
+use crate::{cli::BackupAsk, error::Done, wire};
 
 /// Which copy.
 pub struct Wanted<'a> {
@@ -95,12 +95,12 @@ fn stored(operation: &Operation) -> Option<&BackupId> {
 
 /// The name beside the database that documents tell people to restore from.
 pub fn alias_of(database: &Path) -> PathBuf {
-    sqlite::sidecar(database, ".backup")
+    wire::beside(database, ".backup")
 }
 
 /// A `-wal` that belongs to another database would be replayed over the copy.
 fn no_stray(alias: &Path) -> Result<(), Failure> {
-    let beside = ["-wal", "-journal"].map(|end| sqlite::sidecar(alias, end));
+    let beside = ["-wal", "-journal"].map(|end| wire::beside(alias, end));
     match beside.iter().find(|path| files::exists(path)) {
         None => Ok(()),
         Some(stray) => {
@@ -131,7 +131,7 @@ fn free(path: &Path) -> PathBuf {
     let end = path.extension().map(|end| format!(".{}", end.to_string_lossy())).unwrap_or_default();
     let numbered = (2..).map(|number| path.with_file_name(format!("{stem}-{number}{end}")));
     let taken =
-        |path: &PathBuf| ["", "-wal", "-shm", "-journal"].iter().any(|end| files::exists(&sqlite::sidecar(path, end)));
+        |path: &PathBuf| ["", "-wal", "-shm", "-journal"].iter().any(|end| files::exists(&wire::beside(path, end)));
     std::iter::once(path.to_owned()).chain(numbered).find(|path| !taken(path)).unwrap_or_else(|| path.to_owned())
 }
 
