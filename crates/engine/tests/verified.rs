@@ -6,7 +6,7 @@ use std::{fs, path::PathBuf};
 use lifeboat_model::{BackupChoice, FailureKind, OperationState, ProofLevel, Request, Tri};
 use lifeboat_testkit::{
     World,
-    world::{backup_of, restore_of},
+    world::{backup_of, restore_of, sql},
 };
 
 fn prove(world: &World) -> lifeboat_model::Proof {
@@ -66,9 +66,7 @@ fn bkp_05_a_database_that_is_not_sound_does_not_become_a_backup() {
     let world = protected();
     let before = world.backups();
     // A page in the middle of the file, overwritten behind SQLite's back.
-    let db = rusqlite::Connection::open(world.app("shop.db")).unwrap();
-    db.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
-    drop(db);
+    sql(&world.app("shop.db"), "PRAGMA wal_checkpoint(TRUNCATE)");
     let mut body = fs::read(world.app("shop.db")).unwrap();
     let middle = body.len() / 2 / 4096 * 4096;
     body[middle..middle + 4096].fill(0x5a);
@@ -83,12 +81,10 @@ fn bkp_05_a_database_that_is_not_sound_does_not_become_a_backup() {
 fn rows_without_their_parents_are_told_and_backed_up_all_the_same() {
     let mut world = World::shop();
     world.setup.resources.truncate(1);
-    let db = rusqlite::Connection::open(world.app("shop.db")).unwrap();
-    db.execute_batch(
+    sql(
+        &world.app("shop.db"),
         "PRAGMA foreign_keys = off; INSERT INTO orders (customer, cents, created_at) VALUES (9999, 1, 'x')",
-    )
-    .unwrap();
-    drop(db);
+    );
     let meant = world.look().live;
     world.must(&backup_of(&["db"]));
     assert_eq!(prove(&world).outcome, Tri::Fail, "a proof says what is wrong with the data");
@@ -104,7 +100,7 @@ fn bkp_06_a_source_that_is_much_smaller_than_before_is_pointed_out() {
     assert_eq!(engine.plan(&backup_of(&["db"])).unwrap().notes, Vec::<String>::new());
     fs::remove_file(world.app("shop.db-wal")).unwrap();
     fs::remove_file(world.app("shop.db")).unwrap();
-    rusqlite::Connection::open(world.app("shop.db")).unwrap().execute_batch("CREATE TABLE orders (id)").unwrap();
+    sql(&world.app("shop.db"), "CREATE TABLE orders (id)");
     let notes = engine.plan(&backup_of(&["db"])).unwrap().notes;
     assert!(notes.len() == 1 && notes[0].contains("less than half"), "{notes:?}");
 }

@@ -266,6 +266,11 @@ pub fn make_shop(path: &Path, orders: u32) {
     sell(&db, orders);
 }
 
+/// Runs statements on a database, as an app would.
+pub fn sql(path: &Path, statements: &str) {
+    Connection::open(path).unwrap().execute_batch(statements).unwrap();
+}
+
 /// Adds orders in one transaction.
 pub fn sell(db: &Connection, orders: u32) {
     db.execute_batch("BEGIN IMMEDIATE").unwrap();
