@@ -7,6 +7,7 @@ mod exports;
 mod fetches;
 mod mirror;
 mod places;
+mod pour;
 mod proofs;
 mod readme;
 mod stores;

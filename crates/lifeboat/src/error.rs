@@ -7,8 +7,8 @@ use lifeboat_model::{ExitCode, Failure, FailureKind, OperationId};
 use serde_json::json;
 
 use crate::{
+    app::App,
     cli::JsonMode,
-    commands::App,
     ui::{with_schema, words::sentence},
 };
 

@@ -1,5 +1,6 @@
 //! The command line: words in, requests to the engine, answers out.
 
+pub mod app;
 pub mod cli;
 pub mod commands;
 pub mod error;
@@ -16,7 +17,7 @@ use std::{
 use clap::Parser;
 use lifeboat_model::{ExitCode, Failure, FailureKind};
 
-use crate::{cli::Cli, commands::App, ui::Ui};
+use crate::{app::App, cli::Cli, ui::Ui};
 
 /// Runs one command, from its words to its exit code.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> std::process::ExitCode {

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::{
     Hands,
     errors::{path_failure, vault_failure},
-    stores::pour,
+    pour::pour,
     summary::JOURNALS_TAG,
 };
 

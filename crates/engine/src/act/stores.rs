@@ -10,7 +10,7 @@ use lifeboat_model::{
 use lifeboat_store::Catalog;
 use lifeboat_store::vault::{
     BackupOptions, BackupWriter, EntryMeta, ForgottenSnapshot, Id, LockKind, PruneOptions, PruneReport, SnapshotMeta,
-    Tally, Vault, VaultError,
+    Tally, Vault,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -20,6 +20,7 @@ use super::{
     Hands,
     captures::{CaptureOutput, InspectOutput, output},
     errors::{path_failure, vault_failure},
+    pour::pour,
     proofs::CheckOutput,
     summary::{self, MANIFEST, Summary},
 };
@@ -250,45 +251,6 @@ impl Storing<'_> {
     fn small(&mut self, inside: &str, body: &[u8]) -> Result<(), Failure> {
         let meta = EntryMeta::new(0o644, self.hands.io.clock.now());
         pour(self.writer, inside, &meta, &mut &*body, &|_| ()).map(|_| ())
-    }
-}
-
-/// Pours bytes into a stream of the backup to their end; gives their number and SHA-256.
-pub(crate) fn pour(
-    writer: &BackupWriter,
-    inside: &str,
-    meta: &EntryMeta,
-    from: &mut dyn Read,
-    progress: &dyn Fn(u64),
-) -> Result<(u64, String), Failure> {
-    use std::io::Write;
-    let mut stream = writer.stream(inside, meta).map_err(|error| vault_failure(&error))?;
-    let mut hash = Sha256::new();
-    let mut buffer = vec![0; 1 << 20];
-    let mut bytes = 0;
-    loop {
-        let read = from.read(&mut buffer).map_err(|error| reading_failed(inside, &error))?;
-        if read == 0 {
-            break;
-        }
-        hash.update(&buffer[..read]);
-        stream.write_all(&buffer[..read]).map_err(|error| stream_failure(&error))?;
-        bytes += read as u64;
-        progress(bytes);
-    }
-    stream.finish().map_err(|error| vault_failure(&error))?;
-    Ok((bytes, hex::encode(hash.finalize())))
-}
-
-fn reading_failed(inside: &str, error: &std::io::Error) -> Failure {
-    Failure::new(FailureKind::Outside, format!("{inside} cannot be read to its end")).because(error.to_string())
-}
-
-/// A vault's error travels inside an I/O error through `Write`.
-fn stream_failure(error: &std::io::Error) -> Failure {
-    match error.get_ref().and_then(|inner| inner.downcast_ref::<VaultError>()) {
-        Some(inner) => vault_failure(inner),
-        None => Failure::from_error(FailureKind::Outside, error),
     }
 }
 

@@ -11,7 +11,7 @@ use lifeboat_store::vault::{self, BackupWriter, EntryMeta, Snapshot, Vault};
 
 use super::{
     errors::{path_failure, vault_failure},
-    stores::pour,
+    pour::pour,
 };
 use crate::perform::Context;
 

@@ -32,7 +32,7 @@ pub struct Known {
 }
 
 pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failure> {
-    let Request::Adopt { resource, file, at, .. } = request else { return Err(super::undo::wrong_planner()) };
+    let Request::Adopt { resource, file, at, .. } = request else { return Err(steps::wrong_planner()) };
     let common = engine.common()?;
     let resource = engine.setup().resource(resource)?;
     match &resource.kind {
@@ -76,7 +76,7 @@ fn complete_up_to(file: &Path, said: Option<Timestamp>) -> Result<(Timestamp, St
 /// # Errors
 /// When the file would be complete up to a time that is yet to come.
 pub fn plan(known: &Known, request: &Request) -> Result<Plan, Failure> {
-    let Request::Adopt { label, .. } = request else { return Err(super::undo::wrong_planner()) };
+    let Request::Adopt { label, .. } = request else { return Err(steps::wrong_planner()) };
     let common = &known.common;
     let (name, file) = (&known.source.resource.name, known.file.display());
     if known.as_of > common.now {

@@ -23,7 +23,7 @@ pub struct Known {
 }
 
 pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failure> {
-    let Request::Backup { resources, .. } = request else { return Err(super::undo::wrong_planner()) };
+    let Request::Backup { resources, .. } = request else { return Err(steps::wrong_planner()) };
     let common = engine.common()?;
     let sources = chosen(engine, resources)?;
     let backups = if common.vault_exists { engine.backups()? } else { Vec::new() };
@@ -48,7 +48,7 @@ pub(crate) fn chosen(engine: &Engine, names: &[ResourceName]) -> Result<Vec<Live
 /// # Errors
 /// When there is nothing to back up, or a source is missing or cannot be read.
 pub fn plan(known: &Known, request: &Request) -> Result<Plan, Failure> {
-    let Request::Backup { reason, label, .. } = request else { return Err(super::undo::wrong_planner()) };
+    let Request::Backup { reason, label, .. } = request else { return Err(steps::wrong_planner()) };
     let common = &known.common;
     let names: Vec<&str> = known.sources.iter().map(|live| live.resource.name.as_str()).collect();
     if names.is_empty() {

@@ -34,7 +34,7 @@ pub struct Known {
 }
 
 pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failure> {
-    let Request::Export { resources, from, to, .. } = request else { return Err(super::undo::wrong_planner()) };
+    let Request::Export { resources, from, to, .. } = request else { return Err(steps::wrong_planner()) };
     let common = engine.common()?;
     if !common.vault_exists {
         let failure = Failure::new(FailureKind::Refused, format!("there is no vault in {}", common.vault));
@@ -70,7 +70,7 @@ fn all_of(engine: &Engine, backups: &[Backup], id: &lifeboat_model::BackupId) ->
 /// # Errors
 /// When the folder exists, a table is in none of the databases, or the words do not fit together.
 pub fn plan(known: &Known, request: &Request) -> Result<Plan, Failure> {
-    let Request::Export { to, format, tables, .. } = request else { return Err(super::undo::wrong_planner()) };
+    let Request::Export { to, format, tables, .. } = request else { return Err(steps::wrong_planner()) };
     let common = &known.common;
     if known.taken {
         let failure = Failure::new(FailureKind::Refused, format!("{} exists already", to.display()));

@@ -50,7 +50,7 @@ pub fn plan(known: &Known, request: &Request) -> Result<Plan, Failure> {
             plan.phases = vec![phase(&known.common, "mark", vec![], vec![step])];
             Ok(plan)
         }
-        _other => Err(super::undo::wrong_planner()),
+        _other => Err(steps::wrong_planner()),
     }
 }
 

@@ -19,7 +19,7 @@ pub struct Known {
 }
 
 pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failure> {
-    let Request::Prove { backup: choice, resources } = request else { return Err(super::undo::wrong_planner()) };
+    let Request::Prove { backup: choice, resources } = request else { return Err(steps::wrong_planner()) };
     let mut common = engine.common()?;
     if !common.vault_exists {
         return Err(steps::no_vault(&common));

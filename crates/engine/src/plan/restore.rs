@@ -41,7 +41,7 @@ pub struct Known {
 }
 
 pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failure> {
-    let Request::Restore { resource, from, into, .. } = request else { return Err(super::undo::wrong_planner()) };
+    let Request::Restore { resource, from, into, .. } = request else { return Err(steps::wrong_planner()) };
     let common = engine.common()?;
     if !common.vault_exists {
         return Err(steps::no_vault(&common));
@@ -172,7 +172,7 @@ impl Names {
 /// # Errors
 /// When the place it is restored into is taken, or another process holds the database and no command to stop it is set.
 pub fn plan(known: &Known, request: &Request) -> Result<Plan, Failure> {
-    let Request::Restore { without_emergency_backup, .. } = request else { return Err(super::undo::wrong_planner()) };
+    let Request::Restore { without_emergency_backup, .. } = request else { return Err(steps::wrong_planner()) };
     let (common, target) = (&known.common, &known.target);
     let name = &target.resource.name;
     let names = Names::new(known);

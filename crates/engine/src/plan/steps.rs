@@ -32,6 +32,11 @@ pub fn no_vault(common: &Common) -> lifeboat_model::Failure {
         .hint("check the vault's location; the first `lifeboat backup` makes one there")
 }
 
+/// A planner was asked for something that another one plans.
+pub(crate) fn wrong_planner() -> lifeboat_model::Failure {
+    lifeboat_model::Failure::new(lifeboat_model::FailureKind::Bug, "a request came to the wrong planner")
+}
+
 /// An instant in a sentence, to the second.
 pub fn instant(at: lifeboat_model::Timestamp) -> String {
     at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()

@@ -35,12 +35,10 @@ pub struct Known {
     pub kept: Option<(PathBuf, String)>,
 }
 
-pub(crate) fn wrong_planner() -> Failure {
-    Failure::new(FailureKind::Bug, "a request came to the wrong planner")
-}
-
 pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failure> {
-    let (Request::Undo { operation } | Request::Release { operation }) = request else { return Err(wrong_planner()) };
+    let (Request::Undo { operation } | Request::Release { operation }) = request else {
+        return Err(steps::wrong_planner());
+    };
     let operation = engine.look().operation(operation)?;
     let live = match swapped(&operation) {
         Some(swapped) => Some(live_of(engine, swapped)?),
@@ -165,7 +163,7 @@ pub fn plan(known: &Known, request: &Request) -> Result<Plan, Failure> {
             }
             Request::Export { .. } => Err(nothing_to_undo(operation)),
         },
-        _other => Err(wrong_planner()),
+        _other => Err(steps::wrong_planner()),
     }
 }
 

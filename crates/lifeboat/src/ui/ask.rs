@@ -5,7 +5,7 @@ use std::io::BufRead;
 use lifeboat_model::{Failure, FailureKind, Plan, Request};
 
 use super::{plan, words};
-use crate::commands::App;
+use crate::app::App;
 
 /// What carrying out a plan means for what is there now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

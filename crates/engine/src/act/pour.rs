@@ -1,0 +1,48 @@
+//! Bytes on their way into a vault.
+
+use std::io::Read;
+
+use lifeboat_model::{Failure, FailureKind};
+use lifeboat_store::vault::{BackupWriter, EntryMeta, VaultError};
+use sha2::{Digest, Sha256};
+
+use super::errors::vault_failure;
+
+/// Pours bytes into a stream of the backup to their end; gives their number and SHA-256.
+pub(crate) fn pour(
+    writer: &BackupWriter,
+    inside: &str,
+    meta: &EntryMeta,
+    from: &mut dyn Read,
+    progress: &dyn Fn(u64),
+) -> Result<(u64, String), Failure> {
+    use std::io::Write;
+    let mut stream = writer.stream(inside, meta).map_err(|error| vault_failure(&error))?;
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; 1 << 20];
+    let mut bytes = 0;
+    loop {
+        let read = from.read(&mut buffer).map_err(|error| reading_failed(inside, &error))?;
+        if read == 0 {
+            break;
+        }
+        hash.update(&buffer[..read]);
+        stream.write_all(&buffer[..read]).map_err(|error| stream_failure(&error))?;
+        bytes += read as u64;
+        progress(bytes);
+    }
+    stream.finish().map_err(|error| vault_failure(&error))?;
+    Ok((bytes, hex::encode(hash.finalize())))
+}
+
+fn reading_failed(inside: &str, error: &std::io::Error) -> Failure {
+    Failure::new(FailureKind::Outside, format!("{inside} cannot be read to its end")).because(error.to_string())
+}
+
+/// A vault's error travels inside an I/O error through `Write`.
+fn stream_failure(error: &std::io::Error) -> Failure {
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<VaultError>()) {
+        Some(inner) => vault_failure(inner),
+        None => Failure::from_error(FailureKind::Outside, error),
+    }
+}
