@@ -64,7 +64,9 @@ pub fn capture_sqlite(
 ) -> Result<Value, Failure> {
     files::create_private_folder(files::parent(into)).map_err(|error| path_failure(&error))?;
     let progress = |done, total| context.watch.progress(done, total);
-    let (options, clock) = (sqlite::CaptureOptions::default(), &*hands.io.clock);
+    // The digest taken now is compared again when the copy is stored: what a power cut left of it is never stored.
+    let options = sqlite::CaptureOptions { durable: false, ..sqlite::CaptureOptions::default() };
+    let clock = &*hands.io.clock;
     let captured = sqlite::capture(source, into, options, clock, context.stop, &progress);
     let captured = captured.map_err(|error| sqlite_failure(&error))?;
     output(&CaptureOutput {

@@ -28,7 +28,7 @@ pub use csv::{SchemaSql, schema_sql, table_names, write_csv};
 pub use damage::{Damage, damage_copy};
 pub use error::SqliteError;
 pub use header::Header;
-pub use inspect::inspect;
+pub use inspect::{inspect, sha256};
 pub use live::{count_rows, peek};
 pub use writes::try_writes;
 

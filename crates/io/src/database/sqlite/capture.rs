@@ -56,13 +56,16 @@ pub struct CaptureOptions {
     pub busy_ms_max: u64,
     /// Rollback journal only: how often copying in steps may be made to begin again before writers have to wait.
     pub restarts_max: u32,
+    /// Whether the copy is on disk, and not only in memory, when it is there. A copy that is hashed again before it is
+    /// used can do without: writing a large one to a slow disk takes longer than making it.
+    pub durable: bool,
     /// The copy may not become larger than this, in bytes. `None`: as large as the disk allows.
     pub bytes_max: Option<u64>,
 }
 
 impl Default for CaptureOptions {
     fn default() -> Self {
-        CaptureOptions { busy_ms_max: 10_000, restarts_max: 3, bytes_max: None }
+        CaptureOptions { busy_ms_max: 10_000, restarts_max: 3, durable: true, bytes_max: None }
     }
 }
 
@@ -130,20 +133,22 @@ pub fn capture(
     let partial = Partial::begin(into)?;
     let run = Run { source, partial: &partial.path, options, clock, stop, progress, waits: SystemClock::default() };
     let taken = run.take()?;
-    let (sha256, bytes) = finish(&partial.path, stop)?;
+    let (sha256, bytes) = finish(&partial.path, options.durable, stop)?;
     partial.keep(into)?;
     Ok(Captured { path: into.to_owned(), recovery_point: taken.recovery_point, bytes, sha256, how: taken.how })
 }
 
 /// Checks that the copy is whole, brings it to disk and hashes it.
-fn finish(partial: &Path, stop: &Stop) -> Result<(String, u64), SqliteError> {
+fn finish(partial: &Path, durable: bool, stop: &Stop) -> Result<(String, u64), SqliteError> {
     let header = Header::read(partial)?;
     if header.bytes != u64::from(header.pages) * u64::from(header.page_size) {
         let found = format!("its header says {} pages of {} bytes", header.pages, header.page_size);
         return Err(SqliteError::Damaged { path: partial.to_owned(), found });
     }
     let failed = |error| SqliteError::from_io(partial, "sync", error);
-    fs::File::open(partial).and_then(|file| file.sync_all()).map_err(failed)?;
+    if durable {
+        fs::File::open(partial).and_then(|file| file.sync_all()).map_err(failed)?;
+    }
     super::inspect::hash_file(partial, stop, &|_| ())
 }
 

@@ -95,6 +95,14 @@ pub(super) fn inspect_known(
 }
 
 /// SHA-256 of a file in hex, and its length. `progress` hears of bytes.
+/// SHA-256 of a file, hex, for comparing with [`SqliteFacts::sha256`].
+///
+/// # Errors
+/// [`SqliteError`] when it cannot be read.
+pub fn sha256(file: &Path, stop: &Stop, progress: &dyn Fn(u64)) -> Result<String, SqliteError> {
+    hash_file(file, stop, progress).map(|(sha256, _bytes)| sha256)
+}
+
 pub(super) fn hash_file(file: &Path, stop: &Stop, progress: &dyn Fn(u64)) -> Result<(String, u64), SqliteError> {
     let failed = |error| SqliteError::from_io(file, "read", error);
     let mut reader = File::open(file).map_err(failed)?;
