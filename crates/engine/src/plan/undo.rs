@@ -31,6 +31,8 @@ pub struct Known {
     pub held: Vec<(BackupId, String)>,
     /// Tables in which what is live differs from what it kept, by rows.
     pub differs: Vec<LossLine>,
+    /// Why that could not be counted, when it could not.
+    pub uncounted: Option<String>,
     /// What it kept, and whether that is untouched: size and time of change as text.
     pub kept: Option<(PathBuf, String)>,
 }
@@ -54,20 +56,24 @@ pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failur
         Request::Backup { .. } | Request::Adopt { .. } => held(engine, &stored(&operation))?,
         _keeps_its_backups => Vec::new(),
     };
-    let differs = match (&live, &kept) {
+    let counted = match (&live, &kept) {
         (Some(live), Some((kept, _))) => difference(live, kept),
-        _nothing_to_compare => Vec::new(),
+        _nothing_to_compare => Ok(Vec::new()),
     };
-    Ok(Known { common, operation, live, kept_now, held, differs, kept })
+    let (differs, uncounted) = match counted {
+        Ok(differs) => (differs, None),
+        Err(error) => (Vec::new(), Some(error.to_string())),
+    };
+    Ok(Known { common, operation, live, kept_now, held, differs, uncounted, kept })
 }
 
-/// Rows of what is live beside those of what was kept. What cannot be counted is left out; the swap keeps both files.
-fn difference(live: &Live, kept: &Path) -> Vec<LossLine> {
-    let count = |path: &Path| lifeboat_io::database::sqlite::count_rows(path).unwrap_or_default();
+/// Rows of what is live beside those of what was kept.
+fn difference(live: &Live, kept: &Path) -> Result<Vec<LossLine>, lifeboat_io::database::sqlite::SqliteError> {
+    let count = lifeboat_io::database::sqlite::count_rows;
     if !matches!(live.resource.kind, ResourceKind::Sqlite { .. }) || !live.exists || !files::exists(kept) {
-        return Vec::new();
+        return Ok(Vec::new());
     }
-    let (now, then) = (count(&live.place), count(kept));
+    let (now, then) = (count(&live.place)?, count(kept)?);
     let tables: std::collections::BTreeSet<&String> = now.keys().chain(then.keys()).collect();
     let lines = tables.into_iter().map(|table| LossLine {
         table: table.clone(),
@@ -75,7 +81,7 @@ fn difference(live: &Live, kept: &Path) -> Vec<LossLine> {
         rows_now: now.get(table).copied(),
         differs: true,
     });
-    lines.filter(|line| line.rows_backup != line.rows_now).collect()
+    Ok(lines.filter(|line| line.rows_backup != line.rows_now).collect())
 }
 
 fn held(engine: &Engine, backups: &[BackupId]) -> Result<Vec<(BackupId, String)>, Failure> {
@@ -248,6 +254,9 @@ fn swap_back(known: &Known, request: &Request) -> Result<Plan, Failure> {
         "It was put there {}; what was written since then stays in that file.",
         steps::instant(known.operation.last_at)
     ));
+    if let Some(why) = &known.uncounted {
+        plan.notes.push(format!("How many rows leave could not be counted: {why}. Both files are kept."));
+    }
     if !known.differs.is_empty() {
         let kept = known.kept_now.as_ref().map_or_else(String::new, |path| path.display().to_string());
         let (resource, since) = (live.resource.name.clone(), known.operation.last_at);
