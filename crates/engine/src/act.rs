@@ -57,7 +57,7 @@ impl Perform for Hands {
             Action::CheckBackup { vault, backup } | Action::VerifyStored { vault, backup } => {
                 stores::verify(self, vault, backup)
             }
-            Action::CheckUnused { path } => places::check_unused(path),
+            Action::CheckUnused { path } => places::check_unused(path, context),
             Action::CaptureSqlite { source, into, as_of } => {
                 captures::capture_sqlite(self, source, into, *as_of, context)
             }

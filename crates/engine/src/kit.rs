@@ -38,7 +38,9 @@ impl Engine {
     /// When the vault cannot be read.
     pub fn kit(&self) -> Result<Vec<KitFile>, Failure> {
         let vault = self.vaults.open(&self.setup.vault)?;
-        let settings = self.setup.settings_file.as_ref().and_then(|path| lifeboat_io::files::read_text(path).ok());
+        // A kit that silently lacks the settings would be found wanting on the worst day.
+        let settings = self.setup.settings_file.as_ref().map(|path| lifeboat_io::files::read_text(path)).transpose();
+        let settings = settings.map_err(|error| crate::act::path_failure(&error))?;
         Ok(render(&Known {
             scope: self.setup.scope.to_string(),
             vault: self.setup.vault.clone(),

@@ -172,7 +172,9 @@ fn resource_status(
     let choice = lifeboat_model::BackupChoice::Latest;
     let newest =
         backups.and_then(|all| lifeboat_model::choose_backup(all, scope, &resource.name, &choice).ok().cloned());
-    let proof = proofs.iter().find(|proof| proof.resource == resource.name).cloned();
+    // A proof of a backup that is gone protects nobody.
+    let is_there = |proof: &Proof| backups.is_none_or(|all| all.iter().any(|backup| backup.id == proof.backup));
+    let proof = proofs.iter().find(|proof| proof.resource == resource.name && is_there(proof)).cloned();
     let age = newest.as_ref().map(|backup| since(backup.recovery_point, now));
     let mut why = Vec::new();
     let mut good = Tri::Pass;

@@ -73,9 +73,8 @@ pub fn check_fetched(hands: &Hands, what: &Fetched<'_>, writes: bool, context: &
     if let (Content::Sqlite(expected), false) = (&part.content, writes)
         && same_bytes(what.at, &expected.sha256, part.bytes, context)?
     {
-        // Every byte is what it was when integrity, rows and digests were looked at: looking again would tell nothing new.
-        let same =
-            Check::new("bytes", Tri::Pass, "every byte as captured, by SHA-256; it was looked at when it was captured");
+        // Every byte is what it was when it was captured and looked at: looking again would tell nothing new.
+        let same = Check::new("bytes", Tri::Pass, "every byte as captured, by SHA-256; what was found then holds");
         return output(&CheckOutput { bytes: part.bytes, checks: vec![(ProofLevel::Consistent, same)] });
     }
     let mut checks = match &part.content {

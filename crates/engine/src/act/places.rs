@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::{Hands, errors::path_failure};
 use crate::perform::Context;
 
-pub fn check_unused(path: &Path) -> Result<Value, Failure> {
+pub fn check_unused(path: &Path, context: &Context<'_>) -> Result<Value, Failure> {
     let held = holders::holders(path).map_err(|error| {
         let failure = Failure::new(FailureKind::Unknown, format!("it cannot be told who has {} open", path.display()));
         failure.because(error.to_string())
@@ -20,6 +20,15 @@ pub fn check_unused(path: &Path) -> Result<Value, Failure> {
     if !held.found.is_empty() {
         let message = format!("{} is open in {held}", path.display());
         return Err(Failure::new(FailureKind::Busy, message).hint("stop it, then run this again"));
+    }
+    if !held.unseen.is_empty() {
+        // Refusing would forbid every restore to a user who is not root; the lock of the swap still keeps SQLite out.
+        let text = format!(
+            "{} processes of other users could not be looked at; make sure that none of them has {} open, or run it as root.",
+            held.unseen.len(),
+            path.display()
+        );
+        context.watch.note(&text);
     }
     Ok(json!({}))
 }

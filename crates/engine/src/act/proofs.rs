@@ -71,7 +71,9 @@ fn findings(step: &StepId, context: &Context<'_>) -> Vec<(ProofLevel, Check)> {
     match state(step, context) {
         Some(StepState::Done { output, .. }) => {
             let found: Option<CheckOutput> = serde_json::from_value(output.clone()).ok();
-            found.map_or_else(|| vec![(level, Check::new(&step.0, Tri::Pass, "done"))], |found| found.checks)
+            // What it found cannot be read: that is no pass.
+            let unread = || vec![(level, Check::new(&step.0, Tri::Unknown, "what it found cannot be read"))];
+            found.map_or_else(unread, |found| found.checks)
         }
         Some(StepState::Failed { failure, .. }) => vec![(level, failed(step, failure))],
         _never_ran => vec![(level, Check::new(&step.0, Tri::Unknown, "was not looked at"))],
