@@ -7,6 +7,7 @@ pub mod reference;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use lifeboat_model::AcceptLoss;
 
 use self::exports::{AdoptArgs, CopyArgs, DocsArgs, ExportArgs, ScheduleArgs, ShimsArgs};
 
@@ -351,6 +352,23 @@ pub struct RestoreAsk {
     /// Takes no backup of what is there now, for this reason; the files themselves are kept all the same
     #[arg(long, value_name = "REASON")]
     pub without_emergency_backup: Option<String>,
+    /// Agrees to so many rows being lost, or to "any" [default: what the plan shows, and nothing written since]
+    #[arg(long, value_name = "ROWS", value_parser = accept_loss)]
+    pub accept_loss: Option<AcceptLoss>,
+    /// Goes on without a rehearsal of that backup where one is demanded; with the reason
+    #[arg(long, requires = "reason")]
+    pub urgent: bool,
+    /// Why it is urgent; written into the journal
+    #[arg(long, value_name = "REASON", requires = "urgent")]
+    pub reason: Option<String>,
+}
+
+fn accept_loss(text: &str) -> Result<AcceptLoss, String> {
+    match (text, text.parse()) {
+        ("any", _) => Ok(AcceptLoss::Any),
+        (_, Ok(rows)) => Ok(AcceptLoss::Rows(rows)),
+        (_, Err(_)) => Err("write a number of rows, or any".to_owned()),
+    }
 }
 
 /// `restore`.

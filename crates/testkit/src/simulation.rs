@@ -224,6 +224,8 @@ impl Shop {
                 from: BackupChoice::Exactly(backup.id.clone()),
                 into: Some(into.clone()),
                 without_emergency_backup: None,
+                accept_loss: lifeboat_model::AcceptLoss::Shown,
+                urgent: None,
             };
             let restored = self.world.run(&request).unwrap_or_else(|failure| panic!("seed {}: {failure}", self.seed));
             assert_eq!(restored.state, OperationState::Done, "seed {}: {}", self.seed, backup.id);

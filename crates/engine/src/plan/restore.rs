@@ -3,14 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use lifeboat_model::{
-    Action, Backup, BackupChoice, BackupId, BackupReason, ExpectedFact, Fact, Failure, FailureKind, Lease, Loss, Plan,
-    Request, Resource, ResourceKind, ResourceManifest, Step, StepClass, Undo, Writer, choose_backup,
+    AcceptLoss, Action, Backup, BackupChoice, BackupId, BackupReason, ExpectedFact, Fact, Failure, FailureKind, Lease,
+    Loss, Plan, Request, Resource, ResourceKind, ResourceManifest, Step, StepClass, Undo, Writer, choose_backup,
 };
 
 use super::steps::{self, Taking, by, guess, phase, read, step};
 use crate::{
     Engine,
-    act::summary,
+    act::{losses, summary},
     facts::{self, Common, Live},
 };
 
@@ -58,7 +58,7 @@ pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failur
     };
     let unsound = target.unreadable.clone();
     let counted = match into.is_none() && target.exists && unsound.is_none() {
-        true => summary::loss(&resource, &part),
+        true => losses::preview(&resource, &part),
         false => Ok(None),
     };
     let (loss, uncounted) = counted.map_or_else(|failure| (None, Some(failure.to_string())), |loss| (loss, None));
@@ -172,7 +172,9 @@ impl Names {
 /// # Errors
 /// When the place it is restored into is taken, or another process holds the database and no command to stop it is set.
 pub fn plan(known: &Known, request: &Request) -> Result<Plan, Failure> {
-    let Request::Restore { without_emergency_backup, .. } = request else { return Err(steps::wrong_planner()) };
+    let Request::Restore { without_emergency_backup, accept_loss, .. } = request else {
+        return Err(steps::wrong_planner());
+    };
     let (common, target) = (&known.common, &known.target);
     let name = &target.resource.name;
     let names = Names::new(known);
@@ -209,8 +211,9 @@ pub fn plan(known: &Known, request: &Request) -> Result<Plan, Failure> {
         let expected = [taking.predict_capture(), taking.predict_inspect(), taking.predict_store()].concat();
         plan.phases.push(phase(common, "keep", expected, steps));
     }
-    plan.phases.extend(bring(known, &names));
-    plan.phases.push(phase(common, "swap", vec![], swap(known, &names, replaces)));
+    let losses = replaces.then(|| compare_loss(known, &names, *accept_loss)).flatten();
+    plan.phases.extend(bring(known, &names, losses.as_ref()));
+    plan.phases.push(phase(common, "swap", vec![], swap(known, &names, replaces, losses.as_ref())));
     if keeps {
         plan.phases.push(phase(common, "clean", vec![], vec![taking.clean()]));
     }
@@ -256,7 +259,7 @@ fn preflight(known: &Known, names: &Names, keeps: bool) -> Vec<Step> {
     found
 }
 
-fn bring(known: &Known, names: &Names) -> Vec<lifeboat_model::Phase> {
+fn bring(known: &Known, names: &Names, losses: Option<&Action>) -> Vec<lifeboat_model::Phase> {
     let common = &known.common;
     let (vault, backup, resource) = (common.vault.clone(), known.backup.id.clone(), known.target.resource.clone());
     let subject = format!("{vault} {}", resource.name);
@@ -269,6 +272,11 @@ fn bring(known: &Known, names: &Names) -> Vec<lifeboat_model::Phase> {
     let undo = by(Action::Remove { paths: vec![names.aside.clone()] });
     let check =
         Action::CheckFetched { vault, backup, resource: resource.clone(), at: names.aside.clone(), writes: false };
+    let mut verify = vec![read("check", "compare it with the manifest: integrity, rows, digests", check)];
+    if let Some(action) = losses.filter(|_| resource.writer.is_some()) {
+        // Before anything is stopped for nothing.
+        verify.push(read("loss.running", "count the rows that would be lost", action.clone()));
+    }
     vec![
         phase(
             common,
@@ -280,17 +288,29 @@ fn bring(known: &Known, names: &Names) -> Vec<lifeboat_model::Phase> {
             common,
             "verify",
             vec![common.predict("check", resource.name.as_str(), known.part.bytes, guess::CHECK)],
-            vec![read("check", "compare it with the manifest: integrity, rows, digests", check)],
+            verify,
         ),
     ]
 }
 
-fn swap(known: &Known, names: &Names, replaces: bool) -> Vec<Step> {
+/// The last look at what is lost: where the live database can be counted at all. One that is not sound is kept as it is.
+fn compare_loss(known: &Known, names: &Names, accepted: AcceptLoss) -> Option<Action> {
+    let can = is_database(&known.target.resource) && known.unsound.is_none();
+    let shown = known.loss.as_ref().map(|loss| loss.what.clone());
+    can.then(|| Action::CompareLoss { live: names.live.clone(), restored: names.aside.clone(), shown, accepted })
+}
+
+fn swap(known: &Known, names: &Names, replaces: bool, losses: Option<&Action>) -> Vec<Step> {
     let writer = known.target.resource.writer.as_ref().filter(|_| known.in_place);
     let mut steps = Vec::new();
     steps.extend(writer.map(|writer| stop_writer(writer, &known.common)));
     if replaces {
-        steps.extend(set_aside(&known.target.resource, names));
+        let mut aside = set_aside(&known.target.resource, names);
+        // Between the last look that nobody has it open and the move: from here on nobody writes to it.
+        let count = losses.map(|action| read("loss", "count the rows that are lost", action.clone()));
+        let last = aside.len().saturating_sub(1);
+        aside.splice(last..last, count);
+        steps.extend(aside);
     }
     let like = replaces.then(|| names.kept.clone());
     let action = Action::PutInPlace {

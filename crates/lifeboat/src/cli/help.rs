@@ -21,11 +21,15 @@ pub const RESTORE: &str = "\
 Before it swaps anything, it takes an emergency backup of what is there, restores beside it and compares every table with
 the manifest. The old file is kept, and `lifeboat undo` swaps it back.
 
+The plan says what would be lost, as far as the manifest tells. Just before the swap it is counted row by row; when that is
+more than was shown, nothing is swapped until somebody agrees with --accept-loss.
+
 Examples:
   lifeboat restore db --dry-run
   lifeboat restore db
   lifeboat restore db --before 14:05
   lifeboat restore db --before '2h ago' --yes --confirm shop/production
+  lifeboat restore db --confirm shop/production --accept-loss 12
   lifeboat restore db --from b-7q2 --into ./shop-yesterday.db
   lifeboat restore sqlite:./shop.db --vault ./vault";
 

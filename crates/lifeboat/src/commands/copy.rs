@@ -46,6 +46,8 @@ pub fn backup(app: &App, session: &Session, ask: &BackupAsk, wanted: &Wanted<'_>
         from: BackupChoice::Exactly(backup.id.clone()),
         into: Some(files::absolute(&path).map_err(bad)?),
         without_emergency_backup: None,
+        accept_loss: lifeboat_model::AcceptLoss::Shown,
+        urgent: None,
     };
     let plan = session.engine.plan(&request)?;
     let copied = watched(app, session, |watch, stop| session.engine.run(&plan, &app.by(), watch, stop))?;

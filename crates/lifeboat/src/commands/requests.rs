@@ -57,7 +57,14 @@ pub fn ask_restore(app: &App, session: &Session, ask: &RestoreAsk) -> Result<Req
     let into = ask.into.as_deref().map(lifeboat_io::files::absolute).transpose();
     let into = into.map_err(|error| Failure::from_error(FailureKind::Usage, &error))?;
     let resource = session.named.first().cloned().ok_or_else(|| Failure::new(FailureKind::Usage, "name a resource"))?;
-    Ok(Request::Restore { resource, from, into, without_emergency_backup: ask.without_emergency_backup.clone() })
+    Ok(Request::Restore {
+        resource,
+        from,
+        into,
+        without_emergency_backup: ask.without_emergency_backup.clone(),
+        accept_loss: ask.accept_loss.unwrap_or_default(),
+        urgent: ask.reason.clone().filter(|_| ask.urgent),
+    })
 }
 
 /// Which backup is meant by `--from` and `--before`.
