@@ -7,8 +7,8 @@ use std::{
 
 use lifeboat_io::{files, holders};
 use lifeboat_model::{
-    Backup, BackupId, Failure, FailureKind, PlanId, Prediction, ProofId, Resource, ResourceKind, Scope, Timestamp,
-    predict::predict,
+    Backup, BackupId, Failure, FailureKind, PlanId, Prediction, ProofId, Resource, ResourceKind, ResourceName, Scope,
+    Timestamp, Tri, predict::predict,
 };
 use lifeboat_store::catalog::{Catalog, CatalogError, Timings};
 use sha2::{Digest, Sha256};
@@ -153,13 +153,25 @@ pub(crate) fn decorate(backup: &mut Backup, catalog: &Catalog) -> Result<(), Fai
         backup.bytes_added = bytes; // what the snapshot itself says was written before its last packs
     }
     let proofs = catalog.proofs(Some(&backup.id)).map_err(broken)?;
-    // A backup counts as proven when every resource in it is: its newest proof passed. The oldest of these dates it.
-    let newest = backup.resources.iter().map(|resource| proofs.iter().find(|proof| &proof.resource == resource));
+    // A backup counts as proven when every resource in it is: its newest proof passed. The oldest of these dates it. A try
+    // that found nothing out - no password, no room - takes nothing away from what another one showed.
+    let told = |proof: &&lifeboat_model::Proof| proof.outcome != lifeboat_model::Tri::Unknown;
+    let newest =
+        backup.resources.iter().map(|resource| proofs.iter().filter(told).find(|proof| &proof.resource == resource));
     let passed: Option<Vec<Timestamp>> = newest
         .map(|proof| proof.filter(|proof| proof.outcome == lifeboat_model::Tri::Pass).map(|proof| proof.at))
         .collect();
     backup.proven_at = passed.and_then(|times| times.into_iter().min());
     Ok(())
+}
+
+impl Engine {
+    /// Whether a resource in a backup has passed a rehearsal: its newest proof that found anything out.
+    pub(crate) fn is_rehearsed(&self, backup: &BackupId, resource: &ResourceName) -> Result<bool, Failure> {
+        let proofs = self.proofs(backup)?;
+        let mut mine = proofs.iter().filter(|proof| &proof.resource == resource);
+        Ok(mine.find(|proof| proof.outcome != Tri::Unknown).is_some_and(|proof| proof.outcome == Tri::Pass))
+    }
 }
 
 /// A free name beside a live file for what is kept of it: `shop.db.REPLACED.20260501-031107`, with a number when two

@@ -194,6 +194,8 @@ pub struct StateSettings {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EnvironmentSettings {
+    /// Whether only a backup that has passed a proof may replace what is live here. True for `production`, else false.
+    pub rehearse_first: Option<bool>,
     /// Another vault than for the rest, key by key.
     #[serde(default)]
     pub vault: VaultSettings,

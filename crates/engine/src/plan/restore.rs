@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use lifeboat_model::{
-    AcceptLoss, Action, Backup, BackupChoice, BackupId, BackupReason, ExpectedFact, Fact, Failure, FailureKind, Lease,
-    Loss, Plan, Request, Resource, ResourceKind, ResourceManifest, Step, StepClass, Undo, Writer, choose_backup,
+    AcceptLoss, Action, Backup, BackupChoice, BackupId, BackupReason, Duration, ExpectedFact, Fact, Failure,
+    FailureKind, Lease, Loss, Plan, Request, Resource, ResourceKind, ResourceManifest, Step, StepClass, Tri, Undo,
+    Writer, choose_backup,
 };
 
 use super::steps::{self, Taking, by, guess, phase, read, step};
@@ -34,6 +35,12 @@ pub struct Known {
     pub uncounted: Option<String>,
     /// Why what is there is not sound, when it is not.
     pub unsound: Option<String>,
+    /// What a quick check complains about in a database that can be read.
+    pub corrupt: Option<String>,
+    /// Whether this resource in this backup has passed a proof.
+    pub rehearsed: bool,
+    /// Whether it must have.
+    pub rehearse_first: bool,
     /// The next older good backup, should this one prove damaged.
     pub next_older: Option<BackupId>,
     /// Newer backups that were passed over, with the reason.
@@ -62,7 +69,12 @@ pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failur
         false => Ok(None),
     };
     let (loss, uncounted) = counted.map_or_else(|failure| (None, Some(failure.to_string())), |loss| (loss, None));
-    let word = if unsound.is_some() { "CORRUPTED" } else { "REPLACED" };
+    let corrupt = match (&resource.kind, into.is_none() && target.exists && unsound.is_none()) {
+        (ResourceKind::Sqlite { path }, true) => corrupt(path),
+        (ResourceKind::Sqlite { .. } | ResourceKind::Files { .. } | ResourceKind::Env { .. }, _) => None,
+    };
+    let rehearsed = engine.is_rehearsed(&backup.id, &resource.name)?;
+    let word = if unsound.is_some() || corrupt.is_some() { "CORRUPTED" } else { "REPLACED" };
     let kept = facts::free_beside(&target.place, word, common.now);
     Ok(Known {
         common,
@@ -74,10 +86,22 @@ pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failur
         loss,
         uncounted,
         unsound,
+        corrupt,
+        rehearsed,
+        rehearse_first: engine.setup().rehearse_first,
         next_older,
         passed_over,
     })
 }
+
+/// A quick look at a database that opens may still find it damaged; in so short a time, or not at all.
+fn corrupt(path: &Path) -> Option<String> {
+    let found = lifeboat_io::database::sqlite::quick_check(path, QUICK_CHECK);
+    (found.sound == Tri::Fail).then_some(found.what)
+}
+
+/// How long planning a restore may look for damage in what is there.
+const QUICK_CHECK: Duration = Duration::from_secs(2);
 
 /// The backup to take, and its part about the resource. A backup is as old as its oldest part; one whose part about this
 /// resource is younger than what was asked for is passed over too.
@@ -172,7 +196,7 @@ impl Names {
 /// # Errors
 /// When the place it is restored into is taken, or another process holds the database and no command to stop it is set.
 pub fn plan(known: &Known, request: &Request) -> Result<Plan, Failure> {
-    let Request::Restore { without_emergency_backup, accept_loss, .. } = request else {
+    let Request::Restore { without_emergency_backup, accept_loss, urgent, .. } = request else {
         return Err(steps::wrong_planner());
     };
     let (common, target) = (&known.common, &known.target);
@@ -182,6 +206,7 @@ pub fn plan(known: &Known, request: &Request) -> Result<Plan, Failure> {
         let failure = Failure::new(FailureKind::Refused, format!("{} exists already", names.live.display()));
         return Err(failure.hint("choose a path that is free, or leave --into out to replace what lives there"));
     }
+    refuse_unrehearsed(known, urgent.as_deref())?;
     refuse_held(target)?;
     let title = if known.in_place {
         format!("restore {name} of {} from {}", common.scope, known.backup.id)
@@ -221,12 +246,29 @@ pub fn plan(known: &Known, request: &Request) -> Result<Plan, Failure> {
     plan.losses =
         known.loss.iter().map(|loss| Loss { kept: kept_where(&names, keeps, common), ..loss.clone() }).collect();
     plan.notes = notes(known, &names, replaces, without_emergency_backup.as_deref());
+    plan.notes.extend(urgent.iter().map(|why| match known.rehearsed {
+        true => format!("Urgent: {why}."),
+        false => format!("{} has not been rehearsed, and that is not waited for: {why}.", known.backup.id),
+    }));
     Ok(plan)
 }
 
 fn kept_where(names: &Names, keeps: bool, common: &Common) -> String {
     let file = names.kept.display();
     if keeps { format!("emergency backup {} and {file}", common.ids.backup) } else { file.to_string() }
+}
+
+/// Where it is demanded, only a backup that was restored before, somewhere else, and passed takes the place of what is live.
+fn refuse_unrehearsed(known: &Known, urgent: Option<&str>) -> Result<(), Failure> {
+    if !known.in_place || !known.rehearse_first || known.rehearsed || urgent.is_some() {
+        return Ok(());
+    }
+    let (id, name, scope) = (&known.backup.id, &known.target.resource.name, &known.common.scope);
+    let message =
+        format!("{id} has not been rehearsed, and {scope} takes only what was: {name} in it has no passed proof");
+    let hint =
+        format!("lifeboat prove {id}; without it: lifeboat restore {name} --from {id} --urgent --reason \"why\"");
+    Err(Failure::new(FailureKind::Refused, message).hint(hint))
 }
 
 /// Without a way to stop the writer, a database that is open elsewhere is not swapped: the program would go on writing
@@ -419,6 +461,9 @@ fn notes(known: &Known, names: &Names, replaces: bool, without: Option<&str>) ->
             "What is there cannot be backed up ({why}); its files are kept unchanged as {}.",
             names.kept.display()
         ));
+    }
+    if let Some(what) = &known.corrupt {
+        notes.push(format!("What is there is damaged ({what}); it is kept as {}.", names.kept.display()));
     }
     if let Some(why) = without {
         notes.push(format!("No emergency backup is taken: {why}. What is there is kept as {}.", names.kept.display()));

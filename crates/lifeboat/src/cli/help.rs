@@ -24,6 +24,8 @@ the manifest. The old file is kept, and `lifeboat undo` swaps it back.
 The plan says what would be lost, as far as the manifest tells. Just before the swap it is counted row by row; when that is
 more than was shown, nothing is swapped until somebody agrees with --accept-loss.
 
+In production (rehearse_first in the settings) only a backup that has passed a proof is taken; --urgent --reason goes on without.
+
 Examples:
   lifeboat restore db --dry-run
   lifeboat restore db

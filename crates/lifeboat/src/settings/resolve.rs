@@ -26,6 +26,9 @@ use crate::{
 /// The environment of a resource that is named by its path, without a settings file.
 const ENVIRONMENT_WITHOUT_FILE: &str = "local";
 
+/// The environment in which a backup has to be rehearsed before it is restored, unless its settings say otherwise.
+const PRODUCTION: &str = "production";
+
 /// Everything that one command works with.
 #[derive(Clone, Debug)]
 pub struct Resolved {
@@ -355,6 +358,7 @@ impl Choice<'_> {
         let limit = settings.and_then(|all| all.limits.command.clone());
         setup.command_limit =
             self.span(&["limits", "command"], limit, Some(setup.command_limit)).unwrap_or(setup.command_limit);
+        setup.rehearse_first = self.rehearse_first(own);
         let state = self.state(app, folder, settings)?;
         let warnings = secrets::warning(&password).into_iter().collect();
         let mut passwords = Passwords::new(password.clone());
@@ -439,6 +443,15 @@ impl Choice<'_> {
         let origin = if said.is_some() { self.either_line(path) } else { Origin::Default };
         self.tell(&path.join("."), value.unwrap_or_else(|| "none".to_owned()), origin);
         said.map(|span| span.length).or(default)
+    }
+
+    /// Without a settings file nothing is demanded: it is the person's own file, perhaps at once.
+    fn rehearse_first(&mut self, own: Option<&EnvironmentSettings>) -> bool {
+        let Some(own) = own else { return false };
+        let origin = self.line(&["environments", self.environment, "rehearse_first"]);
+        let value = own.rehearse_first.unwrap_or(self.environment == PRODUCTION);
+        self.tell("rehearse_first", value.to_string(), origin);
+        value
     }
 
     fn state(&mut self, app: &str, folder: &Path, settings: Option<&Settings>) -> Result<PathBuf, Failure> {

@@ -49,8 +49,10 @@ impl Walk {
                     );
                 }
             }
+            NodeValue::Flag(_) if accepts(schema, "boolean") => {}
             NodeValue::Text(_)
             | NodeValue::Number(_)
+            | NodeValue::Flag(_)
             | NodeValue::Other(_)
             | NodeValue::List(_)
             | NodeValue::Table(_) => {
@@ -191,6 +193,8 @@ impl Walk {
             ("must be a list", format!("write {name} = [\"…\"]"))
         } else if accepts(schema, "integer") {
             ("must be a whole number", format!("write {name} = 1 without quotes"))
+        } else if accepts(schema, "boolean") {
+            ("must be true or false", format!("write {name} = true without quotes"))
         } else if accepts(schema, "object") {
             ("must be a table", format!("write {}", table_label(&self.path)))
         } else {

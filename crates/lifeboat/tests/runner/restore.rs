@@ -168,6 +168,21 @@ fn a_wreck_is_kept_and_replaced() {
     assert_eq!(home.orders(), 40);
 }
 
+/// EMRG-20: it opens, and a quick look finds it damaged; it is backed up as far as it goes, and kept under that name.
+#[test]
+fn a_damaged_database_that_still_opens_is_kept_as_corrupted() {
+    let (home, _) = Home::protected();
+    let page: i64 =
+        home.db().query_row("SELECT rootpage FROM sqlite_schema WHERE name = 'orders'", [], |row| row.get(0)).unwrap();
+    let mut bytes = std::fs::read(home.path("shop.db")).unwrap();
+    let start = usize::try_from((page - 1) * 4096).unwrap();
+    bytes[start + 8..start + 200].fill(0xff);
+    home.write("shop.db", bytes);
+    let ran = home.run(&["restore", "db", "--yes", "--accept-loss", "any"]).ends(ExitCode::Ok);
+    ran.says(&["shop.db.CORRUPTED.", "What is there is damaged"]);
+    assert_eq!(home.orders(), 40);
+}
+
 #[test]
 fn what_is_gone_comes_back() {
     let (home, _) = Home::protected();
