@@ -86,8 +86,9 @@ impl Engine {
             return Err(Failure::new(FailureKind::Refused, format!("this plan cannot be run: {flaw}")).into());
         }
         let id = OperationId::from_random(self.io.random.bits());
-        let lease = self.take_lease(plan, &id, by)?;
+        let lease = self.take_lease(plan, &id, by, watch)?;
         self.settle_leftovers(plan, by, watch, &lease)?;
+        self.sweep_staging()?;
         self.check_facts(plan, 0)?;
         let opened = Event::Opened {
             plan: Box::new(plan.clone()),

@@ -115,6 +115,7 @@ fn environment(resolved: &Resolved, io: &Io) -> Vec<Finding> {
     findings.extend(state);
     if usable {
         findings.push(places::operations(resolved, io));
+        findings.extend(places::leases(resolved, io));
     }
     findings.extend(places::space(resolved));
     findings.push(host::clock(resolved, io));
