@@ -117,7 +117,7 @@ impl Engine {
         let unreadable = if exists { unreadable(resource) } else { None };
         let held_by = match (&resource.kind, exists) {
             (ResourceKind::Sqlite { path }, true) => {
-                holders::holders(path).map(|held| held_by(&held)).unwrap_or_default()
+                holders::holders(path).map(|held| held_by(path, &held)).unwrap_or_default()
             }
             (ResourceKind::Sqlite { .. } | ResourceKind::Files { .. } | ResourceKind::Env { .. }, _) => Vec::new(),
         };
@@ -167,7 +167,10 @@ pub(crate) fn decorate(backup: &mut Backup, catalog: &Catalog) -> Result<(), Fai
 
 impl Engine {
     /// Whether a resource in a backup has passed a rehearsal: its newest proof that found anything out.
-    pub(crate) fn is_rehearsed(&self, backup: &BackupId, resource: &ResourceName) -> Result<bool, Failure> {
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub fn is_rehearsed(&self, backup: &BackupId, resource: &ResourceName) -> Result<bool, Failure> {
         let proofs = self.proofs(backup)?;
         let mut mine = proofs.iter().filter(|proof| &proof.resource == resource);
         Ok(mine.find(|proof| proof.outcome != Tri::Unknown).is_some_and(|proof| proof.outcome == Tri::Pass))
@@ -184,9 +187,16 @@ pub(crate) fn free_beside(live: &Path, word: &str, now: Timestamp) -> PathBuf {
     names.into_iter().find(|name| !taken(name)).unwrap_or(first)
 }
 
-fn held_by(holders: &holders::Holders) -> Vec<String> {
+fn held_by(path: &Path, holders: &holders::Holders) -> Vec<String> {
     let mut names: Vec<String> = holders.found.iter().map(|holder| holder.process.to_string()).collect();
     names.dedup();
+    // Among those whom we may not look at, a lock gives away who uses it.
+    if names.is_empty()
+        && !holders.unseen.is_empty()
+        && let Ok(Some(process)) = holders::lock_holder(path)
+    {
+        names.push(process.to_string());
+    }
     names
 }
 

@@ -166,6 +166,9 @@ pub enum Command {
     /// Writes a settings file for what it finds here
     #[command(after_help = help::INIT, display_order = 40)]
     Init(InitArgs),
+    /// Looks whether a restore could begin now: the backup, the tools, the credentials, a rehearsal
+    #[command(after_help = help::PREFLIGHT, display_order = 13)]
+    Preflight(PreflightArgs),
     /// Looks whether everything is there that a backup and a restore will need
     #[command(after_help = help::DOCTOR, display_order = 41)]
     Doctor(DoctorArgs),
@@ -515,6 +518,26 @@ pub struct VerifyArgs {
     /// Which resources [default: all]
     #[arg(value_name = "RESOURCE")]
     pub resources: Vec<String>,
+}
+
+/// `preflight`.
+#[derive(Clone, Debug, Args)]
+pub struct PreflightArgs {
+    /// What is to be done.
+    #[command(subcommand)]
+    pub what: PreflightCommand,
+}
+
+/// What can be looked at beforehand.
+#[derive(Clone, Debug, Subcommand)]
+pub enum PreflightCommand {
+    /// What a restore needs
+    #[command(alias = "rollback")]
+    Restore {
+        /// Which resources: names from the settings, or sqlite:PATH, files:PATH, env:PATH [default: all]
+        #[arg(value_name = "RESOURCE")]
+        resources: Vec<String>,
+    },
 }
 
 /// `history`.

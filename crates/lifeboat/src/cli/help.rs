@@ -35,6 +35,14 @@ Examples:
   lifeboat restore db --from b-7q2 --into ./shop-yesterday.db
   lifeboat restore sqlite:./shop.db --vault ./vault";
 
+pub const PREFLIGHT: &str = "\
+Says of each thing that a restore needs whether it is there: ok, unknown or failed. `preflight rollback` is the same. The exit
+code is 0 only when all is ok, 6 when something is unknown, 3 when something is missing. Nothing is changed.
+
+Examples:
+  lifeboat preflight restore
+  lifeboat preflight restore db";
+
 pub const UNDO: &str = "\
 What is live now is kept in turn, so an undo can be undone as well.
 

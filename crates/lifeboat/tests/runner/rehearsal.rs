@@ -64,3 +64,28 @@ fn the_settings_decide_and_without_settings_nothing_is_demanded() {
     );
     home.run(&["config", "check"]).ends(ExitCode::Usage).says(&["must be true or false"]);
 }
+
+/// CFG-14: backup, tools, credentials, rehearsal, each with its outcome; and the exit code of the worst.
+#[test]
+fn preflight_says_of_each_thing_whether_it_is_there() {
+    let (home, backup) = shop("production", "");
+    let ran = home.run(&["preflight", "restore"]).ends(ExitCode::Refused);
+    ran.says(&["ok       credentials", "ok       db backup", &backup, "ok       db tools", "ok       db restore"]);
+    let told = home.run(&["preflight", "rollback", "db", "--json"]).ends(ExitCode::Refused).json();
+    let findings = told["groups"][0]["findings"].as_array().unwrap();
+    let of = |name: &str| findings.iter().find(|finding| finding["name"] == name).unwrap();
+    assert_eq!(of("db rehearsed")["outcome"], "fail");
+    assert_eq!(of("db rehearsed")["next"], format!("lifeboat prove {backup}"));
+    home.run(&["prove"]).ends(ExitCode::Ok);
+    let before = home.everything();
+    home.run(&["preflight", "restore", "db"]).ends(ExitCode::Ok).says(&["0 unknown, 0 failed"]);
+    assert!(home.everything() == before, "looking changed a file");
+    let mut wrong = home.command(&["preflight", "restore"]);
+    let output = wrong.env("LIFEBOAT_VAULT_PASSWORD", "another one").output().unwrap();
+    let ran = home.ran(&["preflight", "restore"], output).ends(ExitCode::Refused);
+    ran.says(&["failed   credentials", "unknown  db backup"]);
+    let (home, _) = shop("staging", "");
+    home.run(&["preflight", "restore"]).ends(ExitCode::Unknown).says(&["unknown  db rehearsed"]);
+    let home = Home::shop();
+    home.run(&["preflight", "restore"]).ends(ExitCode::Refused).says(&["failed   db backup", "lifeboat backup db"]);
+}
