@@ -26,8 +26,8 @@ use crate::cli::GlobalArgs;
 use document::Document;
 use problem::Problem;
 
+pub use crate::outside::plain_path;
 pub use resolve::{Origin, Resolved, Shown, resolve};
-pub use sense::plain as plain_path;
 
 /// What the file is called.
 pub const FILE_NAME: &str = "lifeboat.toml";

@@ -1,5 +1,6 @@
 //! Every command: words become requests, requests become plans, answers become text or JSON.
 
+mod asks;
 mod backups;
 mod card;
 mod carry;

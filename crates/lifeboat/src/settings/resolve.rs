@@ -19,8 +19,8 @@ use super::{
 };
 use crate::{
     cli::GlobalArgs,
+    outside,
     secrets::{self, HIDDEN, PASSWORD_VARIABLE, PasswordSource, Passwords},
-    wire,
 };
 
 /// The environment of a resource that is named by its path, without a settings file.
@@ -148,7 +148,7 @@ fn by_path(word: &str) -> Result<Option<Resource>, Failure> {
     if path.is_empty() {
         return Err(usage(format!("{word} names no path")).hint(format!("{word}./shop.db, for example")));
     }
-    let path = super::sense::plain(&absolute(Path::new(path))?);
+    let path = outside::plain_path(&absolute(Path::new(path))?);
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let (kind, stem) = match kind {
         KindSettings::Sqlite => {
@@ -262,7 +262,7 @@ pub fn environment_of(loaded: &Loaded, environment: &str, global: &GlobalArgs, i
 }
 
 fn resource_of(name: &str, what: &ResourceSettings, folder: &Path) -> Result<Resource, Failure> {
-    let path = super::sense::plain(&absolute(&folder.join(&what.path))?);
+    let path = outside::plain_path(&absolute(&folder.join(&what.path))?);
     let kind = match what.kind {
         KindSettings::Sqlite => ResourceKind::Sqlite { path },
         KindSettings::Files => ResourceKind::Files { path, exclude: what.exclude.clone() },
@@ -387,7 +387,7 @@ impl Choice<'_> {
                 return Ok(String::new());
             }
         };
-        let place = wire::place(&text, base)?;
+        let place = outside::place(&text, base)?;
         self.tell("vault.location", place.location.clone(), origin);
         Ok(place.location)
     }
@@ -462,7 +462,7 @@ impl Choice<'_> {
                 (None, Some(path)) => (absolute(&folder.join(path))?, self.line(&["state", "folder"])),
                 (None, None) => (self.default_state(app)?, Origin::Default),
             };
-        let path = super::sense::plain(&path);
+        let path = outside::plain_path(&path);
         self.tell("state.folder", path.display().to_string(), origin);
         Ok(path)
     }
@@ -470,7 +470,7 @@ impl Choice<'_> {
     fn default_state(&self, app: &str) -> Result<PathBuf, Failure> {
         let home = match (self.variable("XDG_STATE_HOME"), self.variable("HOME")) {
             (Some(state), _) => PathBuf::from(state),
-            (None, _) if wire::is_root() => PathBuf::from("/var/lib"),
+            (None, _) if outside::is_root() => PathBuf::from("/var/lib"),
             (None, Some(home)) => Path::new(&home).join(".local/state"),
             (None, None) => {
                 let failure =

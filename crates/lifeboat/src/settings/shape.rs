@@ -10,7 +10,7 @@ use super::{
     problem::Problem,
     sense,
 };
-use crate::wire;
+use crate::outside;
 
 /// Every key and value of the wrong shape.
 pub fn problems(document: &Document) -> Vec<Problem> {
@@ -125,7 +125,7 @@ impl Walk {
                 self.tell(line, "is not a known time zone", Some("write a name such as \"Europe/Berlin\" or \"UTC\""));
             }
             "location" => {
-                if let Err(why) = wire::check_location(text) {
+                if let Err(why) = outside::check_location(text) {
                     self.tell(line, &format!("is no place for a vault: {why}"), None);
                 }
             }

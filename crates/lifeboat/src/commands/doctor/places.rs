@@ -11,6 +11,7 @@ use lifeboat_model::{Failure, FailureKind, Resource, ResourceKind, Tri, time::sh
 
 use super::Finding;
 use crate::{
+    outside,
     secrets::{self, PasswordSource},
     settings::Resolved,
     wire,
@@ -236,7 +237,7 @@ pub fn leases(resolved: &Resolved, io: &Io) -> Vec<Finding> {
 pub fn space(resolved: &Resolved) -> Vec<Finding> {
     let vault = match &resolved.setup.vault {
         location if location.is_empty() => None,
-        location => wire::place(location, Path::new("/")).ok().and_then(|place| place.folder),
+        location => outside::place(location, Path::new("/")).ok().and_then(|place| place.folder),
     };
     let mut needs: BTreeMap<u64, (PathBuf, u64)> = BTreeMap::new();
     let mut need = |path: &Path, bytes: u64| {
