@@ -166,7 +166,7 @@ pub enum Command {
     /// Writes a settings file for what it finds here
     #[command(after_help = help::INIT, display_order = 40)]
     Init(InitArgs),
-    /// Looks whether a restore could begin now: the backup, the tools, the credentials, a rehearsal
+    /// Looks whether a restore could begin now: backup, tools, password, rehearsal
     #[command(after_help = help::PREFLIGHT, display_order = 13)]
     Preflight(PreflightArgs),
     /// Looks whether everything is there that a backup and a restore will need

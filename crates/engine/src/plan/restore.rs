@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use lifeboat_model::{
     AcceptLoss, Action, Backup, BackupChoice, BackupId, BackupReason, Duration, ExpectedFact, Fact, Failure,
-    FailureKind, Lease, Loss, Plan, Request, Resource, ResourceKind, ResourceManifest, Step, StepClass, Tri, Undo,
-    Writer, choose_backup,
+    FailureKind, Lease, Loss, LossLine, Plan, Request, Resource, ResourceKind, ResourceManifest, Step, StepClass, Tri,
+    Undo, Writer, choose_backup,
 };
 
 use super::steps::{self, Taking, by, guess, phase, read, step};
@@ -207,6 +207,7 @@ pub fn plan(known: &Known, request: &Request) -> Result<Plan, Failure> {
         return Err(failure.hint("choose a path that is free, or leave --into out to replace what lives there"));
     }
     refuse_unrehearsed(known, urgent.as_deref())?;
+    refuse_loss(known, *accept_loss)?;
     refuse_held(target)?;
     let title = if known.in_place {
         format!("restore {name} of {} from {}", common.scope, known.backup.id)
@@ -269,6 +270,19 @@ fn refuse_unrehearsed(known: &Known, urgent: Option<&str>) -> Result<(), Failure
     let hint =
         format!("lifeboat prove {id}; without it: lifeboat restore {name} --from {id} --urgent --reason \"why\"");
     Err(Failure::new(FailureKind::Refused, message).hint(hint))
+}
+
+/// Less was agreed to than is known to be lost already: nothing is fetched for that.
+fn refuse_loss(known: &Known, accepted: AcceptLoss) -> Result<(), Failure> {
+    let lost: u64 = known.loss.iter().flat_map(|loss| &loss.what).map(LossLine::rows_lost).sum();
+    match accepted {
+        AcceptLoss::Rows(most) if lost > most => {
+            let message = format!("{lost} rows would be lost, and {most} were agreed to; nothing was changed");
+            let hint = format!("lifeboat restore {} --accept-loss {lost}", known.target.resource.name);
+            Err(Failure::new(FailureKind::NeedsPerson, message).hint(hint))
+        }
+        AcceptLoss::Rows(_) | AcceptLoss::Shown | AcceptLoss::Any => Ok(()),
+    }
 }
 
 /// Without a way to stop the writer, a database that is open elsewhere is not swapped: the program would go on writing

@@ -82,8 +82,8 @@ fn a_plan_whose_loss_has_grown_is_refused_and_names_the_tables() {
     ran.says(&["9 rows in all", "orders: 9 rows came", "lifeboat restore db --from b-", "--accept-loss 9"]);
     assert_eq!(home.orders(), 49);
     let told =
-        home.run(&["restore", "db", "--confirm", "shop/local", "--accept-loss", "8"]).ends(ExitCode::FailedUndone);
-    told.says(&["9 rows in all", "Everything was put back"]);
+        home.run(&["restore", "db", "--confirm", "shop/local", "--accept-loss", "8"]).ends(ExitCode::NeedsPerson);
+    told.says(&["9 rows would be lost, and 8 were agreed to", "--accept-loss 9"]);
     let told = home
         .run(&["restore", "db", "--confirm", "shop/local", "--accept-loss", "9", "--json"])
         .ends(ExitCode::Ok)
