@@ -5,6 +5,7 @@ mod commands;
 mod errors;
 mod exports;
 mod fetches;
+pub(crate) mod losses;
 mod mirror;
 mod places;
 mod pour;
@@ -80,6 +81,10 @@ impl Perform for Hands {
                 let what = fetches::Fetched { vault, backup, resource, at };
                 fetches::check_the_checks(self, &what, *seed, context)
             }
+            Action::CompareLoss { live, restored, shown, accepted } => {
+                let what = losses::What { live, restored, shown: shown.as_deref(), accepted: *accepted };
+                losses::compare(&what, context)
+            }
             Action::RecordProof { proof, backup, resource, fetched_by, checked_by } => {
                 let what = proofs::What { proof, backup, resource, fetched_by, checked_by };
                 proofs::record(self, &what, context)
@@ -116,6 +121,7 @@ impl Perform for Hands {
             Action::VerifyStored { .. } | Action::CheckUnused { .. } | Action::CaptureSqlite { .. } => again(context),
             Action::InspectSqlite { .. } | Action::DropBackup { .. } | Action::Fetch { .. } => again(context),
             Action::CheckFetched { .. } | Action::CheckTheChecks { .. } | Action::RecordProof { .. } => again(context),
+            Action::CompareLoss { .. } => again(context),
             Action::Command { .. } | Action::Remove { .. } | Action::Unforget { .. } => again(context),
             Action::Prune { .. } | Action::Mark { .. } => again(context),
             Action::MakeFolder { .. } | Action::WriteExport { .. } => again(context),

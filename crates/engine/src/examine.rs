@@ -140,6 +140,7 @@ fn looks_only(action: &Action) -> bool {
         Action::CreateVault { .. } | Action::CaptureSqlite { .. } | Action::InspectSqlite { .. } => false,
         Action::StoreBackup { .. } | Action::DropBackup { .. } | Action::VerifyStored { .. } => false,
         Action::Fetch { .. } | Action::CheckFetched { .. } | Action::CheckTheChecks { .. } => false,
+        Action::CompareLoss { .. } => false,
         Action::RecordProof { .. } | Action::SetAside { .. } | Action::BringBack { .. } => false,
         Action::PutInPlace { .. } | Action::TakeAway { .. } | Action::Command { .. } => false,
         Action::Remove { .. } | Action::Forget { .. } | Action::Unforget { .. } => false,

@@ -86,8 +86,11 @@ impl Engine {
             return Err(Failure::new(FailureKind::Refused, format!("this plan cannot be run: {flaw}")).into());
         }
         let id = OperationId::from_random(self.io.random.bits());
-        let lease = self.take_lease(plan, &id, by)?;
+        let lease = self.take_lease(plan, &id, by, watch)?;
         self.settle_leftovers(plan, by, watch, &lease)?;
+        if let Err(failure) = self.sweep_staging() {
+            watch.note(&format!("A left-over working copy could not be taken away: {failure}."));
+        }
         self.check_facts(plan, 0)?;
         let opened = Event::Opened {
             plan: Box::new(plan.clone()),

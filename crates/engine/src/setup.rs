@@ -28,6 +28,8 @@ pub struct Setup {
     pub settings_file: Option<std::path::PathBuf>,
     /// How long a configured stop or start command may take.
     pub command_limit: Duration,
+    /// Whether a backup must have been proven before it may replace what is live.
+    pub rehearse_first: bool,
 }
 
 impl Setup {
@@ -44,6 +46,7 @@ impl Setup {
             proof_max_age: None,
             settings_file: None,
             command_limit: Duration::from_secs(60),
+            rehearse_first: false,
         }
     }
 

@@ -1,12 +1,13 @@
 //! Looking at what is live: is it sound, are its tables there, do the questions of the settings have the right answers?
 //!
 //! A database is looked at through a consistent copy in the state folder, so that the app is not held up and the live
-//! file is not touched; the copy goes afterwards.
+//! file is not touched; the copy goes afterwards - or, when we are killed meanwhile, with the next operation.
 
-use lifeboat_io::{Stop, database::sqlite, files};
+use lifeboat_io::{Stop, database::sqlite, files, lease::Process};
 use lifeboat_model::{
-    Check, Failure, PlanId, Resource, ResourceKind, ResourceName, Tri,
+    Check, Duration, Failure, PlanId, Resource, ResourceKind, ResourceName, Tri,
     compare::{TablePolicy, check_policy},
+    time::since,
 };
 use serde::Serialize;
 
@@ -14,6 +15,12 @@ use crate::{
     Engine,
     act::{path_failure, sqlite_failure},
 };
+
+/// The note in a working folder that says which process works there.
+const OWNER: &str = "owner.json";
+
+/// Longer than this no look at live data takes.
+const LOOK_MAX: Duration = Duration::from_secs(86_400);
 
 /// What a look at a live resource found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -57,11 +64,36 @@ impl Engine {
     }
 
     fn verify_sqlite(&self, resource: &Resource, path: &std::path::Path, stop: &Stop) -> Result<Vec<Check>, Failure> {
+        self.sweep_staging()?;
         let folder = self.state.staging(&PlanId::from_random(self.io.random.bits()));
         files::create_private_folder(&folder).map_err(|error| path_failure(&error))?;
+        // It has no journal: whoever finds the folder later has to know whose it was.
+        let owner = serde_json::to_vec(&Process::this()).unwrap_or_default();
+        files::write(&folder.join(OWNER), &owner).map_err(|error| path_failure(&error))?;
         let checks = self.look_through_copy(resource, path, &folder.join("live.sqlite"), stop);
         files::remove_any(&folder).map_err(|error| path_failure(&error))?;
         Ok(checks)
+    }
+
+    /// Takes away what a look at live data left behind whose process is gone. Working copies of operations have no such
+    /// note: their journals know them.
+    pub(crate) fn sweep_staging(&self) -> Result<(), Failure> {
+        let staging = self.state.root().join("staging");
+        for folder in files::list_folder(&staging).map_err(|error| path_failure(&error))? {
+            let Ok(note) = files::read(&folder.join(OWNER)) else { continue };
+            let Ok(owner) = serde_json::from_slice::<Process>(&note) else { continue };
+            let is_old = files::modified(&folder).is_ok_and(|at| since(at, self.io.clock.now()) > LOOK_MAX);
+            let is_gone = match owner.is_alive() {
+                Tri::Pass => false,
+                Tri::Fail => true,
+                // Before a restart of this host, or in a container: no look takes that long.
+                Tri::Unknown => is_old,
+            };
+            if is_gone && self.state.may_remove(&folder) {
+                files::remove_any(&folder).map_err(|error| path_failure(&error))?;
+            }
+        }
+        Ok(())
     }
 
     fn look_through_copy(

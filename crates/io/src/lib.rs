@@ -28,7 +28,7 @@ pub use env::{Env, SystemEnv};
 pub use exec::{Exec, ExecError, Exit, Invocation, SystemExec};
 pub use files::{AtPath, PathError};
 pub use objects::{
-    ObjectError, ObjectErrorKind, ObjectInfo, ObjectStore,
+    HalfWritten, ObjectError, ObjectErrorKind, ObjectInfo, ObjectStore,
     location::{Location, open_location, parse_location},
 };
 pub use random::{Random, SystemRandom};

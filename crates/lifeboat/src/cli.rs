@@ -7,6 +7,7 @@ pub mod reference;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use lifeboat_model::AcceptLoss;
 
 use self::exports::{AdoptArgs, CopyArgs, DocsArgs, ExportArgs, ScheduleArgs, ShimsArgs};
 
@@ -165,6 +166,9 @@ pub enum Command {
     /// Writes a settings file for what it finds here
     #[command(after_help = help::INIT, display_order = 40)]
     Init(InitArgs),
+    /// Looks whether a restore could begin now: backup, tools, password, rehearsal
+    #[command(after_help = help::PREFLIGHT, display_order = 13)]
+    Preflight(PreflightArgs),
     /// Looks whether everything is there that a backup and a restore will need
     #[command(after_help = help::DOCTOR, display_order = 41)]
     Doctor(DoctorArgs),
@@ -351,6 +355,23 @@ pub struct RestoreAsk {
     /// Takes no backup of what is there now, for this reason; the files themselves are kept all the same
     #[arg(long, value_name = "REASON")]
     pub without_emergency_backup: Option<String>,
+    /// Agrees to so many rows being lost, or to "any" [default: what the plan shows, and nothing written since]
+    #[arg(long, value_name = "ROWS", value_parser = accept_loss)]
+    pub accept_loss: Option<AcceptLoss>,
+    /// Goes on without a rehearsal of that backup where one is demanded; with the reason
+    #[arg(long, requires = "reason")]
+    pub urgent: bool,
+    /// Why it is urgent; written into the journal
+    #[arg(long, value_name = "REASON", requires = "urgent")]
+    pub reason: Option<String>,
+}
+
+fn accept_loss(text: &str) -> Result<AcceptLoss, String> {
+    match (text, text.parse()) {
+        ("any", _) => Ok(AcceptLoss::Any),
+        (_, Ok(rows)) => Ok(AcceptLoss::Rows(rows)),
+        (_, Err(_)) => Err("write a number of rows, or any".to_owned()),
+    }
 }
 
 /// `restore`.
@@ -497,6 +518,26 @@ pub struct VerifyArgs {
     /// Which resources [default: all]
     #[arg(value_name = "RESOURCE")]
     pub resources: Vec<String>,
+}
+
+/// `preflight`.
+#[derive(Clone, Debug, Args)]
+pub struct PreflightArgs {
+    /// What is to be done.
+    #[command(subcommand)]
+    pub what: PreflightCommand,
+}
+
+/// What can be looked at beforehand.
+#[derive(Clone, Debug, Subcommand)]
+pub enum PreflightCommand {
+    /// What a restore needs
+    #[command(alias = "rollback")]
+    Restore {
+        /// Which resources: names from the settings, or sqlite:PATH, files:PATH, env:PATH [default: all]
+        #[arg(value_name = "RESOURCE")]
+        resources: Vec<String>,
+    },
 }
 
 /// `history`.

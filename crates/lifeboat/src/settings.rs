@@ -26,8 +26,8 @@ use crate::cli::GlobalArgs;
 use document::Document;
 use problem::Problem;
 
+pub use crate::outside::plain_path;
 pub use resolve::{Origin, Resolved, Shown, resolve};
-pub use sense::plain as plain_path;
 
 /// What the file is called.
 pub const FILE_NAME: &str = "lifeboat.toml";
@@ -191,6 +191,8 @@ pub struct StateSettings {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EnvironmentSettings {
+    /// Whether only a backup that has passed a proof may replace what is live here. True for `production`, else false.
+    pub rehearse_first: Option<bool>,
     /// Another vault than for the rest, key by key.
     #[serde(default)]
     pub vault: VaultSettings,

@@ -13,6 +13,7 @@ use crate::{
     backup::BackupReason,
     export::ExportFormat,
     id::{BackupId, PlanId, ProofId, StepId},
+    loss::{AcceptLoss, Loss, LossLine},
     predict::Prediction,
     request::{BackupMark, Request},
     resource::{Resource, ResourceName, Scope},
@@ -234,32 +235,6 @@ impl std::fmt::Display for Fact {
     }
 }
 
-/// What will be gone from where it is now.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Loss {
-    /// Which resource.
-    pub resource: ResourceName,
-    /// Written after this instant.
-    pub since: Timestamp,
-    /// What exactly, as far as it can be known: `orders 212 rows more than the backup`.
-    pub what: Vec<LossLine>,
-    /// Where it is kept.
-    pub kept: String,
-}
-
-/// A line of a loss: one table.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LossLine {
-    /// The table.
-    pub table: String,
-    /// Rows in the backup; nothing when the table is not in it.
-    pub rows_backup: Option<u64>,
-    /// Rows now; nothing when the table is gone.
-    pub rows_now: Option<u64>,
-    /// Whether the content differs at all.
-    pub differs: bool,
-}
-
 /// A captured piece of a backup: what it is and where it lies until it is stored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Part {
@@ -390,6 +365,18 @@ pub enum Action {
         at: PathBuf,
         /// Whether the copy must also take a write in every table; for rehearsals.
         writes: bool,
+    },
+    /// Counts, row by row, what would be lost if the fetched copy took the live one's place. Fails when that is more than
+    /// somebody has agreed to.
+    CompareLoss {
+        /// The live database.
+        live: PathBuf,
+        /// The fetched copy.
+        restored: PathBuf,
+        /// What was shown when the plan was made; nothing when it could not be counted, which was told.
+        shown: Option<Vec<LossLine>>,
+        /// What somebody has agreed to.
+        accepted: AcceptLoss,
     },
     /// The negative control: damages a second copy on purpose; fails when the checks do not notice.
     CheckTheChecks {

@@ -8,6 +8,7 @@ use crate::{
     backup::{BackupChoice, BackupReason},
     export::ExportFormat,
     id::{BackupId, OperationId},
+    loss::AcceptLoss,
     resource::ResourceName,
     time::Timestamp,
 };
@@ -35,6 +36,12 @@ pub enum Request {
         into: Option<PathBuf>,
         /// Go on without an emergency backup of what is there now, for this reason.
         without_emergency_backup: Option<String>,
+        /// How much may be lost by it.
+        #[serde(default, skip_serializing_if = "AcceptLoss::is_shown")]
+        accept_loss: AcceptLoss,
+        /// Go on without a rehearsal of that backup where one is demanded, for this reason.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        urgent: Option<String>,
     },
     /// Restore a backup into a sandbox, look at it, record the proof.
     Prove {

@@ -241,7 +241,14 @@ pub fn backup_of(resources: &[&str]) -> Request {
 /// A request for a restore in place from the newest backup.
 pub fn restore_of(resource: &str) -> Request {
     let resource = ResourceName::new(resource).unwrap();
-    Request::Restore { resource, from: BackupChoice::Latest, into: None, without_emergency_backup: None }
+    Request::Restore {
+        resource,
+        from: BackupChoice::Latest,
+        into: None,
+        without_emergency_backup: None,
+        accept_loss: lifeboat_model::AcceptLoss::Shown,
+        urgent: None,
+    }
 }
 
 /// Makes a small shop: customers, orders that refer to them, a table without rowid, an index, a trigger, a view.

@@ -473,5 +473,10 @@ pub fn prune_sentences(report: &PruneReport) -> Vec<String> {
     sentences.extend(
         told.iter().filter(|(tally, _)| tally.count > 0).map(|(tally, what)| format!("{} {what}.", size(*tally))),
     );
+    if report.half_written.count > 0 {
+        let (count, bytes) = (report.half_written.count, show_bytes(report.half_written.bytes));
+        sentences
+            .push(format!("{count} files, {bytes}, were left half-written by writers that died, and are deleted."));
+    }
     sentences
 }

@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use lifeboat_io::{Stop, database::sqlite};
+use lifeboat_io::Stop;
 use lifeboat_model::{
-    Backup, BackupId, BackupReason, Content, Failure, FailureKind, Loss, LossLine, Manifest, Part, Resource,
-    ResourceKind, ResourceManifest, ResourceName, Scope, Timestamp,
+    Backup, BackupId, BackupReason, Failure, FailureKind, Manifest, Part, ResourceName, Scope, Timestamp,
 };
 use lifeboat_store::vault::{Snapshot, Vault};
 use serde::{Deserialize, Serialize};
@@ -172,28 +171,4 @@ pub fn manifest(vault: &Arc<Vault>, backup: &BackupId) -> Result<Manifest, Failu
         let failure = Failure::new(FailureKind::Damaged, format!("the manifest of {backup} cannot be understood"));
         failure.because(error.to_string()).hint("a newer Lifeboat may have written it")
     })
-}
-
-/// What would be gone if a backup took the place of what is live: per table, rows then and now.
-///
-/// # Errors
-/// When the live database cannot be counted.
-pub fn loss(resource: &Resource, part: &ResourceManifest) -> Result<Option<Loss>, Failure> {
-    let (ResourceKind::Sqlite { path }, Content::Sqlite(facts)) = (&resource.kind, &part.content) else {
-        return Ok(None);
-    };
-    let now = sqlite::count_rows(path).map_err(|error| super::sqlite_failure(&error))?;
-    let mut what = Vec::new();
-    for (table, before) in &facts.tables {
-        let rows_now = now.get(table).copied();
-        if rows_now != Some(before.rows) {
-            let rows_backup = Some(before.rows);
-            what.push(LossLine { table: table.clone(), rows_backup, rows_now, differs: true });
-        }
-    }
-    for (table, rows) in now.iter().filter(|(table, _)| !facts.tables.contains_key(*table)) {
-        what.push(LossLine { table: table.clone(), rows_backup: None, rows_now: Some(*rows), differs: true });
-    }
-    let (resource, since) = (resource.name.clone(), part.recovery_point);
-    Ok(Some(Loss { resource, since, what, kept: String::new() }))
 }

@@ -80,6 +80,7 @@ fn difference(live: &Live, kept: &Path) -> Result<Vec<LossLine>, lifeboat_io::da
         rows_backup: then.get(table).copied(),
         rows_now: now.get(table).copied(),
         differs: true,
+        ..LossLine::default()
     });
     Ok(lines.filter(|line| line.rows_backup != line.rows_now).collect())
 }

@@ -63,7 +63,14 @@ fn ask(database: &Path, sql: &str) -> String {
 fn exactly(world: &World, number: usize) -> Request {
     let from = BackupChoice::Exactly(world.backups()[number].id.clone());
     let resource = ResourceName::new("db").unwrap();
-    Request::Restore { resource, from, into: None, without_emergency_backup: None }
+    Request::Restore {
+        resource,
+        from,
+        into: None,
+        without_emergency_backup: None,
+        accept_loss: lifeboat_model::AcceptLoss::Shown,
+        urgent: None,
+    }
 }
 
 const SALE: &str = "INSERT INTO orders (customer, cents, note, created_at)

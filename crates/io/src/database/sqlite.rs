@@ -12,6 +12,7 @@
 //! [`try_writes`] works on a copy of the copy, and [`damage_copy`] is the negative control that shows that looking helps.
 
 mod capture;
+mod changes;
 mod check;
 mod csv;
 mod damage;
@@ -21,18 +22,20 @@ mod indexes;
 mod inspect;
 mod live;
 mod open;
+mod quiet;
 mod row;
 pub mod sample;
 mod writes;
 
 pub use capture::{CaptureOptions, Captured, How, capture};
+pub use changes::{TableChange, TableLook, compare_live, look_at_tables, table_digest};
 pub use check::{ask, check_copy, examine};
 pub use csv::{SchemaSql, schema_sql, table_names, write_csv};
 pub use damage::{Damage, damage_copy};
 pub use error::SqliteError;
 pub use header::Header;
 pub use inspect::{inspect, sha256};
-pub use live::{count_rows, peek};
+pub use live::{QuickLook, count_rows, peek, quick_check};
 pub use writes::try_writes;
 
 /// The files SQLite keeps beside a database, by what is added to its name. They belong to the database: without its

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use super::SeededRandom;
 use crate::{
     Clock, Stop,
-    objects::{ObjectError, ObjectErrorKind, ObjectInfo, ObjectStore},
+    objects::{HalfWritten, ObjectError, ObjectErrorKind, ObjectInfo, ObjectStore},
 };
 
 /// A kind of fault.
@@ -242,6 +242,10 @@ impl ObjectStore for FaultyObjects {
             return Err(call.fire(&mut state, Fault::ShortList, ObjectErrorKind::Temporary, why));
         }
         Ok(found)
+    }
+
+    fn half_written(&self) -> Result<Vec<HalfWritten>, ObjectError> {
+        self.inner.half_written()
     }
 
     fn delete(&self, key: &str) -> Result<(), ObjectError> {

@@ -11,9 +11,8 @@ use lifeboat_model::{
 use serde_json::json;
 
 use super::{
-    App, Session,
+    App, Session, asks,
     carry::{Goal, tell, watched},
-    requests,
 };
 use crate::{cli::BackupAsk, error::Done, wire};
 
@@ -33,7 +32,7 @@ pub fn backup(app: &App, session: &Session, ask: &BackupAsk, wanted: &Wanted<'_>
     files::create_folder(files::parent(wanted.pattern)).map_err(bad)?;
     let alias = wanted.alias.then(|| alias_of(database.kind.path()));
     alias.as_deref().map_or(Ok(()), no_stray)?;
-    let plan = session.engine.plan(&requests::ask_backup(session, ask))?;
+    let plan = session.engine.plan(&asks::backup(session, ask))?;
     let taken = watched(app, session, |watch, stop| session.engine.run(&plan, &app.by(), watch, stop))?;
     if taken.state != OperationState::Done {
         return tell(app, session, &taken, Goal::Forward);
@@ -46,6 +45,8 @@ pub fn backup(app: &App, session: &Session, ask: &BackupAsk, wanted: &Wanted<'_>
         from: BackupChoice::Exactly(backup.id.clone()),
         into: Some(files::absolute(&path).map_err(bad)?),
         without_emergency_backup: None,
+        accept_loss: lifeboat_model::AcceptLoss::Shown,
+        urgent: None,
     };
     let plan = session.engine.plan(&request)?;
     let copied = watched(app, session, |watch, stop| session.engine.run(&plan, &app.by(), watch, stop))?;

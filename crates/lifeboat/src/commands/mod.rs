@@ -1,5 +1,6 @@
 //! Every command: words become requests, requests become plans, answers become text or JSON.
 
+mod asks;
 mod backups;
 mod card;
 mod carry;
@@ -13,6 +14,7 @@ mod history;
 pub mod init;
 mod journal;
 mod plans;
+mod preflight;
 mod requests;
 mod retention;
 mod schedule;
@@ -58,6 +60,7 @@ pub fn dispatch(app: &App, command: Option<Command>) -> Done {
         Command::History(args) => history::run(app, &args),
         Command::Journal(args) => journal::run(app, &args.command),
         Command::Init(args) => written(app, |out| init::run(&app.global, &args, &app.io, out)),
+        Command::Preflight(args) => preflight::run(app, &args.what),
         Command::Doctor(_args) => written(app, |out| doctor::run(&app.global, &app.io, out)),
         Command::Config(args) => written(app, |out| config::run(&app.global, &args, &app.io, out)),
         Command::Demo(args) => demo::run(app, args.folder),

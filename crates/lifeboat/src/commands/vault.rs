@@ -85,6 +85,11 @@ fn show_check(app: &App, found: &VaultCheck, depth: Depth) -> String {
     for foreign in &found.foreign {
         text += &format!("Not part of a vault, and harmless: {}\n", words::one_line(foreign));
     }
+    for left in &found.half_written {
+        let left = words::one_line(left);
+        text +=
+            &format!("Half-written, and harmless: {left}; lifeboat vault prune deletes it when it is old enough.\n");
+    }
     if found.damage.is_empty() {
         let read = match depth {
             Depth::Structure => "Everything is there; the data itself was not read (--read-data does that).".to_owned(),

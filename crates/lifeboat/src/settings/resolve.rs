@@ -19,12 +19,15 @@ use super::{
 };
 use crate::{
     cli::GlobalArgs,
+    outside,
     secrets::{self, HIDDEN, PASSWORD_VARIABLE, PasswordSource, Passwords},
-    wire,
 };
 
 /// The environment of a resource that is named by its path, without a settings file.
 const ENVIRONMENT_WITHOUT_FILE: &str = "local";
+
+/// The environment in which a backup has to be rehearsed before it is restored, unless its settings say otherwise.
+const PRODUCTION: &str = "production";
 
 /// Everything that one command works with.
 #[derive(Clone, Debug)]
@@ -145,7 +148,7 @@ fn by_path(word: &str) -> Result<Option<Resource>, Failure> {
     if path.is_empty() {
         return Err(usage(format!("{word} names no path")).hint(format!("{word}./shop.db, for example")));
     }
-    let path = super::sense::plain(&absolute(Path::new(path))?);
+    let path = outside::plain_path(&absolute(Path::new(path))?);
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let (kind, stem) = match kind {
         KindSettings::Sqlite => {
@@ -259,7 +262,7 @@ pub fn environment_of(loaded: &Loaded, environment: &str, global: &GlobalArgs, i
 }
 
 fn resource_of(name: &str, what: &ResourceSettings, folder: &Path) -> Result<Resource, Failure> {
-    let path = super::sense::plain(&absolute(&folder.join(&what.path))?);
+    let path = outside::plain_path(&absolute(&folder.join(&what.path))?);
     let kind = match what.kind {
         KindSettings::Sqlite => ResourceKind::Sqlite { path },
         KindSettings::Files => ResourceKind::Files { path, exclude: what.exclude.clone() },
@@ -355,6 +358,7 @@ impl Choice<'_> {
         let limit = settings.and_then(|all| all.limits.command.clone());
         setup.command_limit =
             self.span(&["limits", "command"], limit, Some(setup.command_limit)).unwrap_or(setup.command_limit);
+        setup.rehearse_first = self.rehearse_first(own);
         let state = self.state(app, folder, settings)?;
         let warnings = secrets::warning(&password).into_iter().collect();
         let mut passwords = Passwords::new(password.clone());
@@ -383,7 +387,7 @@ impl Choice<'_> {
                 return Ok(String::new());
             }
         };
-        let place = wire::place(&text, base)?;
+        let place = outside::place(&text, base)?;
         self.tell("vault.location", place.location.clone(), origin);
         Ok(place.location)
     }
@@ -441,6 +445,15 @@ impl Choice<'_> {
         said.map(|span| span.length).or(default)
     }
 
+    /// Without a settings file nothing is demanded: it is the person's own file, perhaps at once.
+    fn rehearse_first(&mut self, own: Option<&EnvironmentSettings>) -> bool {
+        let Some(own) = own else { return false };
+        let origin = self.line(&["environments", self.environment, "rehearse_first"]);
+        let value = own.rehearse_first.unwrap_or(self.environment == PRODUCTION);
+        self.tell("rehearse_first", value.to_string(), origin);
+        value
+    }
+
     fn state(&mut self, app: &str, folder: &Path, settings: Option<&Settings>) -> Result<PathBuf, Failure> {
         let in_file = settings.and_then(|all| all.state.folder.clone());
         let (path, origin) =
@@ -449,7 +462,7 @@ impl Choice<'_> {
                 (None, Some(path)) => (absolute(&folder.join(path))?, self.line(&["state", "folder"])),
                 (None, None) => (self.default_state(app)?, Origin::Default),
             };
-        let path = super::sense::plain(&path);
+        let path = outside::plain_path(&path);
         self.tell("state.folder", path.display().to_string(), origin);
         Ok(path)
     }
@@ -457,7 +470,7 @@ impl Choice<'_> {
     fn default_state(&self, app: &str) -> Result<PathBuf, Failure> {
         let home = match (self.variable("XDG_STATE_HOME"), self.variable("HOME")) {
             (Some(state), _) => PathBuf::from(state),
-            (None, _) if wire::is_root() => PathBuf::from("/var/lib"),
+            (None, _) if outside::is_root() => PathBuf::from("/var/lib"),
             (None, Some(home)) => Path::new(&home).join(".local/state"),
             (None, None) => {
                 let failure =

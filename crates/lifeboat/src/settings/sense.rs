@@ -2,14 +2,14 @@
 
 use std::{
     collections::BTreeMap,
-    path::{Component, Path, PathBuf},
+    path::{Path, PathBuf},
 };
 
 use super::{
     CheckSettings, EnvironmentSettings, KeepSettings, KindSettings, PasswordSettings, ResourceSettings, Settings,
 };
 use super::{document::Document, problem::Problem};
-use crate::wire;
+use crate::outside;
 use lifeboat_model::Keep;
 
 /// What documents leave for the reader to fill in, by the beginning of a word.
@@ -297,7 +297,7 @@ fn shared_places(document: &Document, settings: &Settings, folder: &Path, proble
     for (environment, what) in &settings.environments {
         let vault = vault_folder(environment, what, settings, document, folder);
         for (name, resource) in &what.resources {
-            let place = plain(&folder.join(&resource.path));
+            let place = outside::plain_path(&folder.join(&resource.path));
             let line = document.line(&["environments", environment, "resources", name, "path"]);
             let here = format!("{environment}.{name}");
             if let Some(other) = seen.get(&place) {
@@ -332,21 +332,6 @@ fn vault_folder(
         (None, Some(general)) => (general, document.line(&["vault", "location"])),
         (None, None) => return None,
     };
-    let place = wire::place(location, folder).ok()?;
-    place.folder.map(|vault| (plain(&vault), line))
-}
-
-/// A path without `.` and `..`, by its words alone.
-pub fn plain(path: &Path) -> PathBuf {
-    let mut out = PathBuf::new();
-    for part in path.components() {
-        match part {
-            Component::CurDir => {}
-            Component::ParentDir => {
-                out.pop();
-            }
-            Component::Prefix(_) | Component::RootDir | Component::Normal(_) => out.push(part),
-        }
-    }
-    out
+    let place = outside::place(location, folder).ok()?;
+    place.folder.map(|vault| (outside::plain_path(&vault), line))
 }

@@ -10,7 +10,7 @@ use super::{
     problem::Problem,
     sense,
 };
-use crate::wire;
+use crate::outside;
 
 /// Every key and value of the wrong shape.
 pub fn problems(document: &Document) -> Vec<Problem> {
@@ -49,8 +49,10 @@ impl Walk {
                     );
                 }
             }
+            NodeValue::Flag(_) if accepts(schema, "boolean") => {}
             NodeValue::Text(_)
             | NodeValue::Number(_)
+            | NodeValue::Flag(_)
             | NodeValue::Other(_)
             | NodeValue::List(_)
             | NodeValue::Table(_) => {
@@ -123,7 +125,7 @@ impl Walk {
                 self.tell(line, "is not a known time zone", Some("write a name such as \"Europe/Berlin\" or \"UTC\""));
             }
             "location" => {
-                if let Err(why) = wire::check_location(text) {
+                if let Err(why) = outside::check_location(text) {
                     self.tell(line, &format!("is no place for a vault: {why}"), None);
                 }
             }
@@ -191,6 +193,8 @@ impl Walk {
             ("must be a list", format!("write {name} = [\"…\"]"))
         } else if accepts(schema, "integer") {
             ("must be a whole number", format!("write {name} = 1 without quotes"))
+        } else if accepts(schema, "boolean") {
+            ("must be true or false", format!("write {name} = true without quotes"))
         } else if accepts(schema, "object") {
             ("must be a table", format!("write {}", table_label(&self.path)))
         } else {

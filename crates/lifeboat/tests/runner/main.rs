@@ -15,6 +15,7 @@ mod journal;
 mod plans;
 mod prove;
 mod reference;
+mod rehearsal;
 mod restore;
 mod retention;
 mod scripts;

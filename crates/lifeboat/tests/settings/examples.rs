@@ -165,6 +165,8 @@ fn a_made_up_sixth_app_works() {
         from: BackupChoice::Latest,
         into: None,
         without_emergency_backup: None,
+        accept_loss: lifeboat_model::AcceptLoss::Shown,
+        urgent: None,
     });
     let rows: i64 = rusqlite::Connection::open(&database)
         .unwrap()

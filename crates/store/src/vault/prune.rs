@@ -18,7 +18,7 @@ mod plan;
 
 use std::time::Duration;
 
-use lifeboat_io::Stop;
+use lifeboat_io::{HalfWritten, Stop};
 use lifeboat_model::Timestamp;
 
 use super::{
@@ -32,6 +32,8 @@ use plan::{Fate, Plan};
 
 /// Blobs that an index file holds at most.
 const INDEX_BLOBS: usize = 40_000;
+/// What is half-written stays at least so long: its writer may live.
+const HALF_WRITTEN_AGE_MIN: Duration = Duration::from_secs(3600);
 /// After so many deletions the lock is looked at again.
 const DELETIONS_PER_LOOK: usize = 64;
 
@@ -80,6 +82,9 @@ pub struct PruneReport {
     pub revived: Tally,
     /// Packs that are deleted: marked longer ago than the grace period.
     pub deleted: Tally,
+    /// Files that a writer of ours left half-written longer ago than the grace period, and that are deleted. Never a file of
+    /// anybody else.
+    pub half_written: Tally,
 }
 
 impl Vault {
@@ -102,6 +107,7 @@ impl Vault {
     pub fn prune(&self, options: &PruneOptions) -> Result<PruneReport, VaultError> {
         let lock = self.lock(LockKind::Exclusive, &options.stop)?;
         let (facts, plan) = self.look_and_plan(options)?;
+        self.sweep_half_written(options, &lock)?;
         if !plan.changes_something() {
             return Ok(plan.report);
         }
@@ -120,8 +126,28 @@ impl Vault {
         if facts.snapshots == 0 && !facts.packs.is_empty() && !options.even_without_snapshots {
             return Err(VaultError::Missing { object: "every snapshot".to_owned() });
         }
-        let plan = plan::plan(&facts, options)?;
+        let mut plan = plan::plan(&facts, options)?;
+        self.old_half_written(options)?.iter().for_each(|left| plan.report.half_written.add(left.size));
         Ok((facts, plan))
+    }
+
+    fn old_half_written(&self, options: &PruneOptions) -> Result<Vec<HalfWritten>, VaultError> {
+        let mut left = self.core.store.half_written().map_err(VaultError::object("list the vault"))?;
+        left.retain(|left| left.age >= options.grace.max(HALF_WRITTEN_AGE_MIN));
+        Ok(left)
+    }
+
+    /// Nobody reads these: they have no name of a vault's yet. While the vault is ours alone, nobody writes either; what a
+    /// writer without a lock might be at is younger.
+    fn sweep_half_written(&self, options: &PruneOptions, lock: &VaultLock) -> Result<(), VaultError> {
+        for (count, left) in self.old_half_written(options)?.iter().enumerate() {
+            options.stop.check()?;
+            if count.is_multiple_of(DELETIONS_PER_LOOK) {
+                lock.check()?;
+            }
+            self.core.store.delete(&left.key).map_err(VaultError::object("delete a half-written file"))?;
+        }
+        Ok(())
     }
 }
 

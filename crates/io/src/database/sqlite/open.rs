@@ -38,7 +38,7 @@ pub(super) fn open_at_rest(path: &Path, stop: &Stop) -> Result<Connection, Sqlit
     }
     let failed = |error| SqliteError::from_sqlite(path, "open", error);
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut connection = Connection::open_with_flags(immutable_uri(path), flags).map_err(failed)?;
+    let mut connection = Connection::open_with_flags(uri(path, "immutable=1"), flags).map_err(failed)?;
     listen(&mut connection, stop).map_err(failed)?;
     // Sorters and temporary indexes stay in memory: nothing is written anywhere for a look.
     connection.pragma_update(None, "temp_store", "MEMORY").map_err(failed)?;
@@ -70,9 +70,16 @@ pub(super) fn listen(connection: &mut Connection, stop: &Stop) -> rusqlite::Resu
     connection.progress_handler(INSTRUCTIONS_BETWEEN_STOPS, Some(move || stop.check().is_err()))
 }
 
+/// Attaches a database that others may be using to a connection of ours, read-only, under the name `live`.
+pub(super) fn attach_live(connection: &Connection, path: &Path) -> rusqlite::Result<()> {
+    connection.execute("ATTACH ?1 AS live", [uri(path, "mode=ro").to_string_lossy()])?;
+    // As in `open_live`.
+    connection.execute_batch("PRAGMA live.mmap_size = 0")
+}
+
 /// `file:/a%20b?immutable=1`; every byte that is not plain is written as `%xx`, so names with `?`, `#` or bytes that
 /// are not UTF-8 work.
-fn immutable_uri(path: &Path) -> OsString {
+fn uri(path: &Path, how: &str) -> OsString {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let mut uri = String::from("file:");
     for &byte in absolute.as_os_str().as_bytes() {
@@ -81,7 +88,7 @@ fn immutable_uri(path: &Path) -> OsString {
             other => uri.push_str(&format!("%{other:02x}")),
         }
     }
-    uri.push_str("?immutable=1");
+    uri.push_str(&format!("?{how}"));
     uri.into()
 }
 

@@ -11,6 +11,7 @@ use lifeboat_model::{Failure, FailureKind, Resource, ResourceKind, Tri, time::sh
 
 use super::Finding;
 use crate::{
+    outside,
     secrets::{self, PasswordSource},
     settings::Resolved,
     wire,
@@ -215,12 +216,28 @@ pub fn operations(resolved: &Resolved, io: &Io) -> Finding {
     }
 }
 
+/// Lease files that cannot be read any more; said only when there is one.
+pub fn leases(resolved: &Resolved, io: &Io) -> Vec<Finding> {
+    let name = "lease";
+    match wire::engine(resolved, io).and_then(|engine| engine.damaged_leases()) {
+        Err(failure) => vec![Finding { outcome: Tri::Unknown, ..Finding::failure(name, &failure) }],
+        Ok(damaged) => {
+            let finding = |path: &String| {
+                Finding::new(name, Tri::Fail, format!("{path} is damaged"))
+                    .lost("who worked here last is not known any more")
+                    .next("lifeboat backup; every operation makes it anew, with a number from the journals")
+            };
+            damaged.iter().map(finding).collect()
+        }
+    }
+}
+
 /// Whether there is room for what a restore needs: a copy of what is there now on its way into the vault and in it, and the
 /// restored copy beside the live one. Summed up for each file system.
 pub fn space(resolved: &Resolved) -> Vec<Finding> {
     let vault = match &resolved.setup.vault {
         location if location.is_empty() => None,
-        location => wire::place(location, Path::new("/")).ok().and_then(|place| place.folder),
+        location => outside::place(location, Path::new("/")).ok().and_then(|place| place.folder),
     };
     let mut needs: BTreeMap<u64, (PathBuf, u64)> = BTreeMap::new();
     let mut need = |path: &Path, bytes: u64| {
