@@ -2,6 +2,7 @@
 
 mod captures;
 mod commands;
+mod copies;
 mod errors;
 mod exports;
 mod fetches;
@@ -98,6 +99,9 @@ impl Perform for Hands {
             Action::Unforget { vault, backups } => stores::unforget(self, vault, backups),
             Action::Prune { vault, grace_ms } => stores::prune(self, vault, *grace_ms, context),
             Action::Mark { backup, mark } => proofs::mark(backup, mark),
+            Action::CopyBackup { from, to, backup } => copies::copy_backup(self, from, to, backup, context),
+            Action::CopyJournals { from, to } => copies::copy_journals(self, from, to, context),
+            Action::Say { lines } => Ok(serde_json::json!({ "said": lines })),
         }
     }
 
@@ -117,6 +121,7 @@ impl Perform for Hands {
             Action::Command { .. } | Action::Remove { .. } | Action::Unforget { .. } => again(context),
             Action::Prune { .. } | Action::Mark { .. } => again(context),
             Action::MakeFolder { .. } | Action::WriteExport { .. } => again(context),
+            Action::CopyBackup { .. } | Action::CopyJournals { .. } | Action::Say { .. } => again(context),
         }
     }
 

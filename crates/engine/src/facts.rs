@@ -134,7 +134,12 @@ impl Engine {
         if !self.vaults.exists(&self.setup.vault)? {
             return Ok(Vec::new());
         }
-        let vault = self.vaults.open(&self.setup.vault)?;
+        self.backups_in(&self.setup.vault)
+    }
+
+    /// The same of another vault.
+    pub(crate) fn backups_in(&self, location: &str) -> Result<Vec<Backup>, Failure> {
+        let vault = self.vaults.open(location)?;
         let mut backups = summary::backups(&vault)?;
         backups.retain(|backup| backup.scope == self.setup.scope);
         let catalog = self.catalog()?;

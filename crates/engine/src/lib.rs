@@ -1,9 +1,11 @@
 //! What we do. Four verbs: plan, run, resume, look.
 
 pub mod act;
+pub mod copies;
 pub mod examine;
 pub mod facts;
 pub mod kit;
+pub mod leaks;
 mod lease;
 pub mod look;
 pub mod perform;
@@ -24,7 +26,7 @@ use lifeboat_store::{Catalog, Journal, JournalFile, StateFolder, journal::Listen
 pub use examine::Rehearsed;
 pub use perform::{Context, Perform, Unwatched, Watch};
 pub use run::RunError;
-pub use setup::{Setup, Vaults};
+pub use setup::{Copy, Setup, Vaults};
 
 use crate::run::Course;
 

@@ -7,7 +7,7 @@ use lifeboat_model::{
 use lifeboat_store::{JournalFile, catalog::OperationRow};
 use serde::Serialize;
 
-use crate::{Engine, facts, plan};
+use crate::{Engine, copies::CopyStatus, facts, plan};
 
 /// Read-only answers.
 pub struct Answers<'a> {
@@ -26,6 +26,9 @@ pub struct Status {
     pub vault_trouble: Option<Failure>,
     /// Each resource.
     pub resources: Vec<ResourceStatus>,
+    /// Second vaults.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub copies: Vec<CopyStatus>,
     /// Operations that are not over.
     pub unfinished: Vec<String>,
     /// Journals that could not be read, and why.
@@ -148,12 +151,15 @@ impl Answers<'_> {
         let unfinished = catalog.unfinished().map_err(|error| engine.failure(&error))?;
         let damaged_journals = catalog.damaged_journals().map_err(|error| engine.failure(&error))?;
         let journals = Tri::from_bool(damaged_journals.is_empty() && unfinished.is_empty());
+        let copies = engine.copies(backups.as_deref().unwrap_or_default());
+        let looked_at = resources.iter().map(|resource| resource.good).chain(copies.iter().map(|copy| copy.good));
         Ok(Status {
+            good: Tri::worst(looked_at.chain([journals])),
             scope: engine.setup.scope.to_string(),
             vault: engine.setup.vault.clone(),
             vault_trouble,
-            good: Tri::worst(resources.iter().map(|resource| resource.good).chain([journals])),
             resources,
+            copies,
             unfinished: unfinished.iter().map(|row| format!("{} ({}, {})", row.id, row.kind, row.state)).collect(),
             damaged_journals,
         })

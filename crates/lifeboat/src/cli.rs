@@ -39,7 +39,7 @@ pub struct GlobalArgs {
     /// Which environment is meant, when the settings file has more than one
     #[arg(short = 'e', long = "env", global = true, value_name = "NAME", help_heading = "Everywhere")]
     pub environment: Option<String>,
-    /// Another vault than the settings name: a folder, or s3://bucket/prefix
+    /// Another vault than usual: a copy by its name in the settings, a folder, or s3://bucket/prefix
     #[arg(long, global = true, value_name = "LOCATION", help_heading = "Everywhere")]
     pub vault: Option<String>,
     /// What a command is about when there is no settings file: sqlite:PATH, files:PATH or env:PATH
@@ -477,6 +477,15 @@ pub enum VaultCommand {
     },
     /// Frees the space that no backup needs, after a grace period
     Prune(ConsentArgs),
+    /// Copies backups into the second vaults that the settings name; only what is missing there goes over
+    Copy {
+        /// Only into this one, by its name in the settings [default: all]
+        #[arg(long, value_name = "NAME")]
+        to: Option<String>,
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        run: RunArgs,
+    },
     /// Rebuilds what Lifeboat knows on this host from the vault alone
     Recover {
         /// Shows what would be rebuilt, changes nothing

@@ -5,6 +5,7 @@
 //! JSON Schema, so there is one source of truth), [`sense`] asks whether what is said can be meant. [`resolve`](mod@resolve) then
 //! decides between flag, environment variable, file and default.
 
+pub mod copies;
 pub mod document;
 pub mod names;
 pub mod problem;
@@ -88,6 +89,27 @@ pub struct VaultSettings {
     pub password: Option<PasswordSettings>,
     /// How long data that no backup needs any more stays in the vault before `prune` deletes it.
     pub prune_grace: Option<Span>,
+    /// Second vaults by name, elsewhere: `lifeboat vault copy` copies backups there.
+    #[serde(default)]
+    #[schemars(extend("x-names" = "a copy"))]
+    pub copies: BTreeMap<String, CopySettings>,
+}
+
+/// A second vault that holds copies of backups.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CopySettings {
+    /// Where it is, written as the vault's own location.
+    #[schemars(extend("x-kind" = "location"))]
+    pub location: String,
+    /// Where its password comes from; the vault's own password when nothing is said.
+    pub password: Option<PasswordSettings>,
+    /// Which backups stay in it; what is not said is as in the vault itself.
+    #[serde(default)]
+    pub keep: KeepSettings,
+    /// Whether it is brought up to date after each backup.
+    #[serde(default)]
+    pub after_backup: bool,
 }
 
 /// Where a password comes from: exactly one of the three.

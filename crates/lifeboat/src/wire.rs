@@ -139,6 +139,17 @@ impl Vaults for OpenVaults {
         }
     }
 
+    fn create_like(&self, location: &str, like: &Vault) -> Result<Arc<Vault>, Failure> {
+        if self.exists(location)? {
+            return self.open(location);
+        }
+        match like.create_like(self.store(location)?, &self.password(location)?, &self.io) {
+            Ok(vault) => Ok(self.remember(location, vault)),
+            Err(error) if matches!(error.root(), VaultError::AlreadyThere { .. }) => self.open(location), // somebody was faster
+            Err(error) => Err(self.failure(location, &error)),
+        }
+    }
+
     fn folder(&self, location: &str) -> Option<PathBuf> {
         match parse_location(location) {
             Ok(Location::Folder(path)) => Some(path),

@@ -507,4 +507,25 @@ pub enum Action {
         /// What is said; nothing takes the mark back.
         mark: BackupMark,
     },
+    /// Copies a backup into another vault, sealed with that one's key, every pack read back there.
+    CopyBackup {
+        /// Where from.
+        from: String,
+        /// Where to.
+        to: String,
+        /// Which.
+        backup: BackupId,
+    },
+    /// Renews the copies of journals in another vault.
+    CopyJournals {
+        /// Where from.
+        from: String,
+        /// Where to.
+        to: String,
+    },
+    /// Puts on record what a person says. The journal is the record.
+    Say {
+        /// What is said, in sentences.
+        lines: Vec<String>,
+    },
 }

@@ -49,7 +49,11 @@ pub struct What<'a> {
 }
 
 pub fn create_vault(hands: &Hands, location: &str) -> Result<Value, Failure> {
-    let vault = hands.vaults.create(location)?;
+    let is_copy = location != hands.setup.vault && hands.setup.copies.iter().any(|copy| copy.location == location);
+    let vault = match is_copy {
+        true => hands.vaults.create_like(location, &*hands.vaults.open(&hands.setup.vault)?)?,
+        false => hands.vaults.create(location)?,
+    };
     Ok(json!({ "vault": vault.id() }))
 }
 
@@ -83,6 +87,7 @@ pub fn store_backup(hands: &Hands, what: &What<'_>, context: &Context<'_>) -> Re
         label: manifest.label.clone(),
         bytes,
         bytes_added: writer.bytes_added(),
+        env_key: None,
     };
     let meta = SnapshotMeta {
         time: manifest.recovery_point,
@@ -207,7 +212,7 @@ impl Storing<'_> {
             recovery_point,
             path: inside,
             bytes: body.len() as u64,
-            content: Content::Env(env_facts(&body, self.vault)),
+            content: Content::Env(env_facts(&body, &summary::own_env_key(self.vault))),
         })
     }
 
@@ -264,8 +269,8 @@ fn meta_of(path: &Path, at: Timestamp) -> EntryMeta {
     EntryMeta::new(mode, at)
 }
 
-/// Names of the variables, and a digest that only this vault can make.
-pub(crate) fn env_facts(body: &[u8], vault: &Vault) -> EnvFacts {
+/// Names of the variables, and a digest that only who has the key can make.
+pub(crate) fn env_facts(body: &[u8], key: &summary::EnvKey) -> EnvFacts {
     let text = String::from_utf8_lossy(body);
     let mut names: Vec<String> = text
         .lines()
@@ -278,7 +283,7 @@ pub(crate) fn env_facts(body: &[u8], vault: &Vault) -> EnvFacts {
     names.sort();
     names.dedup();
     let mut hash = Sha256::new();
-    hash.update(vault.derive("digest of an environment file"));
+    hash.update(key);
     hash.update(body);
     EnvFacts { names, digest: hex::encode(hash.finalize()) }
 }

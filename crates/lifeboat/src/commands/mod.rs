@@ -5,6 +5,7 @@ mod card;
 mod carry;
 mod compare;
 pub mod config;
+mod copies;
 mod copy;
 mod demo;
 pub mod doctor;

@@ -5,7 +5,7 @@ use lifeboat_model::{BackupChoice, BackupReason, Failure, FailureKind, Request, 
 use super::{
     App, Session,
     carry::{Consent, carry_out},
-    copy,
+    copies, copy,
 };
 use crate::{
     cli::{
@@ -29,10 +29,13 @@ pub(super) fn dry(dry_run: bool) -> Consent<'static> {
 pub fn backup(app: &App, args: &BackupArgs) -> Done {
     let session = app.open(&args.ask.resources)?;
     if let Some(pattern) = args.copy.copy_to.as_deref().filter(|_| !args.run.dry_run) {
-        return copy::backup(app, &session, &args.ask, &copy::Wanted { pattern, alias: args.copy.alias });
+        let wanted = copy::Wanted { pattern, alias: args.copy.alias };
+        let code = copy::backup(app, &session, &args.ask, &wanted)?;
+        return Ok(copies::after_backup(app, &session, code));
     }
     let plan = session.engine.plan(&ask_backup(&session, &args.ask))?;
-    carry_out(app, &session, &plan, dry(args.run.dry_run))
+    let code = carry_out(app, &session, &plan, dry(args.run.dry_run))?;
+    Ok(if args.run.dry_run { code } else { copies::after_backup(app, &session, code) })
 }
 
 /// What `backup` asks for.

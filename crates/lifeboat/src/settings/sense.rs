@@ -132,6 +132,10 @@ pub fn problems(document: &Document, settings: &Settings, folder: &Path) -> Vec<
         problems.extend(password.and_then(|password| check_password(password, document.line(path), path)));
     };
     password(settings.vault.password.as_ref(), &["vault", "password"], &mut problems);
+    for (name, copy) in &settings.vault.copies {
+        password(copy.password.as_ref(), &["vault", "copies", name, "password"], &mut problems);
+        check_keep(document, &copy.keep, Some(&settings.keep), &["vault", "copies", name, "keep"], &mut problems);
+    }
     check_keep(document, &settings.keep, None, &["keep"], &mut problems);
     for (name, environment) in &settings.environments {
         let path = ["environments", name.as_str()];
@@ -141,6 +145,11 @@ pub fn problems(document: &Document, settings: &Settings, folder: &Path) -> Vec<
         }
         password(environment.vault.password.as_ref(), &[path[0], path[1], "vault", "password"], &mut problems);
         check_keep(document, &environment.keep, Some(&settings.keep), &[path[0], path[1], "keep"], &mut problems);
+        for (copy, what) in &environment.vault.copies {
+            let place = [path[0], path[1], "vault", "copies", copy];
+            password(what.password.as_ref(), &[&place[..], &["password"]].concat(), &mut problems);
+            check_keep(document, &what.keep, Some(&environment.keep), &[&place[..], &["keep"]].concat(), &mut problems);
+        }
         for (resource, what) in &environment.resources {
             Resource { document, environment: name, name: resource, what }.check(&mut problems);
         }

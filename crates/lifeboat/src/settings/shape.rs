@@ -49,8 +49,10 @@ impl Walk {
                     );
                 }
             }
+            NodeValue::Switch if accepts(schema, "boolean") => {}
             NodeValue::Text(_)
             | NodeValue::Number(_)
+            | NodeValue::Switch
             | NodeValue::Other(_)
             | NodeValue::List(_)
             | NodeValue::Table(_) => {
@@ -92,6 +94,7 @@ impl Walk {
             let example = match (name, kind_of(&schema["properties"][name])) {
                 ("app", _) => "[app] with name = \"shop\"".to_owned(),
                 ("environments", _) => "[environments.production.resources.db] with kind and path".to_owned(),
+                (_, "location") => "location = \"s3://bucket/folder\"".to_owned(),
                 (_, "version") => "version = 1".to_owned(),
                 (_, "resource-kind") => "kind = \"sqlite\", \"files\" or \"env\"".to_owned(),
                 (_, "path") => "path = \"./shop.db\"".to_owned(),
@@ -191,6 +194,8 @@ impl Walk {
             ("must be a list", format!("write {name} = [\"…\"]"))
         } else if accepts(schema, "integer") {
             ("must be a whole number", format!("write {name} = 1 without quotes"))
+        } else if accepts(schema, "boolean") {
+            ("must be true or false", format!("write {name} = true without quotes"))
         } else if accepts(schema, "object") {
             ("must be a table", format!("write {}", table_label(&self.path)))
         } else {

@@ -7,6 +7,7 @@ mod backup;
 mod backups;
 mod bad_input;
 mod card;
+mod copies;
 mod exits;
 mod export;
 mod history;

@@ -67,7 +67,10 @@ fn compare(schema: &Value, places: &[&Value], at: &str, all: &mut BTreeSet<Strin
     for (name, property) in schema["properties"].as_object().into_iter().flatten() {
         let inside: Vec<&Value> = places.iter().filter_map(|place| place.get(name)).collect();
         let path = format!("{at}{name}");
-        let own = path.strip_prefix("environments.*.").filter(|rest| rest.contains('.')).unwrap_or(&path).to_owned();
+        let own = path.strip_prefix("environments.*.").filter(|rest| rest.contains('.')).unwrap_or(&path);
+        // A copy's retention is the same setting too.
+        let own =
+            own.strip_prefix("vault.copies.*.").filter(|rest| rest.starts_with("keep.")).unwrap_or(own).to_owned();
         if !inside.is_empty() {
             shown.insert(own.clone());
         }
