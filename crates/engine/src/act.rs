@@ -63,8 +63,9 @@ impl Perform for Hands {
                 captures::capture_sqlite(self, source, into, *as_of, context)
             }
             Action::InspectSqlite { file, accept_unsound } => captures::inspect_sqlite(file, *accept_unsound, context),
-            Action::StoreBackup { backup, vault, reason, label, parts } => {
-                let what = stores::What { backup, vault, reason: *reason, label: label.as_deref(), parts };
+            Action::StoreBackup { backup, vault, reason, label, parts, deploy } => {
+                let (reason, deploy) = (*reason, deploy.as_ref());
+                let what = stores::What { backup, vault, reason, label: label.as_deref(), parts, deploy };
                 stores::store_backup(self, &what, context)
             }
             Action::DropBackup { vault, backup } => stores::drop_backup(self, vault, backup),

@@ -14,6 +14,7 @@ pub mod recover;
 mod resume;
 mod run;
 pub mod setup;
+pub mod strays;
 pub mod vaults;
 pub mod verify;
 

@@ -43,6 +43,10 @@ pub struct Setup {
     pub command_limit: Duration,
     /// Second vaults.
     pub copies: Vec<Copy>,
+    /// Databases beside which a file `NAME.backup` is renewed after each backup.
+    pub aliases: Vec<ResourceName>,
+    /// Folders in which files from before may lie that look like backups.
+    pub backup_folders: Vec<std::path::PathBuf>,
     /// What was deployed when a backup is taken, as somebody says it: a tag, an image. Else it is looked up.
     pub deploy_said: Option<String>,
     /// Why something may be done that is refused otherwise; it is put on record.
@@ -66,6 +70,8 @@ impl Setup {
             settings_file: None,
             command_limit: Duration::from_secs(60),
             copies: Vec::new(),
+            aliases: Vec::new(),
+            backup_folders: Vec::new(),
             deploy_said: None,
             urgent: None,
             incident_log: None,

@@ -232,6 +232,9 @@ pub struct BackupArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub copy: CopyArgs,
+    /// What is deployed: a tag, an image, a release; the git commit of the app's folder is put on record anyway
+    #[arg(long = "ref", value_name = "REF")]
+    pub deployed: Option<String>,
 }
 
 /// Why a backup is made, as somebody may say it.

@@ -76,6 +76,13 @@ pub struct AppSettings {
     /// The time zone in which times are shown, for example `Europe/Berlin`. Journals are always in UTC.
     #[schemars(extend("x-kind" = "timezone"))]
     pub timezone: Option<String>,
+    /// Folders in which files lie that scripts made as backups. Beside each database, and in `backups` there, is looked
+    /// anyway.
+    #[serde(default)]
+    pub backup_folders: Vec<PathBuf>,
+    /// A file that tells of every restore and undo: one line of JSON each when its name ends in `.jsonl`, else Markdown.
+    #[schemars(extend("x-kind" = "path"))]
+    pub incident_log: Option<PathBuf>,
 }
 
 /// Where backups are kept.
@@ -262,6 +269,9 @@ pub struct ResourceSettings {
     /// SQLite: questions about a restored copy, by name, with the answer they must have.
     #[serde(default)]
     pub checks: BTreeMap<String, CheckSettings>,
+    /// SQLite: whether each backup renews the file `NAME.backup` beside the database, the newest verified copy.
+    #[serde(default)]
+    pub alias: bool,
 }
 
 /// What a resource is.

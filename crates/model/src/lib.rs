@@ -27,7 +27,9 @@ pub use export::{Export, ExportFormat, ExportedFile, ExportedResource};
 pub use failure::{ExitCode, Failure, FailureKind};
 pub use id::{BackupId, OperationId, PlanId, ProofId, StepId};
 pub use keep::{Keep, Verdict, decide_keep};
-pub use manifest::{Content, EnvFacts, FilesFacts, Manifest, ResourceManifest, SqliteFacts, TableFacts};
+pub use manifest::{
+    Content, Deploy, EnvFacts, FilesFacts, Manifest, Migrated, ResourceManifest, SqliteFacts, TableFacts,
+};
 pub use operation::{Entry, Event, Found, Operation, OperationState, Outcome, StepState};
 pub use plan::{
     Action, ExpectedFact, ExportPart, Fact, Lease, Loss, LossLine, OnFailure, Part, Phase, Plan, Step, StepClass, Undo,

@@ -13,6 +13,7 @@ use crate::{
     backup::BackupReason,
     export::ExportFormat,
     id::{BackupId, PlanId, ProofId, StepId},
+    manifest::Deploy,
     predict::Prediction,
     request::{BackupMark, Request},
     resource::{Resource, ResourceName, Scope},
@@ -348,6 +349,9 @@ pub enum Action {
         label: Option<String>,
         /// What.
         parts: Vec<Part>,
+        /// What is deployed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        deploy: Option<Deploy>,
     },
     /// Takes a backup out of the vault's list; its bytes go with the next prune.
     DropBackup {

@@ -4,8 +4,9 @@ use std::{collections::BTreeMap, io::Read, path::Path, sync::Arc};
 
 use lifeboat_io::files;
 use lifeboat_model::{
-    BackupId, BackupReason, Check, Content, EnvFacts, Failure, FailureKind, Found, Manifest, OperationId, Part,
-    ProofLevel, ResourceKind, ResourceManifest, Timestamp, Tri, manifest::MANIFEST_SCHEMA, time::show_bytes,
+    BackupId, BackupReason, Check, Content, Deploy, EnvFacts, Failure, FailureKind, Found, Manifest, Migrated,
+    OperationId, Part, ProofLevel, ResourceKind, ResourceManifest, ResourceName, Timestamp, Tri,
+    manifest::MANIFEST_SCHEMA, time::show_bytes,
 };
 use lifeboat_store::Catalog;
 use lifeboat_store::vault::{
@@ -46,6 +47,7 @@ pub struct What<'a> {
     pub reason: BackupReason,
     pub label: Option<&'a str>,
     pub parts: &'a [Part],
+    pub deploy: Option<&'a Deploy>,
 }
 
 pub fn create_vault(hands: &Hands, location: &str) -> Result<Value, Failure> {
@@ -147,8 +149,20 @@ fn manifest(
             .into_iter()
             .map(|(name, version)| (name.to_owned(), version.to_owned()))
             .collect::<BTreeMap<_, _>>(),
+        deploy: what.deploy.cloned(),
+        migrations: migrations(what, context),
         resources,
     }
+}
+
+/// How far each database was migrated. A copy that cannot be asked was told to be damaged before.
+fn migrations(what: &What<'_>, context: &Context<'_>) -> BTreeMap<ResourceName, Vec<Migrated>> {
+    let databases = what.parts.iter().filter_map(|part| Some((&part.resource.name, part.staged.as_ref()?)));
+    let told = databases.filter_map(|(name, staged)| {
+        let found = lifeboat_io::database::sqlite::migrations(staged, context.stop).ok()?;
+        (!found.is_empty()).then(|| (name.clone(), found))
+    });
+    told.collect()
 }
 
 /// A backup on its way into the vault.

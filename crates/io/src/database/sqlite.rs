@@ -18,6 +18,7 @@ mod error;
 mod header;
 mod inspect;
 mod live;
+mod migrations;
 mod open;
 pub mod sample;
 mod writes;
@@ -30,6 +31,7 @@ pub use error::SqliteError;
 pub use header::Header;
 pub use inspect::{inspect, sha256};
 pub use live::{count_rows, peek};
+pub use migrations::migrations;
 pub use writes::try_writes;
 
 /// The files SQLite keeps beside a database, by what is added to its name. They belong to the database: without its

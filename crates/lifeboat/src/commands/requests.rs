@@ -1,6 +1,6 @@
 //! Commands that ask for something: backup, restore, prove, undo, release.
 
-use lifeboat_model::{BackupChoice, BackupReason, Failure, FailureKind, Request, ResourceName};
+use lifeboat_model::{BackupChoice, BackupReason, ExitCode, Failure, FailureKind, Request, ResourceName};
 
 use super::{
     App, Session,
@@ -27,7 +27,8 @@ pub(super) fn dry(dry_run: bool) -> Consent<'static> {
 }
 
 pub fn backup(app: &App, args: &BackupArgs) -> Done {
-    let session = app.open(&args.ask.resources)?;
+    let said = |setup: &mut lifeboat_engine::Setup| setup.deploy_said.clone_from(&args.deployed);
+    let session = app.open_saying(&args.ask.resources, &said)?;
     if let Some(pattern) = args.copy.copy_to.as_deref().filter(|_| !args.run.dry_run) {
         let wanted = copy::Wanted { pattern, alias: args.copy.alias };
         let code = copy::backup(app, &session, &args.ask, &wanted)?;
@@ -35,7 +36,11 @@ pub fn backup(app: &App, args: &BackupArgs) -> Done {
     }
     let plan = session.engine.plan(&ask_backup(&session, &args.ask))?;
     let code = carry_out(app, &session, &plan, dry(args.run.dry_run))?;
-    Ok(if args.run.dry_run { code } else { copies::after_backup(app, &session, code) })
+    if args.run.dry_run || !matches!(code, ExitCode::Ok | ExitCode::OverBudget) {
+        return Ok(code);
+    }
+    copy::renew_aliases(app, &session)?;
+    Ok(copies::after_backup(app, &session, code))
 }
 
 /// What `backup` asks for.

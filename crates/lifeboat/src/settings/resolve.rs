@@ -253,7 +253,17 @@ pub fn environment_of(loaded: &Loaded, environment: &str, global: &GlobalArgs, i
     for (name, what) in &own.resources {
         let resource = resource_of(name, what, folder)?;
         choice.show_resource(&resource);
+        if what.alias {
+            resolved.setup.aliases.push(resource.name.clone());
+        }
         resolved.setup.resources.push(resource);
+    }
+    resolved.setup.backup_folders =
+        settings.app.backup_folders.iter().map(|path| super::sense::plain(&folder.join(path))).collect();
+    if let Some(log) = &settings.app.incident_log {
+        let log = super::sense::plain(&absolute(&folder.join(log))?);
+        choice.tell("app.incident_log", log.display().to_string(), choice.line(&["app", "incident_log"]));
+        resolved.setup.incident_log = Some(log);
     }
     resolved.origins = choice.shown;
     Ok(resolved)

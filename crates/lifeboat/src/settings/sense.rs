@@ -203,7 +203,8 @@ impl Resource<'_> {
     }
 
     fn check(&self, problems: &mut Vec<Problem>) {
-        let ResourceSettings { kind, path, exclude, stop, start, critical_tables, may_be_empty, checks } = self.what;
+        let ResourceSettings { kind, path, exclude, stop, start, critical_tables, may_be_empty, checks, alias } =
+            self.what;
         let name = self.name;
         let mut tell = |key: &str, message: String, instead: &str| {
             problems.push(Problem::new(self.line(key), message).instead(instead));
@@ -242,6 +243,7 @@ impl Resource<'_> {
             ("critical_tables", !critical_tables.is_empty()),
             ("may_be_empty", !may_be_empty.is_empty()),
             ("checks", !checks.is_empty()),
+            ("alias", *alias),
         ];
         if *kind != KindSettings::Sqlite {
             for (key, _) in tables.iter().filter(|(_, said)| *said) {

@@ -22,6 +22,7 @@ mod scripts;
 mod secrets;
 mod shell;
 mod status;
+mod strays;
 mod undo;
 mod unfinished;
 mod vault;
