@@ -6,6 +6,7 @@ mod copies;
 mod errors;
 mod exports;
 mod fetches;
+mod incidents;
 mod mirror;
 mod places;
 mod pour;
@@ -140,7 +141,8 @@ impl Perform for Hands {
     }
 
     fn after_close(&self, operation: &Operation) -> Result<(), Failure> {
-        mirror::copy_journals(self, operation)
+        let told = incidents::tell(self, operation);
+        mirror::copy_journals(self, operation).and(told)
     }
 }
 

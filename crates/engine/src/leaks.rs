@@ -6,7 +6,8 @@
 use std::collections::BTreeMap;
 
 use lifeboat_model::{
-    Backup, BackupId, Content, Failure, Manifest, OperationState, Request, ResourceManifest, Timestamp,
+    Action, Backup, BackupId, Content, Failure, FailureKind, Manifest, OperationState, Plan, Request, ResourceManifest,
+    Timestamp,
 };
 
 use crate::{Engine, act::summary};
@@ -61,6 +62,25 @@ impl Engine {
         Ok(leaks)
     }
 
+    /// When a person last attested what an operation asks for: reviewed retention, for example.
+    ///
+    /// # Errors
+    /// When a journal cannot be read.
+    pub fn attested_at(&self, about: &str) -> Result<Option<Timestamp>, Failure> {
+        let scope = self.setup.scope.to_string();
+        for row in self.look().operations(usize::MAX)? {
+            if row.kind != "attest" || row.scope != scope || !row.closed {
+                continue;
+            }
+            let operation = self.look().operation(&row.id)?;
+            let matches = matches!(&operation.plan.request, Request::Attest { about: said, .. } if said == about);
+            if matches && operation.state == OperationState::Done {
+                return Ok(Some(operation.started_at));
+            }
+        }
+        Ok(None)
+    }
+
     /// Which leaked secrets each backup holds, by their names. Reads manifests only where a leak may be in them.
     ///
     /// # Errors
@@ -87,4 +107,44 @@ fn leaked_names(leaks: &[Leak], manifest: &Manifest) -> Vec<String> {
     names.sort();
     names.dedup();
     names
+}
+
+/// Refuses a plan that would bring values of leaked secrets back into an environment file; with a reason for the urgency it
+/// goes on, and the plan says so. Other things out of the same backup are not touched by this.
+///
+/// # Errors
+/// [`FailureKind::Refused`], naming the variables; when a manifest or a journal cannot be read.
+pub(crate) fn guard(engine: &Engine, plan: &mut Plan) -> Result<(), Failure> {
+    if !matches!(plan.request, Request::Restore { .. } | Request::Export { .. }) {
+        return Ok(());
+    }
+    let fetched: Vec<_> = plan
+        .steps()
+        .filter_map(|step| match &step.action {
+            Action::Fetch { vault, backup, resource, .. } => Some((vault.clone(), backup.clone(), resource.clone())),
+            _other => None,
+        })
+        .collect();
+    let leaks = if fetched.is_empty() { Vec::new() } else { engine.leaks()? };
+    for (vault, backup, resource) in if leaks.is_empty() { Vec::new() } else { fetched } {
+        let mut manifest = summary::manifest(&engine.vaults.open(&vault)?, &backup)?;
+        manifest.resources.retain(|part| part.name == resource);
+        let names = leaked_names(&leaks, &manifest).join(", ");
+        if names.is_empty() {
+            continue;
+        }
+        let holds = format!("{backup} holds compromised values of {names}");
+        match (&plan.request, &engine.setup().urgent) {
+            (Request::Export { .. }, _) => plan.notes.push(format!("{holds}. Do not bring them back into use.")),
+            (_, Some(why)) => plan.notes.push(format!("{holds}; it is restored all the same: {why}.")),
+            (_, None) => {
+                let why = leaks.iter().filter(|leak| names.contains(&leak.secret)).map(|leak| leak.why.clone());
+                let failure = Failure::new(FailureKind::Refused, format!("{resource} is not restored: {holds}"));
+                let hint = "choose a backup from after they were changed, or set new values by hand; \
+                            --urgent --reason WHY restores it all the same";
+                return Err(why.fold(failure, |failure, why| failure.because(why)).hint(hint));
+            }
+        }
+    }
+    Ok(())
 }

@@ -2,11 +2,13 @@
 
 pub mod act;
 pub mod copies;
+pub mod evidence;
 pub mod examine;
 pub mod facts;
 pub mod kit;
 pub mod leaks;
 mod lease;
+pub mod logs;
 pub mod look;
 pub mod perform;
 pub mod plan;

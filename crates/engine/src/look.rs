@@ -31,6 +31,9 @@ pub struct Status {
     pub copies: Vec<CopyStatus>,
     /// Operations that are not over.
     pub unfinished: Vec<String>,
+    /// What a person is still to look at and attest.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub open_items: Vec<String>,
     /// Journals that could not be read, and why.
     pub damaged_journals: Vec<(String, String)>,
     /// Whether all is well; unknown is not.
@@ -161,8 +164,28 @@ impl Answers<'_> {
             resources,
             copies,
             unfinished: unfinished.iter().map(|row| format!("{} ({}, {})", row.id, row.kind, row.state)).collect(),
+            open_items: self.open_items()?,
             damaged_journals,
         })
+    }
+
+    /// After each restore and undo somebody looks at what is kept until when, and attests it.
+    fn open_items(&self) -> Result<Vec<String>, Failure> {
+        let scope = self.engine.setup.scope.to_string();
+        let reviewed = self.engine.attested_at("retention")?;
+        let rolled_back = |row: &OperationRow| {
+            row.scope == scope && row.state == "done" && ["restore", "undo"].contains(&row.kind.as_str())
+        };
+        for row in self.operations(usize::MAX)?.iter().filter(|row| rolled_back(row)) {
+            if reviewed.is_some_and(|at| at >= row.started_at) {
+                break;
+            }
+            if plan::undo::changed_what_is_live(&self.operation(&row.id)?) {
+                let item = format!("retention was not reviewed since {}: lifeboat retention attest", row.id);
+                return Ok(vec![item]);
+            }
+        }
+        Ok(Vec::new())
     }
 }
 

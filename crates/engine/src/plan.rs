@@ -18,6 +18,12 @@ use crate::Engine;
 
 /// Gathers what the planner of this request may know, and asks it.
 pub(crate) fn make(engine: &Engine, request: &Request) -> Result<Plan, Failure> {
+    let mut plan = planned(engine, request)?;
+    crate::leaks::guard(engine, &mut plan)?;
+    Ok(plan)
+}
+
+fn planned(engine: &Engine, request: &Request) -> Result<Plan, Failure> {
     match request {
         Request::Backup { .. } => backup::plan(&backup::gather(engine, request)?, request),
         Request::Restore { .. } => restore::plan(&restore::gather(engine, request)?, request),

@@ -2,13 +2,17 @@
 
 pub mod exports;
 mod help;
+pub mod records;
 pub mod reference;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
-use self::exports::{AdoptArgs, CopyArgs, DocsArgs, ExportArgs, ScheduleArgs, ShimsArgs};
+use self::{
+    exports::{AdoptArgs, CopyArgs, DocsArgs, ExportArgs, ScheduleArgs, ShimsArgs},
+    records::{AttestArgs, CompromisedArgs, EvidenceArgs, LogsArgs},
+};
 
 /// Backups that are proven by restoring them, and a way back when something went wrong.
 #[derive(Clone, Debug, Parser)]
@@ -153,6 +157,12 @@ pub enum Command {
     /// Lists what was done, newest first
     #[command(after_help = help::HISTORY, display_order = 30)]
     History(HistoryArgs),
+    /// Collects evidence about an operation, and looks whether it was changed since
+    #[command(after_help = help::EVIDENCE, display_order = 32)]
+    Evidence(EvidenceArgs),
+    /// Looks through logs of the app: files, and the table it keeps itself
+    #[command(after_help = help::LOGS, display_order = 33)]
+    Logs(LogsArgs),
     /// Shows, verifies or exports the journals of operations
     #[command(after_help = help::JOURNAL, display_order = 31)]
     Journal(JournalArgs),
@@ -284,6 +294,8 @@ pub enum BackupsCommand {
     Suspect(MarkArgs),
     /// It may be chosen again
     Trust(UnmarkArgs),
+    /// Says that a secret got into wrong hands: its values in backups of that time do not come back into env files
+    Compromised(CompromisedArgs),
 }
 
 /// One backup.
@@ -351,6 +363,12 @@ pub struct RestoreAsk {
     /// To this path instead of where it lives; the path must be free
     #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub into: Option<PathBuf>,
+    /// Brings back also what is refused: an env file with a secret that is known to have leaked
+    #[arg(long, requires = "reason")]
+    pub urgent: bool,
+    /// Why it is urgent; goes on record
+    #[arg(long, value_name = "WHY", requires = "urgent")]
+    pub reason: Option<String>,
     /// Takes no backup of what is there now, for this reason; the files themselves are kept all the same
     #[arg(long, value_name = "REASON")]
     pub without_emergency_backup: Option<String>,
@@ -459,6 +477,8 @@ pub enum RetentionCommand {
     Plan,
     /// Takes what may go off the list; its bytes stay until `vault prune`
     Apply(ConsentArgs),
+    /// Puts on record that somebody has looked at what is kept until when; `status` asks for it after each restore
+    Attest(AttestArgs),
 }
 
 /// `vault`.

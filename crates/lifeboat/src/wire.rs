@@ -323,6 +323,20 @@ pub fn look_at_database(path: &Path) -> Result<String, Failure> {
     Ok(format!("a SQLite database of {size}, pages of {} bytes, {} journal", header.page_size, header.journal_mode()))
 }
 
+/// What a live database's own log says of a span of time; nothing when it has no such table.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn audit_log(
+    path: &Path,
+    table: &str,
+    since: lifeboat_model::Timestamp,
+    until: lifeboat_model::Timestamp,
+    limit: usize,
+) -> Result<Option<sqlite::AuditLog>, Failure> {
+    sqlite::audit_log(path, table, since, until, limit).map_err(|error| sqlite_failure(&error))
+}
+
 /// The name beside a database that ends so: `shop.db` and `-wal` make `shop.db-wal`.
 pub fn beside(database: &Path, end: &str) -> PathBuf {
     sqlite::sidecar(database, end)

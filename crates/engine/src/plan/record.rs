@@ -1,6 +1,6 @@
 //! Planning what is only put on record: that a secret has leaked, that a person has looked at something.
 
-use lifeboat_model::{Action, Failure, FailureKind, Lease, Plan, Request, StepClass, Undo};
+use lifeboat_model::{Action, Failure, FailureKind, Lease, OperationState, Plan, Request, StepClass, Undo};
 
 use super::steps::{self, phase, step};
 use crate::{Engine, facts::Common};
@@ -48,4 +48,23 @@ pub fn plan(common: &Common, request: &Request) -> Result<Plan, Failure> {
     let say = step("say", "put it on record", StepClass::Idempotent, Action::Say { lines }, Undo::Nothing);
     plan.phases = vec![phase(common, "record", vec![], vec![say])];
     Ok(plan)
+}
+
+/// Whether a line about something was put on record in this scope.
+pub(crate) fn recorded(engine: &Engine, about: &str, line: &str) -> Result<bool, Failure> {
+    let scope = engine.setup().scope.to_string();
+    for row in engine.look().operations(usize::MAX)? {
+        if row.kind != "attest" || row.scope != scope || !row.closed {
+            continue;
+        }
+        let operation = engine.look().operation(&row.id)?;
+        if let (Request::Attest { about: said, report, .. }, OperationState::Done) =
+            (&operation.plan.request, &operation.state)
+            && said == about
+            && report.iter().any(|known| known == line)
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }

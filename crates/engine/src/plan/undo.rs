@@ -380,6 +380,11 @@ fn release(known: &Known, request: &Request) -> Result<Plan, Failure> {
     Ok(plan)
 }
 
+/// Whether an operation put something in the place of what was live, or took it away.
+pub fn changed_what_is_live(operation: &Operation) -> bool {
+    !matches!(operation.plan.request, Request::Restore { into: Some(_), .. }) && swapped(operation).is_some()
+}
+
 /// Whether an operation that is done can be taken back by `undo` without a name: the newest such one is meant.
 pub fn is_undoable(operation: &Operation) -> bool {
     let done = operation.state == OperationState::Done;

@@ -10,6 +10,7 @@
 //! [`capture`] goes from the first to the second; [`inspect`], [`check_copy`] and [`ask`] look at the second;
 //! [`try_writes`] works on a copy of the copy, and [`damage_copy`] is the negative control that shows that looking helps.
 
+mod audit;
 mod capture;
 mod check;
 mod csv;
@@ -23,6 +24,7 @@ mod open;
 pub mod sample;
 mod writes;
 
+pub use audit::{AuditLog, audit_log};
 pub use capture::{CaptureOptions, Captured, How, capture};
 pub use check::{ask, check_copy};
 pub use csv::{SchemaSql, schema_sql, table_names, write_csv};

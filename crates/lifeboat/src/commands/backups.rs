@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::{
     App, Session,
     carry::{Consent, carry_out},
-    compare, export,
+    compare, export, leaks,
 };
 use crate::{
     cli::BackupsCommand,
@@ -27,6 +27,9 @@ pub fn run(app: &App, command: &BackupsCommand) -> Done {
     if let BackupsCommand::Adopt(args) = command {
         return export::adopt(app, args); // `--for` names its resource
     }
+    if let BackupsCommand::Compromised(args) = command {
+        return leaks::run(app, args);
+    }
     let session = app.open(&[])?;
     match command {
         BackupsCommand::List => list(app, &session),
@@ -34,6 +37,7 @@ pub fn run(app: &App, command: &BackupsCommand) -> Done {
         BackupsCommand::Verify(args) => verify(app, &session, &args.backup),
         BackupsCommand::Diff { left, right } => compare::run(app, &session, left, right),
         BackupsCommand::Adopt(args) => export::adopt(app, args),
+        BackupsCommand::Compromised(args) => leaks::run(app, args),
         BackupsCommand::Hold(args) => {
             mark(app, &session, &args.backup, BackupMark::Hold { why: args.why.clone() }, args.run.dry_run)
         }
@@ -61,8 +65,14 @@ fn list(app: &App, session: &Session) -> Done {
     backups.reverse();
     let verdicts = verdicts(app, session, &backups);
     let strays = session.engine.strays(&backups)?;
+    let compromised = session.engine.compromised(&backups)?;
     if app.ui.json.is_some() {
-        let all = backups.iter().map(|backup| document(app, backup, &verdicts)).collect::<Vec<_>>();
+        let one = |backup: &Backup| {
+            let mut fields = document(app, backup, &verdicts);
+            fields["compromised"] = json!(compromised.get(&backup.id));
+            fields
+        };
+        let all = backups.iter().map(one).collect::<Vec<_>>();
         let setup = session.engine.setup();
         app.ui.document(
             "lifeboat/backups@1",
@@ -93,7 +103,7 @@ fn list(app: &App, session: &Session) -> Done {
             added(backup),
             backup.resources.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(","),
             words::reason(backup.reason).to_owned(),
-            state(backup),
+            state(backup) + &leaks::in_backup(compromised.get(&backup.id)),
         ]);
     }
     app.ui.out(&table.render(""))?;

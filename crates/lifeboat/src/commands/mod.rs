@@ -9,10 +9,13 @@ mod copies;
 mod copy;
 mod demo;
 pub mod doctor;
+mod evidence;
 mod export;
 mod history;
 pub mod init;
 mod journal;
+mod leaks;
+mod logs;
 mod plans;
 mod requests;
 mod retention;
@@ -57,6 +60,8 @@ pub fn dispatch(app: &App, command: Option<Command>) -> Done {
         Command::Retention(args) => retention::run(app, &args.command),
         Command::Vault(args) => vault::run(app, &args.command),
         Command::History(args) => history::run(app, &args),
+        Command::Evidence(args) => evidence::run(app, &args.command),
+        Command::Logs(args) => logs::run(app, &args.command),
         Command::Journal(args) => journal::run(app, &args.command),
         Command::Init(args) => written(app, |out| init::run(&app.global, &args, &app.io, out)),
         Command::Doctor(_args) => written(app, |out| doctor::run(&app.global, &app.io, out)),

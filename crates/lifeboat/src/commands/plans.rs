@@ -24,7 +24,11 @@ pub fn plan(app: &App, what: &PlanCommand) -> Done {
         PlanCommand::Prove(_) | PlanCommand::Retention | PlanCommand::Prune => vec![],
         PlanCommand::Undo(_) | PlanCommand::Release { .. } => vec![],
     };
-    let session = app.open(&named)?;
+    let session = match what {
+        PlanCommand::Restore(ask) => app.open_saying(&named, &requests::urgent(ask))?,
+        PlanCommand::Backup(_) | PlanCommand::Prove(_) | PlanCommand::Retention => app.open(&named)?,
+        PlanCommand::Prune | PlanCommand::Undo(_) | PlanCommand::Release { .. } => app.open(&named)?,
+    };
     let request = match what {
         PlanCommand::Backup(ask) => requests::ask_backup(&session, ask),
         PlanCommand::Restore(ask) => requests::ask_restore(app, &session, ask)?,

@@ -54,9 +54,15 @@ pub fn ask_backup(session: &Session, ask: &BackupAsk) -> Request {
 }
 
 pub fn restore(app: &App, args: &RestoreArgs) -> Done {
-    let session = app.open(std::slice::from_ref(&args.ask.resource))?;
+    let session = app.open_saying(std::slice::from_ref(&args.ask.resource), &urgent(&args.ask))?;
     let plan = session.engine.plan(&ask_restore(app, &session, &args.ask)?)?;
     carry_out(app, &session, &plan, args.consent.consent())
+}
+
+/// Tells the engine why something may be done that is refused otherwise.
+pub fn urgent(ask: &RestoreAsk) -> impl Fn(&mut lifeboat_engine::Setup) {
+    let why = ask.reason.clone().filter(|_| ask.urgent);
+    move |setup| setup.urgent.clone_from(&why)
 }
 
 /// What `restore` asks for.

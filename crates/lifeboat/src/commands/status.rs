@@ -55,6 +55,9 @@ fn show(app: &App, session: &Session, status: &Status) -> String {
         text += &format!("               {} {}\n", paint.bad("cannot be read:"), words::sentence(&trouble.to_string()));
         text += &trouble.hint.as_ref().map(|hint| format!("               hint: {hint}\n")).unwrap_or_default();
     }
+    for item in &status.open_items {
+        text += &format!("  Open         {item}\n");
+    }
     for unfinished in &status.unfinished {
         text += &format!("  Not over     {unfinished}\n");
     }

@@ -15,6 +15,7 @@ mod home;
 mod journal;
 mod plans;
 mod prove;
+mod records;
 mod reference;
 mod restore;
 mod retention;
