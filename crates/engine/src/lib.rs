@@ -10,6 +10,7 @@ pub mod leaks;
 mod lease;
 pub mod logs;
 pub mod look;
+pub mod manual;
 pub mod perform;
 pub mod plan;
 pub mod recover;

@@ -529,6 +529,18 @@ pub struct VerifyArgs {
     /// Which resources [default: all]
     #[arg(value_name = "RESOURCE")]
     pub resources: Vec<String>,
+    /// Structure, references, counts of rows and your questions; within two minutes
+    #[arg(long, conflicts_with = "full")]
+    pub quick: bool,
+    /// Every row too, and the newest good backup for comparison; within ten minutes [default]
+    #[arg(long)]
+    pub full: bool,
+    /// The data was just restored from this backup: nothing in it may be newer, samples must be the same
+    #[arg(long, value_name = "BACKUP")]
+    pub against: Option<String>,
+    /// By how much the number of rows of a table may differ from the backup
+    #[arg(long, value_name = "PERCENT", default_value_t = 50)]
+    pub tolerance: u32,
 }
 
 /// `history`.

@@ -297,6 +297,49 @@ pub struct CheckSettings {
     pub min: Option<i64>,
     /// The answer, as text, is exactly this.
     pub equals: Option<String>,
+    /// The answer, a number from 0 to 100, is at least this. For `data-quality` 85 when nothing is said.
+    pub percent: Option<u32>,
+    /// Under which line of `lifeboat verify` it counts: `referential-integrity`, `required-fields`, `unique-constraints`
+    /// or `data-quality`.
+    #[schemars(extend("x-kind" = "choice"))]
+    pub category: Option<CategorySettings>,
+    /// Its rows, all of them in their order, stay as they were when the backup was taken.
+    #[serde(default)]
+    pub sample: bool,
+}
+
+/// A line of a validation report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum CategorySettings {
+    /// Every reference has its row.
+    ReferentialIntegrity,
+    /// Nothing is missing that has to be there.
+    RequiredFields,
+    /// Nothing is there twice that may be there once.
+    UniqueConstraints,
+    /// So much of the data is as it should be.
+    DataQuality,
+}
+
+impl From<CategorySettings> for lifeboat_model::Category {
+    fn from(said: CategorySettings) -> Self {
+        match said {
+            CategorySettings::ReferentialIntegrity => Self::ReferentialIntegrity,
+            CategorySettings::RequiredFields => Self::RequiredFields,
+            CategorySettings::UniqueConstraints => Self::UniqueConstraints,
+            CategorySettings::DataQuality => Self::DataQuality,
+        }
+    }
+}
+
+impl CheckSettings {
+    /// What it asks for in percent: of data quality 85 when nothing is said.
+    pub fn threshold(&self) -> Option<u32> {
+        let silent = self.min.is_none() && self.equals.is_none() && !self.sample;
+        let quality = silent && self.category == Some(CategorySettings::DataQuality);
+        self.percent.or(quality.then_some(85))
+    }
 }
 
 /// A length of time as settings write it: `"90s"`, `"15m"`, `"6h"`, `"7d"`.

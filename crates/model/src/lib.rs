@@ -37,6 +37,6 @@ pub use plan::{
 pub use predict::{Prediction, Sample, predict};
 pub use proof::{Proof, ProofLevel, level_reached};
 pub use request::{BackupMark, Request};
-pub use resource::{Resource, ResourceKind, ResourceName, Scope, SqlCheck, VaultName, Writer};
+pub use resource::{Category, Resource, ResourceKind, ResourceName, Scope, SqlCheck, VaultName, Writer};
 pub use stamp::{NameStamp, stamp_in};
 pub use time::{Duration, Timestamp};

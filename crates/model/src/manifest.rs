@@ -48,6 +48,9 @@ pub struct Manifest {
     /// How far the schema of each database was migrated, by what migration tools write into it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub migrations: BTreeMap<ResourceName, Vec<Migrated>>,
+    /// Digests of the rows that questions of the settings chose as samples, by resource and name of the question.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub samples: BTreeMap<ResourceName, BTreeMap<String, String>>,
     /// What it holds, in the order of capture.
     pub resources: Vec<ResourceManifest>,
 }

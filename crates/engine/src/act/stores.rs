@@ -151,6 +151,7 @@ fn manifest(
             .collect::<BTreeMap<_, _>>(),
         deploy: what.deploy.cloned(),
         migrations: migrations(what, context),
+        samples: samples(what, context),
         resources,
     }
 }
@@ -163,6 +164,21 @@ fn migrations(what: &What<'_>, context: &Context<'_>) -> BTreeMap<ResourceName, 
         (!found.is_empty()).then(|| (name.clone(), found))
     });
     told.collect()
+}
+
+/// Digests of the rows that questions chose. One that cannot be asked is told when it is checked.
+fn samples(what: &What<'_>, context: &Context<'_>) -> BTreeMap<ResourceName, BTreeMap<String, String>> {
+    let mut told = BTreeMap::new();
+    for (part, staged) in what.parts.iter().filter_map(|part| Some((part, part.staged.as_ref()?))) {
+        let chosen = part.resource.checks.iter().filter(|(_, question)| question.sample);
+        let digest = |sql: &str| lifeboat_io::database::sqlite::sample_digest(staged, sql, context.stop).ok();
+        let digests: BTreeMap<String, String> =
+            chosen.filter_map(|(name, question)| Some((name.clone(), digest(&question.sql)?))).collect();
+        if !digests.is_empty() {
+            told.insert(part.resource.name.clone(), digests);
+        }
+    }
+    told
 }
 
 /// A backup on its way into the vault.

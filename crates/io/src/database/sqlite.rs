@@ -21,6 +21,7 @@ mod inspect;
 mod live;
 mod migrations;
 mod open;
+mod rules;
 pub mod sample;
 mod writes;
 
@@ -34,6 +35,7 @@ pub use header::Header;
 pub use inspect::{inspect, sha256};
 pub use live::{count_rows, peek};
 pub use migrations::migrations;
+pub use rules::{check_rules, sample as sample_digest};
 pub use writes::try_writes;
 
 /// The files SQLite keeps beside a database, by what is added to its name. They belong to the database: without its

@@ -88,7 +88,8 @@ Examples:
 
 pub const DOCS: &str = "\
 Examples:
-  lifeboat docs card > card.md";
+  lifeboat docs card > card.md
+  lifeboat docs export";
 
 pub const BACKUPS: &str = "\
 Examples:

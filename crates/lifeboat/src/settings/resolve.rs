@@ -280,6 +280,9 @@ fn resource_of(name: &str, what: &ResourceSettings, folder: &Path) -> Result<Res
         sql: check.sql.clone(),
         min: check.min,
         equals: check.equals.clone(),
+        percent: check.threshold(),
+        category: check.category.map(Into::into),
+        sample: check.sample,
     };
     Ok(Resource {
         name: ResourceName::new(name).map_err(|error| usage(error.to_string()))?,

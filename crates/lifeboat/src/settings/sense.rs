@@ -271,10 +271,11 @@ impl Resource<'_> {
         let name = self.name;
         for (check, question) in checks {
             let line = self.document.line(&["environments", self.environment, "resources", name, "checks", check]);
-            if question.min.is_none() && question.equals.is_none() {
+            let says = question.min.is_some() || question.equals.is_some() || question.threshold().is_some();
+            if !says && !question.sample {
                 let problem =
                     Problem::new(line, format!("check {check:?} of {name} does not say what a good answer is"));
-                problems.push(problem.instead("add min = 1, or equals = \"…\""));
+                problems.push(problem.instead("add min = 1, equals = \"…\", percent = 85, or sample = true"));
             }
             if question.sql.trim().is_empty() {
                 let problem = Problem::new(line, format!("check {check:?} of {name} asks nothing"));

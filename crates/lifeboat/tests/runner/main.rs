@@ -13,6 +13,7 @@ mod export;
 mod history;
 mod home;
 mod journal;
+mod manual;
 mod plans;
 mod prove;
 mod records;
