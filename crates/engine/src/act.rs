@@ -2,9 +2,11 @@
 
 mod captures;
 mod commands;
+mod copies;
 mod errors;
 mod exports;
 mod fetches;
+mod incidents;
 pub(crate) mod losses;
 mod mirror;
 mod places;
@@ -65,8 +67,9 @@ impl Perform for Hands {
             Action::InspectSqlite { file, accept_unsound } => {
                 captures::inspect_sqlite(file, *accept_unsound, &|_| (), context).map(|_facts| Value::Null)
             }
-            Action::StoreBackup { backup, vault, reason, label, parts } => {
-                let what = stores::What { backup, vault, reason: *reason, label: label.as_deref(), parts };
+            Action::StoreBackup { backup, vault, reason, label, parts, deploy } => {
+                let (reason, deploy) = (*reason, deploy.as_ref());
+                let what = stores::What { backup, vault, reason, label: label.as_deref(), parts, deploy };
                 stores::store_backup(self, &what, context)
             }
             Action::DropBackup { vault, backup } => stores::drop_backup(self, vault, backup),
@@ -105,6 +108,9 @@ impl Perform for Hands {
             Action::Unforget { vault, backups } => stores::unforget(self, vault, backups),
             Action::Prune { vault, grace_ms } => stores::prune(self, vault, *grace_ms, context),
             Action::Mark { backup, mark } => proofs::mark(backup, mark),
+            Action::CopyBackup { from, to, backup } => copies::copy_backup(self, from, to, backup, context),
+            Action::CopyJournals { from, to } => copies::copy_journals(self, from, to, context),
+            Action::Say { lines } => Ok(serde_json::json!({ "said": lines })),
         }
     }
 
@@ -125,6 +131,7 @@ impl Perform for Hands {
             Action::Command { .. } | Action::Remove { .. } | Action::Unforget { .. } => again(context),
             Action::Prune { .. } | Action::Mark { .. } => again(context),
             Action::MakeFolder { .. } | Action::WriteExport { .. } => again(context),
+            Action::CopyBackup { .. } | Action::CopyJournals { .. } | Action::Say { .. } => again(context),
         }
     }
 
@@ -142,7 +149,8 @@ impl Perform for Hands {
     }
 
     fn after_close(&self, operation: &Operation) -> Result<(), Failure> {
-        mirror::copy_journals(self, operation)
+        let told = incidents::tell(self, operation);
+        mirror::copy_journals(self, operation).and(told)
     }
 }
 

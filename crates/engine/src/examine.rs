@@ -146,5 +146,6 @@ fn looks_only(action: &Action) -> bool {
         Action::Remove { .. } | Action::Forget { .. } | Action::Unforget { .. } => false,
         Action::Prune { .. } | Action::Mark { .. } => false,
         Action::MakeFolder { .. } | Action::WriteExport { .. } => false,
+        Action::CopyBackup { .. } | Action::CopyJournals { .. } | Action::Say { .. } => false,
     }
 }

@@ -7,8 +7,8 @@ use std::{
 
 use lifeboat_io::{files, holders};
 use lifeboat_model::{
-    Backup, BackupId, Failure, FailureKind, PlanId, Prediction, ProofId, Resource, ResourceKind, ResourceName, Scope,
-    Timestamp, Tri, predict::predict,
+    Backup, BackupId, Deploy, Failure, FailureKind, PlanId, Prediction, ProofId, Resource, ResourceKind, ResourceName,
+    Scope, Timestamp, Tri, predict::predict,
 };
 use lifeboat_store::catalog::{Catalog, CatalogError, Timings};
 use sha2::{Digest, Sha256};
@@ -53,6 +53,8 @@ pub struct Common {
     pub timings: Timings,
     /// The limit of configured commands, in milliseconds.
     pub command_limit_ms: u64,
+    /// What is deployed, as far as it can be told.
+    pub deploy: Option<Deploy>,
 }
 
 impl Common {
@@ -100,6 +102,7 @@ impl Engine {
             budgets_ms: self.setup.budgets_ms.clone(),
             timings: catalog.timings().map_err(|error| self.failure(&error))?,
             command_limit_ms: self.setup.command_limit.as_millis() as u64,
+            deploy: self.deployed(),
             ids: Ids {
                 plan,
                 backup: BackupId::from_random(random()),
@@ -107,6 +110,19 @@ impl Engine {
                 seed: random(),
             },
         })
+    }
+
+    /// What is deployed: what somebody said, and what is checked out where the app is.
+    fn deployed(&self) -> Option<Deploy> {
+        let beside = self.setup.settings_file.as_deref();
+        let beside = beside.or_else(|| self.setup.resources.first().map(|resource| resource.kind.path()))?;
+        let head = lifeboat_io::git::head(files::parent(beside));
+        let said = self.setup.deploy_said.clone();
+        let deploy = match head {
+            Some(head) => Deploy { said, commit: Some(head.commit), branch: head.branch, tags: head.tags },
+            None => Deploy { said, ..Deploy::default() },
+        };
+        (deploy != Deploy::default()).then_some(deploy)
     }
 
     /// What is where the resource lives.
@@ -134,7 +150,12 @@ impl Engine {
         if !self.vaults.exists(&self.setup.vault)? {
             return Ok(Vec::new());
         }
-        let vault = self.vaults.open(&self.setup.vault)?;
+        self.backups_in(&self.setup.vault)
+    }
+
+    /// The same of another vault.
+    pub(crate) fn backups_in(&self, location: &str) -> Result<Vec<Backup>, Failure> {
+        let vault = self.vaults.open(location)?;
         let mut backups = summary::backups(&vault)?;
         backups.retain(|backup| backup.scope == self.setup.scope);
         let catalog = self.catalog()?;

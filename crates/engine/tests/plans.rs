@@ -92,6 +92,19 @@ fn an_export_of_tables_is_whole_or_not_there() {
     an_export_comes_out_whole(ExportFormat::Csv);
 }
 
+#[test]
+fn what_is_put_on_record_is_there_or_not() {
+    let world = World::shop();
+    world.backup();
+    let (secret, why) = ("STRIPE_KEY".to_owned(), "in a log".to_owned());
+    let before = lifeboat_io::Clock::now(&*world.clock);
+    let leak = Request::Compromise { secret, since: None, before, why, withdrawn: false };
+    let attest = Request::Attest { about: "retention".into(), report: vec!["stays".into()], note: "seen".into() };
+    for request in [leak, attest] {
+        prove_plan(&Case { world: &world, request, undo: false });
+    }
+}
+
 /// The file of a script, made while the shop had nine orders fewer.
 #[test]
 fn an_adopted_file_is_a_whole_backup_or_none() {

@@ -9,6 +9,7 @@ pub mod env;
 pub mod exec;
 pub mod failpoint;
 pub mod files;
+pub mod git;
 pub mod holders;
 pub mod lease;
 pub mod objects;

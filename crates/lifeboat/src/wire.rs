@@ -137,6 +137,17 @@ impl Vaults for OpenVaults {
         }
     }
 
+    fn create_like(&self, location: &str, like: &Vault) -> Result<Arc<Vault>, Failure> {
+        if self.exists(location)? {
+            return self.open(location);
+        }
+        match like.create_like(self.store(location)?, &self.password(location)?, &self.io) {
+            Ok(vault) => Ok(self.remember(location, vault)),
+            Err(error) if matches!(error.root(), VaultError::AlreadyThere { .. }) => self.open(location), // somebody was faster
+            Err(error) => Err(self.failure(location, &error)),
+        }
+    }
+
     fn folder(&self, location: &str) -> Option<PathBuf> {
         match parse_location(location) {
             Ok(Location::Folder(path)) => Some(path),
@@ -240,6 +251,20 @@ pub fn look_at_database(path: &Path) -> Result<String, Failure> {
     let header = sqlite::Header::read(path).map_err(|error| sqlite_failure(&error))?;
     let size = lifeboat_model::time::show_bytes(header.bytes);
     Ok(format!("a SQLite database of {size}, pages of {} bytes, {} journal", header.page_size, header.journal_mode()))
+}
+
+/// What a live database's own log says of a span of time; nothing when it has no such table.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn audit_log(
+    path: &Path,
+    table: &str,
+    since: lifeboat_model::Timestamp,
+    until: lifeboat_model::Timestamp,
+    limit: usize,
+) -> Result<Option<sqlite::AuditLog>, Failure> {
+    sqlite::audit_log(path, table, since, until, limit).map_err(|error| sqlite_failure(&error))
 }
 
 /// The name beside a database that ends so: `shop.db` and `-wal` make `shop.db-wal`.

@@ -30,12 +30,14 @@ pub use failure::{ExitCode, Failure, FailureKind};
 pub use id::{BackupId, OperationId, PlanId, ProofId, StepId};
 pub use keep::{Keep, Verdict, decide_keep};
 pub use loss::{AcceptLoss, Loss, LossLine};
-pub use manifest::{Content, EnvFacts, FilesFacts, Manifest, ResourceManifest, SqliteFacts, TableFacts};
+pub use manifest::{
+    Content, Deploy, EnvFacts, FilesFacts, Manifest, Migrated, ResourceManifest, SqliteFacts, TableFacts,
+};
 pub use operation::{Entry, Event, Found, Operation, OperationState, Outcome, StepState};
 pub use plan::{Action, ExpectedFact, ExportPart, Fact, Lease, OnFailure, Part, Phase, Plan, Step, StepClass, Undo};
 pub use predict::{Prediction, Sample, predict};
 pub use proof::{Proof, ProofLevel, level_reached};
 pub use request::{BackupMark, Request};
-pub use resource::{Resource, ResourceKind, ResourceName, Scope, SqlCheck, VaultName, Writer};
+pub use resource::{Category, Resource, ResourceKind, ResourceName, Scope, SqlCheck, VaultName, Writer};
 pub use stamp::{NameStamp, stamp_in};
 pub use time::{Duration, Timestamp};

@@ -14,6 +14,7 @@ use crate::{
     export::ExportFormat,
     id::{BackupId, PlanId, ProofId, StepId},
     loss::{AcceptLoss, Loss, LossLine},
+    manifest::Deploy,
     predict::Prediction,
     request::{BackupMark, Request},
     resource::{Resource, ResourceName, Scope},
@@ -327,6 +328,9 @@ pub enum Action {
         label: Option<String>,
         /// What.
         parts: Vec<Part>,
+        /// What is deployed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        deploy: Option<Deploy>,
     },
     /// Takes a backup out of the vault's list; its bytes go with the next prune.
     DropBackup {
@@ -497,5 +501,26 @@ pub enum Action {
         backup: BackupId,
         /// What is said; nothing takes the mark back.
         mark: BackupMark,
+    },
+    /// Copies a backup into another vault, sealed with that one's key, every pack read back there.
+    CopyBackup {
+        /// Where from.
+        from: String,
+        /// Where to.
+        to: String,
+        /// Which.
+        backup: BackupId,
+    },
+    /// Renews the copies of journals in another vault.
+    CopyJournals {
+        /// Where from.
+        from: String,
+        /// Where to.
+        to: String,
+    },
+    /// Puts on record what a person says. The journal is the record.
+    Say {
+        /// What is said, in sentences.
+        lines: Vec<String>,
     },
 }

@@ -9,7 +9,7 @@ use crate::{
     export::ExportFormat,
     id::{BackupId, OperationId},
     loss::AcceptLoss,
-    resource::ResourceName,
+    resource::{ResourceName, VaultName},
     time::Timestamp,
 };
 
@@ -95,6 +95,33 @@ pub enum Request {
         /// The operation that set it aside.
         operation: OperationId,
     },
+    /// Bring a second vault up to date: copy the backups it lacks and its own rules would keep.
+    Copy {
+        /// Which copy, by its name in the settings.
+        to: VaultName,
+    },
+    /// Say that a secret got into wrong hands: values of it in backups of that time are not to come back.
+    Compromise {
+        /// The variable that held it.
+        secret: String,
+        /// Backups that are complete at this instant or later; from the first on when nobody says.
+        since: Option<Timestamp>,
+        /// Backups that are complete before this instant: when it was changed.
+        before: Timestamp,
+        /// What happened.
+        why: String,
+        /// It was a mistake: what was said about this variable before does not count any more.
+        withdrawn: bool,
+    },
+    /// Put on record that a person has looked at something and stands for it.
+    Attest {
+        /// What was looked at: `retention`.
+        about: String,
+        /// What it said then.
+        report: Vec<String>,
+        /// What the person says to it.
+        note: String,
+    },
 }
 
 /// What a person can say about a backup.
@@ -131,6 +158,9 @@ impl Request {
             Request::Prune => "prune",
             Request::Mark { .. } => "mark",
             Request::Release { .. } => "release",
+            Request::Copy { .. } => "copy",
+            Request::Compromise { .. } => "compromise",
+            Request::Attest { .. } => "attest",
         }
     }
 
@@ -139,7 +169,8 @@ impl Request {
     pub fn may_be_put_back_unasked(&self) -> bool {
         match self {
             Request::Backup { .. } | Request::Prove { .. } | Request::Prune | Request::Mark { .. } => true,
-            Request::Export { .. } | Request::Adopt { .. } => true,
+            Request::Export { .. } | Request::Adopt { .. } | Request::Copy { .. } => true,
+            Request::Compromise { .. } | Request::Attest { .. } => true,
             Request::Restore { .. } | Request::Undo { .. } | Request::Retention | Request::Release { .. } => false,
         }
     }

@@ -470,6 +470,7 @@ pub fn timing_key(action: &Action) -> Option<(&'static str, String)> {
         Action::CheckFetched { resource, writes, .. } => {
             Some((if *writes { "check-with-writes" } else { "check" }, resource.name.to_string()))
         }
+        Action::CopyBackup { to, .. } => Some(("copy", to.clone())),
         _not_by_size => None,
     }
 }

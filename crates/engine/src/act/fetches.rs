@@ -81,7 +81,8 @@ pub fn check_fetched(hands: &Hands, what: &Fetched<'_>, writes: bool, context: &
         Content::Sqlite(_) => check_sqlite(what, part, writes, context)?,
         Content::Env(facts) => {
             let body = files::read(what.at).map_err(|error| path_failure(&error))?;
-            let same = stores::env_facts(&body, &vault) == *facts;
+            let key = summary::env_key(&vault, &summary::snapshot_of(&vault, what.backup)?);
+            let same = stores::env_facts(&body, &key) == *facts;
             vec![Check::new("content", Tri::from_bool(same), format!("{} variables", facts.names.len()))]
         }
         Content::Files(facts) => super::trees::compare(what.at, facts, context)?,

@@ -12,9 +12,9 @@ use std::{
 
 use lifeboat_io::files;
 use lifeboat_model::{
-    BackupId, BackupReason, Check, Content, EnvFacts, Failure, FailureKind, Found, Manifest, OperationId, Part,
-    ProofLevel, ResourceKind, ResourceManifest, SqliteFacts, Timestamp, Tri, manifest::MANIFEST_SCHEMA,
-    time::show_bytes,
+    BackupId, BackupReason, Check, Content, Deploy, EnvFacts, Failure, FailureKind, Found, Manifest, Migrated,
+    OperationId, Part, ProofLevel, ResourceKind, ResourceManifest, ResourceName, SqliteFacts, Timestamp, Tri,
+    manifest::MANIFEST_SCHEMA, time::show_bytes,
 };
 use lifeboat_store::Catalog;
 use lifeboat_store::vault::{
@@ -55,10 +55,15 @@ pub struct What<'a> {
     pub reason: BackupReason,
     pub label: Option<&'a str>,
     pub parts: &'a [Part],
+    pub deploy: Option<&'a Deploy>,
 }
 
 pub fn create_vault(hands: &Hands, location: &str) -> Result<Value, Failure> {
-    let vault = hands.vaults.create(location)?;
+    let is_copy = location != hands.setup.vault && hands.setup.copies.iter().any(|copy| copy.location == location);
+    let vault = match is_copy {
+        true => hands.vaults.create_like(location, &*hands.vaults.open(&hands.setup.vault)?)?,
+        false => hands.vaults.create(location)?,
+    };
     Ok(json!({ "vault": vault.id() }))
 }
 
@@ -93,6 +98,7 @@ pub fn store_backup(hands: &Hands, what: &What<'_>, context: &Context<'_>) -> Re
         label: manifest.label.clone(),
         bytes,
         bytes_added: writer.bytes_added(),
+        env_key: None,
     };
     let meta = SnapshotMeta {
         time: manifest.recovery_point,
@@ -152,8 +158,36 @@ fn manifest(
             .into_iter()
             .map(|(name, version)| (name.to_owned(), version.to_owned()))
             .collect::<BTreeMap<_, _>>(),
+        deploy: what.deploy.cloned(),
+        migrations: migrations(what, context),
+        samples: samples(what, context),
         resources,
     }
+}
+
+/// How far each database was migrated. A copy that cannot be asked was told to be damaged before.
+fn migrations(what: &What<'_>, context: &Context<'_>) -> BTreeMap<ResourceName, Vec<Migrated>> {
+    let databases = what.parts.iter().filter_map(|part| Some((&part.resource.name, part.staged.as_ref()?)));
+    let told = databases.filter_map(|(name, staged)| {
+        let found = lifeboat_io::database::sqlite::migrations(staged, context.stop).ok()?;
+        (!found.is_empty()).then(|| (name.clone(), found))
+    });
+    told.collect()
+}
+
+/// Digests of the rows that questions chose. One that cannot be asked is told when it is checked.
+fn samples(what: &What<'_>, context: &Context<'_>) -> BTreeMap<ResourceName, BTreeMap<String, String>> {
+    let mut told = BTreeMap::new();
+    for (part, staged) in what.parts.iter().filter_map(|part| Some((part, part.staged.as_ref()?))) {
+        let chosen = part.resource.checks.iter().filter(|(_, question)| question.sample);
+        let digest = |sql: &str| lifeboat_io::database::sqlite::sample_digest(staged, sql, context.stop).ok();
+        let digests: BTreeMap<String, String> =
+            chosen.filter_map(|(name, question)| Some((name.clone(), digest(&question.sql)?))).collect();
+        if !digests.is_empty() {
+            told.insert(part.resource.name.clone(), digests);
+        }
+    }
+    told
 }
 
 /// A backup on its way into the vault.
@@ -212,7 +246,7 @@ impl Storing<'_> {
             recovery_point,
             path: inside,
             bytes: body.len() as u64,
-            content: Content::Env(env_facts(&body, self.vault)),
+            content: Content::Env(env_facts(&body, &summary::own_env_key(self.vault))),
         })
     }
 
@@ -291,8 +325,8 @@ fn meta_of(path: &Path, at: Timestamp) -> EntryMeta {
     EntryMeta::new(mode, at)
 }
 
-/// Names of the variables, and a digest that only this vault can make.
-pub(crate) fn env_facts(body: &[u8], vault: &Vault) -> EnvFacts {
+/// Names of the variables, and a digest that only who has the key can make.
+pub(crate) fn env_facts(body: &[u8], key: &summary::EnvKey) -> EnvFacts {
     let text = String::from_utf8_lossy(body);
     let mut names: Vec<String> = text
         .lines()
@@ -305,7 +339,7 @@ pub(crate) fn env_facts(body: &[u8], vault: &Vault) -> EnvFacts {
     names.sort();
     names.dedup();
     let mut hash = Sha256::new();
-    hash.update(vault.derive("digest of an environment file"));
+    hash.update(key);
     hash.update(body);
     EnvFacts { names, digest: hex::encode(hash.finalize()) }
 }

@@ -44,6 +44,25 @@ pub struct Summary {
     pub bytes: u64,
     /// Bytes it added to the vault, as far as they were known when this was written.
     pub bytes_added: u64,
+    /// In a copy: the key, hex, under which digests of environment files were made in the vault it comes from. Whoever can
+    /// read this can read those files too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub env_key: Option<String>,
+}
+
+/// What digests of environment files are keyed with, so that they cannot be guessed.
+pub type EnvKey = [u8; 32];
+
+/// The key of digests in a snapshot: that of the vault it was made in.
+pub fn env_key(vault: &Vault, snapshot: &Snapshot) -> EnvKey {
+    let brought = snapshot.extra.get("env_key").and_then(serde_json::Value::as_str);
+    let brought = brought.and_then(|text| hex::decode(text).ok()).and_then(|key| EnvKey::try_from(key).ok());
+    brought.unwrap_or_else(|| own_env_key(vault))
+}
+
+/// The key of digests that are made in this vault.
+pub fn own_env_key(vault: &Vault) -> EnvKey {
+    vault.derive("digest of an environment file")
 }
 
 /// All backups of ours in a vault. Snapshots of other programs are none of our business.
@@ -123,6 +142,7 @@ fn summary_from_tags(snapshot: &Snapshot) -> Option<Summary> {
         label: None,
         bytes: 0,
         bytes_added: 0,
+        env_key: None,
     })
 }
 

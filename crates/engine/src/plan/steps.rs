@@ -164,6 +164,8 @@ impl Taking<'_> {
             reason: self.reason,
             label: self.label.clone(),
             parts: parts.collect(),
+            // What is deployed now says nothing about a file from before.
+            deploy: if self.instead.is_some() { None } else { self.common.deploy.clone() },
         };
         let title = match self.staged_bytes() {
             0 => format!("store as {backup}: chunk, compress, encrypt"),

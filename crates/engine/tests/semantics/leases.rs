@@ -238,7 +238,7 @@ fn what_a_killed_look_left_goes_with_the_next_operation_and_nothing_else_does() 
     let left = |name: &str| staging.join(name).exists();
     assert_eq!(["p-dead", "p-alive", "p-young", "p-none"].map(left), [false, true, true, true]);
     world.clock.advance(std::time::Duration::from_secs(2 * 86_400));
-    world.engine().verify(&[], &Stop::default()).unwrap();
+    world.engine().verify(&[], &lifeboat_engine::verify::Look::default(), &Stop::default()).unwrap();
     assert_eq!(["p-alive", "p-young", "p-none"].map(left), [true, false, true]);
     assert_eq!(std::fs::read_dir(&staging).unwrap().count(), 2, "and its own copy is gone");
 }

@@ -11,6 +11,7 @@
 //! second;
 //! [`try_writes`] works on a copy of the copy, and [`damage_copy`] is the negative control that shows that looking helps.
 
+mod audit;
 mod capture;
 mod changes;
 mod check;
@@ -21,12 +22,15 @@ mod header;
 mod indexes;
 mod inspect;
 mod live;
+mod migrations;
 mod open;
 mod quiet;
 mod row;
+mod rules;
 pub mod sample;
 mod writes;
 
+pub use audit::{AuditLog, audit_log};
 pub use capture::{CaptureOptions, Captured, How, capture};
 pub use changes::{TableChange, TableLook, compare_live, look_at_tables, table_digest};
 pub use check::{ask, check_copy, examine};
@@ -36,6 +40,8 @@ pub use error::SqliteError;
 pub use header::Header;
 pub use inspect::{inspect, sha256};
 pub use live::{QuickLook, count_rows, peek, quick_check};
+pub use migrations::migrations;
+pub use rules::{check_rules, sample as sample_digest};
 pub use writes::try_writes;
 
 /// The files SQLite keeps beside a database, by what is added to its name. They belong to the database: without its

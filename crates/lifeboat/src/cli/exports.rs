@@ -145,4 +145,10 @@ pub struct DocsArgs {
 pub enum DocsCommand {
     /// Prints a card for the wall, as Markdown: what has happened, what to type, how long it takes, what it risks
     Card,
+    /// Writes the procedure for going back by hand: real names, and commands that need no Lifeboat
+    Export {
+        /// The file [default: docs/operations/manual-rollback-procedure.md beside the settings]
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        to: Option<PathBuf>,
+    },
 }

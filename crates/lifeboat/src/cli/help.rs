@@ -102,7 +102,8 @@ Examples:
 
 pub const DOCS: &str = "\
 Examples:
-  lifeboat docs card > card.md";
+  lifeboat docs card > card.md
+  lifeboat docs export";
 
 pub const BACKUPS: &str = "\
 Examples:
@@ -210,3 +211,18 @@ Examples:
   lifeboat verify
   lifeboat verify db --json
   lifeboat verify sqlite:./shop.db";
+
+pub const EVIDENCE: &str = "\
+The digest of the list goes on record in the journal. The backups that the operation read or made are held: no rule of retention
+takes them until somebody says `lifeboat backups unhold`.
+
+Examples:
+  lifeboat evidence collect o-5k1 --attach /var/log/shop.log --attach screenshot.png
+  lifeboat evidence verify ./state/evidence/o-5k1m2n3p4q-20261120-140500";
+
+pub const LOGS: &str = "\
+A line without a time has that of the line before it. Times without a zone are in the time zone of the settings.
+
+Examples:
+  lifeboat logs scan /var/log/shop.log --since '1h ago'
+  lifeboat logs audit db --since 14:05 --until 15:00";

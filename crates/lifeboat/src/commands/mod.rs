@@ -6,13 +6,17 @@ mod card;
 mod carry;
 mod compare;
 pub mod config;
+mod copies;
 mod copy;
 mod demo;
 pub mod doctor;
+mod evidence;
 mod export;
 mod history;
 pub mod init;
 mod journal;
+mod leaks;
+mod logs;
 mod plans;
 mod preflight;
 mod requests;
@@ -58,6 +62,8 @@ pub fn dispatch(app: &App, command: Option<Command>) -> Done {
         Command::Retention(args) => retention::run(app, &args.command),
         Command::Vault(args) => vault::run(app, &args.command),
         Command::History(args) => history::run(app, &args),
+        Command::Evidence(args) => evidence::run(app, &args.command),
+        Command::Logs(args) => logs::run(app, &args.command),
         Command::Journal(args) => journal::run(app, &args.command),
         Command::Init(args) => written(app, |out| init::run(&app.global, &args, &app.io, out)),
         Command::Preflight(args) => preflight::run(app, &args.what),

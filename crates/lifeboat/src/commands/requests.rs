@@ -1,11 +1,11 @@
 //! Commands that ask for something: backup, restore, prove, undo, release.
 
-use lifeboat_model::Request;
+use lifeboat_model::{ExitCode, Request};
 
 use super::{
     App, asks,
     carry::{Consent, carry_out},
-    copy,
+    copies, copy,
 };
 use crate::{
     cli::{BackupArgs, ConsentArgs, ProveArgs, ReleaseArgs, RestoreArgs, UndoArgs},
@@ -23,12 +23,20 @@ pub(super) fn dry(dry_run: bool) -> Consent<'static> {
 }
 
 pub fn backup(app: &App, args: &BackupArgs) -> Done {
-    let session = app.open(&args.ask.resources)?;
+    let said = |setup: &mut lifeboat_engine::Setup| setup.deploy_said.clone_from(&args.deployed);
+    let session = app.open_saying(&args.ask.resources, &said)?;
     if let Some(pattern) = args.copy.copy_to.as_deref().filter(|_| !args.run.dry_run) {
-        return copy::backup(app, &session, &args.ask, &copy::Wanted { pattern, alias: args.copy.alias });
+        let wanted = copy::Wanted { pattern, alias: args.copy.alias };
+        let code = copy::backup(app, &session, &args.ask, &wanted)?;
+        return Ok(copies::after_backup(app, &session, code));
     }
     let plan = session.engine.plan(&asks::backup(&session, &args.ask))?;
-    carry_out(app, &session, &plan, dry(args.run.dry_run))
+    let code = carry_out(app, &session, &plan, dry(args.run.dry_run))?;
+    if args.run.dry_run || !matches!(code, ExitCode::Ok | ExitCode::OverBudget) {
+        return Ok(code);
+    }
+    copy::renew_aliases(app, &session)?;
+    Ok(copies::after_backup(app, &session, code))
 }
 
 pub fn restore(app: &App, args: &RestoreArgs) -> Done {

@@ -33,7 +33,7 @@ pub enum NodeValue {
     Number(Option<i64>),
     /// True or false.
     Flag(bool),
-    /// A fraction or a date: nothing that any setting takes.
+    /// A fraction, a date: nothing that any setting takes.
     Other(&'static str),
     /// A list.
     List(Vec<Node>),

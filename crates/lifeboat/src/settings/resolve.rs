@@ -15,6 +15,7 @@ use serde::{Serialize, Serializer};
 use super::{
     BudgetSettings, EnvironmentSettings, KeepSettings, KindSettings, Loaded, PasswordSettings, ResourceSettings,
     Settings, Span, absolute,
+    copies::Second,
     names::{made_fit, nearest},
 };
 use crate::{
@@ -255,7 +256,17 @@ pub fn environment_of(loaded: &Loaded, environment: &str, global: &GlobalArgs, i
     for (name, what) in &own.resources {
         let resource = resource_of(name, what, folder)?;
         choice.show_resource(&resource);
+        if what.alias {
+            resolved.setup.aliases.push(resource.name.clone());
+        }
         resolved.setup.resources.push(resource);
+    }
+    resolved.setup.backup_folders =
+        settings.app.backup_folders.iter().map(|path| crate::outside::plain_path(&folder.join(path))).collect();
+    if let Some(log) = &settings.app.incident_log {
+        let log = crate::outside::plain_path(&absolute(&folder.join(log))?);
+        choice.tell("app.incident_log", log.display().to_string(), choice.line(&["app", "incident_log"]));
+        resolved.setup.incident_log = Some(log);
     }
     resolved.origins = choice.shown;
     Ok(resolved)
@@ -272,6 +283,9 @@ fn resource_of(name: &str, what: &ResourceSettings, folder: &Path) -> Result<Res
         sql: check.sql.clone(),
         min: check.min,
         equals: check.equals.clone(),
+        percent: check.threshold(),
+        category: check.category.map(Into::into),
+        sample: check.sample,
     };
     Ok(Resource {
         name: ResourceName::new(name).map_err(|error| usage(error.to_string()))?,
@@ -336,10 +350,26 @@ impl Choice<'_> {
         own: Option<&EnvironmentSettings>,
     ) -> Result<Resolved, Failure> {
         let scope = Scope { app: app.to_owned(), environment: self.environment.to_owned() };
-        let location = self.location(folder, settings, own)?;
-        let password = self.password(folder, settings, own)?;
+        let keep = merged_keep(own.map_or(&KeepSettings::default(), |own| &own.keep), settings.map(|all| &all.keep));
+        let seconds = super::copies::of(settings, own, folder, &keep)?;
+        let chosen = self.chosen_copy(&seconds);
+        let location = self.location(folder, settings, own, chosen)?;
+        let mut password = self.password(folder, settings, own)?;
+        let mut passwords = Passwords::new(password.clone());
+        for Second { copy, password, .. } in &seconds {
+            passwords.insert(&copy.location, password.clone().unwrap_or_else(|| passwords.source("").clone()));
+        }
+        if let Some(second) = chosen {
+            password = passwords.source(&second.copy.location).clone();
+        }
         let mut setup = Setup::new(scope, location.clone());
         setup.keep = self.keep(settings, own);
+        if let Some(second) = chosen {
+            setup.keep = second.copy.keep.clone();
+        }
+        self.show_copies(&seconds);
+        setup.copies =
+            seconds.iter().map(|second| second.copy.clone()).filter(|copy| copy.location != location).collect();
         let spans = |pick: fn(&EnvironmentSettings) -> &Option<Span>, general: Option<&Span>| {
             own.and_then(|own| pick(own).clone()).or_else(|| general.cloned())
         };
@@ -361,7 +391,6 @@ impl Choice<'_> {
         setup.rehearse_first = self.rehearse_first(own);
         let state = self.state(app, folder, settings)?;
         let warnings = secrets::warning(&password).into_iter().collect();
-        let mut passwords = Passwords::new(password.clone());
         passwords.insert(&location, password);
         Ok(Resolved { setup, state, passwords, file: None, timezone: None, origins: Vec::new(), warnings })
     }
@@ -371,7 +400,14 @@ impl Choice<'_> {
         folder: &Path,
         settings: Option<&Settings>,
         own: Option<&EnvironmentSettings>,
+        chosen: Option<&Second>,
     ) -> Result<String, Failure> {
+        if let Some(Second { copy, .. }) = chosen {
+            let flag = self.global.vault.is_some();
+            let origin = if flag { Origin::Flag("--vault") } else { Origin::Variable("LIFEBOAT_VAULT".to_owned()) };
+            self.tell("vault.location", copy.location.clone(), origin);
+            return Ok(copy.location.clone());
+        }
         let here = absolute(Path::new("."))?;
         let in_file = own
             .and_then(|own| own.vault.location.clone())
@@ -390,6 +426,28 @@ impl Choice<'_> {
         let place = outside::place(&text, base)?;
         self.tell("vault.location", place.location.clone(), origin);
         Ok(place.location)
+    }
+
+    /// The second vault that is meant by `--vault` and its name. A folder of that name is `./name`.
+    fn chosen_copy<'s>(&self, seconds: &'s [Second]) -> Option<&'s Second> {
+        let name = self.global.vault.clone().or_else(|| self.variable("LIFEBOAT_VAULT"))?;
+        seconds.iter().find(|second| second.copy.name.as_str() == name)
+    }
+
+    fn show_copies(&mut self, seconds: &[Second]) {
+        for Second { copy, password, own } in seconds {
+            let name = copy.name.as_str();
+            let environment = self.environment.to_owned();
+            let begin: &[&str] = if *own { &["environments", &environment] } else { &[] };
+            let line = |choice: &Self, key: &str| choice.line(&[begin, &["vault", "copies", name, key]].concat());
+            let (at, from) = (line(self, "location"), line(self, "password"));
+            let after = line(self, "after_backup");
+            self.tell(&format!("vault.copies.{name}.location"), copy.location.clone(), at);
+            let source =
+                password.as_ref().map_or("the vault's own".to_owned(), |known| format!("{HIDDEN}, from {known}"));
+            self.tell(&format!("vault.copies.{name}.password"), source, from);
+            self.tell(&format!("vault.copies.{name}.after_backup"), copy.after_backup.to_string(), after);
+        }
     }
 
     fn password(
@@ -512,7 +570,7 @@ impl Choice<'_> {
     }
 }
 
-fn source_of(said: &PasswordSettings, folder: &Path) -> Result<PasswordSource, Failure> {
+pub(super) fn source_of(said: &PasswordSettings, folder: &Path) -> Result<PasswordSource, Failure> {
     Ok(match said {
         PasswordSettings { env: Some(name), .. } => PasswordSource::Variable(name.clone()),
         PasswordSettings { file: Some(path), .. } => PasswordSource::File(absolute(&folder.join(path))?),
@@ -523,21 +581,23 @@ fn source_of(said: &PasswordSettings, folder: &Path) -> Result<PasswordSource, F
 
 /// Retention key by key: the environment's, else the file's, else the default.
 pub fn merged_keep(own: &KeepSettings, general: Option<&KeepSettings>) -> Keep {
-    let nothing = KeepSettings::default();
-    let general = general.unwrap_or(&nothing);
-    let default = Keep::default();
-    let count = |own: Option<u32>, general: Option<u32>, default: u32| own.or(general).unwrap_or(default);
-    let length = |own: &Option<Span>, general: &Option<Span>| own.as_ref().or(general.as_ref()).map(|span| span.length);
+    let general = general.map_or_else(Keep::default, |general| merged_over(general, &Keep::default()));
+    merged_over(own, &general)
+}
+
+/// Retention key by key: what is said, else what holds already.
+pub fn merged_over(said: &KeepSettings, else_: &Keep) -> Keep {
+    let length = |said: &Option<Span>| said.as_ref().map(|span| span.length);
     Keep {
-        within: length(&own.within, &general.within).or(default.within),
-        last: count(own.last, general.last, default.last),
-        hourly: count(own.hourly, general.hourly, default.hourly),
-        daily: count(own.daily, general.daily, default.daily),
-        weekly: count(own.weekly, general.weekly, default.weekly),
-        monthly: count(own.monthly, general.monthly, default.monthly),
-        yearly: count(own.yearly, general.yearly, default.yearly),
-        proven: count(own.proven, general.proven, default.proven),
-        emergency: length(&own.emergency, &general.emergency).unwrap_or(default.emergency),
+        within: length(&said.within).or(else_.within),
+        last: said.last.unwrap_or(else_.last),
+        hourly: said.hourly.unwrap_or(else_.hourly),
+        daily: said.daily.unwrap_or(else_.daily),
+        weekly: said.weekly.unwrap_or(else_.weekly),
+        monthly: said.monthly.unwrap_or(else_.monthly),
+        yearly: said.yearly.unwrap_or(else_.yearly),
+        proven: said.proven.unwrap_or(else_.proven),
+        emergency: length(&said.emergency).unwrap_or(else_.emergency),
     }
 }
 

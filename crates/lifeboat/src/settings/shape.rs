@@ -35,7 +35,9 @@ impl Walk {
                 }
                 self.missing(node, schema);
             }
-            NodeValue::Text(text) if accepts(schema, "string") || schema.get("oneOf").is_some() => {
+            NodeValue::Text(text)
+                if accepts(schema, "string") || schema.get("oneOf").is_some() || kind_of(schema) == "choice" =>
+            {
                 self.text(node.line, text, schema);
             }
             NodeValue::Number(number) if accepts(schema, "integer") => self.number(node.line, *number, schema),
@@ -94,6 +96,7 @@ impl Walk {
             let example = match (name, kind_of(&schema["properties"][name])) {
                 ("app", _) => "[app] with name = \"shop\"".to_owned(),
                 ("environments", _) => "[environments.production.resources.db] with kind and path".to_owned(),
+                (_, "location") => "location = \"s3://bucket/folder\"".to_owned(),
                 (_, "version") => "version = 1".to_owned(),
                 (_, "resource-kind") => "kind = \"sqlite\", \"files\" or \"env\"".to_owned(),
                 (_, "path") => "path = \"./shop.db\"".to_owned(),
@@ -137,6 +140,16 @@ impl Walk {
                 );
             }
             "resource-kind" => self.resource_kind(line, text, schema),
+            "choice" => {
+                let known = choices(schema);
+                if !known.contains(&text) {
+                    self.tell(
+                        line,
+                        "is none of the words for it",
+                        Some(&format!("write one of: {}", known.join(", "))),
+                    );
+                }
+            }
             _ => {}
         }
     }
@@ -222,6 +235,13 @@ fn accepts(schema: &Value, wanted: &str) -> bool {
         Value::Array(several) => several.iter().any(|one| one == wanted),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => false,
     }
+}
+
+/// The words that a setting may be, where it is one of a few.
+fn choices(schema: &Value) -> Vec<&str> {
+    let may_be_left_out = schema["anyOf"].as_array().into_iter().flatten();
+    let lists = std::iter::once(schema).chain(may_be_left_out).filter_map(|one| one["oneOf"].as_array());
+    lists.flatten().filter_map(|one| one["const"].as_str()).collect()
 }
 
 fn kind_of(schema: &Value) -> &str {

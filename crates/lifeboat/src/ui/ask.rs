@@ -28,7 +28,8 @@ pub fn consequence(plan: &Plan) -> Consequence {
     match &plan.request {
         Request::Backup { .. } | Request::Prove { .. } | Request::Mark { .. } => Consequence::Harmless,
         Request::Restore { into: Some(_), .. } | Request::Export { .. } => Consequence::Harmless,
-        Request::Adopt { .. } => Consequence::Harmless,
+        Request::Adopt { .. } | Request::Copy { .. } => Consequence::Harmless,
+        Request::Compromise { .. } | Request::Attest { .. } => Consequence::Harmless,
         Request::Restore { .. } | Request::Undo { .. } | Request::Retention => {
             let leaves = plan::rows_leaving(plan) + plan::tables_leaving(plan) + plan::tables_changed(plan) > 0;
             if leaves { Consequence::RowsLeave } else { Consequence::Reversible }
@@ -107,7 +108,8 @@ fn what_it_does(plan: &Plan) -> String {
         Request::Prune => format!("this deletes for good what no backup of {scope} needs"),
         Request::Release { operation } => format!("this deletes for good what {operation} set aside in {scope}"),
         Request::Backup { .. } | Request::Prove { .. } | Request::Mark { .. } => plan.title.clone(),
-        Request::Export { .. } | Request::Adopt { .. } => plan.title.clone(),
+        Request::Export { .. } | Request::Adopt { .. } | Request::Copy { .. } => plan.title.clone(),
+        Request::Compromise { .. } | Request::Attest { .. } => plan.title.clone(),
     }
 }
 

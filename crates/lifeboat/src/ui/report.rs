@@ -205,7 +205,8 @@ pub fn undo(operation: &Operation) -> Option<String> {
     let undoable = match &operation.plan.request {
         Request::Restore { .. } | Request::Undo { .. } | Request::Backup { .. } => true,
         Request::Adopt { .. } => true,
-        Request::Export { .. } => false,
+        Request::Export { .. } | Request::Copy { .. } => false,
+        Request::Compromise { .. } | Request::Attest { .. } => false,
         Request::Retention => !operation.steps.is_empty(),
         Request::Mark { mark, .. } => {
             use lifeboat_model::BackupMark as M;

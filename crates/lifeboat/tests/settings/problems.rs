@@ -53,7 +53,7 @@ fn unknown_keys_come_with_a_near_miss() {
     );
     check(
         &with("[vault]\nurl = \"./v\"\n"),
-        &["8: there is no setting \"url\" in [vault]; known here: location, password, prune_grace"],
+        &["8: there is no setting \"url\" in [vault]; known here: copies, location, password, prune_grace"],
     );
     check(
         &about_db("critical-tables = []\n"),

@@ -244,6 +244,13 @@ fn shorten(line: &str) -> String {
 /// Asks a copy at rest a person's question, without being able to change it. The answer is the first column of the only
 /// row. A question that cannot be asked, or says neither `min` nor `equals`, is unknown.
 pub fn ask(file: &Path, name: &str, question: &SqlCheck, stop: &Stop) -> Check {
+    if question.sample {
+        let detail = match super::rules::sample(file, &question.sql, stop) {
+            Ok(digest) => (Tri::Pass, format!("rows with digest {}", &digest[..12])),
+            Err(error) => (outcome_of(&error), sentence(&error)),
+        };
+        return Check::new(name, detail.0, detail.1);
+    }
     let connection = match open_at_rest(file, stop) {
         Ok(connection) => connection,
         Err(error) => return Check::new(name, outcome_of(&error), sentence(&error)),
@@ -284,7 +291,7 @@ fn answer(connection: &Connection, sql: &str) -> rusqlite::Result<Result<Answer,
 
 fn judge(name: &str, question: &SqlCheck, answer: &Answer) -> Check {
     let shown = shorten(&answer.text);
-    if question.min.is_none() && question.equals.is_none() {
+    if question.min.is_none() && question.equals.is_none() && question.percent.is_none() {
         return Check::new(name, Tri::Unknown, format!("{shown}; the check has neither `min` nor `equals`"));
     }
     let mut wrong = Vec::new();
@@ -297,6 +304,11 @@ fn judge(name: &str, question: &SqlCheck, answer: &Answer) -> Check {
         if !enough {
             wrong.push(format!("at least {min}"));
         }
+    }
+    if let Some(percent) = question.percent
+        && !answer.number.is_some_and(|number| number >= f64::from(percent))
+    {
+        wrong.push(format!("at least {percent} %"));
     }
     if let Some(wanted) = question.equals.as_ref().filter(|wanted| **wanted != answer.text) {
         wrong.push(format!("exactly {wanted}"));
