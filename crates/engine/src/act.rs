@@ -62,7 +62,9 @@ impl Perform for Hands {
             Action::CaptureSqlite { source, into, as_of } => {
                 captures::capture_sqlite(self, source, into, *as_of, context)
             }
-            Action::InspectSqlite { file, accept_unsound } => captures::inspect_sqlite(file, *accept_unsound, context),
+            Action::InspectSqlite { file, accept_unsound } => {
+                captures::inspect_sqlite(file, *accept_unsound, &|_| (), context).map(|_facts| Value::Null)
+            }
             Action::StoreBackup { backup, vault, reason, label, parts } => {
                 let what = stores::What { backup, vault, reason: *reason, label: label.as_deref(), parts };
                 stores::store_backup(self, &what, context)

@@ -230,7 +230,6 @@ fn predict_restore(common: &facts::Common, resource: &Resource, bytes: u64) -> P
     let keep = match &resource.kind {
         ResourceKind::Sqlite { path } => vec![
             common.predict("capture", &path.display().to_string(), bytes, guess::CAPTURE),
-            common.predict("inspect", "", bytes, guess::INSPECT),
             common.predict("store", &common.vault, bytes, guess::STORE),
         ],
         ResourceKind::Files { .. } | ResourceKind::Env { .. } => {

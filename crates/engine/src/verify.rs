@@ -112,12 +112,11 @@ impl Engine {
             vec![Check::new(name, outcome, failure.to_string())]
         };
         let options = sqlite::CaptureOptions::default();
-        let captured = match sqlite::capture(path, copy, options, &*self.io.clock, stop, &|_, _| ()) {
-            Ok(captured) => captured,
-            Err(error) => return failed("copy", sqlite_failure(&error)),
-        };
+        if let Err(error) = sqlite::capture(path, copy, options, &*self.io.clock, stop, &|_, _| ()) {
+            return failed("copy", sqlite_failure(&error));
+        }
         let mut checks = sqlite::check_copy(copy, stop);
-        match captured.inspect(stop, &|_, _| ()) {
+        match sqlite::inspect(copy, stop, &|_, _| ()) {
             Ok(facts) => checks.extend(check_policy(&facts, TablePolicy::of(resource))),
             Err(error) => checks.extend(failed("content", sqlite_failure(&error))),
         }

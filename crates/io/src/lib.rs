@@ -4,6 +4,7 @@
 
 pub mod clock;
 pub mod database;
+pub mod digest;
 pub mod env;
 pub mod exec;
 pub mod failpoint;

@@ -38,8 +38,8 @@ fn shop(path: &Path, wal: bool) -> Connection {
 
 fn captured(live: &Path, copy: &Path) -> SqliteFacts {
     let clock = SystemClock::default();
-    let taken = sqlite::capture(live, copy, CaptureOptions::default(), &clock, &Stop::default(), &|_, _| ()).unwrap();
-    taken.inspect(&Stop::default(), &|_, _| ()).unwrap()
+    sqlite::capture(live, copy, CaptureOptions::default(), &clock, &Stop::default(), &|_, _| ()).unwrap();
+    sqlite::inspect(copy, &Stop::default(), &|_, _| ()).unwrap()
 }
 
 fn change(live: u64, copy: u64, created: u64, changed: u64, deleted: u64) -> TableChange {

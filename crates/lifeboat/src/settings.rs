@@ -153,10 +153,7 @@ pub struct BudgetSettings {
     /// Copying a database while it is in use.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub capture: Option<Span>,
-    /// Checking that copy.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub inspect: Option<Span>,
-    /// Storing it in the vault.
+    /// Checking that copy and storing it in the vault.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub store: Option<Span>,
     /// Fetching a backup from the vault.

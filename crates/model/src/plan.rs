@@ -246,9 +246,12 @@ pub struct Part {
     /// The step whose output tells what was captured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub captured_by: Option<StepId>,
-    /// The step whose output tells what is in it.
+    /// The step that looked at it, in journals of 0.1; storing looks by itself now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inspected_by: Option<StepId>,
+    /// Store also what is not sound: it is what there is (an emergency backup of a damaged database).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub accept_unsound: bool,
 }
 
 /// A piece of an export: what was fetched, and where it lies.
@@ -304,14 +307,15 @@ pub enum Action {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         as_of: Option<Timestamp>,
     },
-    /// Looks at a captured SQLite copy: structure, rows, digests. Fails when the copy is not sound.
+    /// Looks at a captured SQLite copy. No longer planned, since storing looks as well; journals of 0.1 hold it.
     InspectSqlite {
         /// The copy.
         file: PathBuf,
-        /// Do not fail on a copy that is not sound: it is what there is (an emergency backup of a damaged database).
+        /// Do not fail on a copy that is not sound.
         accept_unsound: bool,
     },
-    /// Writes the captured parts and their manifest into the vault as one snapshot.
+    /// Writes the captured parts and their manifest into the vault as one snapshot, and looks at the databases among them
+    /// meanwhile: structure, rows, digests. Fails, and there is no snapshot, when one is not sound.
     StoreBackup {
         /// The new backup's name.
         backup: BackupId,

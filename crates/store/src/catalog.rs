@@ -464,7 +464,6 @@ pub fn state_word(state: &OperationState) -> &'static str {
 pub fn timing_key(action: &Action) -> Option<(&'static str, String)> {
     match action {
         Action::CaptureSqlite { source, .. } => Some(("capture", source.display().to_string())),
-        Action::InspectSqlite { .. } => Some(("inspect", String::new())),
         Action::StoreBackup { vault, .. } => Some(("store", vault.clone())),
         Action::VerifyStored { vault, .. } => Some(("verify-stored", vault.clone())),
         Action::Fetch { vault, resource, .. } => Some(("fetch", format!("{vault} {resource}"))),

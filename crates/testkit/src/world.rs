@@ -306,10 +306,10 @@ pub fn content(kind: &ResourceKind) -> String {
             let clock = lifeboat_io::SystemClock::default();
             let captured =
                 sqlite::capture(path, &copy, sqlite::CaptureOptions::default(), &clock, &Stop::default(), &|_, _| ());
-            let Ok(captured) = captured else {
+            if captured.is_err() {
                 return format!("unreadable, {} bytes", fs::metadata(path).unwrap().len());
-            };
-            let facts = captured.inspect(&Stop::default(), &|_, _| ()).unwrap();
+            }
+            let facts = sqlite::inspect(&copy, &Stop::default(), &|_, _| ()).unwrap();
             let tables = facts.tables.iter().map(|(name, table)| format!("{name} {} {}", table.rows, table.digest));
             format!("version {} {}", facts.user_version, tables.collect::<Vec<_>>().join("; "))
         }

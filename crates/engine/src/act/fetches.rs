@@ -120,7 +120,7 @@ fn check_sqlite(
     let Content::Sqlite(expected) = &part.content else {
         return Err(Failure::new(FailureKind::Bug, "not a database"));
     };
-    let (facts, mut checks) = look_at_copy(what.at, None, context)?;
+    let (facts, mut checks) = look_at_copy(what.at, context)?;
     let facts = match facts {
         Ok(facts) => facts,
         Err(failure) => {

@@ -1,11 +1,20 @@
 //! Putting backups into a vault, looking that they are whole, taking them off its list.
 
-use std::{collections::BTreeMap, io::Read, path::Path, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    io::Read,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use lifeboat_io::files;
 use lifeboat_model::{
     BackupId, BackupReason, Check, Content, EnvFacts, Failure, FailureKind, Found, Manifest, OperationId, Part,
-    ProofLevel, ResourceKind, ResourceManifest, Timestamp, Tri, manifest::MANIFEST_SCHEMA, time::show_bytes,
+    ProofLevel, ResourceKind, ResourceManifest, SqliteFacts, Timestamp, Tri, manifest::MANIFEST_SCHEMA,
+    time::show_bytes,
 };
 use lifeboat_store::Catalog;
 use lifeboat_store::vault::{
@@ -18,9 +27,9 @@ use sha2::{Digest, Sha256};
 
 use super::{
     Hands,
-    captures::{CaptureOutput, InspectOutput, output},
+    captures::{CaptureOutput, inspect_sqlite, output},
     errors::{path_failure, vault_failure},
-    pour::pour,
+    pour::{Poured, pour},
     proofs::CheckOutput,
     summary::{self, MANIFEST, Summary},
 };
@@ -58,7 +67,8 @@ pub fn store_backup(hands: &Hands, what: &What<'_>, context: &Context<'_>) -> Re
     if let Some(stored) = stored_before(&vault, what.backup)? {
         return output(&stored); // repeated: one name is one snapshot
     }
-    let options = BackupOptions { stop: context.stop.clone(), ..BackupOptions::default() };
+    let previous = summary::newest_alike(&vault, &context.operation.plan.scope, what.parts)?;
+    let options = BackupOptions { stop: context.stop.clone(), previous, ..BackupOptions::default() };
     let writer = vault.begin(options).map_err(|error| vault_failure(&error))?;
     let begun = hands.io.clock.now();
     let mut storing = Storing { hands, vault: &vault, writer: &writer, context, done: 0, total: total(what, context) };
@@ -172,11 +182,11 @@ impl Storing<'_> {
             || Failure::new(FailureKind::Bug, format!("the plan does not say where {} was copied", part.resource.name));
         let staged = part.staged.as_deref().ok_or_else(bug)?;
         let captured: CaptureOutput = self.context.output(part.captured_by.as_ref().ok_or_else(bug)?)?;
-        let inspected: InspectOutput = self.context.output(part.inspected_by.as_ref().ok_or_else(bug)?)?;
         let inside = format!("{folder}/{}", name_of(path));
         let meta = meta_of(path, captured.recovery_point);
-        let (bytes, sha256) = self.stream(staged, &inside, &meta)?;
-        if sha256 != captured.sha256 {
+        let (poured, facts) = self.stream_and_look(staged, part.accept_unsound, &inside, &meta)?;
+        let Poured { bytes, sha256, digest } = poured;
+        if !captured.digest.is_empty() && digest != captured.digest {
             let message = format!("the copy of {} changed while it was stored", part.resource.name);
             return Err(Failure::new(FailureKind::Damaged, message).hint("look for a failing disk, then run it again"));
         }
@@ -186,12 +196,7 @@ impl Storing<'_> {
             recovery_point: captured.recovery_point,
             path: inside,
             bytes,
-            content: Content::Sqlite(
-                inspected.facts.unwrap_or_else(|| lifeboat_model::SqliteFacts {
-                    sha256,
-                    ..lifeboat_model::SqliteFacts::default()
-                }),
-            ),
+            content: Content::Sqlite(SqliteFacts { sha256, ..facts }),
         })
     }
 
@@ -235,17 +240,39 @@ impl Storing<'_> {
         })
     }
 
-    /// Streams a file into the vault, hashing what goes by.
-    fn stream(&mut self, from: &Path, inside: &str, meta: &EntryMeta) -> Result<(u64, String), Failure> {
-        let mut file = files::open(from).map_err(|error| path_failure(&error))?;
-        self.write(inside, meta, &mut file)
+    /// Streams a copy into the vault and looks at it meanwhile: both read it, and each leaves a core to the other. Progress
+    /// is told in bytes that both have behind them.
+    fn stream_and_look(
+        &mut self,
+        staged: &Path,
+        accept_unsound: bool,
+        inside: &str,
+        meta: &EntryMeta,
+    ) -> Result<(Poured, SqliteFacts), Failure> {
+        let (base, total, context, writer) = (self.done, self.total, self.context, self.writer);
+        let mut file = files::open(staged).map_err(|error| path_failure(&error))?;
+        let (poured, looked) = (AtomicU64::new(0), AtomicU64::new(0));
+        let tell = |own: &AtomicU64, bytes: u64| {
+            own.store(bytes, Ordering::Relaxed);
+            let behind = poured.load(Ordering::Relaxed).min(looked.load(Ordering::Relaxed));
+            context.watch.progress(base + behind, total);
+        };
+        let (streamed, facts) = std::thread::scope(|scope| {
+            let facts = scope.spawn(|| inspect_sqlite(staged, accept_unsound, &|bytes| tell(&looked, bytes), context));
+            let streamed = pour(writer, inside, meta, &mut file, &|bytes| tell(&poured, bytes));
+            (streamed, facts.join())
+        });
+        let facts = facts.map_err(|_| Failure::new(FailureKind::Bug, "looking at the copy broke off"))??;
+        let streamed = streamed?;
+        self.done += streamed.bytes;
+        Ok((streamed, facts.unwrap_or_default()))
     }
 
-    fn write(&mut self, inside: &str, meta: &EntryMeta, from: &mut dyn Read) -> Result<(u64, String), Failure> {
+    fn write(&mut self, inside: &str, meta: &EntryMeta, from: &mut dyn Read) -> Result<(), Failure> {
         let (base, total, watch) = (self.done, self.total, self.context.watch);
-        let (bytes, sha256) = pour(self.writer, inside, meta, from, &|done| watch.progress(base + done, total))?;
-        self.done += bytes;
-        Ok((bytes, sha256))
+        let poured = pour(self.writer, inside, meta, from, &|done| watch.progress(base + done, total))?;
+        self.done += poured.bytes;
+        Ok(())
     }
 
     fn small(&mut self, inside: &str, body: &[u8]) -> Result<(), Failure> {

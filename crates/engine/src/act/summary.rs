@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use lifeboat_io::Stop;
-use lifeboat_model::{Backup, BackupId, BackupReason, Failure, FailureKind, Manifest, ResourceName, Scope, Timestamp};
+use lifeboat_model::{
+    Backup, BackupId, BackupReason, Failure, FailureKind, Manifest, Part, ResourceName, Scope, Timestamp,
+};
 use lifeboat_store::vault::{Snapshot, Vault};
 use serde::{Deserialize, Serialize};
 
@@ -142,6 +144,17 @@ pub fn snapshot_of(vault: &Vault, backup: &BackupId) -> Result<Snapshot, Failure
 pub fn find_snapshot(vault: &Vault, backup: &BackupId) -> Result<Option<Snapshot>, Failure> {
     let snapshots = vault.snapshots().map_err(|error| vault_failure(&error))?;
     Ok(snapshots.into_iter().find(|snapshot| backup_of(snapshot).is_some_and(|known| &known.id == backup)))
+}
+
+/// The newest snapshot of the same resources: most of what is in it will be in the next one.
+pub fn newest_alike(vault: &Vault, scope: &Scope, parts: &[Part]) -> Result<Option<Snapshot>, Failure> {
+    let snapshots = vault.snapshots().map_err(|error| vault_failure(&error))?;
+    let alike = snapshots.into_iter().filter_map(|snapshot| {
+        let backup = backup_of(&snapshot)?;
+        let same = parts.iter().map(|part| &part.resource.name).eq(&backup.resources);
+        (backup.scope == *scope && same).then_some((backup.taken_at, snapshot))
+    });
+    Ok(alike.max_by_key(|(taken_at, _)| *taken_at).map(|(_, snapshot)| snapshot))
 }
 
 /// The manifest of a backup.

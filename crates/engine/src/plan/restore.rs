@@ -232,9 +232,9 @@ pub fn plan(known: &Known, request: &Request) -> Result<Plan, Failure> {
             "mend that, or go on without an emergency backup: lifeboat restore {name} --without-emergency-backup \"why\"; \
              what is there is kept as a file all the same"
         );
-        let steps = [taking.capture(), taking.inspect(), taking.store()].into_iter().flatten();
+        let steps = [taking.capture(), taking.store()].into_iter().flatten();
         let steps: Vec<Step> = steps.map(|step| Step { hint: Some(hint.clone()), ..step }).collect();
-        let expected = [taking.predict_capture(), taking.predict_inspect(), taking.predict_store()].concat();
+        let expected = [taking.predict_capture(), taking.predict_store()].concat();
         plan.phases.push(phase(common, "keep", expected, steps));
     }
     let losses = replaces.then(|| compare_loss(known, &names, *accept_loss)).flatten();

@@ -267,7 +267,7 @@ fn a_journal_that_cannot_be_written_leaves_the_operation_open_and_it_goes_on_lat
     if !in_a_process_of_its_own("a_journal_that_cannot_be_written_leaves_the_operation_open_and_it_goes_on_later") {
         return;
     }
-    for full_at in ["inspect-sqlite", "check-fetched", "check-unused"] {
+    for full_at in ["verify-stored", "check-fetched", "check-unused"] {
         let world = only_database();
         world.backup();
         let good = world.look().live;

@@ -178,7 +178,7 @@ fn a_part_that_is_younger_than_asked_for_is_passed_over() {
     // The database is captured first; the files are read an hour later.
     let clock = world.clock.clone();
     let slow = bent(&world, move |action, _context| {
-        if matches!(action, Action::InspectSqlite { .. }) {
+        if matches!(action, Action::StoreBackup { .. }) {
             clock.advance(std::time::Duration::from_secs(3600));
         }
         None

@@ -7,7 +7,8 @@
 //!   at rest  a copy of our own, without -wal      `immutable=1`: no locks, no -wal, no -shm, not a byte of it changes
 //! ```
 //!
-//! [`capture`] goes from the first to the second; [`inspect`], [`check_copy`] and [`ask`] look at the second;
+//! [`capture`] goes from the first to the second; [`examine`], [`inspect`], [`check_copy`] and [`ask`] look at the
+//! second;
 //! [`try_writes`] works on a copy of the copy, and [`damage_copy`] is the negative control that shows that looking helps.
 
 mod capture;
@@ -17,16 +18,18 @@ mod csv;
 mod damage;
 mod error;
 mod header;
+mod indexes;
 mod inspect;
 mod live;
 mod open;
 mod quiet;
+mod row;
 pub mod sample;
 mod writes;
 
 pub use capture::{CaptureOptions, Captured, How, capture};
 pub use changes::{TableChange, TableLook, compare_live, look_at_tables, table_digest};
-pub use check::{ask, check_copy};
+pub use check::{ask, check_copy, examine};
 pub use csv::{SchemaSql, schema_sql, table_names, write_csv};
 pub use damage::{Damage, damage_copy};
 pub use error::SqliteError;

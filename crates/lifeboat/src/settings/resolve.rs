@@ -544,14 +544,13 @@ pub fn merged_keep(own: &KeepSettings, general: Option<&KeepSettings>) -> Keep {
 /// Budgets by phase, the environment's own before the file's.
 fn budgets(general: Option<&BudgetSettings>, own: Option<&BudgetSettings>) -> Vec<(String, Span)> {
     let mut all: std::collections::BTreeMap<String, Span> = std::collections::BTreeMap::new();
-    for BudgetSettings { preflight, keep, capture, inspect, store, restore, verify, swap, clean } in
+    for BudgetSettings { preflight, keep, capture, store, restore, verify, swap, clean } in
         [general, own].into_iter().flatten()
     {
         let phases = [
             ("preflight", preflight),
             ("keep", keep),
             ("capture", capture),
-            ("inspect", inspect),
             ("store", store),
             ("restore", restore),
             ("verify", verify),

@@ -23,8 +23,7 @@ fn a_plan_is_shown_kept_and_carried_out() {
     N MiB free on ./vault
     b-ID is whole in the vault
     2 keep copy ./shop.db while it is in use - N s (1 run)
-    check the copy of db: integrity, rows, digests
-    store as b-ID: chunk, compress, encrypt
+    store as b-ID: check, chunk, compress, encrypt
     read back that b-ID is whole
     3 restore bring it to ./.shop.db.lifeboat-p-ID - N s (guess)
     4 verify compare it with the manifest: integrity, rows, digests - N s (guess)

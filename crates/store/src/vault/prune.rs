@@ -25,7 +25,7 @@ use super::{
     BlobKind, Core, Id, LockKind, Tally, Vault, VaultError, VaultLock, file,
     index::{self, IndexFile, PackJson},
     lock_of,
-    pack::{self, OpenPack, PackedBlob, Unsealer},
+    pack::{self, Mark, OpenPack, PackedBlob, Unsealer},
 };
 use facts::Facts;
 use plan::{Fate, Plan};
@@ -270,8 +270,9 @@ impl Repacker<'_> {
         };
         let range = blob.offset as usize..blob.offset as usize + blob.length as usize;
         let sealed = body.get(range).ok_or_else(|| bad("it lies outside of its pack".to_owned()))?;
+        let mut plain = Vec::new();
         let opened =
-            self.unsealer.open(&self.core.sealer, &mut sealed.to_vec(), blob.plain_length, blob.id, &mut Vec::new());
+            self.unsealer.open(&self.core.sealer, &mut sealed.to_vec(), blob.plain_length, blob.id, &mut plain);
         opened.map_err(bad)?;
         let open = match blob.kind {
             BlobKind::Data => &mut self.data,
@@ -280,6 +281,7 @@ impl Repacker<'_> {
         let offset = open.bytes.len() as u32;
         open.bytes.extend_from_slice(sealed);
         open.blobs.push(PackedBlob { offset, ..*blob });
+        open.marks.push(Mark::of(&plain));
         if open.is_full() {
             let full = std::mem::take(open);
             self.store(full)?;
@@ -298,7 +300,9 @@ impl Repacker<'_> {
 
     fn store(&mut self, mut full: OpenPack) -> Result<(), VaultError> {
         pack::append_list(&mut full.bytes, &full.blobs, &self.core.sealer);
-        pack::verify(&full.bytes, &full.blobs, &self.core.sealer, &mut self.unsealer, &mut pack::Scratch::default())?;
+        let mut scratch = pack::Scratch::default();
+        let sealer = &self.core.sealer;
+        pack::verify(&full.bytes, &full.blobs, &full.marks, sealer, &mut self.unsealer, &mut scratch)?;
         let id = Id::of(&full.bytes);
         let stored = self.core.store.put(&pack::object_key(id), full.bytes.into());
         stored.map_err(VaultError::object("store a pack"))?;

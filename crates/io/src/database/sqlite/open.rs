@@ -49,7 +49,7 @@ pub(super) fn open_at_rest(path: &Path, stop: &Stop) -> Result<Connection, Sqlit
 /// Opens a copy at rest so that SQLite sees its CHECK constraints, which it does not even parse for a database it cannot
 /// write (`sqlite3AddCheckConstraint`), so that `integrity_check` would be silent about them. Nothing is written: no
 /// byte of the file changes; in WAL mode an empty `-wal` exists while the connection does.
-pub(super) fn open_at_rest_with_checks(path: &Path, stop: &Stop) -> rusqlite::Result<Connection> {
+pub(super) fn open_at_rest_with_checks(path: &Path, cache_kib: u32, stop: &Stop) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags)?;
     if connection.is_readonly("main")? {
@@ -57,11 +57,9 @@ pub(super) fn open_at_rest_with_checks(path: &Path, stop: &Stop) -> rusqlite::Re
         return Err(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_READONLY), None));
     }
     listen(&mut connection, stop)?;
-    // Exclusive before the first look: the index of the WAL is then kept in memory, without a -shm. The cache is larger
-    // than elsewhere: `integrity_check` looks each row up in each index, in the order of the table, which is no order there.
-    connection.execute_batch(
-        "PRAGMA locking_mode=EXCLUSIVE; PRAGMA query_only=ON; PRAGMA temp_store=MEMORY; PRAGMA cache_size=-65536;",
-    )?;
+    // Exclusive before the first look: the index of the WAL is then kept in memory, without a -shm.
+    connection.execute_batch("PRAGMA locking_mode=EXCLUSIVE; PRAGMA query_only=ON; PRAGMA temp_store=MEMORY;")?;
+    connection.pragma_update(None, "cache_size", -i64::from(cache_kib))?;
     connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
     Ok(connection)
 }
