@@ -15,7 +15,6 @@ use std::{
 
 use lifeboat_model::manifest::{SqliteFacts, TableFacts};
 use rusqlite::{Connection, types::ValueRef};
-use xxhash_rust::xxh3::xxh3_128;
 
 use super::{
     SqliteError,
@@ -23,11 +22,9 @@ use super::{
     live,
     open::{attach_live, open_at_rest, quoted},
     quiet::Quiet,
+    row::RowBytes,
 };
 use crate::stop::Stop;
-
-/// A longer value stands in a row's digest as its own (see [`super::inspect`]).
-const INLINE_MAX: usize = 64 << 10;
 
 /// Above this size of the file, in bytes, a first look counts and asks for times, and does not digest: planning a restore
 /// should take seconds.
@@ -99,7 +96,7 @@ struct Scan<'a> {
     digest: u128,
     created: u64,
     changed: u64,
-    buffer: Vec<u8>,
+    buffer: RowBytes,
 }
 
 /// What a column tells the time of.
@@ -119,7 +116,17 @@ impl<'a> Scan<'a> {
         let all = stored_columns(connection, table)?.into_iter().map(|name| (told(&name), name));
         let columns = all.map(|(told, name)| (name, told)).filter(|(_, told)| digests || told.is_some()).collect();
         let newest = then.newest.clone();
-        Ok(Scan { table, columns, newest, digests, rows: 0, digest: 0, created: 0, changed: 0, buffer: Vec::new() })
+        Ok(Scan {
+            table,
+            columns,
+            newest,
+            digests,
+            rows: 0,
+            digest: 0,
+            created: 0,
+            changed: 0,
+            buffer: RowBytes::default(),
+        })
     }
 
     fn run(&mut self, connection: &Connection, stop: &Stop) -> rusqlite::Result<()> {
@@ -148,7 +155,7 @@ impl<'a> Scan<'a> {
         for (index, (name, told)) in self.columns.iter().enumerate() {
             let value = row.get_ref(index)?;
             if self.digests {
-                write_down(&mut self.buffer, value);
+                self.buffer.push(value);
             }
             let Some((tells, then)) = told else { continue };
             if is_after(value, then) {
@@ -165,7 +172,7 @@ impl<'a> Scan<'a> {
         self.created += u64::from(created);
         self.changed += u64::from(changed && !created);
         if self.digests {
-            self.digest = self.digest.wrapping_add(xxh3_128(&self.buffer));
+            self.digest = self.digest.wrapping_add(self.buffer.hash());
         }
         Ok(())
     }
@@ -178,27 +185,6 @@ impl<'a> Scan<'a> {
             created: tells(Tells::Created).then_some(self.created),
             changed: tells(Tells::Changed).then_some(self.changed),
             newest: self.newest,
-        }
-    }
-}
-
-/// A value in the form that [`super::inspect`] describes.
-fn write_down(row: &mut Vec<u8>, value: ValueRef<'_>) {
-    let mut fixed = |tag: u8, bytes: [u8; 8]| {
-        row.push(tag);
-        row.extend_from_slice(&bytes);
-    };
-    match value {
-        ValueRef::Null => row.push(0),
-        ValueRef::Integer(number) => fixed(1, number.to_le_bytes()),
-        ValueRef::Real(number) => fixed(2, number.to_bits().to_le_bytes()),
-        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => {
-            let tag = if matches!(value, ValueRef::Text(_)) { 3 } else { 4 };
-            fixed(tag, (bytes.len() as u64).to_le_bytes());
-            match bytes.len() <= INLINE_MAX {
-                true => row.extend_from_slice(bytes),
-                false => row.extend_from_slice(&xxh3_128(bytes).to_le_bytes()),
-            }
         }
     }
 }
