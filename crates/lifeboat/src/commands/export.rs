@@ -23,8 +23,11 @@ pub fn run(app: &App, args: &ExportArgs) -> Done {
     };
     let plan = session.engine.plan(&request)?;
     let code = carry_out(app, &session, &plan, requests::dry(args.run.dry_run))?;
-    if code == ExitCode::Ok && !args.run.dry_run && app.ui.json.is_none() && args.encrypt.is_empty() {
-        app.ui.err(&format!("{} {EXPORT_WARNING}\n", app.ui.paint_err.doubtful("warning:")));
+    if code == ExitCode::Ok && !args.run.dry_run && app.ui.json.is_none() {
+        match args.encrypt.is_empty() {
+            true => app.ui.err(&format!("{} {EXPORT_WARNING}\n", app.ui.paint_err.doubtful("warning:"))),
+            false => plan.notes.iter().for_each(|note| app.ui.talk(&format!("{note}\n"))),
+        }
     }
     Ok(code)
 }
