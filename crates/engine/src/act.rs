@@ -28,6 +28,7 @@ pub(crate) use fetches::read_all;
 
 pub use errors::{path_failure, sqlite_failure, vault_failure};
 pub use exports::WARNING as EXPORT_WARNING;
+pub(crate) use exports::sealed_failure;
 pub use mirror::is_journals;
 pub use stores::prune_sentences;
 
@@ -96,6 +97,7 @@ impl Perform for Hands {
             Action::WriteExport { at, format, tables, parts } => {
                 exports::write(self, &exports::What { at, format: *format, tables, parts }, context)
             }
+            Action::EncryptFolder { from, into, recipients } => exports::encrypt(from, into, recipients, context),
             Action::SetAside { database, live, kept } => places::set_aside(*database, live, kept, context),
             Action::BringBack { database, live, kept } => places::bring_back(*database, live, kept, context),
             Action::PutInPlace { database, aside, live, like } => {
@@ -130,7 +132,7 @@ impl Perform for Hands {
             Action::CompareLoss { .. } => again(context),
             Action::Command { .. } | Action::Remove { .. } | Action::Unforget { .. } => again(context),
             Action::Prune { .. } | Action::Mark { .. } => again(context),
-            Action::MakeFolder { .. } | Action::WriteExport { .. } => again(context),
+            Action::MakeFolder { .. } | Action::WriteExport { .. } | Action::EncryptFolder { .. } => again(context),
             Action::CopyBackup { .. } | Action::CopyJournals { .. } | Action::Say { .. } => again(context),
         }
     }

@@ -145,7 +145,7 @@ fn looks_only(action: &Action) -> bool {
         Action::PutInPlace { .. } | Action::TakeAway { .. } | Action::Command { .. } => false,
         Action::Remove { .. } | Action::Forget { .. } | Action::Unforget { .. } => false,
         Action::Prune { .. } | Action::Mark { .. } => false,
-        Action::MakeFolder { .. } | Action::WriteExport { .. } => false,
+        Action::MakeFolder { .. } | Action::WriteExport { .. } | Action::EncryptFolder { .. } => false,
         Action::CopyBackup { .. } | Action::CopyJournals { .. } | Action::Say { .. } => false,
     }
 }

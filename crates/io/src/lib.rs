@@ -16,6 +16,7 @@ pub mod objects;
 pub mod place;
 pub mod process;
 pub mod random;
+pub mod sealed;
 pub mod signals;
 pub mod stop;
 #[cfg(feature = "testing")]

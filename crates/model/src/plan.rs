@@ -424,6 +424,15 @@ pub enum Action {
         /// What.
         parts: Vec<ExportPart>,
     },
+    /// Writes the files of a folder into another one, each encrypted for public keys of age.
+    EncryptFolder {
+        /// The folder in the clear; it is ours.
+        from: PathBuf,
+        /// The other one. It is replaced when it exists: it is ours.
+        into: PathBuf,
+        /// The public keys.
+        recipients: Vec<String>,
+    },
     /// Moves what is live aside, with `-wal`, `-shm` and `-journal`.
     SetAside {
         /// Whether it is a database, which moves with its sidecars and only while nobody has it open.

@@ -62,6 +62,9 @@ pub enum Request {
         format: ExportFormat,
         /// Which tables; all when empty.
         tables: Vec<String>,
+        /// For which public keys of age everything is encrypted; in the clear when empty.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        encrypt_to: Vec<String>,
     },
     /// Take a file that some script made into the vault, as a backup of a resource. The file is left alone.
     Adopt {

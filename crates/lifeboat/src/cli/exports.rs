@@ -31,6 +31,9 @@ pub struct ExportArgs {
     /// Only these tables; with --format csv
     #[arg(long = "table", value_name = "TABLE")]
     pub tables: Vec<String>,
+    /// Encrypts every file for this public key of age (age1...); once for each who is to read it
+    #[arg(long, value_name = "PUBLIC-KEY")]
+    pub encrypt: Vec<String>,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub run: RunArgs,

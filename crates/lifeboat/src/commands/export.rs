@@ -19,11 +19,15 @@ pub fn run(app: &App, args: &ExportArgs) -> Done {
         to: files::absolute(&args.to).map_err(|error| Failure::from_error(FailureKind::Usage, &error))?,
         format: args.format.into(),
         tables: args.tables.clone(),
+        encrypt_to: args.encrypt.clone(),
     };
     let plan = session.engine.plan(&request)?;
     let code = carry_out(app, &session, &plan, requests::dry(args.run.dry_run))?;
     if code == ExitCode::Ok && !args.run.dry_run && app.ui.json.is_none() {
-        app.ui.err(&format!("{} {EXPORT_WARNING}\n", app.ui.paint_err.doubtful("warning:")));
+        match args.encrypt.is_empty() {
+            true => app.ui.err(&format!("{} {EXPORT_WARNING}\n", app.ui.paint_err.doubtful("warning:"))),
+            false => plan.notes.iter().for_each(|note| app.ui.talk(&format!("{note}\n"))),
+        }
     }
     Ok(code)
 }

@@ -75,7 +75,7 @@ fn read(db: &Connection, table: &str, span: [i64; 2], limit: usize) -> rusqlite:
         log.counts.insert(row.get(0)?, count as u64);
     }
     let mut first = db.prepare(&format!("SELECT * {within} ORDER BY {seconds} LIMIT {limit}"))?;
-    let names: Vec<String> = first.column_names().into_iter().map(str::to_owned).collect();
+    let names: Vec<String> = first.column_names().map(str::to_owned).collect();
     let mut rows = first.query(span)?;
     while let Some(row) = rows.next()? {
         let value = |(at, name): (usize, &String)| Ok((name.clone(), shown(row.get_ref(at)?)));
