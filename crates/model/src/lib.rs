@@ -14,6 +14,7 @@ pub mod keep;
 pub mod manifest;
 pub mod operation;
 pub mod plan;
+pub mod postgres;
 pub mod predict;
 pub mod proof;
 pub mod request;
@@ -32,6 +33,7 @@ pub use operation::{Entry, Event, Found, Operation, OperationState, Outcome, Ste
 pub use plan::{
     Action, ExpectedFact, ExportPart, Fact, Lease, Loss, LossLine, OnFailure, Part, Phase, Plan, Step, StepClass, Undo,
 };
+pub use postgres::PostgresFacts;
 pub use predict::{Prediction, Sample, predict};
 pub use proof::{Proof, ProofLevel, level_reached};
 pub use request::{BackupMark, Request};
