@@ -17,6 +17,12 @@ pub struct PostgresFacts {
     pub database: DatabaseFacts,
     /// The instant that was captured, in the server's own counting.
     pub horizon: Horizon,
+    /// The schemas that were captured.
+    pub schemas: Vec<String>,
+    /// Statements that give schema `public`, which every new database has, its owner and grants. What they are by
+    /// default differs between versions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub public_schema: Vec<String>,
     /// Every table that holds rows of its own, by name.
     pub tables: BTreeMap<String, PgTableFacts>,
     /// Every sequence, by name.

@@ -4,6 +4,7 @@
 mod capture;
 mod connect;
 mod helpers;
+mod restore;
 // The floors do not let this crate know the testkit, so the file itself is shared.
 #[path = "../../../testkit/src/postgres.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]

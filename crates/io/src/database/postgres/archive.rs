@@ -42,6 +42,9 @@ pub struct SchemaEntry {
     /// The tablespace it is made in; empty for the default.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub tablespace: String,
+    /// The access method of a table that has not the usual one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub access_method: String,
     /// The numbers of the entries it needs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub needs: Vec<i64>,
@@ -210,9 +213,7 @@ impl Reader<'_> {
         let sql = self.text()?;
         let (_drop, _copy) = (self.string()?, self.string()?);
         let (schema, tablespace) = (self.text()?, self.text()?);
-        if self.version.1 >= 14 {
-            let _access_method = self.string()?;
-        }
+        let access_method = if self.version.1 >= 14 { self.text()? } else { String::new() };
         if self.version.1 >= 16 {
             let _relation_kind = self.int()?;
         }
@@ -223,7 +224,8 @@ impl Reader<'_> {
             needs.push(other.parse().ok()?);
         }
         self.skip(1 + self.offset_bytes)?;
-        Some(SchemaEntry { id, kind, tag, schema, owner, section, tablespace, needs, sql, owner_sql: String::new() })
+        let owner_sql = String::new();
+        Some(SchemaEntry { id, kind, tag, schema, owner, section, tablespace, access_method, needs, sql, owner_sql })
     }
 
     fn skip(&mut self, bytes: usize) -> Option<&[u8]> {

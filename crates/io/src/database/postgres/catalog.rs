@@ -216,6 +216,28 @@ pub(super) fn database_statements(session: &mut Session, name: &str) -> Result<V
     Ok(rows.iter().map(|row| row.text(0).to_owned()).collect())
 }
 
+/// The schemas that are meant.
+pub(super) fn schemas(session: &mut Session, selection: &Selection) -> Result<Vec<String>, PgError> {
+    let condition = schema_condition(selection);
+    let rows = session.ask(&format!("SELECT n.nspname FROM pg_catalog.pg_namespace n WHERE {condition} ORDER BY 1"))?;
+    Ok(rows.iter().map(|row| row.text(0).to_owned()).collect())
+}
+
+/// Owner and grants of schema `public` as statements, all of them, whatever the default is.
+pub(super) fn public_schema(session: &mut Session) -> Result<Vec<String>, PgError> {
+    let rows = session.ask(
+        "SELECT l.line FROM pg_catalog.pg_namespace n, LATERAL (
+           SELECT 1 AS place, pg_catalog.format('ALTER SCHEMA public OWNER TO %I', pg_catalog.pg_get_userbyid(n.nspowner)) AS line
+           UNION ALL SELECT 2, 'REVOKE ALL ON SCHEMA public FROM PUBLIC'
+           UNION ALL SELECT 3, pg_catalog.format('GRANT %s ON SCHEMA public TO %s%s', a.privilege_type,
+                       CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(a.grantee)) END,
+                       CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
+                       FROM pg_catalog.aclexplode(COALESCE(n.nspacl, pg_catalog.acldefault('n', n.nspowner))) a) l
+          WHERE n.nspname = 'public' ORDER BY l.place, l.line",
+    )?;
+    Ok(rows.iter().map(|row| row.text(0).to_owned()).collect())
+}
+
 /// The present instant in the server's counting. In a snapshot's transaction: the snapshot's.
 pub(super) fn horizon(session: &mut Session) -> Result<Horizon, PgError> {
     let row = session.one(

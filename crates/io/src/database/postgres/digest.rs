@@ -36,6 +36,12 @@ impl RowDigest {
         self.sum = self.sum.wrapping_add(hash);
     }
 
+    /// Adds the rows of another part of the same table.
+    pub fn join(&mut self, other: &RowDigest) {
+        self.rows += other.rows;
+        self.sum = self.sum.wrapping_add(other.sum);
+    }
+
     /// The digest of this and of another part of the same table, whose digest is given as in the manifest.
     pub fn added_to(&self, other: &str) -> String {
         let other = u128::from_str_radix(other, 16).unwrap_or_default();

@@ -90,15 +90,15 @@ fn query(major: u32, selection: &Selection) -> String {
 const KINDS: [(&str, &str); 27] = [
     ("schema", "nspname::text FROM spc"),
     ("extension", "extname || ' ' || extversion || ' in ' || extnamespace::regnamespace::text FROM pg_extension"),
-    ("relation", "c.oid::regclass::text || ' ' || c.relkind || c.relpersistence || ' populated=' || c.relispopulated
-        || ' options=' || coalesce(c.reloptions::text, '') || ' identity=' || c.relreplident
+    ("relation", "c.oid::regclass::text || ' ' || c.relkind::text || c.relpersistence::text || ' populated=' || c.relispopulated
+        || ' options=' || coalesce(c.reloptions::text, '') || ' identity=' || c.relreplident::text
         || coalesce(' partitioned by ' || pg_get_partkeydef(c.oid), '') || ' of type ' || c.reloftype::regtype::text
         FROM rel c WHERE relkind IN ('r', 'p', 'v', 'm', 'S', 'f')"),
     ("rls", "c.oid::regclass::text || ' enabled=' || c.relrowsecurity || ' forced=' || c.relforcerowsecurity
         FROM rel c WHERE relkind IN ('r', 'p')"),
     ("column", "a.attrelid::regclass::text || '.' || quote_ident(a.attname) || ' ' || format_type(a.atttypid, a.atttypmod) || ' notnull=' || a.attnotnull
-        || ' identity=' || a.attidentity || ' generated=' || a.attgenerated || ' collation=' || a.attcollation::regcollation::text
-        || ' default=' || coalesce(pg_get_expr(d.adbin, d.adrelid), '') || ' storage=' || a.attstorage || {compression}
+        || ' identity=' || a.attidentity::text || ' generated=' || a.attgenerated::text || ' collation=' || a.attcollation::regcollation::text
+        || ' default=' || coalesce(pg_get_expr(d.adbin, d.adrelid), '') || ' storage=' || a.attstorage::text || {compression}
         || ' options=' || coalesce(a.attoptions::text, '') || ' local=' || a.attislocal
         FROM pg_attribute a JOIN rel c ON c.oid = a.attrelid LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
         WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'c')"),
@@ -108,20 +108,20 @@ const KINDS: [(&str, &str); 27] = [
         FROM pg_constraint k JOIN rel c ON c.oid = k.conrelid"),
     ("domain constraint", "k.contypid::regtype::text || ' ' || quote_ident(k.conname) || ' ' || pg_get_constraintdef(k.oid)
         FROM pg_constraint k JOIN typ t ON t.oid = k.contypid"),
-    ("type", "t.oid::regtype::text || ' ' || t.typtype || CASE WHEN t.typtype = 'd' THEN ' ' || format_type(t.typbasetype, t.typtypmod)
+    ("type", "t.oid::regtype::text || ' ' || t.typtype::text || CASE WHEN t.typtype = 'd' THEN ' ' || format_type(t.typbasetype, t.typtypmod)
         || ' notnull=' || t.typnotnull || ' default=' || coalesce(t.typdefault, '') || ' collation=' || t.typcollation::regcollation::text
         WHEN t.typtype = 'r' THEN ' ' || (SELECT r.rngsubtype::regtype::text FROM pg_range r WHERE r.rngtypid = t.oid) ELSE '' END
         FROM typ t WHERE t.typtype IN ('d', 'r', 'b') AND t.typelem = 0 OR t.typtype IN ('d', 'r')"),
     ("enum", "e.enumtypid::regtype::text || ' ' || string_agg(quote_literal(e.enumlabel), ',' ORDER BY e.enumsortorder)
         FROM pg_enum e JOIN typ t ON t.oid = e.enumtypid GROUP BY e.enumtypid"),
-    ("trigger", "pg_get_triggerdef(g.oid) || ' enabled=' || g.tgenabled FROM pg_trigger g JOIN rel c ON c.oid = g.tgrelid WHERE NOT g.tgisinternal"),
-    ("policy", "p.polrelid::regclass::text || ' ' || quote_ident(p.polname) || ' ' || p.polcmd || ' permissive=' || p.polpermissive || ' to '
+    ("trigger", "pg_get_triggerdef(g.oid) || ' enabled=' || g.tgenabled::text FROM pg_trigger g JOIN rel c ON c.oid = g.tgrelid WHERE NOT g.tgisinternal"),
+    ("policy", "p.polrelid::regclass::text || ' ' || quote_ident(p.polname) || ' ' || p.polcmd::text || ' permissive=' || p.polpermissive || ' to '
         || (SELECT string_agg(CASE r WHEN 0 THEN 'public' ELSE r::regrole::text END, ',' ORDER BY r::regrole::text) FROM unnest(p.polroles) r)
         || ' using ' || coalesce(pg_get_expr(p.polqual, p.polrelid), '') || ' check ' || coalesce(pg_get_expr(p.polwithcheck, p.polrelid), '')
         FROM pg_policy p JOIN rel c ON c.oid = p.polrelid"),
-    ("function", "p.oid::regprocedure::text || ' ' || p.prokind || ' ' || CASE p.prokind WHEN 'a' THEN '' ELSE md5(pg_get_functiondef(p.oid)) END FROM fun p"),
+    ("function", "p.oid::regprocedure::text || ' ' || p.prokind::text || ' ' || CASE p.prokind WHEN 'a' THEN '' ELSE md5(pg_get_functiondef(p.oid)) END FROM fun p"),
     ("view", "c.oid::regclass::text || ' ' || md5(pg_get_viewdef(c.oid)) FROM rel c WHERE c.relkind IN ('v', 'm')"),
-    ("rule", "pg_get_ruledef(r.oid) || ' enabled=' || r.ev_enabled FROM pg_rewrite r JOIN rel c ON c.oid = r.ev_class WHERE r.rulename <> '_RETURN'"),
+    ("rule", "pg_get_ruledef(r.oid) || ' enabled=' || r.ev_enabled::text FROM pg_rewrite r JOIN rel c ON c.oid = r.ev_class WHERE r.rulename <> '_RETURN'"),
     ("sequence", "s.seqrelid::regclass::text || ' ' || format_type(s.seqtypid, NULL) || ' ' || s.seqstart || ' by ' || s.seqincrement || ' '
         || s.seqmin || '..' || s.seqmax || ' cache=' || s.seqcache || ' cycle=' || s.seqcycle FROM pg_sequence s JOIN rel c ON c.oid = s.seqrelid"),
     ("sequence owner", "d.objid::regclass::text || ' of ' || d.refobjid::regclass::text || '.' || a.attname FROM pg_depend d JOIN rel c ON c.oid = d.objid
@@ -131,7 +131,7 @@ const KINDS: [(&str, &str); 27] = [
         FROM pg_inherits h JOIN rel c ON c.oid = h.inhrelid"),
     ("publication", "quote_ident(p.pubname) || ' all=' || b.puballtables || ' ' || b.pubinsert || b.pubupdate || b.pubdelete || b.pubtruncate || ' '
         || quote_ident(p.schemaname) || '.' || quote_ident(p.tablename) || ' ' || {publication} FROM pg_publication_tables p JOIN pg_publication b USING (pubname)"),
-    ("event trigger", "quote_ident(evtname) || ' ' || evtevent || ' ' || coalesce(evttags::text, '') || ' enabled=' || evtenabled || ' ' || evtfoid::regproc::text
+    ("event trigger", "quote_ident(evtname) || ' ' || evtevent || ' ' || coalesce(evttags::text, '') || ' enabled=' || evtenabled::text || ' ' || evtfoid::regproc::text
         FROM pg_event_trigger t WHERE NOT EXISTS (SELECT 1 FROM ext WHERE classid = 'pg_event_trigger'::regclass AND objid = t.oid)"),
     ("statistics", "pg_get_statisticsobjdef(s.oid) FROM pg_statistic_ext s JOIN ns ON ns.oid = s.stxnamespace"),
     ("foreign", "s.srvname || ' ' || coalesce(s.srvoptions::text, '') || ' ' || w.fdwname FROM pg_foreign_server s JOIN pg_foreign_data_wrapper w ON w.oid = s.srvfdw"),
@@ -156,7 +156,7 @@ const KINDS: [(&str, &str); 27] = [
         UNION ALL SELECT c.oid::regclass::text || '.' || quote_ident(t.attname), a.* FROM rel c JOIN pg_attribute t ON t.attrelid = c.oid, LATERAL aclexplode(t.attacl) a WHERE NOT t.attisdropped
         UNION ALL SELECT p.oid::regprocedure::text, a.* FROM fun p, LATERAL aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
         UNION ALL SELECT t.oid::regtype::text, a.* FROM typ t, LATERAL aclexplode(t.typacl) a WHERE t.typtype IN ('d', 'e', 'r')) o"),
-    ("default acl", "d.defaclrole::regrole::text || ' ' || d.defaclnamespace::regnamespace::text || ' ' || d.defaclobjtype || ' '
+    ("default acl", "d.defaclrole::regrole::text || ' ' || d.defaclnamespace::regnamespace::text || ' ' || d.defaclobjtype::text || ' '
         || CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END || ' ' || a.privilege_type || a.is_grantable
         FROM pg_default_acl d, LATERAL aclexplode(d.defaclacl) a WHERE d.defaclnamespace = 0 OR d.defaclnamespace IN (SELECT oid FROM ns)"),
 ];
