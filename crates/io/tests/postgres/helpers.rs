@@ -39,6 +39,8 @@ pub struct Memory {
     pub files: Mutex<BTreeMap<String, Vec<u8>>>,
     /// Ends a stream with an error after so many bytes.
     pub bytes_max: Option<usize>,
+    /// Called once, when the first bytes come.
+    pub at_first_bytes: Mutex<Option<Box<dyn FnOnce() + Send>>>,
 }
 
 struct MemorySink<'a> {
@@ -57,6 +59,10 @@ impl Write for MemorySink<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.memory.bytes_max.is_some_and(|max| self.bytes.len() + bytes.len() > max) {
             return Err(io::ErrorKind::StorageFull.into());
+        }
+        let hook = self.memory.at_first_bytes.lock().unwrap().take();
+        if let Some(hook) = hook {
+            hook();
         }
         self.bytes.extend_from_slice(bytes);
         Ok(bytes.len())
@@ -105,4 +111,14 @@ pub fn capture_all(server: &Server, database: &str) -> (Captured, Memory) {
     let address = address(&server.url(database));
     let captured = try_capture(server, &address, &CaptureOptions::default(), &memory, &Stop::default()).unwrap();
     (captured, memory)
+}
+
+/// Waits until a question has this answer.
+pub fn wait_for(server: &Server, question: &str, answer: &str) {
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    let mut session = open(server, "postgres");
+    while session.value(question).unwrap() != answer {
+        assert!(std::time::Instant::now() < until, "{question} never became {answer}");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
 }

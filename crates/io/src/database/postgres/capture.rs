@@ -1,12 +1,15 @@
 //! A consistent copy of a database while others write to it.
 //!
 //! ```text
-//!   leader    locks every table (ACCESS SHARE), then takes a snapshot and exports it
-//!             nothing can be truncated, rewritten or dropped from here on
-//!   pg_dump   definitions, under the same snapshot
-//!   workers   rows, by COPY, under the same snapshot; the largest first, each row digested as it passes
-//!   leader    sequences and large objects' metadata at the end
+//!   pg_dump   definitions
+//!   leader    locks every table (ACCESS SHARE), then takes a snapshot, sees that the definitions in it are those that
+//!             pg_dump read, and exports it; nothing can be truncated, rewritten or dropped from here on
+//!   workers   rows, by COPY, under the snapshot; the largest table first, each row digested as it passes
+//!   leader    sequences, roles and all else that is small
 //! ```
+//!
+//! `pg_dump` does not run under the snapshot: it would lock the tables a second time, and behind somebody who waits for
+//! the leader's locks that is for ever.
 //!
 //! A table that was truncated or rewritten between snapshot and lock gives no rows, and no error. So the locks come
 //! first: `LOCK TABLE` takes no snapshot. What was changed while we locked is seen afterwards, in two ways: the list of
@@ -90,12 +93,12 @@ pub fn capture(
     stop: &Stop,
     progress: &(dyn Fn(u64, Option<u64>) + Sync),
 ) -> Result<Captured, PgError> {
-    let (mut leader, mut held, restarts) = hold_all(what.address, what.options, what.clock, stop)?;
+    let (mut leader, mut held, definitions, restarts) = define_and_hold(what, stop)?;
     held.facts.client_version = what.clients.version.clone();
-    let (entries, pre_data, post_data) = dump_definitions(what, &held.snapshot, stop)?;
     let facts = read_held(&mut leader, held, what.address, what.options, sinks, stop, progress)?;
     let globals = globals::globals_sql(&mut leader)?;
     leader.run("COMMIT")?;
+    let Definitions { entries, pre_data, post_data } = definitions;
     Ok(Captured { facts, entries, pre_data, post_data, globals, restarts })
 }
 
@@ -111,6 +114,7 @@ pub fn inspect(
     stop: &Stop,
     progress: &(dyn Fn(u64, Option<u64>) + Sync),
 ) -> Result<PostgresFacts, PgError> {
+    server::refuse_pooler(address, stop)?;
     let (mut leader, held, _) = hold_all(address, options, clock, stop)?;
     let facts = read_held(&mut leader, held, address, options, &Nowhere, stop, progress)?;
     leader.run("COMMIT")?;
@@ -142,6 +146,30 @@ impl Sink for Nowhere {
     }
 }
 
+/// Definitions, as statements and as two files of SQL.
+struct Definitions {
+    entries: Vec<SchemaEntry>,
+    pre_data: String,
+    post_data: String,
+}
+
+/// Reads the definitions, then holds everything, until the snapshot's definitions are those that were read.
+fn define_and_hold(what: &Capture<'_>, stop: &Stop) -> Result<(Session, Held, Definitions, u32), PgError> {
+    let Capture { address, options, .. } = what;
+    server::refuse_pooler(address, stop)?;
+    for attempt in 0..options.attempts_max.max(1) {
+        let mut session = Session::open(address, stop)?;
+        readable_tables(&mut session, &options.selection)?;
+        let before = fingerprint::fingerprint(&mut session, &options.selection)?.kinds();
+        let definitions = dump_definitions(what, stop)?;
+        let (leader, held, restarts) = hold_all(address, options, what.clock, stop)?;
+        if held.facts.fingerprint == before {
+            return Ok((leader, held, definitions, attempt + restarts));
+        }
+    }
+    Err(PgError::Changed { tables: vec!["the definitions".into()], attempts: options.attempts_max })
+}
+
 /// Holds everything, as often as it takes; says how often it began again.
 fn hold_all(
     address: &Address,
@@ -149,7 +177,6 @@ fn hold_all(
     clock: &dyn Clock,
     stop: &Stop,
 ) -> Result<(Session, Held, u32), PgError> {
-    server::refuse_pooler(address, stop)?;
     let mut changed = Vec::new();
     for attempt in 0..options.attempts_max.max(1) {
         let mut leader = Session::open(address, stop)?;
@@ -173,18 +200,24 @@ enum Hold {
     Changed(Vec<String>),
 }
 
-/// Locks all tables, takes the snapshot, and looks whether it is of the tables that were locked.
-fn hold(leader: &mut Session, options: &CaptureOptions, clock: &dyn Clock) -> Result<Hold, PgError> {
-    let selection = &options.selection;
-    let expected = catalog::tables(leader, selection)?;
-    let unreadable = catalog::unreadable(leader, &expected)?;
+/// The tables to lock. What cannot work is refused here, before anything is held.
+fn readable_tables(session: &mut Session, selection: &Selection) -> Result<Vec<Table>, PgError> {
+    let tables = catalog::tables(session, selection)?;
+    let unreadable = catalog::unreadable(session, &tables)?;
     if !unreadable.is_empty() {
         let found = format!("this role may not read {}", unreadable.join(", "));
         let hint =
             "back up as the owner of the tables, or GRANT pg_read_all_data to the role (PostgreSQL 14 and later)";
         return Err(PgError::Preflight { found, hint: hint.into() });
     }
-    server::refuse_too_many_locks(leader, &expected)?;
+    server::refuse_too_many_locks(session, &tables)?;
+    Ok(tables)
+}
+
+/// Locks all tables, takes the snapshot, and looks whether it is of the tables that were locked.
+fn hold(leader: &mut Session, options: &CaptureOptions, clock: &dyn Clock) -> Result<Hold, PgError> {
+    let selection = &options.selection;
+    let expected = readable_tables(leader, selection)?;
     let at = clock.now();
     leader.run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")?;
     leader.run(&format!("SET LOCAL lock_timeout = {}", options.lock_wait_ms_max))?;
@@ -207,6 +240,7 @@ fn hold(leader: &mut Session, options: &CaptureOptions, clock: &dyn Clock) -> Re
         server_version: leader.version(),
         database: catalog::database_facts(leader)?,
         horizon,
+        fingerprint: fingerprint::fingerprint(leader, selection)?.kinds(),
         ..PostgresFacts::default()
     };
     Ok(Hold::Held(Box::new(Held { facts, tables, snapshot })))
@@ -280,24 +314,19 @@ fn read_held(
     facts.schemas = catalog::schemas(leader, selection)?;
     facts.public_schema = catalog::public_schema(leader)?;
     facts.sequences = catalog::sequences(leader, selection)?;
-    facts.fingerprint = fingerprint::fingerprint(leader, selection)?.kinds();
     facts.migrations = migrations::heads(leader)?;
     facts.roles = catalog::roles_used(leader)?;
     facts.extensions = catalog::extensions(leader)?;
     Ok(facts)
 }
 
-/// The definitions, under the snapshot: statements, and the two files of SQL.
-fn dump_definitions(
-    what: &Capture<'_>,
-    snapshot: &str,
-    stop: &Stop,
-) -> Result<(Vec<SchemaEntry>, String, String), PgError> {
+/// The definitions: statements, and the two files of SQL.
+fn dump_definitions(what: &Capture<'_>, stop: &Stop) -> Result<Definitions, PgError> {
     let ours =
         |doing: &str, error: files::PathError| PgError::Ours { doing: doing.into(), source: io::Error::other(error) };
     let archive_file = what.folder.join("schema.dump");
     let selection = &what.options.selection;
-    let dump = clients::dump_schema(what.clients, what.address, Some(snapshot), selection, &archive_file);
+    let dump = clients::dump_schema(what.clients, what.address, None, selection, &archive_file);
     clients::run_client(what.exec, &dump, stop)?;
     let contents = archive::read_archive(&archive_file)?;
     let mut entries = Vec::new();
@@ -310,5 +339,5 @@ fn dump_definitions(
     };
     let pre_data = section_text(Section::PreData, "pre-data")?;
     let post_data = section_text(Section::PostData, "post-data")?;
-    Ok((entries, pre_data, post_data))
+    Ok(Definitions { entries, pre_data, post_data })
 }
