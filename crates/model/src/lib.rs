@@ -16,6 +16,7 @@ pub mod loss;
 pub mod manifest;
 pub mod operation;
 pub mod plan;
+pub mod postgres;
 pub mod predict;
 pub mod proof;
 pub mod request;
@@ -34,7 +35,10 @@ pub use manifest::{
     Content, Deploy, EnvFacts, FilesFacts, Manifest, Migrated, ResourceManifest, SqliteFacts, TableFacts,
 };
 pub use operation::{Entry, Event, Found, Operation, OperationState, Outcome, StepState};
-pub use plan::{Action, ExpectedFact, ExportPart, Fact, Lease, OnFailure, Part, Phase, Plan, Step, StepClass, Undo};
+pub use plan::{
+    Action, ExpectedFact, ExportPart, Fact, Lease, OnFailure, Part, PgAction, Phase, Plan, Step, StepClass, Undo,
+};
+pub use postgres::PostgresFacts;
 pub use predict::{Prediction, Sample, predict};
 pub use proof::{Proof, ProofLevel, level_reached};
 pub use request::{BackupMark, Request};

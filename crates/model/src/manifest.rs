@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     backup::BackupReason,
     id::{BackupId, OperationId},
+    postgres::PostgresFacts,
     resource::{ResourceName, Scope},
     time::Timestamp,
 };
@@ -138,6 +139,8 @@ pub enum Content {
     Files(FilesFacts),
     /// A file of environment variables.
     Env(EnvFacts),
+    /// A PostgreSQL database.
+    Postgres(Box<PostgresFacts>),
 }
 
 /// What there is to know about a SQLite database, so that two of them can be compared by content.

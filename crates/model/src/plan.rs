@@ -222,6 +222,13 @@ pub enum Fact {
         /// Which vault, by its location.
         vault: String,
     },
+    /// Which database has a name on a server: the cluster's and the database's numbers, or that there is none.
+    Database {
+        /// The server, by the address of a database on it.
+        url: String,
+        /// The name.
+        database: String,
+    },
 }
 
 impl std::fmt::Display for Fact {
@@ -232,6 +239,7 @@ impl std::fmt::Display for Fact {
             Fact::BackupIsThere { backup, .. } => write!(f, "backup {backup}"),
             Fact::Settings { resource } => write!(f, "the settings of {resource}"),
             Fact::Backups { vault } => write!(f, "the list of backups in {vault}"),
+            Fact::Database { database, .. } => write!(f, "which database is called {database}"),
         }
     }
 }
@@ -531,5 +539,88 @@ pub enum Action {
     Say {
         /// What is said, in sentences.
         lines: Vec<String>,
+    },
+    /// Something with a PostgreSQL database.
+    Postgres(PgAction),
+}
+
+/// What an actor can be asked to do with a PostgreSQL database. `url` is the address of a database, without a password;
+/// where another database of the same server is meant, it is named beside it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "what", rename_all = "kebab-case")]
+pub enum PgAction {
+    /// Fails when the database cannot be backed up: no connection, a pooler, missing rights, no fitting `pg_dump`.
+    CheckSource {
+        /// The database.
+        url: String,
+    },
+    /// Makes an empty database and fills it from a backup. One of that name, left by an earlier try, goes first.
+    Fill {
+        /// Where the backup is.
+        vault: String,
+        /// Which.
+        backup: BackupId,
+        /// Which of its parts.
+        resource: ResourceName,
+        /// The server.
+        url: String,
+        /// The new database.
+        database: String,
+    },
+    /// Compares a database that was filled with the manifest. With `writes` everything found is the result, and every
+    /// table takes a row that is rolled back; else the first difference is a failure.
+    Check {
+        /// Where the manifest is.
+        vault: String,
+        /// Of which backup.
+        backup: BackupId,
+        /// The resource as the settings describe it.
+        resource: Box<Resource>,
+        /// The server.
+        url: String,
+        /// The database.
+        database: String,
+        /// Whether this is a rehearsal.
+        writes: bool,
+    },
+    /// Damages a database of a rehearsal on purpose; fails when the checks do not notice.
+    Control {
+        /// Where the manifest is.
+        vault: String,
+        /// Of which backup.
+        backup: BackupId,
+        /// Which of its parts.
+        resource: ResourceName,
+        /// The server.
+        url: String,
+        /// The database, which is of no use afterwards.
+        database: String,
+    },
+    /// Renames two databases in one transaction, while nobody is connected: `aside` becomes `live`, `live` becomes `kept`.
+    Swap {
+        /// The server.
+        url: String,
+        /// The name that everybody uses.
+        live: String,
+        /// The database that is to have it.
+        aside: String,
+        /// What the present one will be called.
+        kept: String,
+    },
+    /// Gives a database another name, which is free.
+    Rename {
+        /// The server.
+        url: String,
+        /// What it is called.
+        from: String,
+        /// What it will be called.
+        to: String,
+    },
+    /// Removes a database. Only ones that we made, or that a person released.
+    Drop {
+        /// The server.
+        url: String,
+        /// The database.
+        database: String,
     },
 }

@@ -108,22 +108,42 @@ pub enum ResourceKind {
         /// The file, usually `.env`.
         path: PathBuf,
     },
+    /// A PostgreSQL database.
+    Postgres {
+        /// Where it is, without a password: `postgres://role@host:port/database`.
+        url: String,
+        /// Only these schemas; all when empty.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        schemas: Vec<String>,
+    },
 }
 
 impl ResourceKind {
-    /// The kind's word in settings and in the vault: `sqlite`, `files`, `env`.
+    /// The kind's word in settings and in the vault: `sqlite`, `files`, `env`, `postgres`.
     pub fn word(&self) -> &'static str {
         match self {
             ResourceKind::Sqlite { .. } => "sqlite",
             ResourceKind::Files { .. } => "files",
             ResourceKind::Env { .. } => "env",
+            ResourceKind::Postgres { .. } => "postgres",
         }
     }
 
-    /// Where it lives on this host.
-    pub fn path(&self) -> &std::path::Path {
+    /// Where it lives on this host, when that is a file or a folder.
+    pub fn path(&self) -> Option<&std::path::Path> {
         match self {
-            ResourceKind::Sqlite { path } | ResourceKind::Files { path, .. } | ResourceKind::Env { path } => path,
+            ResourceKind::Sqlite { path } | ResourceKind::Files { path, .. } | ResourceKind::Env { path } => Some(path),
+            ResourceKind::Postgres { .. } => None,
+        }
+    }
+
+    /// Where it lives, for people: a path, or an address without a password.
+    pub fn place(&self) -> String {
+        match self {
+            ResourceKind::Sqlite { path } | ResourceKind::Files { path, .. } | ResourceKind::Env { path } => {
+                path.display().to_string()
+            }
+            ResourceKind::Postgres { url, .. } => url.clone(),
         }
     }
 }

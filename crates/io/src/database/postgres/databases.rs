@@ -1,0 +1,81 @@
+//! Whole databases: made, dropped, given back what `CREATE DATABASE` does not take along.
+
+use lifeboat_model::postgres::DatabaseFacts;
+
+use super::{
+    PgError, Session, catalog,
+    sql::{literal, quoted},
+};
+
+/// Whether there is a database of that name.
+///
+/// # Errors
+/// As [`Session::run`].
+pub fn database_exists(session: &mut Session, name: &str) -> Result<bool, PgError> {
+    let sql = format!("SELECT count(*) FROM pg_catalog.pg_database WHERE datname = {}", literal(name));
+    Ok(session.value(&sql)? != "0")
+}
+
+/// Makes an empty database with the encoding, locale and tablespace of another. It belongs to us, without settings and
+/// grants, until [`dress_database`].
+///
+/// # Errors
+/// [`PgError::Refused`]: it exists, a tablespace or a locale is missing, or we may not.
+pub fn create_database(session: &mut Session, name: &str, like: &DatabaseFacts) -> Result<(), PgError> {
+    let provider = match (like.locale_provider.as_str(), &like.locale) {
+        ("i", Some(locale)) => format!(" LOCALE_PROVIDER icu ICU_LOCALE {}", literal(locale)),
+        ("b", Some(locale)) => format!(" LOCALE_PROVIDER builtin BUILTIN_LOCALE {}", literal(locale)),
+        _ => String::new(),
+    };
+    let tablespace = match like.tablespace.as_str() {
+        "" | "pg_default" => String::new(),
+        other => format!(" TABLESPACE {}", quoted(other)),
+    };
+    session.run(&format!(
+        "CREATE DATABASE {} TEMPLATE template0 ENCODING {} LC_COLLATE {} LC_CTYPE {}{provider}{tablespace}",
+        quoted(name),
+        literal(&like.encoding),
+        literal(&like.collate),
+        literal(&like.ctype),
+    ))
+}
+
+/// Drops a database, ending its sessions; nothing happens when there is none.
+///
+/// # Errors
+/// [`PgError::Refused`].
+pub fn drop_database(session: &mut Session, name: &str) -> Result<(), PgError> {
+    session.run(&format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", quoted(name)))
+}
+
+/// Gives a database its owner, connection limit, settings, grants and comment: what is not inside of it. Whatever it had
+/// before goes.
+///
+/// # Errors
+/// [`PgError::Refused`].
+pub fn dress_database(session: &mut Session, name: &str, like: &DatabaseFacts) -> Result<(), PgError> {
+    let name_quoted = quoted(name);
+    let had = catalog::database_statements(session, name)?;
+    session.transaction("BEGIN", |session| {
+        for statement in had.iter().filter_map(|line| undo_of(line, &name_quoted)) {
+            session.run(&statement)?;
+        }
+        session.run(&format!("ALTER DATABASE {name_quoted} OWNER TO {}", quoted(&like.owner)))?;
+        session.run(&format!("ALTER DATABASE {name_quoted} CONNECTION LIMIT {}", like.connection_limit))?;
+        like.statements.iter().try_for_each(|line| session.run(&line.replacen("%DB%", &name_quoted, 1)))
+    })
+}
+
+/// What takes back a setting or a grant that a database has.
+fn undo_of(line: &str, name: &str) -> Option<String> {
+    let line = line.replacen("%DB%", name, 1);
+    if let Some((alter, setting)) = line.split_once(" SET ") {
+        let (parameter, _) = setting.split_once(" TO ")?;
+        return Some(format!("{alter} RESET {parameter}"));
+    }
+    if let Some(rest) = line.strip_prefix("GRANT ") {
+        let (what, grantee) = rest.split_once(" TO ")?;
+        return Some(format!("REVOKE {what} FROM {}", grantee.trim_end_matches(" WITH GRANT OPTION")));
+    }
+    line.starts_with("COMMENT ").then(|| format!("COMMENT ON DATABASE {name} IS NULL"))
+}
