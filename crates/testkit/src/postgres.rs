@@ -141,6 +141,11 @@ impl Server {
         command
     }
 
+    /// The number of its first process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Ends it as a power cut would, and starts it again: `immediate` shutdown, then recovery.
     pub fn crash_and_restart(&mut self) {
         self.crash();

@@ -8,6 +8,7 @@ mod clients;
 mod databases;
 mod digest;
 mod error;
+mod fence;
 mod fingerprint;
 mod globals;
 mod large_objects;
@@ -18,6 +19,7 @@ mod schedule;
 mod server;
 mod session;
 mod sql;
+mod swap;
 mod tls;
 mod wire;
 
@@ -29,9 +31,14 @@ pub use clients::{Clients, Selection, choose_clients, find_clients, find_clients
 pub use databases::{create_database, database_exists, dress_database, drop_database};
 pub use digest::RowDigest;
 pub use error::{ErrorClass, PgError, ServerSaid};
+pub use fence::{FenceStatus, NoWriter, enter_fence, fence_off, fence_on, fence_status, prove_fence};
 pub use fingerprint::{Fingerprint, fingerprint};
 pub use globals::{globals_sql, missing_roles};
 pub use restore::{Restore, RestoreOptions, Restored, Sources, restore};
 pub use rows::{Sink, Sinks};
 pub use server::{Privileges, Target, look_at, refuse_pooler};
 pub use session::{Row, Session};
+pub use swap::{
+    SwapNames, SwapState, Swapped, close_database, end_sessions, open_database, sessions_of, swap_databases,
+    swap_preflight, swap_state,
+};

@@ -3,8 +3,10 @@
 
 mod capture;
 mod connect;
+mod fence;
 mod helpers;
 mod restore;
+mod swap;
 // The floors do not let this crate know the testkit, so the file itself is shared.
 #[path = "../../../testkit/src/postgres.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]

@@ -139,6 +139,16 @@ fn without_settings(text: &str) -> String {
     text.lines().filter(ours).collect::<Vec<_>>().join("\n")
 }
 
+/// Takes an entry out of a file of definitions, with its heading.
+pub(super) fn without(text: &str, entry: &SchemaEntry) -> String {
+    let heading = heading_of(entry);
+    let Some(from) = text.find(&heading) else { return text.to_owned() };
+    match text[from..].find(&entry.sql) {
+        Some(sql) => format!("{}{}", &text[..from], &text[from + sql + entry.sql.len()..]),
+        None => text.to_owned(),
+    }
+}
+
 /// Takes out of a file of definitions what an older `psql` or server stumbles over: `\restrict` lines, which only the
 /// newest `psql` knows, and settings that the server does not have. Both stand outside of the entries only: before the
 /// first heading, and after the last statement.

@@ -24,7 +24,9 @@ use super::{
     Address, Clients, PgError, Selection, Session,
     archive::{self, SchemaEntry, Section},
     catalog::{self, Table},
-    clients, fingerprint, globals, large_objects, migrations,
+    clients,
+    fence::FENCE_TRIGGER,
+    fingerprint, globals, large_objects, migrations,
     rows::{Done, Reading, Sink, Sinks, add_part, plan_jobs, read_rows, table_facts},
     server,
 };
@@ -320,6 +322,10 @@ fn read_held(
     Ok(facts)
 }
 
+fn is_fence(entry: &SchemaEntry) -> bool {
+    entry.kind == "TRIGGER" && entry.tag.ends_with(&format!(" {FENCE_TRIGGER}"))
+}
+
 /// The definitions: statements, and the two files of SQL.
 fn dump_definitions(what: &Capture<'_>, stop: &Stop) -> Result<Definitions, PgError> {
     let ours =
@@ -334,8 +340,11 @@ fn dump_definitions(what: &Capture<'_>, stop: &Stop) -> Result<Definitions, PgEr
         let file = what.folder.join(format!("{word}.sql"));
         clients::run_client(what.exec, &clients::section_as_sql(what.clients, &archive_file, word, &file), stop)?;
         let text = files::read_text(&file).map_err(|error| ours("read the definitions", error))?;
-        entries.extend(archive::cut_section(&contents, section, &text)?);
-        Ok(archive::portable(&text))
+        let cut = archive::cut_section(&contents, section, &text)?;
+        // The triggers of our own fence are on the tables, and not of the database.
+        let (fences, own): (Vec<_>, Vec<_>) = cut.into_iter().partition(is_fence);
+        entries.extend(own);
+        Ok(fences.iter().fold(archive::portable(&text), |text, fence| archive::without(&text, fence)))
     };
     let pre_data = section_text(Section::PreData, "pre-data")?;
     let post_data = section_text(Section::PostData, "post-data")?;

@@ -6,6 +6,7 @@ use lifeboat_model::postgres::{DatabaseFacts, Horizon, SequenceFacts};
 
 use super::{
     PgError, Selection, Session,
+    fence::{FENCE_SCHEMA, fence_status},
     sql::{literal, literals, plain},
 };
 
@@ -64,7 +65,8 @@ pub fn copy_target(title: &str, columns: &[String]) -> String {
 
 /// Which schemas are a person's: not PostgreSQL's own, and selected.
 pub(super) fn schema_condition(selection: &Selection) -> String {
-    let mut condition = "n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'".to_owned();
+    let mut condition =
+        format!("n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', {})", literal(FENCE_SCHEMA));
     if !selection.only.is_empty() {
         condition += &format!(" AND n.nspname IN ({})", literals(selection.only.iter().map(String::as_str)));
     }
@@ -155,6 +157,12 @@ pub(super) fn sequences(
 
 /// The database and what surrounds it.
 pub(super) fn database_facts(session: &mut Session) -> Result<DatabaseFacts, PgError> {
+    let name = session.value("SELECT pg_catalog.current_database()")?;
+    database_facts_of(session, &name)
+}
+
+/// Any database of the cluster and what surrounds it; without its size, which may not be ours to know.
+pub(super) fn database_facts_of(session: &mut Session, name: &str) -> Result<DatabaseFacts, PgError> {
     let major = session.major();
     let (provider, locale) = match major {
         ..15 => ("'c'", "NULL"),
@@ -163,9 +171,11 @@ pub(super) fn database_facts(session: &mut Session) -> Result<DatabaseFacts, PgE
     };
     let row = session.one(&format!(
         "SELECT d.datname, pg_catalog.pg_get_userbyid(d.datdba), pg_catalog.pg_encoding_to_char(d.encoding),
-                d.datcollate, d.datctype, {provider}, {locale}, t.spcname, d.datconnlimit, pg_catalog.pg_database_size(d.oid)
+                d.datcollate, d.datctype, {provider}, {locale}, t.spcname, d.datconnlimit,
+                CASE WHEN pg_catalog.has_database_privilege(d.oid, 'CONNECT') THEN pg_catalog.pg_database_size(d.oid) END
            FROM pg_catalog.pg_database d JOIN pg_catalog.pg_tablespace t ON t.oid = d.dattablespace
-          WHERE d.datname = pg_catalog.current_database()"
+          WHERE d.datname = {}",
+        literal(name)
     ))?;
     let mut facts = DatabaseFacts {
         name: row.text(0).to_owned(),
@@ -180,7 +190,11 @@ pub(super) fn database_facts(session: &mut Session) -> Result<DatabaseFacts, PgE
         bytes: row.count(9),
         statements: Vec::new(),
     };
-    facts.statements = database_statements(session, &facts.name)?;
+    facts.statements = database_statements(session, name)?;
+    if fence_status(session).is_ok_and(|fence| fence.is_on) {
+        // What the fence set is the fence's, not the database's.
+        facts.statements.retain(|line| line != "ALTER DATABASE %DB% SET default_transaction_read_only TO 'on'");
+    }
     Ok(facts)
 }
 
@@ -189,29 +203,30 @@ pub(super) fn database_statements(session: &mut Session, name: &str) -> Result<V
     let name = literal(name);
     // A list of names in a setting such as search_path is kept as it is written; all other values are one text.
     let rows = session.ask(&format!(
-        "SELECT CASE WHEN s.setrole = 0 THEN 'ALTER DATABASE %DB%'
+        "SELECT q.line FROM (SELECT 1 AS place, CASE WHEN s.setrole = 0 THEN 'ALTER DATABASE %DB%'
                      ELSE pg_catalog.format('ALTER ROLE %I IN DATABASE %%DB%%', pg_catalog.pg_get_userbyid(s.setrole)) END
                 || pg_catalog.format(' SET %I TO ', pg_catalog.split_part(c, '=', 1))
                 || CASE WHEN pg_catalog.split_part(c, '=', 1) IN ('search_path', 'datestyle', 'temp_tablespaces',
                              'session_preload_libraries', 'local_preload_libraries', 'shared_preload_libraries')
                         THEN COALESCE(NULLIF(pg_catalog.substr(c, pg_catalog.strpos(c, '=') + 1), ''), '''''')
-                        ELSE pg_catalog.quote_literal(pg_catalog.substr(c, pg_catalog.strpos(c, '=') + 1)) END
+                        ELSE pg_catalog.quote_literal(pg_catalog.substr(c, pg_catalog.strpos(c, '=') + 1)) END AS line
            FROM pg_catalog.pg_db_role_setting s JOIN pg_catalog.pg_database d ON d.oid = s.setdatabase,
                 pg_catalog.unnest(s.setconfig) c
           WHERE d.datname = {name}
          UNION ALL
-         SELECT 'REVOKE ALL ON DATABASE %DB% FROM PUBLIC'
+         SELECT 2, 'REVOKE ALL ON DATABASE %DB% FROM PUBLIC'
            FROM pg_catalog.pg_database d WHERE d.datname = {name} AND d.datacl IS NOT NULL
          UNION ALL
-         SELECT pg_catalog.format('GRANT %s ON DATABASE %%DB%% TO %s%s', a.privilege_type,
+         SELECT 3, pg_catalog.format('GRANT %s ON DATABASE %%DB%% TO %s%s', a.privilege_type,
                 CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(a.grantee)) END,
                 CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
            FROM pg_catalog.pg_database d, pg_catalog.aclexplode(d.datacl) a
           WHERE d.datname = {name} AND a.grantee <> d.datdba
          UNION ALL
-         SELECT 'COMMENT ON DATABASE %DB% IS ' || pg_catalog.quote_literal(pg_catalog.shobj_description(d.oid, 'pg_database'))
+         SELECT 4, 'COMMENT ON DATABASE %DB% IS ' || pg_catalog.quote_literal(pg_catalog.shobj_description(d.oid, 'pg_database'))
            FROM pg_catalog.pg_database d
-          WHERE d.datname = {name} AND pg_catalog.shobj_description(d.oid, 'pg_database') IS NOT NULL"
+          WHERE d.datname = {name} AND pg_catalog.shobj_description(d.oid, 'pg_database') IS NOT NULL) q
+          ORDER BY q.place, q.line"
     ))?;
     Ok(rows.iter().map(|row| row.text(0).to_owned()).collect())
 }

@@ -49,20 +49,31 @@ pub fn drop_database(session: &mut Session, name: &str) -> Result<(), PgError> {
 }
 
 /// Gives a database its owner, connection limit, settings, grants and comment: what is not inside of it. Whatever it had
-/// before goes.
+/// before goes. Says what a role without the right could not give, a sentence each; a superuser can give all.
 ///
 /// # Errors
 /// [`PgError::Refused`].
-pub fn dress_database(session: &mut Session, name: &str, like: &DatabaseFacts) -> Result<(), PgError> {
+pub fn dress_database(session: &mut Session, name: &str, like: &DatabaseFacts) -> Result<Vec<String>, PgError> {
     let name_quoted = quoted(name);
-    let had = catalog::database_statements(session, name)?;
+    let mut statements: Vec<String> = catalog::database_statements(session, name)?;
+    statements = statements.iter().filter_map(|line| undo_of(line, &name_quoted)).collect();
+    statements.push(format!("ALTER DATABASE {name_quoted} OWNER TO {}", quoted(&like.owner)));
+    statements.push(format!("ALTER DATABASE {name_quoted} CONNECTION LIMIT {}", like.connection_limit));
+    statements.extend(like.statements.iter().map(|line| line.replacen("%DB%", &name_quoted, 1)));
     session.transaction("BEGIN", |session| {
-        for statement in had.iter().filter_map(|line| undo_of(line, &name_quoted)) {
-            session.run(&statement)?;
+        let mut notes = Vec::new();
+        for statement in statements {
+            session.run("SAVEPOINT lifeboat")?;
+            match session.run(&statement) {
+                Ok(()) => session.run("RELEASE SAVEPOINT lifeboat")?,
+                Err(error) if error.code() == Some("42501") => {
+                    session.run("ROLLBACK TO SAVEPOINT lifeboat")?;
+                    notes.push(format!("a superuser has to run: {statement}"));
+                }
+                Err(error) => return Err(error),
+            }
         }
-        session.run(&format!("ALTER DATABASE {name_quoted} OWNER TO {}", quoted(&like.owner)))?;
-        session.run(&format!("ALTER DATABASE {name_quoted} CONNECTION LIMIT {}", like.connection_limit))?;
-        like.statements.iter().try_for_each(|line| session.run(&line.replacen("%DB%", &name_quoted, 1)))
+        Ok(notes)
     })
 }
 

@@ -114,7 +114,7 @@ const KINDS: [(&str, &str); 27] = [
         FROM typ t WHERE t.typtype IN ('d', 'r', 'b') AND t.typelem = 0 OR t.typtype IN ('d', 'r')"),
     ("enum", "e.enumtypid::regtype::text || ' ' || string_agg(quote_literal(e.enumlabel), ',' ORDER BY e.enumsortorder)
         FROM pg_enum e JOIN typ t ON t.oid = e.enumtypid GROUP BY e.enumtypid"),
-    ("trigger", "pg_get_triggerdef(g.oid) || ' enabled=' || g.tgenabled::text FROM pg_trigger g JOIN rel c ON c.oid = g.tgrelid WHERE NOT g.tgisinternal"),
+    ("trigger", "pg_get_triggerdef(g.oid) || ' enabled=' || g.tgenabled::text FROM pg_trigger g JOIN rel c ON c.oid = g.tgrelid WHERE NOT g.tgisinternal AND g.tgname <> 'zz_lifeboat_fence'"),
     ("policy", "p.polrelid::regclass::text || ' ' || quote_ident(p.polname) || ' ' || p.polcmd::text || ' permissive=' || p.polpermissive || ' to '
         || (SELECT string_agg(CASE r WHEN 0 THEN 'public' ELSE r::regrole::text END, ',' ORDER BY r::regrole::text) FROM unnest(p.polroles) r)
         || ' using ' || coalesce(pg_get_expr(p.polqual, p.polrelid), '') || ' check ' || coalesce(pg_get_expr(p.polwithcheck, p.polrelid), '')
@@ -143,7 +143,8 @@ const KINDS: [(&str, &str); 27] = [
         WHERE NOT EXISTS (SELECT 1 FROM ext WHERE ext.classid = o.class AND ext.objid = o.oid)"),
     ("comment", "coalesce(pg_describe_object(d.classoid, d.objoid, d.objsubid), '') || ' ' || quote_literal(d.description) FROM pg_description d
         WHERE d.objoid >= 16384 AND NOT EXISTS (SELECT 1 FROM ext WHERE ext.classid = d.classoid AND ext.objid = d.objoid)
-        AND d.classoid NOT IN ('pg_extension'::regclass, 'pg_largeobject'::regclass) AND NOT EXISTS (SELECT 1 FROM pg_identify_object(d.classoid, d.objoid, d.objsubid) i
+        AND d.classoid NOT IN ('pg_extension'::regclass, 'pg_largeobject'::regclass)
+        AND (d.classoid <> 'pg_namespace'::regclass OR d.objoid IN (SELECT oid FROM ns)) AND NOT EXISTS (SELECT 1 FROM pg_identify_object(d.classoid, d.objoid, d.objsubid) i
         WHERE i.schema IS NOT NULL AND NOT EXISTS (SELECT 1 FROM ns WHERE quote_ident(ns.nspname) = i.schema))"),
     ("owner", "o.line FROM (SELECT 'schema ' || n.nspname || ' ' || n.nspowner::regrole::text AS line FROM spc n
         UNION ALL SELECT c.oid::regclass::text || ' ' || c.relowner::regrole::text FROM rel c WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f')

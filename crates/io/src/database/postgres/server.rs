@@ -82,7 +82,7 @@ pub fn look_at(session: &mut Session) -> Result<Target, PgError> {
     })
 }
 
-fn privileges(session: &mut Session) -> Result<Privileges, PgError> {
+pub(super) fn privileges(session: &mut Session) -> Result<Privileges, PgError> {
     let row = session.one(
         "SELECT r.rolname, r.rolsuper, r.rolcreatedb, r.rolcreaterole, r.rolbypassrls,
                 pg_catalog.pg_has_role('pg_signal_backend', 'USAGE'), pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE'),

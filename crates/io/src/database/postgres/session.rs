@@ -17,7 +17,7 @@ use super::{
 use crate::stop::{Stop, Stopped};
 
 /// Settings that make text stable and nothing time out: what is read today has the same bytes anywhere else.
-const PINNED: [(&str, &str); 14] = [
+const PINNED: [(&str, &str); 15] = [
     ("client_encoding", "UTF8"),
     ("datestyle", "ISO, YMD"),
     ("intervalstyle", "postgres"),
@@ -32,6 +32,8 @@ const PINNED: [(&str, &str); 14] = [
     ("standard_conforming_strings", "on"),
     ("client_min_messages", "warning"),
     ("synchronize_seqscans", "off"),
+    // A fence of ours, or a person's, makes reading the default; what we write, we are meant to write.
+    ("default_transaction_read_only", "off"),
     // Questions about the catalog look dear to the planner; compiling them takes seconds, running them milliseconds.
     ("jit", "off"),
 ];
