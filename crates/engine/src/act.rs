@@ -10,9 +10,10 @@ mod incidents;
 pub(crate) mod losses;
 mod mirror;
 mod places;
+pub(crate) mod postgres;
 mod pour;
 mod proofs;
-mod readme;
+pub(crate) mod readme;
 mod stores;
 pub mod summary;
 mod trees;
@@ -26,7 +27,7 @@ use serde_json::Value;
 
 pub(crate) use fetches::read_all;
 
-pub use errors::{path_failure, sqlite_failure, vault_failure};
+pub use errors::{path_failure, postgres_failure, sqlite_failure, vault_failure};
 pub use exports::WARNING as EXPORT_WARNING;
 pub(crate) use exports::sealed_failure;
 pub use mirror::is_journals;
@@ -112,6 +113,7 @@ impl Perform for Hands {
             Action::Mark { backup, mark } => proofs::mark(backup, mark),
             Action::CopyBackup { from, to, backup } => copies::copy_backup(self, from, to, backup, context),
             Action::CopyJournals { from, to } => copies::copy_journals(self, from, to, context),
+            Action::Postgres(action) => postgres::perform(self, action, context),
             Action::Say { lines } => Ok(serde_json::json!({ "said": lines })),
         }
     }
@@ -119,6 +121,7 @@ impl Perform for Hands {
     fn probe(&self, action: &Action, context: &Context<'_>) -> Result<(Found, Value), Failure> {
         match action {
             Action::StoreBackup { backup, vault, .. } => stores::probe_store(self, vault, backup),
+            Action::Postgres(action) => postgres::probe(self, action, context),
             Action::Forget { vault, backups } => stores::probe_forget(self, vault, backups),
             Action::SetAside { database, live, kept } => Ok(places::probe_set_aside(*database, live, kept)),
             Action::BringBack { database, live, kept } => Ok(places::probe_bring_back(*database, live, kept)),
@@ -147,6 +150,7 @@ impl Perform for Hands {
                 .map_or_else(|_unknown| "not in the settings".to_owned(), facts::settings_digest)),
             Fact::BackupIsThere { vault, backup } => stores::snapshot_name(self, vault, backup),
             Fact::Backups { vault } => stores::list_digest(self, vault),
+            Fact::Database { url, database } => postgres::look_at(self, url, database),
         }
     }
 

@@ -147,5 +147,6 @@ fn looks_only(action: &Action) -> bool {
         Action::Prune { .. } | Action::Mark { .. } => false,
         Action::MakeFolder { .. } | Action::WriteExport { .. } | Action::EncryptFolder { .. } => false,
         Action::CopyBackup { .. } | Action::CopyJournals { .. } | Action::Say { .. } => false,
+        Action::Postgres(action) => matches!(action, lifeboat_model::PgAction::CheckSource { .. }),
     }
 }

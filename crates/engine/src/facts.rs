@@ -115,7 +115,7 @@ impl Engine {
     /// What is deployed: what somebody said, and what is checked out where the app is.
     fn deployed(&self) -> Option<Deploy> {
         let beside = self.setup.settings_file.as_deref();
-        let beside = beside.or_else(|| self.setup.resources.first().map(|resource| resource.kind.path()))?;
+        let beside = beside.or_else(|| self.setup.resources.iter().find_map(|resource| resource.kind.path()))?;
         let head = lifeboat_io::git::head(files::parent(beside));
         let said = self.setup.deploy_said.clone();
         let deploy = match head {
@@ -127,7 +127,7 @@ impl Engine {
 
     /// What is where the resource lives.
     pub(crate) fn live(&self, resource: &Resource) -> Result<Live, Failure> {
-        let path = resource.kind.path();
+        let Some(path) = resource.kind.path() else { return self.live_database(resource) };
         let exists = files::exists(path);
         let bytes = if exists { bytes_of(resource)? } else { 0 };
         let unreadable = if exists { unreadable(resource) } else { None };
@@ -135,11 +135,34 @@ impl Engine {
             (ResourceKind::Sqlite { path }, true) => {
                 holders::holders(path).map(|held| held_by(path, &held)).unwrap_or_default()
             }
-            (ResourceKind::Sqlite { .. } | ResourceKind::Files { .. } | ResourceKind::Env { .. }, _) => Vec::new(),
+            (_, _) => Vec::new(),
         };
         let place = files::resolved(path);
         let (identity, settings) = (identity(&place), settings_digest(resource));
         Ok(Live { resource: resource.clone(), place, bytes, exists, identity, settings, unreadable, held_by })
+    }
+
+    /// A database on a server. One that does not answer counts as there, and as unreadable.
+    fn live_database(&self, resource: &Resource) -> Result<Live, Failure> {
+        let ResourceKind::Postgres { url, .. } = &resource.kind else {
+            return Err(Failure::new(FailureKind::Bug, format!("{} is not a database", resource.name)));
+        };
+        let address = self.vaults.database(url)?;
+        let looked = crate::act::postgres::look(&address);
+        let (exists, bytes, identity, unreadable) = match looked {
+            Ok(Some((identity, bytes))) => (true, bytes, identity, None),
+            Ok(None) => (false, 0, crate::act::postgres::NOTHING.to_owned(), None),
+            Err(failure) => (true, 0, "cannot be looked at".to_owned(), Some(failure.to_string())),
+        };
+        let settings = settings_digest(resource);
+        let (resource, place) = (resource.clone(), PathBuf::new());
+        Ok(Live { resource, place, bytes, exists, identity, settings, unreadable, held_by: Vec::new() })
+    }
+
+    /// Which database has a name on a server.
+    pub(crate) fn database_identity(&self, url: &str, name: &str) -> Result<String, Failure> {
+        let looked = crate::act::postgres::look(&self.vaults.database(url)?.with_database(name))?;
+        Ok(looked.map_or_else(|| crate::act::postgres::NOTHING.to_owned(), |(identity, _bytes)| identity))
     }
 
     /// All backups of this scope in the vault, oldest first, with what is known about them here.
@@ -244,6 +267,7 @@ fn bytes_of(resource: &Resource) -> Result<u64, Failure> {
         }
         ResourceKind::Env { path } => files::size(path),
         ResourceKind::Files { path, .. } => files::size_of_tree(path),
+        ResourceKind::Postgres { .. } => Ok(0), // the server tells, in `live_database`
     };
     bytes.map_err(|error| Failure::from_error(FailureKind::Refused, &error))
 }
@@ -261,5 +285,6 @@ fn unreadable(resource: &Resource) -> Option<String> {
         ResourceKind::Files { path, .. } | ResourceKind::Env { path } => {
             files::can_read(path).err().map(|error| error.to_string())
         }
+        ResourceKind::Postgres { .. } => None, // as above
     }
 }

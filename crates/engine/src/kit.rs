@@ -90,8 +90,7 @@ fn markdown(known: &Known) -> String {
     }
     let _ = write!(text, "\n## What is protected\n\n| resource | kind | where it lives |\n|---|---|---|\n");
     for resource in &known.resources {
-        let _ =
-            writeln!(text, "| {} | {} | `{}` |", resource.name, resource.kind.word(), resource.kind.path().display());
+        let _ = writeln!(text, "| {} | {} | `{}` |", resource.name, resource.kind.word(), resource.kind.place());
     }
     backups(&mut text, known);
     let _ = write!(
@@ -145,9 +144,8 @@ fn commands(known: &Known) -> String {
     );
     for resource in &known.resources {
         let from = format!("./restored/{}/{}", resource.kind.word(), resource.name);
-        let path = resource.kind.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let (source, to) = (quote(&format!("{from}/{name}")), quote(&path.display().to_string()));
+        let name = resource.kind.path().and_then(|path| path.file_name()).unwrap_or_default().to_string_lossy();
+        let (source, to) = (quote(&format!("{from}/{name}")), quote(&resource.kind.place()));
         let _ = match &resource.kind {
             ResourceKind::Sqlite { .. } => write!(
                 text,
@@ -159,6 +157,7 @@ fn commands(known: &Known) -> String {
             ),
             ResourceKind::Files { .. } => write!(text, "\n# {}\ncp -a {source} {to}\n", resource.name),
             ResourceKind::Env { .. } => write!(text, "\n# {}\ninstall -m 600 {source} {to}\n", resource.name),
+            ResourceKind::Postgres { .. } => write!(text, "{}", crate::act::readme::postgres(&resource.name, &from)),
         };
     }
     text

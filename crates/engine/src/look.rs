@@ -237,7 +237,7 @@ fn resource_status(
     ResourceStatus {
         name: resource.name.to_string(),
         kind: resource.kind.word().to_owned(),
-        path: resource.kind.path().display().to_string(),
+        path: resource.kind.place(),
         age_s: age.map(|age| age.as_secs()),
         newest,
         proof,
@@ -261,7 +261,7 @@ fn predict_restore(common: &facts::Common, resource: &Resource, bytes: u64) -> P
             common.predict("capture", &path.display().to_string(), bytes, guess::CAPTURE),
             common.predict("store", &common.vault, bytes, guess::STORE),
         ],
-        ResourceKind::Files { .. } | ResourceKind::Env { .. } => {
+        ResourceKind::Files { .. } | ResourceKind::Env { .. } | ResourceKind::Postgres { .. } => {
             vec![common.predict("store", &common.vault, bytes, guess::STORE)]
         }
     };

@@ -114,8 +114,7 @@ fn prerequisites(known: &Known) -> String {
 fn quick_reference(known: &Known) -> String {
     let mut text = String::from("\n## Quick reference\n\n| what | where it lives | kind |\n|---|---|---|\n");
     for resource in &known.resources {
-        let _ =
-            writeln!(text, "| {} | `{}` | {} |", resource.name, resource.kind.path().display(), resource.kind.word());
+        let _ = writeln!(text, "| {} | `{}` | {} |", resource.name, resource.kind.place(), resource.kind.word());
     }
     match &known.newest {
         Some((backup, _)) => {
@@ -168,12 +167,12 @@ type StepText = (&'static str, &'static str, Vec<String>);
 
 /// Where a resource lies once it is restored aside.
 fn restored(resource: &Resource) -> String {
-    let name = resource.kind.path().file_name().unwrap_or_default().to_string_lossy();
+    let name = resource.kind.path().and_then(|path| path.file_name()).unwrap_or_default().to_string_lossy();
     quote(&format!("{WORK}/restored/{}/{}/{name}", resource.kind.word(), resource.name))
 }
 
 fn live(resource: &Resource) -> String {
-    quote(&resource.kind.path().display().to_string())
+    quote(&resource.kind.place())
 }
 
 /// Picks good backups of this app: emergency ones may hold the damage.
@@ -221,6 +220,7 @@ fn emergency(known: &Known) -> StepText {
             ResourceKind::Files { .. } | ResourceKind::Env { .. } => {
                 format!("if [ -e {from} ]; then cp -a {from} {WORK}/emergency/{name}; fi")
             }
+            ResourceKind::Postgres { .. } => format!("pg_dump -Fc -f {WORK}/emergency/{name}.dump {from}"),
         });
     }
     (
@@ -264,6 +264,12 @@ fn execute(known: &Known) -> StepText {
             ResourceKind::Env { .. } => {
                 lines.push(format!("if [ -e {to} ]; then mv {to} {to}.broken; fi"));
                 lines.push(format!("install -m 600 {from} {to}"));
+            }
+            ResourceKind::Postgres { .. } => {
+                let folder = format!("{WORK}/restored/postgres/{}", resource.name);
+                let script = crate::act::readme::postgres(&resource.name, &folder);
+                lines.extend(script.lines().filter(|line| !line.is_empty()).map(str::to_owned));
+                lines.push(format!("# then rename: the present database aside, `restored` to the name in {to}"));
             }
         }
     }

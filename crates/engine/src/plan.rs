@@ -4,6 +4,7 @@
 pub mod adopt;
 pub mod backup;
 pub mod copy;
+mod databases;
 pub mod export;
 pub mod keep;
 pub mod prove;
@@ -26,11 +27,20 @@ pub(crate) fn make(engine: &Engine, request: &Request) -> Result<Plan, Failure> 
 fn planned(engine: &Engine, request: &Request) -> Result<Plan, Failure> {
     match request {
         Request::Backup { .. } => backup::plan(&backup::gather(engine, request)?, request),
+        Request::Restore { .. } if databases::is_meant(engine, request) => {
+            databases::plan(&databases::gather(engine, request)?, request)
+        }
         Request::Restore { .. } => restore::plan(&restore::gather(engine, request)?, request),
         Request::Prove { .. } => prove::plan(&prove::gather(engine, request)?, request),
         Request::Export { .. } => export::plan(&export::gather(engine, request)?, request),
         Request::Adopt { .. } => adopt::plan(&adopt::gather(engine, request)?, request),
-        Request::Undo { .. } | Request::Release { .. } => undo::plan(&undo::gather(engine, request)?, request),
+        Request::Undo { operation } | Request::Release { operation } => {
+            let known = engine.look().operation(operation)?;
+            match databases::renamed(&known) {
+                Some(_) => undo::renamed(&databases::gather_renamed(engine, known)?, request),
+                None => undo::plan(&undo::gather(engine, request)?, request),
+            }
+        }
         Request::Copy { .. } => copy::plan(&copy::gather(engine, request)?, request),
         Request::Compromise { .. } | Request::Attest { .. } => record::plan(&record::gather(engine)?, request),
         Request::Retention | Request::Prune | Request::Mark { .. } => keep::plan(&keep::gather(engine)?, request),

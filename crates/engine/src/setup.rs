@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use lifeboat_io::database::postgres::Address;
 use lifeboat_model::{Duration, Failure, FailureKind, Keep, Resource, ResourceName, Scope, VaultName};
 use lifeboat_store::vault::Vault;
 
@@ -106,7 +107,7 @@ impl Setup {
     }
 }
 
-/// Opens vaults by their location; it knows where their passwords come from.
+/// Opens vaults by their location, and finds the way into databases; it knows where passwords come from.
 pub trait Vaults: Send + Sync {
     /// The vault there.
     ///
@@ -131,6 +132,12 @@ pub trait Vaults: Send + Sync {
     /// # Errors
     /// As [`Vaults::create`].
     fn create_like(&self, location: &str, like: &Vault) -> Result<Arc<Vault>, Failure>;
+
+    /// The way into a database, password included, from its address without one.
+    ///
+    /// # Errors
+    /// The address cannot be understood, or its password is not where it should be.
+    fn database(&self, url: &str) -> Result<Address, Failure>;
 
     /// The folder it lies in, when it is one on this host.
     fn folder(&self, location: &str) -> Option<std::path::PathBuf>;

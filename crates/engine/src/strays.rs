@@ -46,8 +46,8 @@ impl Engine {
         let is_database = |resource: &&Resource| matches!(resource.kind, ResourceKind::Sqlite { .. });
         let databases: Vec<&Resource> = self.setup.resources.iter().filter(is_database).collect();
         let mut folders: BTreeSet<PathBuf> = self.setup.backup_folders.iter().cloned().collect();
-        for database in &databases {
-            let folder = files::parent(database.kind.path());
+        for path in databases.iter().filter_map(|database| database.kind.path()) {
+            let folder = files::parent(path);
             folders.extend([folder.to_owned(), folder.join("backups")]);
         }
         let mut found = Vec::new();
@@ -63,13 +63,14 @@ impl Engine {
     fn stray(&self, path: PathBuf, databases: &[&Resource], backups: &[Backup]) -> Option<Stray> {
         let name = path.file_name()?.to_string_lossy().into_owned();
         let stamp = stamp_in(&name);
-        let of_database = |database: &&&Resource| name.starts_with(&stem(database.kind.path()));
+        let of_database =
+            |database: &&&Resource| database.kind.path().is_some_and(|path| name.starts_with(&stem(path)));
         let wordy = WORDS.iter().any(|word| name.to_lowercase().contains(word));
         let looks = match stamp {
             Some(_) => wordy || databases.iter().any(|database| of_database(&database)),
             None => ENDS.iter().any(|end| name.ends_with(end)),
         };
-        let live = databases.iter().any(|database| database.kind.path() == path);
+        let live = databases.iter().any(|database| database.kind.path() == Some(&path));
         let sidecar = sqlite::SIDECARS.iter().any(|end| name.ends_with(end));
         if !looks || live || sidecar || name.contains(OURS) || files::is_folder(&path) || self.is_alias(&path) {
             return None;
@@ -97,7 +98,7 @@ impl Engine {
     /// Whether it is the file that each backup renews.
     fn is_alias(&self, path: &Path) -> bool {
         let aliases = self.setup.resources.iter().filter(|resource| self.setup.aliases.contains(&resource.name));
-        aliases.into_iter().any(|resource| path_with(resource.kind.path(), ".backup") == path)
+        aliases.filter_map(|resource| resource.kind.path()).any(|live| path_with(live, ".backup") == path)
     }
 }
 

@@ -108,6 +108,9 @@ impl Engine {
                 let detail = readable.as_ref().err().map_or("can be read".to_owned(), |error| error.source.to_string());
                 vec![Check::new("readable", Tri::from_bool(readable.is_ok()), detail)]
             }
+            ResourceKind::Postgres { url, .. } => {
+                crate::act::postgres::verify(&self.vaults.database(url)?, resource, stop)
+            }
         };
         let outcome = Tri::worst(checks.iter().map(|check| check.outcome));
         let took_ms = self.io.clock.elapsed().saturating_sub(begin).as_millis() as u64;

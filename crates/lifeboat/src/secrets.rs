@@ -10,7 +10,7 @@ use std::{
 
 use lifeboat_io::{Io, files};
 use lifeboat_model::{Failure, FailureKind};
-use secrecy::{SecretString, zeroize::Zeroize};
+use secrecy::{ExposeSecret, SecretString, zeroize::Zeroize};
 
 use crate::outside;
 
@@ -80,22 +80,54 @@ impl fmt::Display for PasswordSource {
     }
 }
 
-/// Which password belongs to which vault.
+/// A password that came with an address. It is shown to nobody.
+#[derive(Clone, Debug)]
+pub struct Said(pub SecretString);
+
+impl PartialEq for Said {
+    fn eq(&self, other: &Said) -> bool {
+        self.0.expose_secret() == other.0.expose_secret()
+    }
+}
+
+impl Eq for Said {}
+
+/// How to get into a database server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ServerPassword {
+    /// It came with the address.
+    Said(Said),
+    /// It is somewhere.
+    From(PasswordSource),
+}
+
+/// Which password belongs to which vault, and to which database server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Passwords {
     by_location: BTreeMap<String, PasswordSource>,
+    by_server: BTreeMap<String, ServerPassword>,
     others: PasswordSource,
 }
 
 impl Passwords {
     /// One source for all vaults.
     pub fn new(others: PasswordSource) -> Passwords {
-        Passwords { by_location: BTreeMap::new(), others }
+        Passwords { by_location: BTreeMap::new(), by_server: BTreeMap::new(), others }
     }
 
     /// Says where the password of one vault comes from.
     pub fn insert(&mut self, location: &str, source: PasswordSource) {
         self.by_location.insert(location.to_owned(), source);
+    }
+
+    /// Says where the password of a database server comes from; `server` is an address without a database.
+    pub fn insert_server(&mut self, server: String, password: ServerPassword) {
+        self.by_server.insert(server, password);
+    }
+
+    /// The password of a database server, when somebody has said anything about it.
+    pub fn server(&self, server: &str) -> Option<&ServerPassword> {
+        self.by_server.get(server)
     }
 
     /// Where the password of a vault comes from.
@@ -104,7 +136,7 @@ impl Passwords {
     }
 }
 
-/// Reads the password of the vault at `location`. A newline at its end is not part of it.
+/// Reads the password of the vault, or of the database server, at `location`. A newline at its end is not part of it.
 ///
 /// # Errors
 /// Nobody has said where it is; the variable is not set; the file cannot be read; the command failed; it is empty, or is

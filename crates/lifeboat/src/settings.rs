@@ -11,6 +11,7 @@ pub mod names;
 pub mod problem;
 pub mod resolve;
 mod sense;
+pub mod servers;
 mod shape;
 
 use std::{
@@ -247,9 +248,18 @@ pub struct ResourceSettings {
     /// What it is.
     #[schemars(extend("x-kind" = "resource-kind"))]
     pub kind: KindSettings,
-    /// Where it is. Relative paths begin at this file's folder.
+    /// SQLite, files, env: where it is. Relative paths begin at this file's folder.
     #[schemars(extend("x-kind" = "path"))]
-    pub path: PathBuf,
+    pub path: Option<PathBuf>,
+    /// PostgreSQL: where it is, without a password: `postgres://role@host:5432/database`.
+    pub url: Option<String>,
+    /// PostgreSQL: where the address is to be found, password and all, in place of `url`: `{ env = "DATABASE_URL" }`.
+    pub url_from: Option<PasswordSettings>,
+    /// PostgreSQL: where the password is. Default: what libpq would find (`PGPASSWORD`, `~/.pgpass`).
+    pub password: Option<PasswordSettings>,
+    /// PostgreSQL: only these schemas. Default: all; on Supabase those of the app, and `auth` and `storage`.
+    #[serde(default)]
+    pub schemas: Vec<String>,
     /// Files: paths below it that are left out; `*` stands for anything within one name.
     #[serde(default)]
     pub exclude: Vec<String>,
@@ -283,6 +293,18 @@ pub enum KindSettings {
     Files,
     /// A file of environment variables. Names are journaled, values never.
     Env,
+    /// A PostgreSQL database.
+    Postgres,
+}
+
+impl KindSettings {
+    /// Whether it has tables.
+    pub fn is_database(self) -> bool {
+        match self {
+            KindSettings::Sqlite | KindSettings::Postgres => true,
+            KindSettings::Files | KindSettings::Env => false,
+        }
+    }
 }
 
 /// A question in SQL: one row, one column.

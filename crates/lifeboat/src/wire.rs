@@ -11,11 +11,18 @@ use std::{
 
 use lifeboat_engine::{
     Engine, Vaults,
-    act::{sqlite_failure, vault_failure},
+    act::{postgres_failure, sqlite_failure, vault_failure},
 };
 use lifeboat_io::{
-    Io, Location, ObjectErrorKind, ObjectStore, Stop, database::sqlite, files, holders, objects::location::OpenError,
-    open_location, parse_location, signals::SignalGuard,
+    Io, Location, ObjectErrorKind, ObjectStore, Stop,
+    database::{
+        postgres::{self, Address, PgError},
+        sqlite,
+    },
+    files, holders,
+    objects::location::OpenError,
+    open_location, parse_location,
+    signals::SignalGuard,
 };
 use lifeboat_model::{Failure, FailureKind};
 use lifeboat_store::{
@@ -25,8 +32,8 @@ use lifeboat_store::{
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
-    secrets::{self, HIDDEN, PasswordSource, Passwords},
-    settings::Resolved,
+    secrets::{self, HIDDEN, PasswordSource, Passwords, ServerPassword},
+    settings::{Resolved, servers::server_of},
 };
 
 /// Secrets that may turn up in what programs and servers say, by the variable that holds them.
@@ -63,6 +70,23 @@ pub fn vaults(resolved: &Resolved, io: &Io) -> Arc<dyn Vaults> {
         open: Mutex::default(),
         known: Mutex::default(),
     })
+}
+
+/// What a server says of a database that is to be captured: version, size, the `pg_dump` that fits.
+///
+/// # Errors
+/// Why it cannot be captured.
+pub fn look_at_server(url: &str, resolved: &Resolved, io: &Io) -> Result<String, Failure> {
+    let (vaults, stop) = (vaults(resolved, io), Stop::default());
+    let failed = |error: PgError| postgres_failure(&error);
+    let address = vaults.database(url)?;
+    postgres::refuse_pooler(&address, &stop).map_err(failed)?;
+    let mut session = postgres::Session::open(&address, &stop).map_err(failed)?;
+    let target = postgres::look_at(&mut session).map_err(failed)?;
+    let found = postgres::find_clients(&*io.exec, &*io.env, &stop).map_err(failed)?;
+    let clients = postgres::choose_clients(&found, session.major()).map_err(failed)?;
+    let bytes = lifeboat_model::time::show_bytes(target.database.bytes);
+    Ok(format!("{address} is PostgreSQL {}, {bytes}; pg_dump {} fits", session.major(), clients.version))
 }
 
 /// Vaults that stay open once they are, and the secrets read for them.
@@ -146,6 +170,20 @@ impl Vaults for OpenVaults {
             Err(error) if matches!(error.root(), VaultError::AlreadyThere { .. }) => self.open(location), // somebody was faster
             Err(error) => Err(self.failure(location, &error)),
         }
+    }
+
+    fn database(&self, url: &str) -> Result<Address, Failure> {
+        let mut address =
+            Address::parse(url, &*self.io.env).map_err(|error| Failure::from_error(FailureKind::Usage, &error))?;
+        match self.passwords.server(&server_of(&address)) {
+            Some(ServerPassword::Said(said)) => address.password = Some(said.0.clone()),
+            Some(ServerPassword::From(source)) => {
+                address.password = Some(secrets::read(source, &address.to_string(), &self.io)?);
+            }
+            None => {} // what libpq would find
+        }
+        lock(&self.known).extend(address.password.clone());
+        Ok(address)
     }
 
     fn folder(&self, location: &str) -> Option<PathBuf> {

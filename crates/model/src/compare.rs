@@ -58,7 +58,8 @@ pub fn compare_postgres(expected: &PostgresFacts, found: &PostgresFacts, policy:
             (Some(_), Some(_)) | (None, None) => {}
         }
     }
-    let objects = |facts: &PostgresFacts| facts.large_objects.as_ref().map(|all| (all.objects, all.rows.digest.clone()));
+    let objects =
+        |facts: &PostgresFacts| facts.large_objects.as_ref().map(|all| (all.objects, all.rows.digest.clone()));
     if objects(expected) != objects(found) {
         differences.push("the large objects differ".to_owned());
     }

@@ -327,7 +327,7 @@ pub fn sell(db: &Connection, orders: u32) {
 
 /// The content of a resource, as text that is equal when the content is.
 pub fn content(kind: &ResourceKind) -> String {
-    if !kind.path().exists() {
+    if kind.path().is_none_or(|path| !path.exists()) {
         return "nothing".to_owned();
     }
     match kind {
@@ -351,6 +351,7 @@ pub fn content(kind: &ResourceKind) -> String {
                 .map(|file| format!("{} {:?}", file.strip_prefix(path).unwrap().display(), fs::read(&file).unwrap()));
             parts.collect::<Vec<_>>().join("; ")
         }
+        ResourceKind::Postgres { url, .. } => format!("the database {url}"),
         ResourceKind::Env { path } => fs::read_to_string(path).unwrap(),
     }
 }
@@ -442,6 +443,11 @@ impl Vaults for OneVault {
         }
         let vault = Vault::create(self.store(location), &SecretString::from(PASSWORD), &self.io);
         vault.map(|vault| self.keep(location, vault)).map_err(|error| vault_failure(&error))
+    }
+
+    fn database(&self, url: &str) -> Result<lifeboat_io::database::postgres::Address, Failure> {
+        lifeboat_io::database::postgres::Address::parse(url, &*self.io.env)
+            .map_err(|error| Failure::from_error(lifeboat_model::FailureKind::Usage, &error))
     }
 
     fn create_like(&self, location: &str, like: &Vault) -> Result<Arc<Vault>, Failure> {

@@ -1,6 +1,12 @@
 //! What errors of the floors below mean for a person.
 
-use lifeboat_io::{ObjectErrorKind, PathError, database::sqlite::SqliteError};
+use lifeboat_io::{
+    ObjectErrorKind, PathError,
+    database::{
+        postgres::{ErrorClass, PgError},
+        sqlite::SqliteError,
+    },
+};
 use lifeboat_model::{Failure, FailureKind};
 use lifeboat_store::vault::VaultError;
 
@@ -46,6 +52,22 @@ fn object_kind(kind: ObjectErrorKind) -> (FailureKind, Option<&'static str>) {
         }
         ObjectErrorKind::Other => (FailureKind::Outside, None),
     }
+}
+
+/// A PostgreSQL server's error as a failure, with the next step.
+pub fn postgres_failure(error: &PgError) -> Failure {
+    use FailureKind as K;
+    let kind = match (error, error.class()) {
+        (PgError::Damaged { .. }, _) => K::Damaged,
+        (PgError::Address { .. }, _) => K::Usage,
+        (_, ErrorClass::Stopped) => K::Interrupted,
+        (_, ErrorClass::Lock) => K::Busy,
+        (_, ErrorClass::Connection | ErrorClass::Disk) => K::Outside,
+        (PgError::NotLetIn { .. } | PgError::Refused { .. } | PgError::NoClient { .. }, _) => K::Refused,
+        (PgError::Pooler { .. } | PgError::LockTable { .. } | PgError::Preflight { .. }, _) => K::Refused,
+        (_, _) => K::Outside,
+    };
+    Failure::from_error(kind, error).hint(error.next_step())
 }
 
 /// A database's error as a failure.

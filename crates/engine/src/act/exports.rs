@@ -118,6 +118,7 @@ fn write_part(
         (Content::Sqlite(facts), ExportFormat::Csv) => ("sqlite", tables(what, part, facts, context)?),
         (Content::Files(_), _) => ("files", tree_files(what, part, context)?),
         (Content::Env(_), _) => ("env", vec![private(what, &part.fetched, context)?]),
+        (Content::Postgres(_), _) => ("postgres", tree_files(what, part, context)?),
     };
     let ResourceManifest { name, origin, recovery_point, .. } = about;
     Ok(ExportedResource {

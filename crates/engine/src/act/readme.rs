@@ -56,7 +56,39 @@ pub fn text(manifest: &Manifest) -> String {
                 quote(&format!("./restored/{}", part.path)),
                 quote(&part.origin),
             ),
+            Content::Postgres(facts) => write!(
+                text,
+                "\n## {} (PostgreSQL {}, {} bytes)\n\nIt was {}. Into a new database, with `psql` alone:\n\n```sh\n{}```\n\n\
+                 Rows and digests of its tables, and where its sequences stood, are in `manifest.json`.\n",
+                part.name,
+                facts.server_version / 10_000,
+                part.bytes,
+                part.origin,
+                postgres(&part.name, &format!("./restored/{}", part.path)),
+            ),
         };
     }
     text
+}
+
+/// How a PostgreSQL database comes back with `psql` and nothing else. `%` in the names of files stands for what no file
+/// name can have; the first line of each part is no header: the columns are in `manifest.json`.
+pub(crate) fn postgres(name: &lifeboat_model::ResourceName, folder: &str) -> String {
+    let folder = quote(folder);
+    format!(
+        "\n# {name}: roles first (psql -f {folder}/globals.sql, as a superuser), then a new database\n\
+         createdb restored\n\
+         psql -v ON_ERROR_STOP=1 -d restored -f {folder}/pre-data.sql\n\
+         python3 - {folder} <<'END' | psql -v ON_ERROR_STOP=1 -d restored\n\
+         import json, sys\n\
+         manifest = json.load(open(sys.argv[1] + '/../../manifest.json'))\n\
+         facts = next(r for r in manifest['resources'] if r['name'] == '{name}')\n\
+         for table, about in facts['tables'].items():\n\
+         \x20   for part in about['parts']:\n\
+         \x20       if about['columns']: print('\\\\copy %s (%s) FROM %s' % (table, ', '.join(about['columns']), sys.argv[1] + '/' + part['path']))\n\
+         for sequence, at in facts['sequences'].items():\n\
+         \x20   print(\"SELECT setval('%s', %d, %s);\" % (sequence.replace(\"'\", \"''\"), at['last_value'], 'true' if at['is_called'] else 'false'))\n\
+         END\n\
+         psql -v ON_ERROR_STOP=1 -d restored -f {folder}/post-data.sql\n"
+    )
 }

@@ -125,7 +125,7 @@ fn pretty(manifest: &Manifest) -> Result<Vec<u8>, Failure> {
 fn total(what: &What<'_>, context: &Context<'_>) -> Option<u64> {
     let sizes = what.parts.iter().map(|part| match &part.captured_by {
         Some(step) => context.output::<CaptureOutput>(step).map(|captured| captured.bytes).ok(),
-        None => files::size_of_tree(part.resource.kind.path()).ok(),
+        None => part.resource.kind.path().and_then(|path| files::size_of_tree(path).ok()),
     });
     sizes.sum()
 }
@@ -208,6 +208,7 @@ impl Storing<'_> {
             ResourceKind::Sqlite { path } => self.sqlite(part, path, &folder),
             ResourceKind::Env { path } => self.env(part, path, &folder),
             ResourceKind::Files { path, exclude } => self.files(part, path, exclude, &folder),
+            ResourceKind::Postgres { url, schemas } => self.postgres(part, (url, schemas), &folder),
         }
     }
 
@@ -232,6 +233,15 @@ impl Storing<'_> {
             bytes,
             content: Content::Sqlite(SqliteFacts { sha256, ..facts }),
         })
+    }
+
+    /// Straight from the server into the vault; its bytes on the server's disk are another number than those of its rows.
+    fn postgres(&mut self, part: &Part, source: (&str, &[String]), folder: &str) -> Result<ResourceManifest, Failure> {
+        let watch = self.context.watch;
+        let progress = |done, total| watch.progress(done, total);
+        let stored = super::postgres::store(self.hands, self.writer, part, source, folder, self.context, &progress)?;
+        self.done += stored.bytes;
+        Ok(stored)
     }
 
     fn env(&mut self, part: &Part, path: &Path, folder: &str) -> Result<ResourceManifest, Failure> {
@@ -351,7 +361,7 @@ pub fn verify(hands: &Hands, location: &str, backup: &BackupId) -> Result<Value,
     let manifest = summary::manifest(&vault, backup)?;
     let bytes: u64 = manifest.resources.iter().map(|part| part.bytes).sum();
     for part in &manifest.resources {
-        if matches!(part.content, Content::Files(_)) {
+        if matches!(part.content, Content::Files(_) | Content::Postgres(_)) {
             continue; // a folder has no size of its own; its files are compared when it is fetched
         }
         let entry = vault.entry(&snapshot, &part.path).map_err(|error| vault_failure(&error))?;

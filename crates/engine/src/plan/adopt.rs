@@ -37,7 +37,7 @@ pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failur
     let resource = engine.setup().resource(resource)?;
     match &resource.kind {
         ResourceKind::Sqlite { .. } => {}
-        ResourceKind::Files { .. } | ResourceKind::Env { .. } => {
+        ResourceKind::Files { .. } | ResourceKind::Env { .. } | ResourceKind::Postgres { .. } => {
             let message = format!("{} is no database; only files of SQLite databases can be adopted", resource.name);
             return Err(Failure::new(FailureKind::Usage, message));
         }

@@ -1,7 +1,8 @@
 //! Planning a backup: capture aside, store and look at the copies at once, read back.
 
 use lifeboat_model::{
-    Action, ExpectedFact, Fact, Failure, FailureKind, Lease, Plan, Request, ResourceName, StepClass, Undo,
+    Action, ExpectedFact, Fact, Failure, FailureKind, Lease, PgAction, Plan, Request, ResourceKind, ResourceName,
+    StepClass, Undo,
 };
 
 use super::steps::{self, Taking};
@@ -92,6 +93,13 @@ pub(crate) fn preflight_of(common: &Common, last_added: Option<u64>, taking: &Ta
         let bytes = last_added.map_or(taking.bytes(), |added| (added * 4 + (64 << 20)).min(taking.bytes()));
         found.push(steps::space("space.vault", folder.clone(), with_margin(bytes)));
     }
+    for live in taking.sources {
+        if let ResourceKind::Postgres { url, .. } = &live.resource.kind {
+            let name = &live.resource.name;
+            let action = Action::Postgres(PgAction::CheckSource { url: url.clone() });
+            found.push(steps::read(format!("check-source.{name}"), format!("{name} can be captured"), action));
+        }
+    }
     if !common.vault_exists {
         let action = Action::CreateVault { vault: common.vault.clone() };
         let title = format!("make a new vault in {}", common.vault);
@@ -119,7 +127,7 @@ pub(crate) fn with_margin(bytes: u64) -> u64 {
 }
 
 fn must_be_there(live: &Live) -> Result<(), Failure> {
-    let (name, path) = (&live.resource.name, live.resource.kind.path().display());
+    let (name, path) = (&live.resource.name, live.resource.kind.place());
     if !live.exists {
         let failure = Failure::new(FailureKind::Refused, format!("there is no {path} to back up as {name}"));
         return Err(failure.hint("check the path in lifeboat.toml, or on the command line"));

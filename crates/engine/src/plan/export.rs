@@ -120,7 +120,8 @@ impl Places<'_> {
     fn fetched(&self, common: &Common, part: &ResourceManifest) -> PathBuf {
         match (&part.content, self.format) {
             (Content::Sqlite(_), ExportFormat::Csv) => common.sandbox.join(format!("{}.sqlite", part.name)),
-            (Content::Sqlite(_), ExportFormat::Sqlite) | (Content::Files(_) | Content::Env(_), _) => {
+            (Content::Sqlite(_), ExportFormat::Sqlite)
+            | (Content::Files(_) | Content::Env(_) | Content::Postgres(_), _) => {
                 let name = part.path.rsplit('/').next().unwrap_or(part.name.as_str());
                 self.aside.join(part.name.as_str()).join(name)
             }

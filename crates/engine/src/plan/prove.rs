@@ -66,11 +66,13 @@ fn newest_of_all(
 pub(crate) fn configured(engine: &Engine, part: &ResourceManifest) -> Resource {
     let known = engine.setup().resources.iter().find(|resource| resource.name == part.name);
     known.cloned().unwrap_or_else(|| {
+        let url = part.origin.clone();
         let path = std::path::PathBuf::from(&part.origin);
         let kind = match &part.content {
             lifeboat_model::Content::Sqlite(_) => ResourceKind::Sqlite { path },
             lifeboat_model::Content::Files(_) => ResourceKind::Files { path, exclude: vec![] },
             lifeboat_model::Content::Env(_) => ResourceKind::Env { path },
+            lifeboat_model::Content::Postgres(facts) => ResourceKind::Postgres { url, schemas: facts.schemas.clone() },
         };
         let (name, checks) = (part.name.clone(), Default::default());
         Resource { name, kind, writer: None, critical_tables: vec![], may_be_empty: vec![], checks }
@@ -105,8 +107,43 @@ pub fn plan(known: &Known, request: &Request) -> Result<Plan, Failure> {
     Ok(plan)
 }
 
+/// A database on a server is tried on that server, in a database of its own.
+fn try_database(
+    known: &Known,
+    index: usize,
+    (resource, part): (&Resource, &ResourceManifest),
+    (url, facts): (&str, &lifeboat_model::PostgresFacts),
+) -> Vec<lifeboat_model::Phase> {
+    let (common, name) = (&known.common, &resource.name);
+    let (mut phases, database) =
+        super::databases::try_one(common, &known.backup, resource, part, url, &facts.database.name);
+    for phase in &mut phases {
+        phase.steps.iter_mut().for_each(|step| step.on_failure = OnFailure::Note);
+    }
+    let id = |verb: &str| StepId(format!("{verb}.{name}"));
+    let record = Action::RecordProof {
+        proof: common.ids.proofs[index].clone(),
+        backup: known.backup.id.clone(),
+        resource: name.clone(),
+        fetched_by: id("fetch"),
+        checked_by: vec!["stored".into(), id("check"), id("control")],
+    };
+    let drop = Action::Postgres(lifeboat_model::PgAction::Drop { url: url.to_owned(), database: database.clone() });
+    let steps = vec![
+        step(id("record").0, format!("record the proof of {name}"), StepClass::Idempotent, record, Undo::Nothing),
+        step(id("clean").0, format!("drop {database}"), StepClass::Idempotent, drop, Undo::Nothing),
+    ];
+    phases.push(phase(common, "record", vec![], steps));
+    phases
+}
+
 fn try_one(known: &Known, index: usize, resource: &Resource, part: &ResourceManifest) -> Vec<lifeboat_model::Phase> {
     let common = &known.common;
+    if let (ResourceKind::Postgres { url, .. }, lifeboat_model::Content::Postgres(facts)) =
+        (&resource.kind, &part.content)
+    {
+        return try_database(known, index, (resource, part), (url, facts));
+    }
     let (vault, backup, name) = (&common.vault, &known.backup.id, &resource.name);
     let folder = common.sandbox.join(name.as_str());
     let at = folder.join("restored");

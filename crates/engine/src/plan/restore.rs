@@ -71,7 +71,7 @@ pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failur
     let (loss, uncounted) = counted.map_or_else(|failure| (None, Some(failure.to_string())), |loss| (loss, None));
     let corrupt = match (&resource.kind, into.is_none() && target.exists && unsound.is_none()) {
         (ResourceKind::Sqlite { path }, true) => corrupt(path),
-        (ResourceKind::Sqlite { .. } | ResourceKind::Files { .. } | ResourceKind::Env { .. }, _) => None,
+        (_, _) => None,
     };
     let rehearsed = engine.is_rehearsed(&backup.id, &resource.name)?;
     let word = if unsound.is_some() || corrupt.is_some() { "CORRUPTED" } else { "REPLACED" };
@@ -168,6 +168,7 @@ fn moved(kind: &ResourceKind, path: &Path) -> ResourceKind {
         ResourceKind::Sqlite { .. } => ResourceKind::Sqlite { path },
         ResourceKind::Files { exclude, .. } => ResourceKind::Files { path, exclude: exclude.clone() },
         ResourceKind::Env { .. } => ResourceKind::Env { path },
+        ResourceKind::Postgres { .. } => kind.clone(), // planned in databases.rs
     }
 }
 
@@ -291,7 +292,7 @@ fn refuse_held(target: &Live) -> Result<(), Failure> {
     if target.held_by.is_empty() || target.resource.writer.is_some() {
         return Ok(());
     }
-    let (name, path) = (&target.resource.name, target.resource.kind.path().display());
+    let (name, path) = (&target.resource.name, target.resource.kind.place());
     let message = format!("{path} is open in {}", target.held_by.join(", "));
     let hint = format!(
         "stop it first, or set `stop` and `start` for {name} in lifeboat.toml, or restore beside it with --into"
@@ -386,7 +387,7 @@ fn swap(known: &Known, names: &Names, replaces: bool, losses: Option<&Action>) -
 pub(crate) fn is_database(resource: &Resource) -> bool {
     match resource.kind {
         ResourceKind::Sqlite { .. } => true,
-        ResourceKind::Files { .. } | ResourceKind::Env { .. } => false,
+        ResourceKind::Files { .. } | ResourceKind::Env { .. } | ResourceKind::Postgres { .. } => false,
     }
 }
 

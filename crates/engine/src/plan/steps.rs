@@ -152,7 +152,7 @@ impl Taking<'_> {
                     accept_unsound: self.reason == BackupReason::Emergency,
                     resource,
                 },
-                ResourceKind::Files { .. } | ResourceKind::Env { .. } => {
+                ResourceKind::Files { .. } | ResourceKind::Env { .. } | ResourceKind::Postgres { .. } => {
                     Part { resource, staged: None, captured_by: None, inspected_by: None, accept_unsound: false }
                 }
             }
@@ -198,7 +198,7 @@ impl Taking<'_> {
     /// How long capturing will take.
     pub fn predict_capture(&self) -> Vec<Prediction> {
         let one = |live: &Live| {
-            let subject = live.resource.kind.path().display().to_string();
+            let subject = live.resource.kind.place();
             self.common.predict("capture", &subject, live.bytes, guess::CAPTURE)
         };
         self.sources.iter().map(one).collect()

@@ -97,7 +97,11 @@ fn held(engine: &Engine, backups: &[BackupId]) -> Result<Vec<(BackupId, String)>
 
 /// The swapped resource, as the settings know it; when they do not any more, as the old plan did.
 fn live_of(engine: &Engine, swapped: Swapped) -> Result<Live, Failure> {
-    let configured = engine.setup().resources.iter().find(|one| files::resolved(one.kind.path()) == swapped.path);
+    let configured = engine
+        .setup()
+        .resources
+        .iter()
+        .find(|one| one.kind.path().is_some_and(|path| files::resolved(path) == swapped.path));
     if let Some(configured) = configured {
         return engine.live(configured);
     }
@@ -173,6 +177,20 @@ pub fn plan(known: &Known, request: &Request) -> Result<Plan, Failure> {
             Request::Compromise { .. } | Request::Attest { .. } => Err(nothing_to_undo(operation)),
         },
         _other => Err(steps::wrong_planner()),
+    }
+}
+
+/// The same for an operation that renamed databases.
+pub(crate) fn renamed(known: &super::databases::Renamed, request: &Request) -> Result<Plan, Failure> {
+    let operation = &known.operation;
+    if operation.plan.scope != known.common.scope {
+        let message = format!("{} belongs to {}, not to {}", operation.id, operation.plan.scope, known.common.scope);
+        return Err(Failure::new(FailureKind::Refused, message));
+    }
+    must_be_done(operation)?;
+    match request {
+        Request::Release { .. } => super::databases::release(known, request),
+        _undo => super::databases::undo(known, request),
     }
 }
 
@@ -383,7 +401,8 @@ fn release(known: &Known, request: &Request) -> Result<Plan, Failure> {
 
 /// Whether an operation put something in the place of what was live, or took it away.
 pub fn changed_what_is_live(operation: &Operation) -> bool {
-    !matches!(operation.plan.request, Request::Restore { into: Some(_), .. }) && swapped(operation).is_some()
+    !matches!(operation.plan.request, Request::Restore { into: Some(_), .. })
+        && (swapped(operation).is_some() || super::databases::renamed(operation).is_some())
 }
 
 /// Whether an operation that is done can be taken back by `undo` without a name: the newest such one is meant.

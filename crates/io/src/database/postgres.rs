@@ -28,7 +28,7 @@ pub use archive::{SchemaEntry, Section, cut_section, portable, read_archive, rea
 pub use capture::{Capture, CaptureOptions, Captured, capture, inspect, rewritten};
 pub use catalog::{Table, copy_target};
 pub use clients::{Clients, Selection, choose_clients, find_clients, find_clients_in};
-pub use databases::{create_database, database_exists, dress_database, drop_database};
+pub use databases::{count_rows, create_database, database_about, database_exists, dress_database, drop_database};
 pub use digest::RowDigest;
 pub use error::{ErrorClass, PgError, ServerSaid};
 pub use fence::{FenceStatus, NoWriter, enter_fence, fence_off, fence_on, fence_status, prove_fence};
@@ -39,6 +39,6 @@ pub use rows::{Sink, Sinks};
 pub use server::{Privileges, Target, look_at, refuse_pooler};
 pub use session::{Row, Session};
 pub use swap::{
-    SwapNames, SwapState, Swapped, close_database, end_sessions, open_database, sessions_of, swap_databases,
-    swap_preflight, swap_state,
+    SwapNames, SwapState, Swapped, close_database, end_sessions, open_database, rename_database, sessions_of,
+    swap_databases, swap_preflight, swap_state,
 };

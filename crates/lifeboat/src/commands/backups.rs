@@ -250,6 +250,16 @@ fn show_part(part: &ResourceManifest, paint: Paint) -> String {
             text += &format!("    {files} files, {folders} folders, {links} links\n");
         }
         Content::Env(facts) => text += &format!("    variables: {}\n", facts.names.join(", ")),
+        Content::Postgres(facts) => {
+            let (version, client) = (facts.server_version, &facts.client_version);
+            text += &format!("    server {}.{}, definitions by pg_dump {client}\n", version / 10_000, version % 10_000);
+            let mut table = Table::new(&["TABLE", "ROWS", "DIGEST"]).right(&[1]);
+            for (name, of) in &facts.tables {
+                let digest = of.rows.digest.chars().take(12).collect();
+                table.row([words::one_line(name), of.rows.rows.to_string(), digest]);
+            }
+            text += &table.render("    ");
+        }
     }
     text
 }

@@ -149,7 +149,7 @@ fn rows(app: &App, session: &Session, status: &[ResourceStatus]) -> Vec<Row> {
 
 fn is_database(resource: &Resource) -> bool {
     match resource.kind {
-        ResourceKind::Sqlite { .. } => true,
+        ResourceKind::Sqlite { .. } | ResourceKind::Postgres { .. } => true,
         ResourceKind::Files { .. } | ResourceKind::Env { .. } => false,
     }
 }

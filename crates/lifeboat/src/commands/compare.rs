@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use lifeboat_model::{Content, EnvFacts, ExitCode, FilesFacts, Manifest, SqliteFacts};
+use lifeboat_model::{Content, EnvFacts, ExitCode, FilesFacts, Manifest, PostgresFacts, SqliteFacts};
 use serde::Serialize;
 use serde_json::json;
 
@@ -77,7 +77,8 @@ pub fn compare(left: &Manifest, right: &Manifest) -> Vec<Difference> {
                 (Content::Sqlite(left), Content::Sqlite(right)) => sqlite(left, right, &mut add),
                 (Content::Files(left), Content::Files(right)) => files(left, right, &mut add),
                 (Content::Env(left), Content::Env(right)) => env(left, right, &mut add),
-                (Content::Sqlite(_) | Content::Files(_) | Content::Env(_), _) => {
+                (Content::Postgres(left), Content::Postgres(right)) => postgres(left, right, &mut add),
+                (Content::Sqlite(_) | Content::Files(_) | Content::Env(_) | Content::Postgres(_), _) => {
                     add("kind", "of another kind".to_owned(), None);
                 }
             },
@@ -87,6 +88,23 @@ pub fn compare(left: &Manifest, right: &Manifest) -> Vec<Difference> {
 }
 
 type Add<'a> = &'a mut dyn FnMut(&str, String, Option<(u64, u64)>);
+
+fn postgres(left: &PostgresFacts, right: &PostgresFacts, add: Add<'_>) {
+    for kind in left.fingerprint.keys().chain(right.fingerprint.keys()).collect::<BTreeSet<_>>() {
+        if left.fingerprint.get(kind) != right.fingerprint.get(kind) {
+            add(kind, "definitions differ".to_owned(), None);
+        }
+    }
+    for table in left.tables.keys().chain(right.tables.keys()).collect::<BTreeSet<_>>() {
+        match (left.tables.get(table), right.tables.get(table)) {
+            (Some(one), Some(other)) if one.rows == other.rows => {}
+            (Some(one), Some(other)) => add(table, "rows differ".to_owned(), Some((one.rows.rows, other.rows.rows))),
+            (Some(one), None) => add(table, "only in the first".to_owned(), Some((one.rows.rows, 0))),
+            (None, Some(other)) => add(table, "only in the second".to_owned(), Some((0, other.rows.rows))),
+            (None, None) => {}
+        }
+    }
+}
 
 fn sqlite(left: &SqliteFacts, right: &SqliteFacts, add: Add<'_>) {
     if left.schema_fingerprint != right.schema_fingerprint {

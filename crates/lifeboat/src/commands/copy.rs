@@ -34,7 +34,7 @@ pub fn backup(app: &App, session: &Session, ask: &BackupAsk, wanted: &Wanted<'_>
     let bad = |error| Failure::from_error(FailureKind::Refused, &error).while_doing("the copy has no place");
     // Before anything else: a folder that cannot be made is known now, not after an hour.
     files::create_folder(files::parent(wanted.pattern)).map_err(bad)?;
-    let alias = wanted.alias.then(|| alias_of(database.kind.path()));
+    let alias = database.kind.path().filter(|_| wanted.alias).map(alias_of);
     alias.as_deref().map_or(Ok(()), no_stray)?;
     let plan = session.engine.plan(&asks::backup(session, ask))?;
     let taken = watched(app, session, |watch, stop| session.engine.run(&plan, &app.by(), watch, stop))?;
@@ -69,7 +69,8 @@ pub fn renew_aliases(app: &App, session: &Session) -> Result<(), error::Ended> {
     let meant = |resource: &&Resource| session.named.is_empty() || session.named.contains(&resource.name);
     let wanted = setup.resources.iter().filter(|resource| setup.aliases.contains(&resource.name)).filter(meant);
     for database in wanted {
-        let alias = alias_of(database.kind.path());
+        let Some(path) = database.kind.path() else { continue };
+        let alias = alias_of(path);
         no_stray(&alias)?;
         let path = free(&wire::beside(&alias, ".new"));
         let request = Request::Restore {

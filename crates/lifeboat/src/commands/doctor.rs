@@ -109,7 +109,7 @@ fn environment(resolved: &Resolved, io: &Io) -> Vec<Finding> {
         None => "there is no settings file; the command's words are enough".to_owned(),
     };
     let mut findings = vec![Finding::new("settings", Tri::Pass, said)];
-    findings.extend(resolved.setup.resources.iter().flat_map(|resource| places::resource(resource, resolved)));
+    findings.extend(resolved.setup.resources.iter().flat_map(|resource| places::resource(resource, resolved, io)));
     findings.extend(resolved.setup.resources.iter().flat_map(|resource| host::writer(resource, io)));
     findings.extend(places::vault(resolved, io));
     let state = places::state(resolved, io);

@@ -70,7 +70,8 @@ fn named(words: &[String], folder: &Path, io: &Io) -> Result<Vec<FoundResource>,
         GlobalArgs { vault: Some("./vault".to_owned()), state: Some(folder.to_owned()), ..GlobalArgs::default() };
     let resolved = settings::resolve(&global, words, io)?;
     let found = resolved.setup.resources.iter().map(|resource| {
-        let path = resource.kind.path();
+        let place = std::path::PathBuf::from(resource.kind.place());
+        let path = resource.kind.path().unwrap_or(&place);
         FoundResource {
             name: resource.name.to_string(),
             kind: resource.kind.word(),
@@ -83,9 +84,10 @@ fn named(words: &[String], folder: &Path, io: &Io) -> Result<Vec<FoundResource>,
         ResourceKind::Sqlite { path } | ResourceKind::Files { path, .. } | ResourceKind::Env { path } => {
             !files::exists(path)
         }
+        ResourceKind::Postgres { .. } => false,
     });
     if let Some(resource) = missing {
-        let message = format!("there is nothing at {}", resource.kind.path().display());
+        let message = format!("there is nothing at {}", resource.kind.place());
         return Err(Failure::new(FailureKind::Usage, message).hint("check the path"));
     }
     Ok(found.collect())

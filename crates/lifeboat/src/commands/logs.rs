@@ -86,7 +86,9 @@ fn database(session: &Session) -> Result<&Resource, Failure> {
 fn audit(app: &App, database: &Resource, table: &str, span: Span) -> Done {
     let since = span.since.unwrap_or(Timestamp::UNIX_EPOCH);
     let until = span.until.unwrap_or(app.io.clock.now());
-    let log = wire::audit_log(database.kind.path(), table, since, until, SHOWN)?;
+    let on_server = || Failure::new(FailureKind::Refused, format!("{} is on a server", database.name));
+    let path = database.kind.path().ok_or_else(on_server)?;
+    let log = wire::audit_log(path, table, since, until, SHOWN)?;
     if app.ui.json.is_some() {
         let fields = json!({
             "resource": database.name, "table": table, "since": since, "until": until, "log": log, "exit_code": 0

@@ -17,11 +17,12 @@ use super::{
     Settings, Span, absolute,
     copies::Second,
     names::{made_fit, nearest},
+    servers,
 };
 use crate::{
     cli::GlobalArgs,
     outside,
-    secrets::{self, HIDDEN, PASSWORD_VARIABLE, PasswordSource, Passwords},
+    secrets::{self, HIDDEN, PASSWORD_VARIABLE, PasswordSource, Passwords, ServerPassword},
 };
 
 /// The environment of a resource that is named by its path, without a settings file.
@@ -98,13 +99,21 @@ impl Serialize for Origin {
 pub fn resolve(global: &GlobalArgs, named: &[String], io: &Io) -> Result<Resolved, Failure> {
     let mut all: Vec<&String> = named.iter().collect();
     all.extend(global.about.iter().filter(|word| !named.contains(word)));
-    let by_path: Vec<Resource> = all.iter().filter_map(|word| by_path(word).transpose()).collect::<Result<_, _>>()?;
+    let by_path: Vec<Resource> =
+        all.iter().filter_map(|word| by_path(word, io).transpose()).collect::<Result<_, _>>()?;
     if !by_path.is_empty() {
-        if let Some(name) = all.iter().find(|word| kind_and_path(word).is_none()) {
+        if let Some(name) = all.iter().find(|word| kind_and_path(word).is_none() && address_in(word).is_none()) {
             let message = format!("{} is named by its path and {name} by its name", by_path[0].name);
             return Err(usage(message).hint("name both in the same way"));
         }
-        return without_file(global, by_path, io);
+        let mut resolved = without_file(global, by_path, io)?;
+        for address in all.iter().filter_map(|word| address_in(word)) {
+            let server = servers::named(address, &[], io)?;
+            if let Some(password) = server.password {
+                resolved.passwords.insert_server(server.server, password);
+            }
+        }
+        return Ok(resolved);
     }
     match super::find(global, io)? {
         Some(path) => {
@@ -144,7 +153,12 @@ fn nothing_named(name: &str) -> Failure {
 }
 
 /// Reads `sqlite:PATH` and its like; nothing when it is a name.
-fn by_path(word: &str) -> Result<Option<Resource>, Failure> {
+fn by_path(word: &str, io: &Io) -> Result<Option<Resource>, Failure> {
+    if let Some(address) = address_in(word) {
+        let server = servers::named(address, &[], io)?;
+        let name = ResourceName::new(made_fit(&server.database, "data")).map_err(|error| usage(error.to_string()))?;
+        return Ok(Some(plain(name, server.kind)));
+    }
     let Some((kind, path)) = kind_and_path(word) else { return Ok(None) };
     if path.is_empty() {
         return Err(usage(format!("{word} names no path")).hint(format!("{word}./shop.db, for example")));
@@ -158,16 +172,24 @@ fn by_path(word: &str) -> Result<Option<Resource>, Failure> {
         }
         KindSettings::Files => (ResourceKind::Files { path, exclude: Vec::new() }, name),
         KindSettings::Env => (ResourceKind::Env { path }, name),
+        KindSettings::Postgres => return Ok(None), // an address, above
     };
     let name = ResourceName::new(made_fit(&stem, "data")).map_err(|error| usage(error.to_string()))?;
-    Ok(Some(Resource {
-        name,
-        kind,
-        writer: None,
-        critical_tables: Vec::new(),
-        may_be_empty: Vec::new(),
-        checks: Default::default(),
-    }))
+    Ok(Some(plain(name, kind)))
+}
+
+/// A resource that nobody has said more about.
+fn plain(name: ResourceName, kind: ResourceKind) -> Resource {
+    let (critical_tables, may_be_empty) = (Vec::new(), Vec::new());
+    Resource { name, kind, writer: None, critical_tables, may_be_empty, checks: Default::default() }
+}
+
+/// The address in `postgres:ADDRESS`, `postgres://...` or `postgresql://...`.
+fn address_in(word: &str) -> Option<&str> {
+    if word.starts_with("postgres://") || word.starts_with("postgresql://") {
+        return Some(word);
+    }
+    word.strip_prefix("postgres:")
 }
 
 fn kind_and_path(word: &str) -> Option<(KindSettings, &str)> {
@@ -176,7 +198,7 @@ fn kind_and_path(word: &str) -> Option<(KindSettings, &str)> {
         "sqlite" => KindSettings::Sqlite,
         "files" => KindSettings::Files,
         "env" => KindSettings::Env,
-        _ => return None,
+        _ => return None, // an address is no path
     };
     Some((kind, path.strip_prefix("//").unwrap_or(path)))
 }
@@ -254,7 +276,10 @@ pub fn environment_of(loaded: &Loaded, environment: &str, global: &GlobalArgs, i
     resolved.file = Some(loaded.path.clone());
     resolved.setup.settings_file = Some(loaded.path.clone());
     for (name, what) in &own.resources {
-        let resource = resource_of(name, what, folder)?;
+        let (resource, server) = resource_of(name, what, folder, io)?;
+        if let Some((server, password)) = server {
+            resolved.passwords.insert_server(server, password);
+        }
         choice.show_resource(&resource);
         if what.alias {
             resolved.setup.aliases.push(resource.name.clone());
@@ -272,12 +297,22 @@ pub fn environment_of(loaded: &Loaded, environment: &str, global: &GlobalArgs, i
     Ok(resolved)
 }
 
-fn resource_of(name: &str, what: &ResourceSettings, folder: &Path) -> Result<Resource, Failure> {
-    let path = outside::plain_path(&absolute(&folder.join(&what.path))?);
+/// A resource, and what the file says of its server's password.
+type OnServer = (Resource, Option<(String, ServerPassword)>);
+
+fn resource_of(name: &str, what: &ResourceSettings, folder: &Path, io: &Io) -> Result<OnServer, Failure> {
+    let said = what.path.as_deref().unwrap_or(Path::new(""));
+    let path = outside::plain_path(&absolute(&folder.join(said))?);
+    let mut server = None;
     let kind = match what.kind {
         KindSettings::Sqlite => ResourceKind::Sqlite { path },
         KindSettings::Files => ResourceKind::Files { path, exclude: what.exclude.clone() },
         KindSettings::Env => ResourceKind::Env { path },
+        KindSettings::Postgres => {
+            let found = servers::of_settings(name, what, folder, io)?;
+            server = found.password.map(|password| (found.server, password));
+            found.kind
+        }
     };
     let question = |check: &super::CheckSettings| SqlCheck {
         sql: check.sql.clone(),
@@ -287,14 +322,15 @@ fn resource_of(name: &str, what: &ResourceSettings, folder: &Path) -> Result<Res
         category: check.category.map(Into::into),
         sample: check.sample,
     };
-    Ok(Resource {
+    let resource = Resource {
         name: ResourceName::new(name).map_err(|error| usage(error.to_string()))?,
         kind,
         writer: what.stop.clone().zip(what.start.clone()).map(|(stop, start)| Writer { stop, start }),
         critical_tables: what.critical_tables.clone(),
         may_be_empty: what.may_be_empty.clone(),
         checks: what.checks.iter().map(|(name, check)| (name.clone(), question(check))).collect(),
-    })
+    };
+    Ok((resource, server))
 }
 
 /// Chooses values and remembers where each came from.
@@ -548,7 +584,8 @@ impl Choice<'_> {
             self.shown.push(Shown { key: format!("resources.{name}.{key}"), value, origin });
         };
         tell("kind", resource.kind.word().to_owned());
-        tell("path", resource.kind.path().display().to_string());
+        let key = if resource.kind.path().is_some() { "path" } else { "url" };
+        tell(key, resource.kind.place());
         if let ResourceKind::Files { exclude, .. } = &resource.kind
             && !exclude.is_empty()
         {

@@ -203,13 +203,14 @@ impl Resource<'_> {
     }
 
     fn check(&self, problems: &mut Vec<Problem>) {
-        let ResourceSettings { kind, path, exclude, stop, start, critical_tables, may_be_empty, checks, alias } =
+        let ResourceSettings { kind, path, exclude, stop, start, critical_tables, may_be_empty, checks, alias, .. } =
             self.what;
         let name = self.name;
         let mut tell = |key: &str, message: String, instead: &str| {
             problems.push(Problem::new(self.line(key), message).instead(instead));
         };
-        if let Some((message, instead)) = bad_path(path) {
+        self.check_place(&mut tell);
+        if let Some((message, instead)) = path.as_deref().and_then(bad_path) {
             tell("path", format!("the path of {name} {message}"), instead);
         }
         match (stop, start) {
@@ -245,7 +246,7 @@ impl Resource<'_> {
             ("checks", !checks.is_empty()),
             ("alias", *alias),
         ];
-        if *kind != KindSettings::Sqlite {
+        if !kind.is_database() {
             for (key, _) in tables.iter().filter(|(_, said)| *said) {
                 tell(key, format!("{name} is no database and has no {key}"), "take it out, or write kind = \"sqlite\"");
             }
@@ -265,6 +266,41 @@ impl Resource<'_> {
             );
         }
         self.check_questions(checks, problems);
+    }
+
+    /// Files have a path, databases on servers an address, and neither has what belongs to the other.
+    fn check_place(&self, tell: &mut dyn FnMut(&str, String, &str)) {
+        let ResourceSettings { kind, path, url, url_from, password, schemas, .. } = self.what;
+        let name = self.name;
+        let on_server = [
+            ("url", url.is_some()),
+            ("url_from", url_from.is_some()),
+            ("password", password.is_some()),
+            ("schemas", !schemas.is_empty()),
+        ];
+        match (kind, url.is_some(), url_from.is_some()) {
+            (KindSettings::Postgres, false, false) => tell(
+                "kind",
+                format!("{name} is a PostgreSQL database without an address"),
+                "add url = \"postgres://role@host/database\", or url_from = { env = \"DATABASE_URL\" }",
+            ),
+            (KindSettings::Postgres, true, true) => {
+                tell("url_from", format!("{name} has two addresses"), "take out url or url_from");
+            }
+            (KindSettings::Postgres, _, _) if path.is_some() => {
+                tell("path", format!("{name} is on a server and has no path"), "take it out; url says where it is");
+            }
+            (KindSettings::Postgres, _, _) => {}
+            (KindSettings::Sqlite | KindSettings::Files | KindSettings::Env, _, _) => {
+                if path.is_none() {
+                    tell("kind", format!("{name} has no path"), "add path = \"./shop.db\", for example");
+                }
+                for (key, _) in on_server.iter().filter(|(_, said)| *said) {
+                    let message = format!("{name} is a file and has no {key}");
+                    tell(key, message, "take it out, or write kind = \"postgres\"");
+                }
+            }
+        }
     }
 
     fn check_questions(&self, checks: &BTreeMap<String, CheckSettings>, problems: &mut Vec<Problem>) {
@@ -296,7 +332,7 @@ fn bad_path(path: &Path) -> Option<(&'static str, &'static str)> {
     if text.contains("://") {
         return Some((
             "is a URL",
-            "write the path of a file on this host; databases behind URLs cannot be protected by this release",
+            "write the path of a file on this host; a PostgreSQL database has kind = \"postgres\" and url",
         ));
     }
     None
@@ -309,7 +345,8 @@ fn shared_places(document: &Document, settings: &Settings, folder: &Path, proble
     for (environment, what) in &settings.environments {
         let vault = vault_folder(environment, what, settings, document, folder);
         for (name, resource) in &what.resources {
-            let place = outside::plain_path(&folder.join(&resource.path));
+            let Some(path) = &resource.path else { continue };
+            let place = outside::plain_path(&folder.join(path));
             let line = document.line(&["environments", environment, "resources", name, "path"]);
             let here = format!("{environment}.{name}");
             if let Some(other) = seen.get(&place) {

@@ -98,7 +98,7 @@ impl Walk {
                 ("environments", _) => "[environments.production.resources.db] with kind and path".to_owned(),
                 (_, "location") => "location = \"s3://bucket/folder\"".to_owned(),
                 (_, "version") => "version = 1".to_owned(),
-                (_, "resource-kind") => "kind = \"sqlite\", \"files\" or \"env\"".to_owned(),
+                (_, "resource-kind") => "kind = \"sqlite\", \"postgres\", \"files\" or \"env\"".to_owned(),
                 (_, "path") => "path = \"./shop.db\"".to_owned(),
                 (_, "sql") => "sql = \"select count(*) from orders\" and min or equals".to_owned(),
                 (_, _) => format!("{name} = \"…\""),

@@ -167,6 +167,31 @@ impl Address {
         Address { database: database.to_owned(), ..self.clone() }
     }
 
+    /// The whole way in, as a connection string, but for the password.
+    pub fn url(&self) -> String {
+        let mut words: Vec<(&str, String)> = Vec::new();
+        let host = match self.host.starts_with('/') {
+            true => {
+                words.push(("host", self.host.clone()));
+                String::new()
+            }
+            false if self.host.contains(':') => format!("[{}]", self.host),
+            false => escaped(&self.host),
+        };
+        if self.ssl_mode != SslMode::default() {
+            words.push(("sslmode", self.ssl_mode.word().to_owned()));
+        }
+        words.extend(self.ssl_root.iter().map(|path| ("sslrootcert", path.display().to_string())));
+        if let Some((certificate, key)) = &self.ssl_client {
+            words.push(("sslcert", certificate.display().to_string()));
+            words.push(("sslkey", key.display().to_string()));
+        }
+        words.extend(self.options.iter().map(|options| ("options", options.clone())));
+        let words: Vec<String> = words.iter().map(|(word, value)| format!("{word}={}", escaped(value))).collect();
+        let words = if words.is_empty() { String::new() } else { format!("?{}", words.join("&")) };
+        format!("postgres://{}@{host}:{}/{}{words}", escaped(&self.user), self.port, escaped(&self.database))
+    }
+
     /// Whether it is a socket on this computer.
     pub fn is_socket(&self) -> bool {
         self.host.starts_with('/')
@@ -375,6 +400,18 @@ fn split_passfile_line(line: &str) -> Vec<String> {
         }
     }
     fields
+}
+
+/// As a connection string wants it: what is not plain is written as `%xx`.
+fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for &byte in text.as_bytes() {
+        match byte {
+            b'-' | b'_' | b'.' | b'~' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => escaped.push(char::from(byte)),
+            other => escaped.push_str(&format!("%{other:02X}")),
+        }
+    }
+    escaped
 }
 
 #[cfg(test)]

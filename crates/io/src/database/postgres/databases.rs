@@ -1,5 +1,7 @@
 //! Whole databases: made, dropped, given back what `CREATE DATABASE` does not take along.
 
+use std::collections::BTreeMap;
+
 use lifeboat_model::postgres::DatabaseFacts;
 
 use super::{
@@ -14,6 +16,41 @@ use super::{
 pub fn database_exists(session: &mut Session, name: &str) -> Result<bool, PgError> {
     let sql = format!("SELECT count(*) FROM pg_catalog.pg_database WHERE datname = {}", literal(name));
     Ok(session.value(&sql)? != "0")
+}
+
+/// The number and the bytes of the database of that name; nothing when there is none.
+///
+/// # Errors
+/// As [`Session::run`].
+pub fn database_about(session: &mut Session, name: &str) -> Result<Option<(u64, u64)>, PgError> {
+    let sql = format!(
+        "SELECT d.oid::bigint, CASE WHEN pg_catalog.has_database_privilege(d.oid, 'CONNECT')
+                                    THEN pg_catalog.pg_database_size(d.oid) ELSE 0 END
+           FROM pg_catalog.pg_database d WHERE d.datname = {}",
+        literal(name)
+    );
+    let rows = session.ask(&sql)?;
+    Ok(rows.first().map(|row| (row.count(0), row.count(1))))
+}
+
+/// Rows of every table that a person made, by `schema.name`, quoted where SQL needs it. Each table is counted.
+///
+/// # Errors
+/// As [`Session::run`].
+pub fn count_rows(session: &mut Session) -> Result<BTreeMap<String, u64>, PgError> {
+    let tables = session.ask(
+        "SELECT pg_catalog.format('%I.%I', n.nspname, c.relname)
+           FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+          WHERE c.relkind = 'r' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+            AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_depend d WHERE d.objid = c.oid AND d.deptype = 'e')
+          ORDER BY 1",
+    )?;
+    let mut counts = BTreeMap::new();
+    for table in &tables {
+        let rows = session.one(&format!("SELECT count(*) FROM ONLY {}", table.text(0)))?.count(0);
+        counts.insert(table.text(0).to_owned(), rows);
+    }
+    Ok(counts)
 }
 
 /// Makes an empty database with the encoding, locale and tablespace of another. It belongs to us, without settings and

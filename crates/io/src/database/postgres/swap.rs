@@ -199,6 +199,17 @@ fn also(error: PgError, names: &SwapNames, second: &PgError) -> PgError {
     }
 }
 
+/// Gives a database that nobody is connected to another name, and lets everybody connect to it.
+///
+/// # Errors
+/// As [`Session::run`]; `session` is in another database of the cluster.
+pub fn rename_database(session: &mut Session, from: &str, to: &str) -> Result<(), PgError> {
+    if database_exists(session, from)? || !database_exists(session, to)? {
+        session.run(&format!("ALTER DATABASE {} RENAME TO {}", quoted(from), quoted(to)))?;
+    }
+    open_database(session, to)
+}
+
 /// Lets everybody connect again.
 ///
 /// # Errors

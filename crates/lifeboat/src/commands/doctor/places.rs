@@ -18,9 +18,9 @@ use crate::{
 };
 
 /// Whether a resource is there, can be read and is what it should be, and who has it open.
-pub fn resource(resource: &Resource, resolved: &Resolved) -> Vec<Finding> {
+pub fn resource(resource: &Resource, resolved: &Resolved, io: &Io) -> Vec<Finding> {
     let name = resource.name.as_str();
-    let path = resource.kind.path();
+    let Some(path) = resource.kind.path() else { return vec![server(resource, resolved, io)] };
     if !files::exists(path) {
         let finding = Finding::new(name, Tri::Fail, format!("there is nothing at {}", path.display()));
         let finding = finding.lost(format!("no backup of {name} can be made; one that exists can be restored to here"));
@@ -50,6 +50,19 @@ pub fn resource(resource: &Resource, resolved: &Resolved) -> Vec<Finding> {
             Ok(found) => Finding::new(name, Tri::Pass, format!("{} is {found}", path.display())),
             Err(failure) => cannot(&failure),
         }],
+        ResourceKind::Postgres { .. } => vec![server(resource, resolved, io)],
+    }
+}
+
+/// Whether a database on a server can be captured.
+fn server(resource: &Resource, resolved: &Resolved, io: &Io) -> Finding {
+    let name = resource.name.as_str();
+    let ResourceKind::Postgres { url, .. } = &resource.kind else {
+        return Finding::new(name, Tri::Unknown, "it is on no server");
+    };
+    match wire::look_at_server(url, resolved, io) {
+        Ok(found) => Finding::new(name, Tri::Pass, found),
+        Err(failure) => Finding::failure(name, &failure).lost(format!("no backup of {name} can be made")),
     }
 }
 
@@ -98,7 +111,8 @@ fn databases_inside(resource: &Resource, folder: &Path, exclude: &[String], reso
             other.name, resource.name
         );
         let finding = Finding::new(resource.name.as_str(), Tri::Fail, detail);
-        let file = other.kind.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let file =
+            other.kind.path().and_then(|path| path.file_name()).unwrap_or_default().to_string_lossy().into_owned();
         finding.lost("that second copy may be torn").next(format!("exclude = [\"{file}*\"] for {}", resource.name))
     };
     found.map(finding).collect()
@@ -166,7 +180,7 @@ fn second(copy: &Copy, resolved: &Resolved, vaults: &dyn Vaults, io: &Io) -> Vec
     };
     let disk = |location: &str| vaults.folder(location).as_deref().and_then(device);
     if let Some(own) = disk(&copy.location) {
-        let beside = resolved.setup.resources.iter().any(|resource| device(resource.kind.path()) == Some(own));
+        let beside = resolved.setup.resources.iter().any(|resource| resource.kind.path().and_then(device) == Some(own));
         if beside || disk(&resolved.setup.vault) == Some(own) {
             let what = if beside { "what it keeps" } else { "the vault" };
             let detail = format!("it is on the same file system as {what}");
@@ -195,7 +209,7 @@ fn password_beside(resolved: &Resolved, vaults: &dyn Vaults) -> Option<Finding> 
 
 fn same_disk(resolved: &Resolved, vaults: &dyn Vaults) -> Option<Finding> {
     let vault = device(&vaults.folder(&resolved.setup.vault)?)?;
-    let beside = resolved.setup.resources.iter().any(|resource| device(resource.kind.path()) == Some(vault));
+    let beside = resolved.setup.resources.iter().any(|resource| resource.kind.path().and_then(device) == Some(vault));
     let finding = Finding::new("vault's disk", Tri::Pass, "the vault is on the same file system as what it keeps");
     beside.then(|| {
         finding
@@ -282,7 +296,9 @@ pub fn space(resolved: &Resolved) -> Vec<Finding> {
     let sized = resolved.setup.resources.iter().map(|resource| (resource, size_of(resource)));
     let Some((largest, bytes)) = sized.max_by_key(|(_, bytes)| *bytes) else { return Vec::new() };
     need(&resolved.state, bytes);
-    need(files::parent(largest.kind.path()), bytes);
+    if let Some(path) = largest.kind.path() {
+        need(files::parent(path), bytes);
+    }
     if let Some(vault) = &vault {
         need(vault, bytes);
     }
@@ -323,6 +339,7 @@ fn size_of(resource: &Resource) -> u64 {
             files::size(path).unwrap_or(0) + files::size(&wal).unwrap_or(0)
         }
         ResourceKind::Files { path, .. } | ResourceKind::Env { path } => files::size_of_tree(path).unwrap_or(0),
+        ResourceKind::Postgres { .. } => 0, // its room is on the server
     }
 }
 

@@ -1,0 +1,480 @@
+//! Databases on a PostgreSQL server: capturing them into a vault, filling, comparing, renaming and dropping them.
+
+mod streams;
+
+use std::time::Duration;
+
+use lifeboat_io::{
+    database::postgres::{self, Address, PgError, Selection, Session, SwapNames, SwapState},
+    files,
+};
+use lifeboat_model::{
+    BackupId, Check, Content, Failure, FailureKind, Found, Part, PgAction, PostgresFacts, ProofLevel, Resource,
+    ResourceManifest, ResourceName, Tri,
+    compare::{TablePolicy, compare_postgres},
+};
+use lifeboat_store::vault::BackupWriter;
+use serde_json::{Value, json};
+
+use super::{
+    Hands,
+    captures::{output, unsound},
+    errors::{path_failure, postgres_failure},
+    pour::pour,
+    proofs::CheckOutput,
+    summary,
+};
+use crate::perform::Context;
+
+/// The definitions of a database in its folder of a backup, for us.
+pub(crate) const SCHEMA: &str = "schema.json";
+/// How long to go on ending sessions that come back, before a swap is given up.
+const END_SESSIONS: Duration = Duration::from_secs(30);
+
+pub fn perform(hands: &Hands, action: &PgAction, context: &Context<'_>) -> Result<Value, Failure> {
+    match action {
+        PgAction::CheckSource { url } => check_source(hands, url, context),
+        PgAction::Fill { vault, backup, resource, url, database } => {
+            fill(hands, &Stored { vault, backup, resource }, url, database, context)
+        }
+        PgAction::Check { vault, backup, resource, url, database, writes } => {
+            let stored = Stored { vault, backup, resource: &resource.name };
+            check(hands, &stored, resource, (url, database), *writes, context)
+        }
+        PgAction::Control { vault, backup, resource, url, database } => {
+            control(hands, &Stored { vault, backup, resource }, url, database, context)
+        }
+        PgAction::Swap { url, live, aside, kept } => {
+            let names = SwapNames { live: live.clone(), aside: aside.clone(), kept: kept.clone() };
+            swap(hands, url, &names, context)
+        }
+        PgAction::Rename { url, from, to } => rename(hands, url, from, to, context),
+        PgAction::Drop { url, database } => {
+            let mut session = beside(&hands.vaults.database(url)?, database, context.stop)?;
+            postgres::drop_database(&mut session, database).map_err(|error| postgres_failure(&error))?;
+            Ok(json!({ "dropped": database }))
+        }
+    }
+}
+
+/// Looks whether an action happened. All but the renames may simply be done again.
+pub fn probe(hands: &Hands, action: &PgAction, context: &Context<'_>) -> Result<(Found, Value), Failure> {
+    match action {
+        PgAction::Swap { url, live, aside, kept } => {
+            let names = SwapNames { live: live.clone(), aside: aside.clone(), kept: kept.clone() };
+            let mut session = beside(&hands.vaults.database(url)?, live, context.stop)?;
+            let state = postgres::swap_state(&mut session, &names).map_err(|error| postgres_failure(&error))?;
+            Ok(match state {
+                SwapState::NotYet => {
+                    // A death between closing and renaming leaves it closed; not for longer than until somebody looks.
+                    postgres::open_database(&mut session, live).map_err(|error| postgres_failure(&error))?;
+                    (Found::NotStarted, Value::Null)
+                }
+                SwapState::Done => {
+                    postgres::open_database(&mut session, live).map_err(|error| postgres_failure(&error))?;
+                    (Found::Done, json!({ "live": live, "kept": kept }))
+                }
+                SwapState::Unknown => (Found::Unknown, Value::Null),
+            })
+        }
+        PgAction::Rename { url, from, to } => {
+            let mut session = beside(&hands.vaults.database(url)?, from, context.stop)?;
+            let mut is_there =
+                |name| postgres::database_exists(&mut session, name).map_err(|error| postgres_failure(&error));
+            Ok(match (is_there(from)?, is_there(to)?) {
+                (true, false) => (Found::NotStarted, Value::Null),
+                (false, true) => (Found::Done, json!({ "live": to })),
+                (true, true) | (false, false) => (Found::Unknown, Value::Null),
+            })
+        }
+        PgAction::CheckSource { .. } | PgAction::Fill { .. } | PgAction::Check { .. } => {
+            Ok((Found::NotStarted, Value::Null))
+        }
+        PgAction::Control { .. } | PgAction::Drop { .. } => Ok((Found::NotStarted, Value::Null)),
+    }
+}
+
+/// A session in another database of the same server: none may be connected to one that is renamed or dropped.
+pub(crate) fn beside(address: &Address, but: &str, stop: &lifeboat_io::Stop) -> Result<Session, Failure> {
+    let mut last = None;
+    for name in ["postgres", "template1"].into_iter().filter(|name| *name != but) {
+        match Session::open(&address.with_database(name), stop) {
+            Ok(session) => return Ok(session),
+            Err(error) => last = Some(last.unwrap_or(error)),
+        }
+    }
+    Err(last.map_or_else(
+        || Failure::new(FailureKind::Bug, "no database to work from"),
+        |error| postgres_failure(&error).while_doing(format!("{address} cannot be worked on from beside it")),
+    ))
+}
+
+/// What is said of a name that no database has.
+pub(crate) const NOTHING: &str = "nothing there";
+
+/// Which database the address names - text that changes when another takes its place - and its bytes; nothing when there
+/// is none of that name.
+pub(crate) fn look(address: &Address) -> Result<Option<(String, u64)>, Failure> {
+    let mut session = beside(address, &address.database, &lifeboat_io::Stop::default())?;
+    let about = postgres::database_about(&mut session, &address.database).map_err(|error| postgres_failure(&error))?;
+    Ok(about.map(|(number, bytes)| (format!("database {number}"), bytes)))
+}
+
+pub(crate) fn look_at(hands: &Hands, url: &str, database: &str) -> Result<String, Failure> {
+    let looked = look(&hands.vaults.database(url)?.with_database(database))?;
+    Ok(looked.map_or_else(|| NOTHING.to_owned(), |(identity, _bytes)| identity))
+}
+
+fn check_source(hands: &Hands, url: &str, context: &Context<'_>) -> Result<Value, Failure> {
+    let address = hands.vaults.database(url)?;
+    let failed = |error: PgError| postgres_failure(&error);
+    postgres::refuse_pooler(&address, context.stop).map_err(failed)?;
+    let mut session = Session::open(&address, context.stop).map_err(failed)?;
+    let target = postgres::look_at(&mut session).map_err(failed)?;
+    let clients = clients(hands, session.major(), context)?;
+    Ok(json!({ "server": target.version, "client": clients.version, "bytes": target.database.bytes }))
+}
+
+fn clients(hands: &Hands, major: u32, context: &Context<'_>) -> Result<postgres::Clients, Failure> {
+    let found = postgres::find_clients(&*hands.io.exec, &*hands.io.env, context.stop);
+    let found = found.map_err(|error| postgres_failure(&error))?;
+    postgres::choose_clients(&found, major).cloned().map_err(|error| postgres_failure(&error))
+}
+
+/// Captures a database into the backup that is being written.
+pub(crate) fn store(
+    hands: &Hands,
+    writer: &BackupWriter,
+    part: &Part,
+    (url, schemas): (&str, &[String]),
+    folder: &str,
+    context: &Context<'_>,
+    progress: &(dyn Fn(u64, Option<u64>) + Sync),
+) -> Result<ResourceManifest, Failure> {
+    let address = hands.vaults.database(url)?;
+    let failed = |error: PgError| postgres_failure(&error);
+    let (major, is_supabase) = {
+        let mut session = Session::open(&address, context.stop).map_err(failed)?;
+        let target = postgres::look_at(&mut session).map_err(failed)?;
+        (session.major(), target.is_supabase)
+    };
+    let clients = clients(hands, major, context)?;
+    let selection = match (schemas.is_empty(), is_supabase) {
+        (false, _) => Selection { only: schemas.to_vec(), except: Vec::new() },
+        (true, true) => Selection::supabase(),
+        (true, false) => Selection::default(),
+    };
+    let options = postgres::CaptureOptions { selection, ..postgres::CaptureOptions::default() };
+    let staging = hands.state.staging(&context.operation.plan.id).join(format!("{}.definitions", part.resource.name));
+    files::remove_any(&staging).map_err(|error| path_failure(&error))?;
+    files::create_private_folder(&staging).map_err(|error| path_failure(&error))?;
+    let begun = hands.io.clock.now();
+    let sinks = streams::IntoVault { writer, folder, at: begun };
+    let what = postgres::Capture {
+        address: &address,
+        clients: &clients,
+        exec: &*hands.io.exec,
+        clock: &*hands.io.clock,
+        folder: &staging,
+        options: &options,
+    };
+    let captured = postgres::capture(&what, &sinks, context.stop, progress).map_err(failed);
+    files::remove_any(&staging).map_err(|error| path_failure(&error))?;
+    let captured = captured?;
+    let schema = serde_json::to_vec(&captured.entries)
+        .map_err(|error| Failure::new(FailureKind::Bug, "definitions cannot be written").because(error.to_string()))?;
+    let meta = streams::meta(begun);
+    let mut bytes: u64 = captured.facts.tables.values().flat_map(|table| &table.parts).map(|part| part.bytes).sum();
+    for (name, body) in [
+        (SCHEMA, schema.as_slice()),
+        ("pre-data.sql", captured.pre_data.as_bytes()),
+        ("post-data.sql", captured.post_data.as_bytes()),
+        ("globals.sql", captured.globals.as_bytes()),
+    ] {
+        let mut body = body;
+        bytes += pour(writer, &format!("{folder}/{name}"), &meta, &mut body, &|_| ())?.bytes;
+    }
+    Ok(ResourceManifest {
+        name: part.resource.name.clone(),
+        origin: url.to_owned(),
+        recovery_point: captured.facts.horizon.at.unwrap_or(begun),
+        path: folder.to_owned(),
+        bytes,
+        content: Content::Postgres(Box::new(captured.facts)),
+    })
+}
+
+/// A database in a backup.
+struct Stored<'a> {
+    vault: &'a str,
+    backup: &'a BackupId,
+    resource: &'a ResourceName,
+}
+
+impl Stored<'_> {
+    fn manifest(&self, hands: &Hands) -> Result<(ResourceManifest, PostgresFacts), Failure> {
+        let vault = hands.vaults.open(self.vault)?;
+        let manifest = summary::manifest(&vault, self.backup)?;
+        let part = manifest.resource(self.resource).cloned().ok_or_else(|| {
+            let message = format!("the manifest of {} says nothing about {}", self.backup, self.resource);
+            Failure::new(FailureKind::Damaged, message)
+        })?;
+        let Content::Postgres(facts) = &part.content else {
+            return Err(Failure::new(FailureKind::Bug, format!("{} is not a PostgreSQL database", self.resource)));
+        };
+        let facts = (**facts).clone();
+        Ok((part, facts))
+    }
+}
+
+fn fill(
+    hands: &Hands,
+    stored: &Stored<'_>,
+    url: &str,
+    database: &str,
+    context: &Context<'_>,
+) -> Result<Value, Failure> {
+    let failed = |error: PgError| postgres_failure(&error);
+    let (part, facts) = stored.manifest(hands)?;
+    let vault = hands.vaults.open(stored.vault)?;
+    let snapshot = summary::snapshot_of(&vault, stored.backup)?;
+    let sources = streams::OutOfVault { vault, snapshot, folder: part.path.clone(), stop: context.stop.clone() };
+    let entries: Vec<postgres::SchemaEntry> = serde_json::from_slice(&sources.small(SCHEMA)?).map_err(|error| {
+        let message = format!("the definitions in {} cannot be understood", stored.backup);
+        Failure::new(FailureKind::Damaged, message).because(error.to_string())
+    })?;
+    let address = hands.vaults.database(url)?;
+    let mut session = beside(&address, database, context.stop)?;
+    postgres::drop_database(&mut session, database).map_err(failed)?;
+    postgres::create_database(&mut session, database, &facts.database).map_err(failed)?;
+    drop(session);
+    let inside = address.with_database(database);
+    let superuser = {
+        let mut session = Session::open(&inside, context.stop).map_err(failed)?;
+        postgres::look_at(&mut session).map_err(failed)?.role.superuser
+    };
+    let mut options = postgres::RestoreOptions::default();
+    if !superuser && !owners_are_ours(&address, &facts, context)? {
+        options.owners_and_grants = false;
+        context.watch.note("Owners and grants are left out: this role may not give things to others.");
+    }
+    let what = postgres::Restore {
+        address: &inside,
+        facts: &facts,
+        entries: &entries,
+        clock: &*hands.io.clock,
+        options: &options,
+    };
+    let progress = |done, total| context.watch.progress(done, total);
+    let restored = postgres::restore(&what, &sources, context.stop, &progress).map_err(failed)?;
+    restored.notes.iter().for_each(|note| context.watch.note(note));
+    let phases: Vec<Value> =
+        restored.phases.iter().map(|(name, took)| json!({ "phase": name, "ms": took.as_millis() as u64 })).collect();
+    Ok(json!({ "bytes": part.bytes, "rows": restored.rows, "phases": phases, "notes": restored.notes }))
+}
+
+/// Whether every role that owns something is one that this one may act as.
+fn owners_are_ours(address: &Address, facts: &PostgresFacts, context: &Context<'_>) -> Result<bool, Failure> {
+    let mut session = beside(address, &address.database, context.stop)?;
+    let missing = postgres::missing_roles(&mut session, &facts.roles).map_err(|error| postgres_failure(&error))?;
+    Ok(missing.is_empty())
+}
+
+fn found_in(
+    hands: &Hands,
+    address: &Address,
+    expected: &PostgresFacts,
+    context: &Context<'_>,
+) -> Result<PostgresFacts, Failure> {
+    let selection = Selection { only: expected.schemas.clone(), except: Vec::new() };
+    let options = postgres::CaptureOptions { selection, ..postgres::CaptureOptions::default() };
+    let progress = |done, total| context.watch.progress(done, total);
+    postgres::inspect(address, &options, &*hands.io.clock, context.stop, &progress)
+        .map_err(|error| postgres_failure(&error))
+}
+
+fn check(
+    hands: &Hands,
+    stored: &Stored<'_>,
+    resource: &Resource,
+    (url, database): (&str, &str),
+    writes: bool,
+    context: &Context<'_>,
+) -> Result<Value, Failure> {
+    let (part, expected) = stored.manifest(hands)?;
+    let address = hands.vaults.database(url)?.with_database(database);
+    let found = found_in(hands, &address, &expected, context)?;
+    let any = ["*".to_owned()];
+    let policy = match writes {
+        true => TablePolicy::of(resource),
+        false => TablePolicy { critical_tables: &[], may_be_empty: &any },
+    };
+    let checks = compare_postgres(&expected, &found, policy);
+    if !writes {
+        if Tri::worst(checks.iter().map(|check| check.outcome)) != Tri::Pass {
+            let doing = format!("what came out of {} is not what went in", stored.backup);
+            return Err(unsound(&checks).while_doing(doing));
+        }
+        let checks = checks.into_iter().map(|check| (ProofLevel::Consistent, check)).collect();
+        return output(&CheckOutput { bytes: part.bytes, checks });
+    }
+    let mut told: Vec<(ProofLevel, Check)> = checks.into_iter().map(|check| (ProofLevel::Consistent, check)).collect();
+    let mut session = Session::open(&address, context.stop).map_err(|error| postgres_failure(&error))?;
+    for (name, question) in &resource.checks {
+        told.push((ProofLevel::Consistent, ask(&mut session, name, question)));
+    }
+    told.push((ProofLevel::Usable, takes_rows(&mut session, &expected)));
+    output(&CheckOutput { bytes: part.bytes, checks: told })
+}
+
+/// Looks at a live database: constraints and indexes that the server knows to be unfit, critical tables, the questions of
+/// the settings. Nothing is written.
+pub(crate) fn verify(address: &Address, resource: &Resource, stop: &lifeboat_io::Stop) -> Vec<Check> {
+    let mut session = match Session::open(address, stop) {
+        Ok(session) => session,
+        Err(error) => return vec![Check::new("connection", Tri::Unknown, error.to_string())],
+    };
+    let mut checks = vec![Check::new("connection", Tri::Pass, address.to_string())];
+    for (name, good, sql) in [
+        (
+            "constraints",
+            "every constraint is valid",
+            "SELECT pg_catalog.format('%s on %s', conname, conrelid::regclass) FROM pg_catalog.pg_constraint
+              WHERE NOT convalidated AND connamespace NOT IN (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname ~ '^pg_')",
+        ),
+        (
+            "indexes",
+            "every index is valid",
+            "SELECT indexrelid::regclass::text FROM pg_catalog.pg_index WHERE NOT indisvalid OR NOT indisready",
+        ),
+    ] {
+        checks.push(match session.ask(sql) {
+            Ok(rows) if rows.is_empty() => Check::new(name, Tri::Pass, good),
+            Ok(rows) => {
+                let unfit: Vec<&str> = rows.iter().map(|row| row.text(0)).collect();
+                Check::new(name, Tri::Fail, format!("not valid: {}", unfit.join(", ")))
+            }
+            Err(error) => Check::new(name, Tri::Unknown, error.to_string()),
+        });
+    }
+    match postgres::count_rows(&mut session) {
+        Ok(rows) => checks.extend(resource.critical_tables.iter().map(|table| critical(table, &rows))),
+        Err(error) => checks.push(Check::new("rows", Tri::Unknown, error.to_string())),
+    }
+    checks.extend(resource.checks.iter().map(|(name, question)| ask(&mut session, name, question)));
+    checks
+}
+
+fn critical(table: &str, rows: &std::collections::BTreeMap<String, u64>) -> Check {
+    let name = format!("table {table}");
+    match rows.get(table).or_else(|| rows.get(&format!("public.{table}"))) {
+        Some(0) => Check::new(name, Tri::Fail, "it is critical, and empty"),
+        Some(count) => Check::new(name, Tri::Pass, format!("{count} rows")),
+        None => Check::new(name, Tri::Fail, "it is critical, and not there"),
+    }
+}
+
+/// A person's question, in a transaction that cannot write.
+fn ask(session: &mut Session, name: &str, question: &lifeboat_model::SqlCheck) -> Check {
+    let answer = session.transaction("BEGIN READ ONLY", |session| session.value(&question.sql));
+    let answer = match answer {
+        Ok(answer) => answer,
+        Err(error) => return Check::new(name, Tri::Unknown, error.to_string()),
+    };
+    let number = answer.trim().parse::<f64>().ok();
+    let enough = question.min.is_none_or(|min| number.is_some_and(|number| number >= min as f64));
+    let equal = question.equals.as_ref().is_none_or(|wanted| *wanted == answer);
+    let mut wrong = Vec::new();
+    wrong.extend(question.min.filter(|_| !enough).map(|min| format!("at least {min}")));
+    wrong.extend(question.equals.as_ref().filter(|_| !equal).map(|wanted| format!("exactly {wanted}")));
+    match (question.min.is_none() && question.equals.is_none(), wrong.is_empty()) {
+        (true, _) => Check::new(name, Tri::Unknown, format!("{answer}; it has neither `min` nor `equals`")),
+        (false, true) => Check::new(name, Tri::Pass, answer),
+        (false, false) => Check::new(name, Tri::Fail, format!("{answer}; it must be {}", wrong.join(" and "))),
+    }
+}
+
+/// Every table with rows takes one of its own rows again, keys aside, in a transaction that is rolled back.
+fn takes_rows(session: &mut Session, expected: &PostgresFacts) -> Check {
+    let (mut taken, mut refused) = (0, Vec::new());
+    for (title, table) in expected.tables.iter().filter(|(_, table)| table.rows.rows > 0 && !table.columns.is_empty()) {
+        // Updating a row to itself runs through rules, triggers and constraints as an app's write does.
+        let column = &table.columns[0];
+        let sql =
+            format!("UPDATE ONLY {title} SET {column} = {column} WHERE ctid = (SELECT ctid FROM ONLY {title} LIMIT 1)");
+        let tried = session.run("BEGIN").and_then(|()| session.run(&sql));
+        let undone = session.run("ROLLBACK");
+        match tried.and(undone) {
+            Ok(()) => taken += 1,
+            Err(error) => refused.push(format!("{title}: {error}")),
+        }
+    }
+    match refused.as_slice() {
+        [] => Check::new("takes writes", Tri::Pass, format!("{taken} tables")),
+        some => Check::new("takes writes", Tri::Fail, some.join("; ")),
+    }
+}
+
+/// Takes one row away, or makes a table more: the comparison must notice.
+fn control(
+    hands: &Hands,
+    stored: &Stored<'_>,
+    url: &str,
+    database: &str,
+    context: &Context<'_>,
+) -> Result<Value, Failure> {
+    let failed = |error: PgError| postgres_failure(&error);
+    let (part, expected) = stored.manifest(hands)?;
+    let address = hands.vaults.database(url)?.with_database(database);
+    let mut session = Session::open(&address, context.stop).map_err(failed)?;
+    let harm = harm(&mut session, &expected).map_err(failed)?;
+    drop(session);
+    let found = found_in(hands, &address, &expected, context)?;
+    let any = ["*".to_owned()];
+    let policy = TablePolicy { critical_tables: &[], may_be_empty: &any };
+    let checks = compare_postgres(&expected, &found, policy);
+    let noticed = Tri::worst(checks.iter().map(|check| check.outcome)) == Tri::Fail;
+    let detail = format!("{harm}; {}", if noticed { "it was noticed" } else { "nothing noticed it" });
+    let check = Check::new("negative control", Tri::from_bool(noticed), detail);
+    output(&CheckOutput { bytes: part.bytes, checks: vec![(ProofLevel::Consistent, check)] })
+}
+
+/// Does the first harm that we may do: a row is deleted where nothing refers to it, or where we may make references
+/// silent; where there is no row that we can delete, a table is added.
+fn harm(session: &mut Session, expected: &PostgresFacts) -> Result<String, PgError> {
+    let mut tables: Vec<_> = expected.tables.iter().filter(|(_, table)| table.rows.rows > 0).collect();
+    tables.sort_by_key(|(_, table)| table.disk_bytes);
+    for (title, _) in tables {
+        let delete = format!("DELETE FROM ONLY {title} WHERE ctid = (SELECT ctid FROM ONLY {title} LIMIT 1)");
+        for silence in ["SET LOCAL session_replication_role = replica", "SET LOCAL session_replication_role = DEFAULT"]
+        {
+            let done = session.transaction("BEGIN", |session| {
+                session.run("SAVEPOINT before")?;
+                if session.run(silence).is_err() {
+                    session.run("ROLLBACK TO before")?;
+                }
+                session.run(&delete)
+            });
+            if done.is_ok() {
+                return Ok(format!("a row of {title} was deleted"));
+            }
+        }
+    }
+    session.run("CREATE TABLE public.lifeboat_control (a int)")?;
+    Ok("a table was added".to_owned())
+}
+
+fn swap(hands: &Hands, url: &str, names: &SwapNames, context: &Context<'_>) -> Result<Value, Failure> {
+    let mut session = beside(&hands.vaults.database(url)?, &names.live, context.stop)?;
+    let swapped = postgres::swap_databases(&mut session, names, END_SESSIONS, &*hands.io.clock, context.stop);
+    let swapped = swapped.map_err(|error| postgres_failure(&error))?;
+    swapped.notes.iter().for_each(|note| context.watch.note(note));
+    let closed_ms = swapped.closed_for.as_millis() as u64;
+    Ok(json!({ "live": names.live, "kept": names.kept, "closed_ms": closed_ms, "ended": swapped.ended }))
+}
+
+fn rename(hands: &Hands, url: &str, from: &str, to: &str, context: &Context<'_>) -> Result<Value, Failure> {
+    let mut session = beside(&hands.vaults.database(url)?, from, context.stop)?;
+    postgres::rename_database(&mut session, from, to).map_err(|error| postgres_failure(&error))?;
+    Ok(json!({ "live": to }))
+}

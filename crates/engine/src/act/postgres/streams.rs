@@ -1,0 +1,148 @@
+//! Rows between a server and a vault: many streams at the same time.
+
+use std::{
+    io::{self, Read, Write},
+    sync::{
+        Arc,
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
+    thread::JoinHandle,
+};
+
+use lifeboat_io::{
+    Stop,
+    database::postgres::{Sink, Sinks, Sources},
+};
+use lifeboat_model::{Failure, Timestamp};
+use lifeboat_store::vault::{BackupWriter, EntryMeta, Snapshot, StreamWriter, Vault, VaultError};
+
+use super::super::errors::vault_failure;
+
+/// Pieces of a stream on their way, of up to a MiB each.
+const PIECES_AHEAD: usize = 4;
+
+/// What the vault keeps of a file with rows.
+pub fn meta(at: Timestamp) -> EntryMeta {
+    EntryMeta::new(0o600, at)
+}
+
+/// Into the backup that is being written.
+pub struct IntoVault<'a> {
+    pub writer: &'a BackupWriter,
+    pub folder: &'a str,
+    pub at: Timestamp,
+}
+
+impl Sinks for IntoVault<'_> {
+    fn begin(&self, path: &str) -> io::Result<Box<dyn Sink + '_>> {
+        let stream =
+            self.writer.stream(&format!("{}/{path}", self.folder), &meta(self.at)).map_err(io::Error::other)?;
+        Ok(Box::new(IntoStream(stream)))
+    }
+}
+
+struct IntoStream(StreamWriter);
+
+impl Write for IntoStream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+impl Sink for IntoStream {
+    fn finish(self: Box<Self>) -> io::Result<()> {
+        self.0.finish().map(drop).map_err(io::Error::other)
+    }
+}
+
+/// Out of a backup.
+pub struct OutOfVault {
+    pub vault: Arc<Vault>,
+    pub snapshot: Snapshot,
+    pub folder: String,
+    pub stop: Stop,
+}
+
+impl OutOfVault {
+    /// All of a small file.
+    pub fn small(&self, path: &str) -> Result<Vec<u8>, Failure> {
+        let mut body = Vec::new();
+        let path = format!("{}/{path}", self.folder);
+        let read = self.vault.read_file(&self.snapshot, &path, &mut body, &|_| (), &self.stop);
+        read.map(|_bytes| body).map_err(|error| vault_failure(&error))
+    }
+}
+
+impl Sources for OutOfVault {
+    fn open(&self, path: &str) -> io::Result<Box<dyn Read + '_>> {
+        let path = format!("{}/{path}", self.folder);
+        let entry = self.vault.entry(&self.snapshot, &path).map_err(io::Error::other)?;
+        let (to, from) = sync_channel(PIECES_AHEAD);
+        let (vault, stop) = (self.vault.clone(), self.stop.clone());
+        let work = move || vault.read_entry(&entry, &mut Pieces(to), &|_| (), &stop);
+        let reading = std::thread::Builder::new().name("vault reader".to_owned()).spawn(work)?;
+        Ok(Box::new(FromVault { from: Some(from), piece: Vec::new(), at: 0, reading: Some(reading) }))
+    }
+}
+
+/// Hands over what is read. Ends when nobody takes it any more.
+struct Pieces(SyncSender<Vec<u8>>);
+
+impl Write for Pieces {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.send(bytes.to_vec()).map_err(|_gone| io::Error::from(io::ErrorKind::BrokenPipe))?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A file of a backup, read by a thread that is a little ahead.
+struct FromVault {
+    from: Option<Receiver<Vec<u8>>>,
+    piece: Vec<u8>,
+    at: usize,
+    reading: Option<JoinHandle<Result<u64, VaultError>>>,
+}
+
+impl FromVault {
+    /// The end of the stream is its end only if nothing went wrong.
+    fn ended(&mut self) -> io::Result<usize> {
+        match self.reading.take().map(JoinHandle::join) {
+            None | Some(Ok(Ok(_))) => Ok(0),
+            Some(Ok(Err(error))) => Err(io::Error::other(error)),
+            Some(Err(_panic)) => Err(io::Error::other("reading the vault broke off")),
+        }
+    }
+}
+
+impl Read for FromVault {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        while self.at == self.piece.len() {
+            match self.from.as_ref().map(Receiver::recv) {
+                Some(Ok(piece)) => (self.piece, self.at) = (piece, 0),
+                Some(Err(_)) | None => return self.ended(),
+            }
+        }
+        let length = into.len().min(self.piece.len() - self.at);
+        into[..length].copy_from_slice(&self.piece[self.at..self.at + length]);
+        self.at += length;
+        Ok(length)
+    }
+}
+
+impl Drop for FromVault {
+    /// The thread ends as soon as nobody listens.
+    fn drop(&mut self) {
+        self.from = None;
+        if let Some(reading) = self.reading.take() {
+            let _ = reading.join();
+        }
+    }
+}

@@ -1,0 +1,441 @@
+//! Planning for PostgreSQL: a backup is filled into a new database, compared, and given the name by a rename of both.
+//!
+//! ```text
+//!   shop                       live, until the swap
+//!   shop_lifeboat_p1a2b3       filled and compared; then it is `shop`
+//!   shop_before_20260501...    what was live, closed to everybody, until it is released
+//! ```
+
+use lifeboat_io::{Stop, database::postgres};
+use lifeboat_model::{
+    AcceptLoss, Action, Backup, BackupChoice, BackupId, BackupReason, Content, ExpectedFact, Fact, Failure,
+    FailureKind, Lease, Loss, LossLine, Operation, PgAction, Phase, Plan, PostgresFacts, Request, Resource,
+    ResourceKind, ResourceManifest, Step, StepClass, StepState, Timestamp, Undo, choose_backup,
+};
+
+use super::{
+    restore,
+    steps::{self, Taking, by, guess, phase, read, step},
+};
+use crate::{
+    Engine,
+    act::{postgres as hands, postgres_failure},
+    facts::{Common, Live},
+};
+
+/// No server takes longer names.
+const NAME_BYTES_MAX: usize = 63;
+
+/// What is known when a restore into a server is planned.
+pub struct Known {
+    common: Common,
+    backup: Backup,
+    part: ResourceManifest,
+    target: Live,
+    /// The address of a database of the server, without a password.
+    url: String,
+    /// The name it will have.
+    live: String,
+    in_place: bool,
+    loss: Option<Loss>,
+    rehearsed: bool,
+    rehearse_first: bool,
+    next_older: Option<BackupId>,
+    /// Which database has the name for what is kept: none, if the name is free.
+    kept_identity: String,
+}
+
+/// A name that says where a database comes from, short enough for a server.
+fn derived(live: &str, end: &str) -> String {
+    let mut cut = live.len().min(NAME_BYTES_MAX.saturating_sub(end.len() + 1));
+    while !live.is_char_boundary(cut) {
+        cut -= 1;
+    }
+    format!("{}_{end}", &live[..cut])
+}
+
+fn stamped(live: &str, word: &str, now: Timestamp, plan: &lifeboat_model::PlanId) -> String {
+    // The plan's name keeps two of one second apart.
+    let plan = plan.to_string();
+    let tail = plan.rsplit('-').next().unwrap_or_default();
+    derived(live, &format!("{word}_{}_{}", now.strftime("%Y%m%d%H%M%S"), tail.get(..4).unwrap_or(tail)))
+}
+
+fn aside_name(live: &str, common: &Common) -> String {
+    derived(live, &format!("lifeboat_{}", common.ids.plan.to_string().replace('-', "")))
+}
+
+/// Whether a request is about a database on a server.
+pub(crate) fn is_meant(engine: &Engine, request: &Request) -> bool {
+    let Request::Restore { resource, .. } = request else { return false };
+    let known = engine.setup().resources.iter().find(|one| &one.name == resource);
+    known.is_some_and(|one| matches!(one.kind, ResourceKind::Postgres { .. }))
+}
+
+pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failure> {
+    let Request::Restore { resource, from, into, .. } = request else { return Err(steps::wrong_planner()) };
+    let common = engine.common()?;
+    if !common.vault_exists {
+        return Err(steps::no_vault(&common));
+    }
+    let resource = engine.setup().resource(resource)?.clone();
+    let ResourceKind::Postgres { url, schemas } = &resource.kind else { return Err(steps::wrong_planner()) };
+    let backups = engine.backups()?;
+    let (backup, part) = restore::choose(engine, &backups, &resource, from)?;
+    let older = BackupChoice::Before(backup.recovery_point);
+    let next_older = choose_backup(&backups, &common.scope, &resource.name, &older).ok().map(|older| older.id.clone());
+    let address = engine.vaults.database(url)?;
+    let live = match into {
+        None => address.database.clone(),
+        Some(path) => path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+    };
+    let there = Resource {
+        kind: ResourceKind::Postgres { url: address.with_database(&live).url(), schemas: schemas.clone() },
+        ..resource.clone()
+    };
+    let target = engine.live(&there)?;
+    let loss = match (&part.content, into.is_none() && target.exists && target.unreadable.is_none()) {
+        (Content::Postgres(facts), true) => Some(loss(engine, &there, &part, facts)?),
+        (_, _) => None,
+    };
+    let rehearsed = engine.is_rehearsed(&backup.id, &resource.name)?;
+    let kept = stamped(&live, "before", common.now, &common.ids.plan);
+    let kept_identity = engine.database_identity(url, &kept)?;
+    Ok(Known {
+        backup,
+        part,
+        target,
+        url: url.clone(),
+        live,
+        in_place: into.is_none(),
+        loss,
+        rehearsed,
+        rehearse_first: engine.setup().rehearse_first,
+        next_older,
+        kept_identity,
+        common,
+    })
+}
+
+/// Rows of what is live beside those of the backup.
+fn loss(engine: &Engine, there: &Resource, part: &ResourceManifest, facts: &PostgresFacts) -> Result<Loss, Failure> {
+    let ResourceKind::Postgres { url, .. } = &there.kind else { return Err(steps::wrong_planner()) };
+    let failed = |error: postgres::PgError| postgres_failure(&error);
+    let mut session = postgres::Session::open(&engine.vaults.database(url)?, &Stop::default()).map_err(failed)?;
+    let now = postgres::count_rows(&mut session).map_err(failed)?;
+    let tables: std::collections::BTreeSet<&String> = facts.tables.keys().chain(now.keys()).collect();
+    let wanted = |title: &&&String| {
+        facts.tables.contains_key(**title) || facts.schemas.iter().any(|schema| is_in(title, schema))
+    };
+    let lines = tables.iter().filter(wanted).map(|title| {
+        let then = facts.tables.get(*title).map(|table| table.rows.rows);
+        let rows_now = now.get(*title).copied();
+        LossLine { table: (*title).clone(), rows_backup: then, rows_now, differs: true, ..LossLine::default() }
+    });
+    let what = lines.filter(|line| line.rows_backup != line.rows_now).collect();
+    Ok(Loss { resource: there.name.clone(), since: part.recovery_point, what, kept: String::new() })
+}
+
+fn is_in(title: &str, schema: &str) -> bool {
+    title.strip_prefix(schema).is_some_and(|rest| rest.starts_with('.'))
+}
+
+/// Plans a restore.
+///
+/// # Errors
+/// When the name is taken, the backup was not rehearsed where it must be, or more would be lost than was agreed to.
+pub(crate) fn plan(known: &Known, request: &Request) -> Result<Plan, Failure> {
+    let Request::Restore { without_emergency_backup, accept_loss, urgent, .. } = request else {
+        return Err(steps::wrong_planner());
+    };
+    refuse(known, *accept_loss, urgent.as_deref())?;
+    let common = &known.common;
+    let (name, live) = (&known.target.resource.name, &known.live);
+    let title = match known.in_place {
+        true => format!("restore {name} of {} from {}", common.scope, known.backup.id),
+        false => format!("restore {name} of {} from {} into database {live}", common.scope, known.backup.id),
+    };
+    let mut plan = steps::new_plan(common, request, title, Lease::Environment);
+    let replaces = known.in_place && known.target.exists;
+    let keeps = replaces && without_emergency_backup.is_none() && known.target.unreadable.is_none();
+    let aside = aside_name(live, common);
+    let kept = stamped(live, "before", common.now, &common.ids.plan);
+    let stored = Action::CheckBackup { vault: common.vault.clone(), backup: known.backup.id.clone() };
+    let preflight = vec![read("check-backup", format!("{} is whole in the vault", known.backup.id), stored)];
+    plan.phases.push(phase(common, "preflight", vec![], preflight));
+    if keeps {
+        let taking = taking(known);
+        plan.phases.push(phase(common, "keep", taking.predict_store(), taking.store()));
+    }
+    plan.phases.extend(bring(common, &known.backup, &known.part, &known.target.resource, &known.url, &aside, false));
+    plan.phases.push(phase(common, "swap", vec![], vec![take_the_name(known, replaces, &aside, &kept)]));
+    plan.facts = rests_on(known, replaces, &kept);
+    let kept_where = match keeps {
+        true => format!("emergency backup {} and database {kept}", common.ids.backup),
+        false => format!("database {kept}"),
+    };
+    plan.losses = known.loss.iter().map(|loss| Loss { kept: kept_where.clone(), ..loss.clone() }).collect();
+    plan.notes = notes(known, replaces, &kept, without_emergency_backup.as_deref(), urgent.as_deref());
+    Ok(plan)
+}
+
+fn taking(known: &Known) -> Taking<'_> {
+    Taking {
+        common: &known.common,
+        prefix: "keep.",
+        backup: known.common.ids.backup.clone(),
+        reason: BackupReason::Emergency,
+        label: Some(format!("before {}", known.common.ids.plan)),
+        sources: std::slice::from_ref(&known.target),
+        instead: None,
+    }
+}
+
+fn refuse(known: &Known, accepted: AcceptLoss, urgent: Option<&str>) -> Result<(), Failure> {
+    let (id, name, scope) = (&known.backup.id, &known.target.resource.name, &known.common.scope);
+    if !known.in_place && known.target.exists {
+        let failure = Failure::new(FailureKind::Refused, format!("the database {} exists already", known.live));
+        return Err(failure.hint("choose a name that is free, or leave --into out to replace what lives there"));
+    }
+    if known.in_place && known.rehearse_first && !known.rehearsed && urgent.is_none() {
+        let message = format!("{id} has not been rehearsed, and {scope} takes only what was");
+        let hint =
+            format!("lifeboat prove {id}; without it: lifeboat restore {name} --from {id} --urgent --reason \"why\"");
+        return Err(Failure::new(FailureKind::Refused, message).hint(hint));
+    }
+    let lost: u64 = known.loss.iter().flat_map(|loss| &loss.what).map(LossLine::rows_lost).sum();
+    match accepted {
+        AcceptLoss::Rows(most) if lost > most => {
+            let message = format!("{lost} rows would be lost, and {most} were agreed to; nothing was changed");
+            let failure = Failure::new(FailureKind::NeedsPerson, message);
+            Err(failure.hint(format!("lifeboat restore {name} --accept-loss {lost}")))
+        }
+        AcceptLoss::Rows(_) | AcceptLoss::Shown | AcceptLoss::Any => Ok(()),
+    }
+}
+
+/// Fills a database beside and compares it with the manifest.
+fn bring(
+    common: &Common,
+    backup: &Backup,
+    part: &ResourceManifest,
+    resource: &Resource,
+    url: &str,
+    database: &str,
+    writes: bool,
+) -> Vec<Phase> {
+    let (vault, name) = (common.vault.clone(), &resource.name);
+    let undo = by(Action::Postgres(PgAction::Drop { url: url.to_owned(), database: database.to_owned() }));
+    let fill = PgAction::Fill {
+        vault: vault.clone(),
+        backup: backup.id.clone(),
+        resource: name.clone(),
+        url: url.to_owned(),
+        database: database.to_owned(),
+    };
+    let check = PgAction::Check {
+        vault: vault.clone(),
+        backup: backup.id.clone(),
+        resource: Box::new(resource.clone()),
+        url: url.to_owned(),
+        database: database.to_owned(),
+        writes,
+    };
+    let (fill_id, check_id) = match writes {
+        true => (format!("fetch.{name}"), format!("check.{name}")),
+        false => ("fill".to_owned(), "check".to_owned()),
+    };
+    let expected = common.predict("fetch", &format!("{vault} {name}"), part.bytes, guess::FETCH / 5.0);
+    let compare = common.predict("check", name.as_str(), part.bytes, guess::CHECK);
+    let fill_title = format!("fill database {database}: definitions, rows, indexes");
+    let check_title = "compare it with the manifest: rows, digests, definitions";
+    vec![
+        phase(
+            common,
+            "restore",
+            vec![expected],
+            vec![step(fill_id, fill_title, StepClass::Idempotent, Action::Postgres(fill), undo)],
+        ),
+        phase(common, "verify", vec![compare], vec![read(check_id, check_title, Action::Postgres(check))]),
+    ]
+}
+
+fn take_the_name(known: &Known, replaces: bool, aside: &str, kept: &str) -> Step {
+    let (url, live) = (known.url.clone(), known.live.clone());
+    let because = "the restored data is live from here on; `lifeboat undo` renames back".to_owned();
+    let (title, action) = match replaces {
+        true => {
+            let title = format!("end all sessions; {live} becomes {kept}, {aside} becomes {live}");
+            (title, PgAction::Swap { url, live, aside: aside.to_owned(), kept: kept.to_owned() })
+        }
+        false => (format!("give it the name {live}"), PgAction::Rename { url, from: aside.to_owned(), to: live }),
+    };
+    step("take-the-name", title, StepClass::Pivot, Action::Postgres(action), Undo::Impossible { because })
+}
+
+fn rests_on(known: &Known, replaces: bool, kept: &str) -> Vec<ExpectedFact> {
+    let (vault, backup) = (known.common.vault.clone(), known.backup.id.clone());
+    let until = Some("take-the-name".into());
+    let database = |name: &str, value: &str| ExpectedFact {
+        fact: Fact::Database { url: known.url.clone(), database: name.to_owned() },
+        value: value.to_owned(),
+        until: until.clone(),
+    };
+    let there = Fact::BackupIsThere { vault, backup };
+    let mut facts = vec![
+        ExpectedFact { fact: there, value: known.backup.snapshot.clone(), until: until.clone() },
+        database(&known.live, &known.target.identity),
+    ];
+    if replaces {
+        facts.push(database(kept, &known.kept_identity));
+    }
+    facts
+}
+
+fn notes(known: &Known, replaces: bool, kept: &str, without: Option<&str>, urgent: Option<&str>) -> Vec<String> {
+    let backup = &known.backup;
+    let proven = match backup.proven_at {
+        Some(at) => format!("was proven {}", steps::instant(at)),
+        None => "has not been proven yet; it is compared before the swap".to_owned(),
+    };
+    let mut notes =
+        vec![format!("{} is complete up to {} and {proven}.", backup.id, steps::instant(backup.recovery_point))];
+    if let Some(older) = &known.next_older {
+        notes.push(format!("Should it prove damaged, the next older good one is {older}: --from {older}."));
+    }
+    if replaces {
+        notes.push(format!("Strategy rename: every session of {} is ended for about a tenth of a second.", known.live));
+        notes.push(format!("What is there now is kept as database {kept}, closed, until: lifeboat release."));
+    }
+    notes.extend(known.target.unreadable.iter().map(|why| format!("There is no emergency backup: {why}.")));
+    notes.extend(without.map(|why| format!("There is no emergency backup, as wished: {why}.")));
+    notes.extend(urgent.map(|why| format!("Urgent: {why}.")));
+    notes.push("To take it back afterwards: lifeboat undo.".to_owned());
+    notes
+}
+
+/// The rename that an operation made, when it made one: the server, the name everybody uses, what is kept.
+pub(crate) fn renamed(operation: &Operation) -> Option<(String, String, Option<String>)> {
+    operation.plan.steps().zip(&operation.steps).find_map(|(step, state)| match (&step.action, state) {
+        (Action::Postgres(PgAction::Swap { url, live, kept, .. }), StepState::Done { .. }) => {
+            Some((url.clone(), live.clone(), Some(kept.clone())))
+        }
+        (Action::Postgres(PgAction::Rename { url, to, .. }), StepState::Done { .. }) => {
+            Some((url.clone(), to.clone(), None))
+        }
+        _other => None,
+    })
+}
+
+/// What is known when a rename is to be taken back, or what it kept is to go.
+pub(crate) struct Renamed {
+    pub common: Common,
+    pub operation: Operation,
+    pub url: String,
+    pub live: String,
+    pub kept: Option<String>,
+    pub live_identity: String,
+    pub kept_identity: String,
+}
+
+pub(crate) fn gather_renamed(engine: &Engine, operation: Operation) -> Result<Renamed, Failure> {
+    let (url, live, kept) = renamed(&operation).ok_or_else(steps::wrong_planner)?;
+    let live_identity = engine.database_identity(&url, &live)?;
+    let kept_identity = match &kept {
+        Some(kept) => engine.database_identity(&url, kept)?,
+        None => hands::NOTHING.to_owned(),
+    };
+    Ok(Renamed { common: engine.common()?, operation, url, live, kept, live_identity, kept_identity })
+}
+
+/// Plans to take a rename back. What is live now is kept in turn.
+pub(crate) fn undo(known: &Renamed, request: &Request) -> Result<Plan, Failure> {
+    let (common, live) = (&known.common, &known.live);
+    let undone = stamped(live, "undone", common.now, &common.ids.plan);
+    let because = "what was there before is live from here on; undo this operation to rename again".to_owned();
+    let url = known.url.clone();
+    let (title, action) = match &known.kept {
+        Some(kept) => {
+            if known.kept_identity == hands::NOTHING {
+                let message = format!("what {} kept, the database {kept}, is not there any more", known.operation.id);
+                return Err(Failure::new(FailureKind::Refused, message).hint("lifeboat backups list"));
+            }
+            let title = format!("end all sessions; {live} becomes {undone}, {kept} becomes {live}");
+            (title, PgAction::Swap { url, live: live.clone(), aside: kept.clone(), kept: undone.clone() })
+        }
+        None => {
+            let title = format!("{live} becomes {undone}");
+            (title, PgAction::Rename { url, from: live.clone(), to: undone.clone() })
+        }
+    };
+    let mut plan = begun(known, request, "undo");
+    plan.facts = facts(known, "take-the-name");
+    let undo = Undo::Impossible { because };
+    let step = step("take-the-name", title, StepClass::Pivot, Action::Postgres(action), undo);
+    plan.phases = vec![phase(common, "swap", vec![], vec![step])];
+    plan.notes = vec![
+        format!("What is there now is kept as database {undone}."),
+        format!(
+            "It was put there {}; what was written since then stays in that database.",
+            steps::instant(known.operation.last_at)
+        ),
+    ];
+    Ok(plan)
+}
+
+/// Plans to drop what an operation kept.
+pub(crate) fn release(known: &Renamed, request: &Request) -> Result<Plan, Failure> {
+    let Some(kept) = known.kept.clone().filter(|_| known.kept_identity != hands::NOTHING) else {
+        return Err(Failure::new(FailureKind::Refused, format!("{} keeps no database", known.operation.id)));
+    };
+    let mut plan = begun(known, request, "release what was kept by");
+    plan.facts = facts(known, "release");
+    let because = "what is dropped is gone; an emergency backup may still hold it".to_owned();
+    let action = Action::Postgres(PgAction::Drop { url: known.url.clone(), database: kept.clone() });
+    let step = step("release", format!("drop database {kept}"), StepClass::Pivot, action, Undo::Impossible { because });
+    plan.phases = vec![phase(&known.common, "release", vec![], vec![step])];
+    plan.notes.push(format!("After this, {} cannot be undone by a rename.", known.operation.id));
+    Ok(plan)
+}
+
+fn begun(known: &Renamed, request: &Request, verb: &str) -> Plan {
+    let title = format!("{verb} {}: {}", known.operation.id, known.operation.plan.title);
+    steps::new_plan(&known.common, request, title, Lease::Environment)
+}
+
+fn facts(known: &Renamed, until: &str) -> Vec<ExpectedFact> {
+    let names = [(Some(&known.live), &known.live_identity), (known.kept.as_ref(), &known.kept_identity)];
+    let known_names = names.into_iter().filter_map(|(name, value)| Some((name?, value)));
+    known_names
+        .map(|(name, value)| ExpectedFact {
+            fact: Fact::Database { url: known.url.clone(), database: name.clone() },
+            value: value.clone(),
+            until: Some(until.into()),
+        })
+        .collect()
+}
+
+/// The phases of a rehearsal: filled into a database of its own, compared, written to, damaged, dropped.
+pub(crate) fn try_one(
+    common: &Common,
+    backup: &Backup,
+    resource: &Resource,
+    part: &ResourceManifest,
+    url: &str,
+    database_of: &str,
+) -> (Vec<Phase>, String) {
+    let database = derived(database_of, &format!("lifeboat_{}", common.ids.plan.to_string().replace('-', "")));
+    let mut phases = bring(common, backup, part, resource, url, &database, true);
+    let control = Action::Postgres(PgAction::Control {
+        vault: common.vault.clone(),
+        backup: backup.id.clone(),
+        resource: resource.name.clone(),
+        url: url.to_owned(),
+        database: database.clone(),
+    });
+    if let Some(verify) = phases.last_mut() {
+        let title = "damage it on purpose: the comparison must notice";
+        verify.steps.push(read(format!("control.{}", resource.name), title, control));
+    }
+    (phases, database)
+}
