@@ -2,9 +2,12 @@
 
 mod captures;
 mod commands;
+mod copies;
 mod errors;
 mod exports;
 mod fetches;
+mod incidents;
+pub(crate) mod losses;
 mod mirror;
 mod places;
 mod pour;
@@ -25,6 +28,7 @@ pub(crate) use fetches::read_all;
 
 pub use errors::{path_failure, sqlite_failure, vault_failure};
 pub use exports::WARNING as EXPORT_WARNING;
+pub(crate) use exports::sealed_failure;
 pub use mirror::is_journals;
 pub use stores::prune_sentences;
 
@@ -61,9 +65,12 @@ impl Perform for Hands {
             Action::CaptureSqlite { source, into, as_of } => {
                 captures::capture_sqlite(self, source, into, *as_of, context)
             }
-            Action::InspectSqlite { file, accept_unsound } => captures::inspect_sqlite(file, *accept_unsound, context),
-            Action::StoreBackup { backup, vault, reason, label, parts } => {
-                let what = stores::What { backup, vault, reason: *reason, label: label.as_deref(), parts };
+            Action::InspectSqlite { file, accept_unsound } => {
+                captures::inspect_sqlite(file, *accept_unsound, &|_| (), context).map(|_facts| Value::Null)
+            }
+            Action::StoreBackup { backup, vault, reason, label, parts, deploy } => {
+                let (reason, deploy) = (*reason, deploy.as_ref());
+                let what = stores::What { backup, vault, reason, label: label.as_deref(), parts, deploy };
                 stores::store_backup(self, &what, context)
             }
             Action::DropBackup { vault, backup } => stores::drop_backup(self, vault, backup),
@@ -78,6 +85,10 @@ impl Perform for Hands {
                 let what = fetches::Fetched { vault, backup, resource, at };
                 fetches::check_the_checks(self, &what, *seed, context)
             }
+            Action::CompareLoss { live, restored, shown, accepted } => {
+                let what = losses::What { live, restored, shown: shown.as_deref(), accepted: *accepted };
+                losses::compare(&what, context)
+            }
             Action::RecordProof { proof, backup, resource, fetched_by, checked_by } => {
                 let what = proofs::What { proof, backup, resource, fetched_by, checked_by };
                 proofs::record(self, &what, context)
@@ -86,6 +97,7 @@ impl Perform for Hands {
             Action::WriteExport { at, format, tables, parts } => {
                 exports::write(self, &exports::What { at, format: *format, tables, parts }, context)
             }
+            Action::EncryptFolder { from, into, recipients } => exports::encrypt(from, into, recipients, context),
             Action::SetAside { database, live, kept } => places::set_aside(*database, live, kept, context),
             Action::BringBack { database, live, kept } => places::bring_back(*database, live, kept, context),
             Action::PutInPlace { database, aside, live, like } => {
@@ -98,6 +110,9 @@ impl Perform for Hands {
             Action::Unforget { vault, backups } => stores::unforget(self, vault, backups),
             Action::Prune { vault, grace_ms } => stores::prune(self, vault, *grace_ms, context),
             Action::Mark { backup, mark } => proofs::mark(backup, mark),
+            Action::CopyBackup { from, to, backup } => copies::copy_backup(self, from, to, backup, context),
+            Action::CopyJournals { from, to } => copies::copy_journals(self, from, to, context),
+            Action::Say { lines } => Ok(serde_json::json!({ "said": lines })),
         }
     }
 
@@ -114,9 +129,11 @@ impl Perform for Hands {
             Action::VerifyStored { .. } | Action::CheckUnused { .. } | Action::CaptureSqlite { .. } => again(context),
             Action::InspectSqlite { .. } | Action::DropBackup { .. } | Action::Fetch { .. } => again(context),
             Action::CheckFetched { .. } | Action::CheckTheChecks { .. } | Action::RecordProof { .. } => again(context),
+            Action::CompareLoss { .. } => again(context),
             Action::Command { .. } | Action::Remove { .. } | Action::Unforget { .. } => again(context),
             Action::Prune { .. } | Action::Mark { .. } => again(context),
-            Action::MakeFolder { .. } | Action::WriteExport { .. } => again(context),
+            Action::MakeFolder { .. } | Action::WriteExport { .. } | Action::EncryptFolder { .. } => again(context),
+            Action::CopyBackup { .. } | Action::CopyJournals { .. } | Action::Say { .. } => again(context),
         }
     }
 
@@ -134,7 +151,8 @@ impl Perform for Hands {
     }
 
     fn after_close(&self, operation: &Operation) -> Result<(), Failure> {
-        mirror::copy_journals(self, operation)
+        let told = incidents::tell(self, operation);
+        mirror::copy_journals(self, operation).and(told)
     }
 }
 

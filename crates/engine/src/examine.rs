@@ -140,10 +140,12 @@ fn looks_only(action: &Action) -> bool {
         Action::CreateVault { .. } | Action::CaptureSqlite { .. } | Action::InspectSqlite { .. } => false,
         Action::StoreBackup { .. } | Action::DropBackup { .. } | Action::VerifyStored { .. } => false,
         Action::Fetch { .. } | Action::CheckFetched { .. } | Action::CheckTheChecks { .. } => false,
+        Action::CompareLoss { .. } => false,
         Action::RecordProof { .. } | Action::SetAside { .. } | Action::BringBack { .. } => false,
         Action::PutInPlace { .. } | Action::TakeAway { .. } | Action::Command { .. } => false,
         Action::Remove { .. } | Action::Forget { .. } | Action::Unforget { .. } => false,
         Action::Prune { .. } | Action::Mark { .. } => false,
-        Action::MakeFolder { .. } | Action::WriteExport { .. } => false,
+        Action::MakeFolder { .. } | Action::WriteExport { .. } | Action::EncryptFolder { .. } => false,
+        Action::CopyBackup { .. } | Action::CopyJournals { .. } | Action::Say { .. } => false,
     }
 }

@@ -7,8 +7,8 @@ use std::{
 
 use lifeboat_io::{files, holders};
 use lifeboat_model::{
-    Backup, BackupId, Failure, FailureKind, PlanId, Prediction, ProofId, Resource, ResourceKind, Scope, Timestamp,
-    predict::predict,
+    Backup, BackupId, Deploy, Failure, FailureKind, PlanId, Prediction, ProofId, Resource, ResourceKind, ResourceName,
+    Scope, Timestamp, Tri, predict::predict,
 };
 use lifeboat_store::catalog::{Catalog, CatalogError, Timings};
 use sha2::{Digest, Sha256};
@@ -53,6 +53,8 @@ pub struct Common {
     pub timings: Timings,
     /// The limit of configured commands, in milliseconds.
     pub command_limit_ms: u64,
+    /// What is deployed, as far as it can be told.
+    pub deploy: Option<Deploy>,
 }
 
 impl Common {
@@ -100,6 +102,7 @@ impl Engine {
             budgets_ms: self.setup.budgets_ms.clone(),
             timings: catalog.timings().map_err(|error| self.failure(&error))?,
             command_limit_ms: self.setup.command_limit.as_millis() as u64,
+            deploy: self.deployed(),
             ids: Ids {
                 plan,
                 backup: BackupId::from_random(random()),
@@ -107,6 +110,19 @@ impl Engine {
                 seed: random(),
             },
         })
+    }
+
+    /// What is deployed: what somebody said, and what is checked out where the app is.
+    fn deployed(&self) -> Option<Deploy> {
+        let beside = self.setup.settings_file.as_deref();
+        let beside = beside.or_else(|| self.setup.resources.first().map(|resource| resource.kind.path()))?;
+        let head = lifeboat_io::git::head(files::parent(beside));
+        let said = self.setup.deploy_said.clone();
+        let deploy = match head {
+            Some(head) => Deploy { said, commit: Some(head.commit), branch: head.branch, tags: head.tags },
+            None => Deploy { said, ..Deploy::default() },
+        };
+        (deploy != Deploy::default()).then_some(deploy)
     }
 
     /// What is where the resource lives.
@@ -117,7 +133,7 @@ impl Engine {
         let unreadable = if exists { unreadable(resource) } else { None };
         let held_by = match (&resource.kind, exists) {
             (ResourceKind::Sqlite { path }, true) => {
-                holders::holders(path).map(|held| held_by(&held)).unwrap_or_default()
+                holders::holders(path).map(|held| held_by(path, &held)).unwrap_or_default()
             }
             (ResourceKind::Sqlite { .. } | ResourceKind::Files { .. } | ResourceKind::Env { .. }, _) => Vec::new(),
         };
@@ -134,7 +150,12 @@ impl Engine {
         if !self.vaults.exists(&self.setup.vault)? {
             return Ok(Vec::new());
         }
-        let vault = self.vaults.open(&self.setup.vault)?;
+        self.backups_in(&self.setup.vault)
+    }
+
+    /// The same of another vault.
+    pub(crate) fn backups_in(&self, location: &str) -> Result<Vec<Backup>, Failure> {
+        let vault = self.vaults.open(location)?;
         let mut backups = summary::backups(&vault)?;
         backups.retain(|backup| backup.scope == self.setup.scope);
         let catalog = self.catalog()?;
@@ -153,13 +174,28 @@ pub(crate) fn decorate(backup: &mut Backup, catalog: &Catalog) -> Result<(), Fai
         backup.bytes_added = bytes; // what the snapshot itself says was written before its last packs
     }
     let proofs = catalog.proofs(Some(&backup.id)).map_err(broken)?;
-    // A backup counts as proven when every resource in it is: its newest proof passed. The oldest of these dates it.
-    let newest = backup.resources.iter().map(|resource| proofs.iter().find(|proof| &proof.resource == resource));
+    // A backup counts as proven when every resource in it is: its newest proof passed. The oldest of these dates it. A try
+    // that found nothing out - no password, no room - takes nothing away from what another one showed.
+    let told = |proof: &&lifeboat_model::Proof| proof.outcome != lifeboat_model::Tri::Unknown;
+    let newest =
+        backup.resources.iter().map(|resource| proofs.iter().filter(told).find(|proof| &proof.resource == resource));
     let passed: Option<Vec<Timestamp>> = newest
         .map(|proof| proof.filter(|proof| proof.outcome == lifeboat_model::Tri::Pass).map(|proof| proof.at))
         .collect();
     backup.proven_at = passed.and_then(|times| times.into_iter().min());
     Ok(())
+}
+
+impl Engine {
+    /// Whether a resource in a backup has passed a rehearsal: its newest proof that found anything out.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub fn is_rehearsed(&self, backup: &BackupId, resource: &ResourceName) -> Result<bool, Failure> {
+        let proofs = self.proofs(backup)?;
+        let mut mine = proofs.iter().filter(|proof| &proof.resource == resource);
+        Ok(mine.find(|proof| proof.outcome != Tri::Unknown).is_some_and(|proof| proof.outcome == Tri::Pass))
+    }
 }
 
 /// A free name beside a live file for what is kept of it: `shop.db.REPLACED.20260501-031107`, with a number when two
@@ -172,9 +208,16 @@ pub(crate) fn free_beside(live: &Path, word: &str, now: Timestamp) -> PathBuf {
     names.into_iter().find(|name| !taken(name)).unwrap_or(first)
 }
 
-fn held_by(holders: &holders::Holders) -> Vec<String> {
+fn held_by(path: &Path, holders: &holders::Holders) -> Vec<String> {
     let mut names: Vec<String> = holders.found.iter().map(|holder| holder.process.to_string()).collect();
     names.dedup();
+    // Among those whom we may not look at, a lock gives away who uses it.
+    if names.is_empty()
+        && !holders.unseen.is_empty()
+        && let Ok(Some(process)) = holders::lock_holder(path)
+    {
+        names.push(process.to_string());
+    }
     names
 }
 

@@ -164,7 +164,8 @@ fn commands(known: &Known) -> String {
     text
 }
 
-fn restic_location(vault: &str) -> String {
+/// A vault's location as restic writes it.
+pub(crate) fn restic_location(vault: &str) -> String {
     match vault.strip_prefix("s3://") {
         // restic wants the endpoint spelled out.
         Some(bucket) => format!("s3:https://s3.amazonaws.com/{bucket}"),

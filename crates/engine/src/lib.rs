@@ -1,17 +1,23 @@
 //! What we do. Four verbs: plan, run, resume, look.
 
 pub mod act;
+pub mod copies;
+pub mod evidence;
 pub mod examine;
 pub mod facts;
 pub mod kit;
+pub mod leaks;
 mod lease;
+pub mod logs;
 pub mod look;
+pub mod manual;
 pub mod perform;
 pub mod plan;
 pub mod recover;
 mod resume;
 mod run;
 pub mod setup;
+pub mod strays;
 pub mod vaults;
 pub mod verify;
 
@@ -24,7 +30,7 @@ use lifeboat_store::{Catalog, Journal, JournalFile, StateFolder, journal::Listen
 pub use examine::Rehearsed;
 pub use perform::{Context, Perform, Unwatched, Watch};
 pub use run::RunError;
-pub use setup::{Setup, Vaults};
+pub use setup::{Copy, Setup, Vaults};
 
 use crate::run::Course;
 
@@ -86,8 +92,11 @@ impl Engine {
             return Err(Failure::new(FailureKind::Refused, format!("this plan cannot be run: {flaw}")).into());
         }
         let id = OperationId::from_random(self.io.random.bits());
-        let lease = self.take_lease(plan, &id, by)?;
+        let lease = self.take_lease(plan, &id, by, watch)?;
         self.settle_leftovers(plan, by, watch, &lease)?;
+        if let Err(failure) = self.sweep_staging() {
+            watch.note(&format!("A left-over working copy could not be taken away: {failure}."));
+        }
         self.check_facts(plan, 0)?;
         let opened = Event::Opened {
             plan: Box::new(plan.clone()),

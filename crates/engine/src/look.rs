@@ -7,7 +7,7 @@ use lifeboat_model::{
 use lifeboat_store::{JournalFile, catalog::OperationRow};
 use serde::Serialize;
 
-use crate::{Engine, facts, plan};
+use crate::{Engine, copies::CopyStatus, facts, plan};
 
 /// Read-only answers.
 pub struct Answers<'a> {
@@ -26,8 +26,14 @@ pub struct Status {
     pub vault_trouble: Option<Failure>,
     /// Each resource.
     pub resources: Vec<ResourceStatus>,
+    /// Second vaults.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub copies: Vec<CopyStatus>,
     /// Operations that are not over.
     pub unfinished: Vec<String>,
+    /// What a person is still to look at and attest.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub open_items: Vec<String>,
     /// Journals that could not be read, and why.
     pub damaged_journals: Vec<(String, String)>,
     /// Whether all is well; unknown is not.
@@ -148,15 +154,38 @@ impl Answers<'_> {
         let unfinished = catalog.unfinished().map_err(|error| engine.failure(&error))?;
         let damaged_journals = catalog.damaged_journals().map_err(|error| engine.failure(&error))?;
         let journals = Tri::from_bool(damaged_journals.is_empty() && unfinished.is_empty());
+        let copies = engine.copies(backups.as_deref().unwrap_or_default());
+        let looked_at = resources.iter().map(|resource| resource.good).chain(copies.iter().map(|copy| copy.good));
         Ok(Status {
+            good: Tri::worst(looked_at.chain([journals])),
             scope: engine.setup.scope.to_string(),
             vault: engine.setup.vault.clone(),
             vault_trouble,
-            good: Tri::worst(resources.iter().map(|resource| resource.good).chain([journals])),
             resources,
+            copies,
             unfinished: unfinished.iter().map(|row| format!("{} ({}, {})", row.id, row.kind, row.state)).collect(),
+            open_items: self.open_items()?,
             damaged_journals,
         })
+    }
+
+    /// After each restore and undo somebody looks at what is kept until when, and attests it.
+    fn open_items(&self) -> Result<Vec<String>, Failure> {
+        let scope = self.engine.setup.scope.to_string();
+        let reviewed = self.engine.attested_at("retention")?;
+        let rolled_back = |row: &OperationRow| {
+            row.scope == scope && row.state == "done" && ["restore", "undo"].contains(&row.kind.as_str())
+        };
+        for row in self.operations(usize::MAX)?.iter().filter(|row| rolled_back(row)) {
+            if reviewed.is_some_and(|at| at >= row.started_at) {
+                break;
+            }
+            if plan::undo::changed_what_is_live(&self.operation(&row.id)?) {
+                let item = format!("retention was not reviewed since {}: lifeboat retention attest", row.id);
+                return Ok(vec![item]);
+            }
+        }
+        Ok(Vec::new())
     }
 }
 
@@ -230,7 +259,6 @@ fn predict_restore(common: &facts::Common, resource: &Resource, bytes: u64) -> P
     let keep = match &resource.kind {
         ResourceKind::Sqlite { path } => vec![
             common.predict("capture", &path.display().to_string(), bytes, guess::CAPTURE),
-            common.predict("inspect", "", bytes, guess::INSPECT),
             common.predict("store", &common.vault, bytes, guess::STORE),
         ],
         ResourceKind::Files { .. } | ResourceKind::Env { .. } => {

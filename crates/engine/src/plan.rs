@@ -3,9 +3,11 @@
 
 pub mod adopt;
 pub mod backup;
+pub mod copy;
 pub mod export;
 pub mod keep;
 pub mod prove;
+pub mod record;
 pub mod restore;
 pub mod steps;
 pub mod undo;
@@ -16,6 +18,12 @@ use crate::Engine;
 
 /// Gathers what the planner of this request may know, and asks it.
 pub(crate) fn make(engine: &Engine, request: &Request) -> Result<Plan, Failure> {
+    let mut plan = planned(engine, request)?;
+    crate::leaks::guard(engine, &mut plan)?;
+    Ok(plan)
+}
+
+fn planned(engine: &Engine, request: &Request) -> Result<Plan, Failure> {
     match request {
         Request::Backup { .. } => backup::plan(&backup::gather(engine, request)?, request),
         Request::Restore { .. } => restore::plan(&restore::gather(engine, request)?, request),
@@ -23,6 +31,8 @@ pub(crate) fn make(engine: &Engine, request: &Request) -> Result<Plan, Failure> 
         Request::Export { .. } => export::plan(&export::gather(engine, request)?, request),
         Request::Adopt { .. } => adopt::plan(&adopt::gather(engine, request)?, request),
         Request::Undo { .. } | Request::Release { .. } => undo::plan(&undo::gather(engine, request)?, request),
+        Request::Copy { .. } => copy::plan(&copy::gather(engine, request)?, request),
+        Request::Compromise { .. } | Request::Attest { .. } => record::plan(&record::gather(engine)?, request),
         Request::Retention | Request::Prune | Request::Mark { .. } => keep::plan(&keep::gather(engine)?, request),
     }
 }

@@ -95,7 +95,7 @@ impl Engine {
                 Failure::new(FailureKind::Refused, format!("{id} is over; there is nothing to continue")).into()
             );
         }
-        let lease = self.take_lease(&known.plan, id, by)?;
+        let lease = self.take_lease(&known.plan, id, by, watch)?;
         // Only now nobody else writes it: read again.
         let mut journal =
             Journal::reopen(&path, lease.epoch(), &self.io).map_err(|error| self.journal_failure(id, &error))?;

@@ -2,8 +2,21 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use lifeboat_model::{Duration, Failure, FailureKind, Keep, Resource, ResourceName, Scope};
+use lifeboat_model::{Duration, Failure, FailureKind, Keep, Resource, ResourceName, Scope, VaultName};
 use lifeboat_store::vault::Vault;
+
+/// A second vault that holds copies of backups.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Copy {
+    /// What the settings call it.
+    pub name: VaultName,
+    /// Where it is, without secrets.
+    pub location: String,
+    /// What is kept in it for how long.
+    pub keep: Keep,
+    /// Whether it is brought up to date after each backup.
+    pub after_backup: bool,
+}
 
 /// One environment of one app.
 #[derive(Clone, Debug)]
@@ -28,6 +41,18 @@ pub struct Setup {
     pub settings_file: Option<std::path::PathBuf>,
     /// How long a configured stop or start command may take.
     pub command_limit: Duration,
+    /// Whether a backup must have been proven before it may replace what is live.
+    pub rehearse_first: bool,
+    /// Second vaults.
+    pub copies: Vec<Copy>,
+    /// Databases beside which a file `NAME.backup` is renewed after each backup.
+    pub aliases: Vec<ResourceName>,
+    /// Folders in which files from before may lie that look like backups.
+    pub backup_folders: Vec<std::path::PathBuf>,
+    /// What was deployed when a backup is taken, as somebody says it: a tag, an image. Else it is looked up.
+    pub deploy_said: Option<String>,
+    /// The file that tells of every restore and undo, one line or paragraph each.
+    pub incident_log: Option<std::path::PathBuf>,
 }
 
 impl Setup {
@@ -44,7 +69,28 @@ impl Setup {
             proof_max_age: None,
             settings_file: None,
             command_limit: Duration::from_secs(60),
+            rehearse_first: false,
+            copies: Vec::new(),
+            aliases: Vec::new(),
+            backup_folders: Vec::new(),
+            deploy_said: None,
+            incident_log: None,
         }
+    }
+
+    /// The second vault of this name.
+    ///
+    /// # Errors
+    /// When there is none; the names there are come with it.
+    pub fn copy(&self, name: &VaultName) -> Result<&Copy, Failure> {
+        self.copies.iter().find(|copy| &copy.name == name).ok_or_else(|| {
+            let known: Vec<&str> = self.copies.iter().map(|copy| copy.name.as_str()).collect();
+            let failure = Failure::new(FailureKind::Usage, format!("{} has no copy called {name}", self.scope));
+            match known.as_slice() {
+                [] => failure.hint("write [vault.copies.offsite] with location and password into lifeboat.toml"),
+                known => failure.hint(format!("it has: {}", known.join(", "))),
+            }
+        })
     }
 
     /// The resource of this name.
@@ -79,6 +125,12 @@ pub trait Vaults: Send + Sync {
     /// # Errors
     /// No password, no connection, no room.
     fn create(&self, location: &str) -> Result<Arc<Vault>, Failure>;
+
+    /// Makes an empty vault that will hold copies out of `like`; one that is there already is opened.
+    ///
+    /// # Errors
+    /// As [`Vaults::create`].
+    fn create_like(&self, location: &str, like: &Vault) -> Result<Arc<Vault>, Failure>;
 
     /// The folder it lies in, when it is one on this host.
     fn folder(&self, location: &str) -> Option<std::path::PathBuf>;

@@ -35,6 +35,8 @@ pub struct VaultCheck {
     pub damage: Vec<VaultDamage>,
     /// Objects that are no part of a vault; they do no harm.
     pub foreign: Vec<String>,
+    /// Files that writers who died left half-written; a later prune deletes them.
+    pub half_written: Vec<String>,
     /// Snapshots, those of other programs and of journals included.
     pub snapshots: u64,
     /// Files in them.
@@ -109,6 +111,7 @@ impl Engine {
             vault: vault.place(),
             damage: damage.collect(),
             foreign: report.foreign,
+            half_written: report.half_written,
             snapshots: report.snapshots,
             files: report.files.count,
             packs: report.packs.into(),

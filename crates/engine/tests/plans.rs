@@ -77,7 +77,8 @@ fn an_export_comes_out_whole(format: ExportFormat) {
     let world = World::shop();
     world.backup();
     let to = world.path("exports");
-    let request = Request::Export { resources: vec![], from: BackupChoice::Latest, to, format, tables: vec![] };
+    let from = BackupChoice::Latest;
+    let request = Request::Export { resources: vec![], from, to, format, tables: vec![], encrypt_to: vec![] };
     let tried = prove_plan(&Case { world: &world, request, undo: false });
     assert!(tried.as_before > 0 && tried.as_meant > 0, "{tried:?}");
 }
@@ -90,6 +91,32 @@ fn an_export_is_whole_or_not_there() {
 #[test]
 fn an_export_of_tables_is_whole_or_not_there() {
     an_export_comes_out_whole(ExportFormat::Csv);
+}
+
+#[test]
+fn what_is_put_on_record_is_there_or_not() {
+    let world = World::shop();
+    world.backup();
+    let (secret, why) = ("STRIPE_KEY".to_owned(), "in a log".to_owned());
+    let before = lifeboat_io::Clock::now(&*world.clock);
+    let leak = Request::Compromise { secret, since: None, before, why, withdrawn: false };
+    let attest = Request::Attest { about: "retention".into(), report: vec!["stays".into()], note: "seen".into() };
+    for request in [leak, attest] {
+        prove_plan(&Case { world: &world, request, undo: false });
+    }
+}
+
+/// Every file is another each time it is encrypted: the look leaves out what is in them, so their names are compared.
+#[test]
+fn an_encrypted_export_leaves_nothing_in_the_clear_whatever_happens() {
+    let world = World::shop();
+    world.backup();
+    let key = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p".to_owned();
+    let (from, to) = (BackupChoice::Latest, world.path("exports"));
+    let format = ExportFormat::Sqlite;
+    let request = Request::Export { resources: vec![], from, to, format, tables: vec![], encrypt_to: vec![key] };
+    let tried = prove_plan(&Case { world: &world, request, undo: false });
+    assert!(tried.as_before > 0 && tried.as_meant > 0, "{tried:?}");
 }
 
 /// The file of a script, made while the shop had nine orders fewer.

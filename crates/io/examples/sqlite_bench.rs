@@ -17,7 +17,7 @@ use std::{
 
 use lifeboat_io::{
     Stop, SystemClock,
-    database::sqlite::{CaptureOptions, Captured, capture, check_copy, try_writes},
+    database::sqlite::{CaptureOptions, Captured, capture, check_copy, examine, try_writes},
 };
 use lifeboat_model::Tri;
 use rusqlite::Connection;
@@ -38,7 +38,12 @@ fn main() {
         println!("{mode}: {} MiB", bytes >> 20);
         let copy = folder.join("copy.db");
         let captured = timed("  capture, idle", bytes, || take(&live, &copy));
-        let facts = timed("  inspect (hash known)", bytes, || captured.inspect(&Stop::default(), &|_, _| ()).unwrap());
+        assert_eq!(captured.bytes, bytes);
+        let (facts, checks) = timed("  examine", bytes, || examine(&copy, &Stop::default(), &|_, _| ()));
+        let facts = facts.unwrap();
+        for check in &checks {
+            assert_eq!(check.outcome, Tri::Pass, "{check:?}");
+        }
         for (name, table) in &facts.tables {
             println!("    {name}: {} rows", table.rows);
         }

@@ -149,6 +149,16 @@ pub fn list_folder(path: &Path) -> Result<Vec<PathBuf>, PathError> {
     Ok(found)
 }
 
+/// Puts text at the end of a file that others may write to as well, and makes the file and its folder when they are not
+/// there. It is on disk when this returns.
+pub fn append_text(path: &Path, text: &str) -> Result<(), PathError> {
+    create_folder(parent(path))?;
+    let new = !exists(path);
+    let mut file = fs::OpenOptions::new().append(true).create(true).open(path).at(path)?;
+    file.write_all(text.as_bytes()).and_then(|()| file.sync_data()).at(path)?;
+    if new { sync_folder(parent(path)).at(path) } else { Ok(()) }
+}
+
 /// A file that only grows, each piece on disk before `append` returns.
 #[derive(Debug)]
 pub struct AppendFile {

@@ -227,6 +227,21 @@ pub(crate) fn locked_by(file: &fs::File) -> Option<u32> {
     Some(lock.pid.map_or(0, |pid| pid.as_raw_nonzero().get().unsigned_abs()))
 }
 
+/// The process that has any lock on a file, also when we may not look at it, or it is in another container: nothing when
+/// nobody has. In WAL mode every SQLite connection holds one for as long as it is open; with a rollback journal only one
+/// that reads or writes just now. Takes no lock itself, so that nobody is held up by the question.
+///
+/// # Errors
+/// When the file cannot be opened, or is in use by another task of ours, whose locks closing it would free.
+pub fn lock_holder(path: &Path) -> Result<Option<Process>, LockError> {
+    let failed = |source| LockError::Io { path: path.to_owned(), source };
+    let Some(_own) = OwnUse::enter(path).map_err(failed)? else {
+        return Err(LockError::OwnUse { path: path.to_owned() });
+    };
+    let file = fs::OpenOptions::new().read(true).write(true).open(path).map_err(failed)?;
+    Ok(locked_by(&file).map(|pid| Process { pid, name: name_of(pid) }))
+}
+
 /// This process's turn at a live database file, by device and inode. POSIX locks are dropped as soon as any thread
 /// closes any descriptor of the file, so that two of our tasks at the same file would silently unlock each other.
 #[derive(Debug)]

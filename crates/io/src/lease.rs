@@ -68,6 +68,7 @@ pub struct FileLock {
     path: PathBuf,
     note: LockNote,
     file: Arc<File>,
+    found_anew: bool,
 }
 
 impl FileLock {
@@ -84,6 +85,11 @@ impl FileLock {
     /// The grant's number. An effect that carries a smaller one than the place has seen must be refused there.
     pub fn epoch(&self) -> u64 {
         self.note.epoch
+    }
+
+    /// Whether the file had no epoch in it that could be read, so that this one was taken from elsewhere.
+    pub fn is_found_anew(&self) -> bool {
+        self.found_anew
     }
 
     /// Whether the lock's file is the one at its path; not so when somebody deleted or replaced it.
@@ -148,6 +154,15 @@ pub enum LockError {
 /// # Errors
 /// It is held; the file cannot be opened, locked or written; no epoch can be read from it.
 pub fn take(path: &Path, claim: &Claim) -> Result<FileLock, LockError> {
+    take_after(path, claim, &|| 0)
+}
+
+/// [`take`] where epochs can be learned elsewhere too: `used` gives the greatest that is known to have been in use, 0 when
+/// none is. It is asked only when the file itself tells nothing: it is new, was deleted, or both its slots are damaged.
+///
+/// # Errors
+/// As [`take`]; a damaged file only when nothing is known elsewhere.
+pub fn take_after(path: &Path, claim: &Claim, used: &dyn Fn() -> u64) -> Result<FileLock, LockError> {
     files::create_folder(files::parent(path))?;
     let file = loop {
         let file = open(path).at(path)?;
@@ -163,7 +178,11 @@ pub fn take(path: &Path, claim: &Claim) -> Result<FileLock, LockError> {
         }
     };
     let slots = slots::read(&file).at(path)?;
-    let epoch = slots.next_epoch().ok_or_else(|| LockError::Damaged { path: path.to_owned() })?;
+    let known = if slots.newest.is_none() { used() } else { 0 };
+    let epoch = match (slots.next_epoch(), known) {
+        (None, 0) => return Err(LockError::Damaged { path: path.to_owned() }),
+        (next, known) => next.unwrap_or(0).max(known + 1),
+    };
     let note = LockNote {
         epoch,
         who: claim.who.clone(),
@@ -175,7 +194,7 @@ pub fn take(path: &Path, claim: &Claim) -> Result<FileLock, LockError> {
     };
     slots::write(&file, &note).at(path)?;
     files::sync_folder(files::parent(path)).at(path)?;
-    let lock = FileLock { path: path.to_owned(), note, file: Arc::new(file) };
+    let lock = FileLock { path: path.to_owned(), note, file: Arc::new(file), found_anew: known > 0 };
     remember(&lock);
     Ok(lock)
 }
@@ -189,6 +208,18 @@ pub fn read_note(path: &Path) -> Result<Option<LockNote>, PathError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).at(path),
         Ok(file) => Ok(slots::read(&file).at(path)?.newest),
+    }
+}
+
+/// Whether the lock file holds something, and nothing in it can be read.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn is_damaged(path: &Path) -> Result<bool, PathError> {
+    match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error).at(path),
+        Ok(file) => Ok(slots::read(&file).at(path)?.next_epoch().is_none()),
     }
 }
 

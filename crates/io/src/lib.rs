@@ -4,16 +4,19 @@
 
 pub mod clock;
 pub mod database;
+pub mod digest;
 pub mod env;
 pub mod exec;
 pub mod failpoint;
 pub mod files;
+pub mod git;
 pub mod holders;
 pub mod lease;
 pub mod objects;
 pub mod place;
 pub mod process;
 pub mod random;
+pub mod sealed;
 pub mod signals;
 pub mod stop;
 #[cfg(feature = "testing")]
@@ -27,7 +30,7 @@ pub use env::{Env, SystemEnv};
 pub use exec::{Exec, ExecError, Exit, Invocation, SystemExec};
 pub use files::{AtPath, PathError};
 pub use objects::{
-    ObjectError, ObjectErrorKind, ObjectInfo, ObjectStore,
+    HalfWritten, ObjectError, ObjectErrorKind, ObjectInfo, ObjectStore,
     location::{Location, open_location, parse_location},
 };
 pub use random::{Random, SystemRandom};

@@ -38,6 +38,23 @@ pub trait ObjectStore: Send + Sync + std::fmt::Debug {
 
     /// Deletes the object; one that is not there is fine.
     fn delete(&self, key: &str) -> Result<(), ObjectError>;
+
+    /// What writers of ours that died left half-written: never listed, never read, of no use. A writer that lives has such
+    /// files too, for moments. Only where the driver knows them by names that nobody else gives.
+    fn half_written(&self) -> Result<Vec<HalfWritten>, ObjectError> {
+        Ok(Vec::new())
+    }
+}
+
+/// An object that was never finished.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct HalfWritten {
+    /// Its key; [`ObjectStore::delete`] takes it.
+    pub key: String,
+    /// Bytes there are of it.
+    pub size: u64,
+    /// How long ago it was last written to.
+    pub age: std::time::Duration,
 }
 
 /// An entry of a listing.

@@ -89,6 +89,26 @@ fn a_file_without_a_readable_epoch_is_refused() {
 }
 
 #[test]
+fn what_is_known_elsewhere_counts_only_when_the_file_tells_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("lock");
+    std::fs::write(&path, vec![b'?'; 8192]).unwrap();
+    assert!(lease::is_damaged(&path).unwrap());
+    let lock = lease::take_after(&path, &claim("work"), &|| 41).unwrap();
+    assert_eq!((lock.epoch(), lock.is_found_anew()), (42, true));
+    drop(lock);
+    assert!(!lease::is_damaged(&path).unwrap(), "one slot is whole again");
+    let mut last = 42;
+    for _ in 0..3 {
+        let lock = lease::take_after(&path, &claim("work"), &|| panic!("asked elsewhere")).unwrap();
+        assert!(lock.epoch() > last && !lock.is_found_anew());
+        last = lock.epoch();
+    }
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(lease::take_after(&path, &claim("work"), &|| last).unwrap().epoch(), last + 1);
+}
+
+#[test]
 fn a_folder_in_the_locks_place_is_an_error_not_a_lock() {
     let folder = tempfile::tempdir().unwrap();
     assert!(matches!(lease::take(folder.path(), &claim("work")), Err(LockError::Path(_))));

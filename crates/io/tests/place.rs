@@ -12,7 +12,7 @@ use std::{
 use helpers::{Shell, capture_now, crashed_with_wal, hash, inspect_now, names, sql, with};
 use lifeboat_io::{
     Stop,
-    holders::{Hold, LockError, WholeLock, holders},
+    holders::{Hold, LockError, WholeLock, holders, lock_holder},
     place::{
         PlaceError, PlaceState, Thing::Database, Thing::Plain, bring_back, put_in_place, put_in_place_state, set_aside,
         set_aside_state, take_away,
@@ -228,8 +228,12 @@ fn the_whole_lock_keeps_sqlite_out_in_both_modes_and_names_who_is_in() {
             LockError::Held { process, .. } => assert_eq!((process.pid, process.name.as_str()), (app.pid(), "sqlite3")),
             other => panic!("{other}"),
         }
+        assert_eq!(lock_holder(&place.live).unwrap().map(|process| process.pid), Some(app.pid()));
         app.run("COMMIT;");
+        let idle = lock_holder(&place.live).unwrap().map(|process| process.pid);
+        assert_eq!(idle, (mode == "WAL").then(|| app.pid()), "an idle connection shows itself in WAL mode only");
         app.close();
+        assert_eq!(lock_holder(&place.live).unwrap(), None);
         let lock = WholeLock::take(&place.live).unwrap();
         assert!(matches!(WholeLock::take(&place.live).unwrap_err(), LockError::OwnUse { .. }));
         let out = std::process::Command::new("sqlite3").arg(&place.live).arg("SELECT * FROM t;").output().unwrap();

@@ -227,7 +227,7 @@ fn looking_changes_no_byte_and_leaves_nothing_beside() {
     inspect_now(&file);
     assert_eq!(bad(&check_copy(&file, &Stop::default())), Vec::<&Check>::new());
     assert_eq!(bad(&try_writes(&file, &Stop::default())), Vec::<&Check>::new());
-    let question = SqlCheck { sql: "SELECT count(*) FROM people".to_owned(), min: Some(2), equals: None };
+    let question = SqlCheck { sql: "SELECT count(*) FROM people".to_owned(), min: Some(2), ..SqlCheck::default() };
     assert_eq!(ask(&file, "people", &question, &Stop::default()).outcome, Tri::Pass);
     assert_eq!((hash(&file), names(folder.path())), before);
 }
@@ -289,7 +289,8 @@ fn a_question_passes_fails_or_is_unknown() {
     ];
     let before = hash(&file);
     for (sql, min, equals, wanted) in cases {
-        let question = SqlCheck { sql: (*sql).to_owned(), min: *min, equals: equals.map(str::to_owned) };
+        let equals = equals.map(str::to_owned);
+        let question = SqlCheck { sql: (*sql).to_owned(), min: *min, equals, ..SqlCheck::default() };
         let check = ask(&file, "question", &question, &Stop::default());
         assert_eq!(check.outcome, *wanted, "{sql}: {check:?}");
     }

@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use jiff::tz::TimeZone;
-use lifeboat_engine::Engine;
+use lifeboat_engine::{Engine, Setup};
 use lifeboat_io::Io;
 use lifeboat_model::{Failure, FailureKind, OperationId, ResourceName};
 
@@ -47,12 +47,21 @@ impl App {
     /// # Errors
     /// No settings and nothing named; settings that cannot be used; an environment that is not named.
     pub fn open(&self, named: &[String]) -> Result<Session, Failure> {
+        self.open_saying(named, &|_setup| ())
+    }
+
+    /// The same, with something more that the command says.
+    ///
+    /// # Errors
+    /// As [`App::open`].
+    pub fn open_saying(&self, named: &[String], say: &dyn Fn(&mut Setup)) -> Result<Session, Failure> {
         // With `--for`, a resource may also be named by the name that its path gives it.
         let about = &self.global.about;
         let by_path = |word: &&String| about.is_empty() || is_path(word);
         let mut all: Vec<String> = named.iter().filter(by_path).cloned().collect();
         all.extend(about.iter().filter(|word| !named.contains(word)).cloned());
-        let resolved = settings::resolve(&self.global, &all, &self.io)?;
+        let mut resolved = settings::resolve(&self.global, &all, &self.io)?;
+        say(&mut resolved.setup);
         if resolved.setup.resources.is_empty() && resolved.file.is_none() {
             let failure = Failure::new(FailureKind::Usage, "nobody has said what this is about");
             return Err(failure.hint("name it, or write a lifeboat.toml: --for sqlite:./shop.db, or lifeboat init"));

@@ -2,13 +2,18 @@
 
 pub mod exports;
 mod help;
+pub mod records;
 pub mod reference;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use lifeboat_model::AcceptLoss;
 
-use self::exports::{AdoptArgs, CopyArgs, DocsArgs, ExportArgs, ScheduleArgs, ShimsArgs};
+use self::{
+    exports::{AdoptArgs, CopyArgs, DocsArgs, ExportArgs, ScheduleArgs, ShimsArgs},
+    records::{AttestArgs, CompromisedArgs, EvidenceArgs, LogsArgs},
+};
 
 /// Backups that are proven by restoring them, and a way back when something went wrong.
 #[derive(Clone, Debug, Parser)]
@@ -39,7 +44,7 @@ pub struct GlobalArgs {
     /// Which environment is meant, when the settings file has more than one
     #[arg(short = 'e', long = "env", global = true, value_name = "NAME", help_heading = "Everywhere")]
     pub environment: Option<String>,
-    /// Another vault than the settings name: a folder, or s3://bucket/prefix
+    /// Another vault than usual: a copy by its name in the settings, a folder, or s3://bucket/prefix
     #[arg(long, global = true, value_name = "LOCATION", help_heading = "Everywhere")]
     pub vault: Option<String>,
     /// What a command is about when there is no settings file: sqlite:PATH, files:PATH or env:PATH
@@ -153,6 +158,12 @@ pub enum Command {
     /// Lists what was done, newest first
     #[command(after_help = help::HISTORY, display_order = 30)]
     History(HistoryArgs),
+    /// Collects evidence about an operation, and looks whether it was changed since
+    #[command(after_help = help::EVIDENCE, display_order = 32)]
+    Evidence(EvidenceArgs),
+    /// Looks through logs of the app: files, and the table it keeps itself
+    #[command(after_help = help::LOGS, display_order = 33)]
+    Logs(LogsArgs),
     /// Shows, verifies or exports the journals of operations
     #[command(after_help = help::JOURNAL, display_order = 31)]
     Journal(JournalArgs),
@@ -165,6 +176,9 @@ pub enum Command {
     /// Writes a settings file for what it finds here
     #[command(after_help = help::INIT, display_order = 40)]
     Init(InitArgs),
+    /// Looks whether a restore could begin now: backup, tools, password, rehearsal
+    #[command(after_help = help::PREFLIGHT, display_order = 13)]
+    Preflight(PreflightArgs),
     /// Looks whether everything is there that a backup and a restore will need
     #[command(after_help = help::DOCTOR, display_order = 41)]
     Doctor(DoctorArgs),
@@ -232,6 +246,9 @@ pub struct BackupArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub copy: CopyArgs,
+    /// What is deployed: a tag, an image, a release; the git commit of the app's folder is put on record anyway
+    #[arg(long = "ref", value_name = "REF")]
+    pub deployed: Option<String>,
 }
 
 /// Why a backup is made, as somebody may say it.
@@ -281,6 +298,8 @@ pub enum BackupsCommand {
     Suspect(MarkArgs),
     /// It may be chosen again
     Trust(UnmarkArgs),
+    /// Says that a secret got into wrong hands: its values in backups of that time do not come back into env files
+    Compromised(CompromisedArgs),
 }
 
 /// One backup.
@@ -351,6 +370,23 @@ pub struct RestoreAsk {
     /// Takes no backup of what is there now, for this reason; the files themselves are kept all the same
     #[arg(long, value_name = "REASON")]
     pub without_emergency_backup: Option<String>,
+    /// Agrees to so many rows being lost, or to "any" [default: what the plan shows, and nothing written since]
+    #[arg(long, value_name = "ROWS", value_parser = accept_loss)]
+    pub accept_loss: Option<AcceptLoss>,
+    /// Goes on where it would be refused: without the rehearsal that is demanded, or with a secret that has leaked; with the reason
+    #[arg(long, requires = "reason")]
+    pub urgent: bool,
+    /// Why it is urgent; written into the journal
+    #[arg(long, value_name = "REASON", requires = "urgent")]
+    pub reason: Option<String>,
+}
+
+fn accept_loss(text: &str) -> Result<AcceptLoss, String> {
+    match (text, text.parse()) {
+        ("any", _) => Ok(AcceptLoss::Any),
+        (_, Ok(rows)) => Ok(AcceptLoss::Rows(rows)),
+        (_, Err(_)) => Err("write a number of rows, or any".to_owned()),
+    }
 }
 
 /// `restore`.
@@ -456,6 +492,8 @@ pub enum RetentionCommand {
     Plan,
     /// Takes what may go off the list; its bytes stay until `vault prune`
     Apply(ConsentArgs),
+    /// Puts on record that somebody has looked at what is kept until when; `status` asks for it after each restore
+    Attest(AttestArgs),
 }
 
 /// `vault`.
@@ -477,6 +515,15 @@ pub enum VaultCommand {
     },
     /// Frees the space that no backup needs, after a grace period
     Prune(ConsentArgs),
+    /// Copies backups into the second vaults that the settings name; only what is missing there goes over
+    Copy {
+        /// Only into this one, by its name in the settings [default: all]
+        #[arg(long, value_name = "NAME")]
+        to: Option<String>,
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        run: RunArgs,
+    },
     /// Rebuilds what Lifeboat knows on this host from the vault alone
     Recover {
         /// Shows what would be rebuilt, changes nothing
@@ -497,6 +544,38 @@ pub struct VerifyArgs {
     /// Which resources [default: all]
     #[arg(value_name = "RESOURCE")]
     pub resources: Vec<String>,
+    /// Structure, references, counts of rows and your questions; within two minutes
+    #[arg(long, conflicts_with = "full")]
+    pub quick: bool,
+    /// Every row too, and the newest good backup for comparison; within ten minutes [default]
+    #[arg(long)]
+    pub full: bool,
+    /// The data was just restored from this backup: nothing in it may be newer, samples must be the same
+    #[arg(long, value_name = "BACKUP")]
+    pub against: Option<String>,
+    /// By how much the number of rows of a table may differ from the backup
+    #[arg(long, value_name = "PERCENT", default_value_t = 50)]
+    pub tolerance: u32,
+}
+
+/// `preflight`.
+#[derive(Clone, Debug, Args)]
+pub struct PreflightArgs {
+    /// What is to be done.
+    #[command(subcommand)]
+    pub what: PreflightCommand,
+}
+
+/// What can be looked at beforehand.
+#[derive(Clone, Debug, Subcommand)]
+pub enum PreflightCommand {
+    /// What a restore needs
+    #[command(alias = "rollback")]
+    Restore {
+        /// Which resources: names from the settings, or sqlite:PATH, files:PATH, env:PATH [default: all]
+        #[arg(value_name = "RESOURCE")]
+        resources: Vec<String>,
+    },
 }
 
 /// `history`.

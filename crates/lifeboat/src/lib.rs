@@ -4,6 +4,7 @@ pub mod app;
 pub mod cli;
 pub mod commands;
 pub mod error;
+pub mod outside;
 pub mod secrets;
 pub mod settings;
 pub mod ui;

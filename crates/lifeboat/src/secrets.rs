@@ -12,7 +12,7 @@ use lifeboat_io::{Io, files};
 use lifeboat_model::{Failure, FailureKind};
 use secrecy::{SecretString, zeroize::Zeroize};
 
-use crate::wire;
+use crate::outside;
 
 /// The variable that holds the password when nothing else is said.
 pub const PASSWORD_VARIABLE: &str = "LIFEBOAT_VAULT_PASSWORD";
@@ -139,7 +139,7 @@ pub fn read(source: &PasswordSource, location: &str, io: &Io) -> Result<SecretSt
         PasswordSource::Command(words) => {
             let doing = format!("{source} was to print the password of the vault {location} and did not");
             let variables = PASSED_TO_COMMANDS.iter().filter_map(|name| Some((*name, io.env.var(name)?))).collect();
-            wire::output_of(words, variables, COMMAND_LIMIT, io).map_err(|failure| failure.while_doing(doing))?
+            outside::output_of(words, variables, COMMAND_LIMIT, io).map_err(|failure| failure.while_doing(doing))?
         }
     };
     fit(bytes).map_err(|why| refused(format!("the password of the vault {location}, from {source}, {why}")))

@@ -5,6 +5,7 @@
 //! JSON Schema, so there is one source of truth), [`sense`] asks whether what is said can be meant. [`resolve`](mod@resolve) then
 //! decides between flag, environment variable, file and default.
 
+pub mod copies;
 pub mod document;
 pub mod names;
 pub mod problem;
@@ -26,8 +27,8 @@ use crate::cli::GlobalArgs;
 use document::Document;
 use problem::Problem;
 
+pub use crate::outside::plain_path;
 pub use resolve::{Origin, Resolved, Shown, resolve};
-pub use sense::plain as plain_path;
 
 /// What the file is called.
 pub const FILE_NAME: &str = "lifeboat.toml";
@@ -75,6 +76,13 @@ pub struct AppSettings {
     /// The time zone in which times are shown, for example `Europe/Berlin`. Journals are always in UTC.
     #[schemars(extend("x-kind" = "timezone"))]
     pub timezone: Option<String>,
+    /// Folders in which files lie that scripts made as backups. Beside each database, and in `backups` there, is looked
+    /// anyway.
+    #[serde(default)]
+    pub backup_folders: Vec<PathBuf>,
+    /// A file that tells of every restore and undo: one line of JSON each when its name ends in `.jsonl`, else Markdown.
+    #[schemars(extend("x-kind" = "path"))]
+    pub incident_log: Option<PathBuf>,
 }
 
 /// Where backups are kept.
@@ -88,6 +96,27 @@ pub struct VaultSettings {
     pub password: Option<PasswordSettings>,
     /// How long data that no backup needs any more stays in the vault before `prune` deletes it.
     pub prune_grace: Option<Span>,
+    /// Second vaults by name, elsewhere: `lifeboat vault copy` copies backups there.
+    #[serde(default)]
+    #[schemars(extend("x-names" = "a copy"))]
+    pub copies: BTreeMap<String, CopySettings>,
+}
+
+/// A second vault that holds copies of backups.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CopySettings {
+    /// Where it is, written as the vault's own location.
+    #[schemars(extend("x-kind" = "location"))]
+    pub location: String,
+    /// Where its password comes from; the vault's own password when nothing is said.
+    pub password: Option<PasswordSettings>,
+    /// Which backups stay in it; what is not said is as in the vault itself.
+    #[serde(default)]
+    pub keep: KeepSettings,
+    /// Whether it is brought up to date after each backup.
+    #[serde(default)]
+    pub after_backup: bool,
 }
 
 /// Where a password comes from: exactly one of the three.
@@ -153,10 +182,7 @@ pub struct BudgetSettings {
     /// Copying a database while it is in use.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub capture: Option<Span>,
-    /// Checking that copy.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub inspect: Option<Span>,
-    /// Storing it in the vault.
+    /// Checking that copy and storing it in the vault.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub store: Option<Span>,
     /// Fetching a backup from the vault.
@@ -194,6 +220,8 @@ pub struct StateSettings {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EnvironmentSettings {
+    /// Whether only a backup that has passed a proof may replace what is live here. True for `production`, else false.
+    pub rehearse_first: Option<bool>,
     /// Another vault than for the rest, key by key.
     #[serde(default)]
     pub vault: VaultSettings,
@@ -240,6 +268,9 @@ pub struct ResourceSettings {
     /// SQLite: questions about a restored copy, by name, with the answer they must have.
     #[serde(default)]
     pub checks: BTreeMap<String, CheckSettings>,
+    /// SQLite: whether each backup renews the file `NAME.backup` beside the database, the newest verified copy.
+    #[serde(default)]
+    pub alias: bool,
 }
 
 /// What a resource is.
@@ -265,6 +296,49 @@ pub struct CheckSettings {
     pub min: Option<i64>,
     /// The answer, as text, is exactly this.
     pub equals: Option<String>,
+    /// The answer, a number from 0 to 100, is at least this. For `data-quality` 85 when nothing is said.
+    pub percent: Option<u32>,
+    /// Under which line of `lifeboat verify` it counts: `referential-integrity`, `required-fields`, `unique-constraints`
+    /// or `data-quality`.
+    #[schemars(extend("x-kind" = "choice"))]
+    pub category: Option<CategorySettings>,
+    /// Its rows, all of them in their order, stay as they were when the backup was taken.
+    #[serde(default)]
+    pub sample: bool,
+}
+
+/// A line of a validation report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum CategorySettings {
+    /// Every reference has its row.
+    ReferentialIntegrity,
+    /// Nothing is missing that has to be there.
+    RequiredFields,
+    /// Nothing is there twice that may be there once.
+    UniqueConstraints,
+    /// So much of the data is as it should be.
+    DataQuality,
+}
+
+impl From<CategorySettings> for lifeboat_model::Category {
+    fn from(said: CategorySettings) -> Self {
+        match said {
+            CategorySettings::ReferentialIntegrity => Self::ReferentialIntegrity,
+            CategorySettings::RequiredFields => Self::RequiredFields,
+            CategorySettings::UniqueConstraints => Self::UniqueConstraints,
+            CategorySettings::DataQuality => Self::DataQuality,
+        }
+    }
+}
+
+impl CheckSettings {
+    /// What it asks for in percent: of data quality 85 when nothing is said.
+    pub fn threshold(&self) -> Option<u32> {
+        let silent = self.min.is_none() && self.equals.is_none() && !self.sample;
+        let quality = silent && self.category == Some(CategorySettings::DataQuality);
+        self.percent.or(quality.then_some(85))
+    }
 }
 
 /// A length of time as settings write it: `"90s"`, `"15m"`, `"6h"`, `"7d"`.

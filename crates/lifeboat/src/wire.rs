@@ -5,10 +5,8 @@ pub mod shop;
 
 use std::{
     collections::BTreeMap,
-    ffi::OsString,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 
 use lifeboat_engine::{
@@ -16,8 +14,8 @@ use lifeboat_engine::{
     act::{sqlite_failure, vault_failure},
 };
 use lifeboat_io::{
-    Invocation, Io, Location, ObjectErrorKind, ObjectStore, Stop, database::sqlite, files, holders,
-    objects::location::OpenError, open_location, parse_location, signals::SignalGuard,
+    Io, Location, ObjectErrorKind, ObjectStore, Stop, database::sqlite, files, holders, objects::location::OpenError,
+    open_location, parse_location, signals::SignalGuard,
 };
 use lifeboat_model::{Failure, FailureKind};
 use lifeboat_store::{
@@ -139,6 +137,17 @@ impl Vaults for OpenVaults {
         }
     }
 
+    fn create_like(&self, location: &str, like: &Vault) -> Result<Arc<Vault>, Failure> {
+        if self.exists(location)? {
+            return self.open(location);
+        }
+        match like.create_like(self.store(location)?, &self.password(location)?, &self.io) {
+            Ok(vault) => Ok(self.remember(location, vault)),
+            Err(error) if matches!(error.root(), VaultError::AlreadyThere { .. }) => self.open(location), // somebody was faster
+            Err(error) => Err(self.failure(location, &error)),
+        }
+    }
+
     fn folder(&self, location: &str) -> Option<PathBuf> {
         match parse_location(location) {
             Ok(Location::Folder(path)) => Some(path),
@@ -233,74 +242,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A place for a vault, made whole.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// As text that means the same from every folder.
-    pub location: String,
-    /// The folder, when it is one on this host.
-    pub folder: Option<PathBuf>,
-}
-
-/// Reads a place for a vault; a relative folder begins at `base`.
-///
-/// # Errors
-/// It is no place for a vault.
-pub fn place(text: &str, base: &Path) -> Result<Place, Failure> {
-    let location = parse_location(text).map_err(|error| Failure::from_error(FailureKind::Usage, &error))?;
-    let location = match location {
-        Location::Folder(path) => Location::Folder(crate::settings::plain_path(&base.join(path))),
-        Location::S3 { .. } => location,
-    };
-    let folder = match &location {
-        Location::Folder(path) => Some(path.clone()),
-        Location::S3 { .. } => None,
-    };
-    Ok(Place { location: location.to_string(), folder })
-}
-
-/// Whether a text can be the place of a vault.
-///
-/// # Errors
-/// Why not, and what to write instead.
-pub fn check_location(text: &str) -> Result<(), String> {
-    parse_location(text).map(|_| ()).map_err(|error| error.why)
-}
-
-/// Whether this process belongs to root.
-pub fn is_root() -> bool {
-    lifeboat_io::process::owner().0 == 0
-}
-
-/// Runs a program and returns what it printed.
-///
-/// # Errors
-/// It could not be started, took too long, or ended with a code other than 0; what it said on standard error comes with it, what it
-/// printed does not.
-pub fn output_of(
-    words: &[String],
-    variables: Vec<(&str, OsString)>,
-    limit: Duration,
-    io: &Io,
-) -> Result<Vec<u8>, Failure> {
-    let Some((program, arguments)) = words.split_first() else {
-        return Err(Failure::new(FailureKind::Usage, "there is no command"));
-    };
-    let what = variables
-        .into_iter()
-        .fold(Invocation::new(program, limit).args(arguments), |what, (name, value)| what.env(name, value));
-    let exit = io
-        .exec
-        .run(&what, None, &Stop::default())
-        .map_err(|error| Failure::from_error(FailureKind::Refused, &error))?;
-    if exit.ok() {
-        return Ok(exit.stdout_tail);
-    }
-    let failure = Failure::new(FailureKind::Refused, format!("{program} ended with code {}", exit.code));
-    let said = exit.stderr_text();
-    Err(if said.is_empty() { failure } else { failure.because(said.lines().last().unwrap_or_default().to_owned()) })
-}
-
 /// What a SQLite database is, in a few words, without using it: its pages and its journal mode.
 ///
 /// # Errors
@@ -310,6 +251,20 @@ pub fn look_at_database(path: &Path) -> Result<String, Failure> {
     let header = sqlite::Header::read(path).map_err(|error| sqlite_failure(&error))?;
     let size = lifeboat_model::time::show_bytes(header.bytes);
     Ok(format!("a SQLite database of {size}, pages of {} bytes, {} journal", header.page_size, header.journal_mode()))
+}
+
+/// What a live database's own log says of a span of time; nothing when it has no such table.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn audit_log(
+    path: &Path,
+    table: &str,
+    since: lifeboat_model::Timestamp,
+    until: lifeboat_model::Timestamp,
+    limit: usize,
+) -> Result<Option<sqlite::AuditLog>, Failure> {
+    sqlite::audit_log(path, table, since, until, limit).map_err(|error| sqlite_failure(&error))
 }
 
 /// The name beside a database that ends so: `shop.db` and `-wal` make `shop.db-wal`.

@@ -121,7 +121,7 @@ pub enum ExitCode {
     InBetween = 8,
     /// Finished and verified, but later than the budget.
     OverBudget = 9,
-    /// `status --exit-code` advises an action.
+    /// `status --exit-code` advises an action; or a backup is good and a copy of it failed.
     ActionAdvised = 10,
     /// Stored data is damaged.
     Damaged = 11,
@@ -150,7 +150,11 @@ impl ExitCode {
             "stopped past the point of no return, or undoing failed too; `lifeboat resume` knows what is next",
         ),
         (ExitCode::OverBudget, "over budget", "finished and verified, but later than its budget"),
-        (ExitCode::ActionAdvised, "action advised", "`status --exit-code`: something needs attention"),
+        (
+            ExitCode::ActionAdvised,
+            "action advised",
+            "`status --exit-code`: something needs attention; `backup`: it is good, and a copy of it failed",
+        ),
         (ExitCode::Damaged, "damaged", "stored data is not what it was; it says which"),
         (
             ExitCode::Interrupted,

@@ -1,7 +1,8 @@
 //! The nouns of lifeboat and the decisions that need nothing but them. No file, no clock, no randomness, no async.
 //!
 //! In reading order: what is protected ([`resource`]), what a backup holds ([`manifest`], [`backup`]), how we know that
-//! it is good ([`check`], [`proof`]), what is asked for ([`request`]), what will happen ([`plan`]), what happened
+//! it is good ([`check`], [`proof`]), what is asked for ([`request`]), what will happen ([`plan`]),
+//! what is lost by it ([`loss`]), what happened
 //! ([`operation`]), how long it may be kept ([`keep`]) and what a person reads when it goes wrong ([`failure`]).
 
 pub mod backup;
@@ -11,6 +12,7 @@ pub mod export;
 pub mod failure;
 pub mod id;
 pub mod keep;
+pub mod loss;
 pub mod manifest;
 pub mod operation;
 pub mod plan;
@@ -28,15 +30,16 @@ pub use export::{Export, ExportFormat, ExportedFile, ExportedResource};
 pub use failure::{ExitCode, Failure, FailureKind};
 pub use id::{BackupId, OperationId, PlanId, ProofId, StepId};
 pub use keep::{Keep, Verdict, decide_keep};
-pub use manifest::{Content, EnvFacts, FilesFacts, Manifest, ResourceManifest, SqliteFacts, TableFacts};
-pub use operation::{Entry, Event, Found, Operation, OperationState, Outcome, StepState};
-pub use plan::{
-    Action, ExpectedFact, ExportPart, Fact, Lease, Loss, LossLine, OnFailure, Part, Phase, Plan, Step, StepClass, Undo,
+pub use loss::{AcceptLoss, Loss, LossLine};
+pub use manifest::{
+    Content, Deploy, EnvFacts, FilesFacts, Manifest, Migrated, ResourceManifest, SqliteFacts, TableFacts,
 };
+pub use operation::{Entry, Event, Found, Operation, OperationState, Outcome, StepState};
+pub use plan::{Action, ExpectedFact, ExportPart, Fact, Lease, OnFailure, Part, Phase, Plan, Step, StepClass, Undo};
 pub use postgres::PostgresFacts;
 pub use predict::{Prediction, Sample, predict};
 pub use proof::{Proof, ProofLevel, level_reached};
 pub use request::{BackupMark, Request};
-pub use resource::{Resource, ResourceKind, ResourceName, Scope, SqlCheck, VaultName, Writer};
+pub use resource::{Category, Resource, ResourceKind, ResourceName, Scope, SqlCheck, VaultName, Writer};
 pub use stamp::{NameStamp, stamp_in};
 pub use time::{Duration, Timestamp};

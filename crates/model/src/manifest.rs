@@ -42,8 +42,65 @@ pub struct Manifest {
     pub host: String,
     /// Programs and libraries that took part, with their versions: `lifeboat`, `sqlite`.
     pub tools: BTreeMap<String, String>,
+    /// What was deployed then, as far as it can be told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deploy: Option<Deploy>,
+    /// How far the schema of each database was migrated, by what migration tools write into it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub migrations: BTreeMap<ResourceName, Vec<Migrated>>,
+    /// Digests of the rows that questions of the settings chose as samples, by resource and name of the question.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub samples: BTreeMap<ResourceName, BTreeMap<String, String>>,
     /// What it holds, in the order of capture.
     pub resources: Vec<ResourceManifest>,
+}
+
+/// What was deployed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deploy {
+    /// What somebody said: a tag, an image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub said: Option<String>,
+    /// The git commit of the app's folder, hex. What was changed since is not seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
+    /// The git branch that is checked out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub branch: Option<String>,
+    /// Git tags of that commit.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+}
+
+impl std::fmt::Display for Deploy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let commit = self.commit.as_ref().map(|commit| format!("commit {}", &commit[..commit.len().min(12)]));
+        let branch = self.branch.as_ref().map(|branch| format!("branch {branch}"));
+        let tags = self.tags.iter().map(|tag| format!("tag {tag}"));
+        let all: Vec<String> = self.said.clone().into_iter().chain(tags).chain(commit).chain(branch).collect();
+        f.write_str(&all.join(", "))
+    }
+}
+
+/// What a migration tool has written into a database about itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Migrated {
+    /// Which tool, by the name people know it by.
+    pub tool: String,
+    /// Its table.
+    pub table: String,
+    /// Migrations it has applied.
+    pub applied: u64,
+    /// The newest one, by its name or number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newest: Option<String>,
+    /// Migrations that were begun and are not done, by what the tool says.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unfinished: u64,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl Manifest {

@@ -13,6 +13,8 @@ use crate::{
     backup::BackupReason,
     export::ExportFormat,
     id::{BackupId, PlanId, ProofId, StepId},
+    loss::{AcceptLoss, Loss, LossLine},
+    manifest::Deploy,
     predict::Prediction,
     request::{BackupMark, Request},
     resource::{Resource, ResourceName, Scope},
@@ -234,32 +236,6 @@ impl std::fmt::Display for Fact {
     }
 }
 
-/// What will be gone from where it is now.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Loss {
-    /// Which resource.
-    pub resource: ResourceName,
-    /// Written after this instant.
-    pub since: Timestamp,
-    /// What exactly, as far as it can be known: `orders 212 rows more than the backup`.
-    pub what: Vec<LossLine>,
-    /// Where it is kept.
-    pub kept: String,
-}
-
-/// A line of a loss: one table.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LossLine {
-    /// The table.
-    pub table: String,
-    /// Rows in the backup; nothing when the table is not in it.
-    pub rows_backup: Option<u64>,
-    /// Rows now; nothing when the table is gone.
-    pub rows_now: Option<u64>,
-    /// Whether the content differs at all.
-    pub differs: bool,
-}
-
 /// A captured piece of a backup: what it is and where it lies until it is stored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Part {
@@ -271,9 +247,12 @@ pub struct Part {
     /// The step whose output tells what was captured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub captured_by: Option<StepId>,
-    /// The step whose output tells what is in it.
+    /// The step that looked at it, in journals of 0.1; storing looks by itself now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inspected_by: Option<StepId>,
+    /// Store also what is not sound: it is what there is (an emergency backup of a damaged database).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub accept_unsound: bool,
 }
 
 /// A piece of an export: what was fetched, and where it lies.
@@ -329,14 +308,15 @@ pub enum Action {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         as_of: Option<Timestamp>,
     },
-    /// Looks at a captured SQLite copy: structure, rows, digests. Fails when the copy is not sound.
+    /// Looks at a captured SQLite copy. No longer planned, since storing looks as well; journals of 0.1 hold it.
     InspectSqlite {
         /// The copy.
         file: PathBuf,
-        /// Do not fail on a copy that is not sound: it is what there is (an emergency backup of a damaged database).
+        /// Do not fail on a copy that is not sound.
         accept_unsound: bool,
     },
-    /// Writes the captured parts and their manifest into the vault as one snapshot.
+    /// Writes the captured parts and their manifest into the vault as one snapshot, and looks at the databases among them
+    /// meanwhile: structure, rows, digests. Fails, and there is no snapshot, when one is not sound.
     StoreBackup {
         /// The new backup's name.
         backup: BackupId,
@@ -348,6 +328,9 @@ pub enum Action {
         label: Option<String>,
         /// What.
         parts: Vec<Part>,
+        /// What is deployed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        deploy: Option<Deploy>,
     },
     /// Takes a backup out of the vault's list; its bytes go with the next prune.
     DropBackup {
@@ -386,6 +369,18 @@ pub enum Action {
         at: PathBuf,
         /// Whether the copy must also take a write in every table; for rehearsals.
         writes: bool,
+    },
+    /// Counts, row by row, what would be lost if the fetched copy took the live one's place. Fails when that is more than
+    /// somebody has agreed to.
+    CompareLoss {
+        /// The live database.
+        live: PathBuf,
+        /// The fetched copy.
+        restored: PathBuf,
+        /// What was shown when the plan was made; nothing when it could not be counted, which was told.
+        shown: Option<Vec<LossLine>>,
+        /// What somebody has agreed to.
+        accepted: AcceptLoss,
     },
     /// The negative control: damages a second copy on purpose; fails when the checks do not notice.
     CheckTheChecks {
@@ -428,6 +423,15 @@ pub enum Action {
         tables: Vec<String>,
         /// What.
         parts: Vec<ExportPart>,
+    },
+    /// Writes the files of a folder into another one, each encrypted for public keys of age.
+    EncryptFolder {
+        /// The folder in the clear; it is ours.
+        from: PathBuf,
+        /// The other one. It is replaced when it exists: it is ours.
+        into: PathBuf,
+        /// The public keys.
+        recipients: Vec<String>,
     },
     /// Moves what is live aside, with `-wal`, `-shm` and `-journal`.
     SetAside {
@@ -506,5 +510,26 @@ pub enum Action {
         backup: BackupId,
         /// What is said; nothing takes the mark back.
         mark: BackupMark,
+    },
+    /// Copies a backup into another vault, sealed with that one's key, every pack read back there.
+    CopyBackup {
+        /// Where from.
+        from: String,
+        /// Where to.
+        to: String,
+        /// Which.
+        backup: BackupId,
+    },
+    /// Renews the copies of journals in another vault.
+    CopyJournals {
+        /// Where from.
+        from: String,
+        /// Where to.
+        to: String,
+    },
+    /// Puts on record what a person says. The journal is the record.
+    Say {
+        /// What is said, in sentences.
+        lines: Vec<String>,
     },
 }

@@ -8,7 +8,8 @@ use crate::{
     backup::{BackupChoice, BackupReason},
     export::ExportFormat,
     id::{BackupId, OperationId},
-    resource::ResourceName,
+    loss::AcceptLoss,
+    resource::{ResourceName, VaultName},
     time::Timestamp,
 };
 
@@ -35,6 +36,12 @@ pub enum Request {
         into: Option<PathBuf>,
         /// Go on without an emergency backup of what is there now, for this reason.
         without_emergency_backup: Option<String>,
+        /// How much may be lost by it.
+        #[serde(default, skip_serializing_if = "AcceptLoss::is_shown")]
+        accept_loss: AcceptLoss,
+        /// Go on without a rehearsal of that backup where one is demanded, for this reason.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        urgent: Option<String>,
     },
     /// Restore a backup into a sandbox, look at it, record the proof.
     Prove {
@@ -55,6 +62,9 @@ pub enum Request {
         format: ExportFormat,
         /// Which tables; all when empty.
         tables: Vec<String>,
+        /// For which public keys of age everything is encrypted; in the clear when empty.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        encrypt_to: Vec<String>,
     },
     /// Take a file that some script made into the vault, as a backup of a resource. The file is left alone.
     Adopt {
@@ -87,6 +97,33 @@ pub enum Request {
     Release {
         /// The operation that set it aside.
         operation: OperationId,
+    },
+    /// Bring a second vault up to date: copy the backups it lacks and its own rules would keep.
+    Copy {
+        /// Which copy, by its name in the settings.
+        to: VaultName,
+    },
+    /// Say that a secret got into wrong hands: values of it in backups of that time are not to come back.
+    Compromise {
+        /// The variable that held it.
+        secret: String,
+        /// Backups that are complete at this instant or later; from the first on when nobody says.
+        since: Option<Timestamp>,
+        /// Backups that are complete before this instant: when it was changed.
+        before: Timestamp,
+        /// What happened.
+        why: String,
+        /// It was a mistake: what was said about this variable before does not count any more.
+        withdrawn: bool,
+    },
+    /// Put on record that a person has looked at something and stands for it.
+    Attest {
+        /// What was looked at: `retention`.
+        about: String,
+        /// What it said then.
+        report: Vec<String>,
+        /// What the person says to it.
+        note: String,
     },
 }
 
@@ -124,6 +161,9 @@ impl Request {
             Request::Prune => "prune",
             Request::Mark { .. } => "mark",
             Request::Release { .. } => "release",
+            Request::Copy { .. } => "copy",
+            Request::Compromise { .. } => "compromise",
+            Request::Attest { .. } => "attest",
         }
     }
 
@@ -132,7 +172,8 @@ impl Request {
     pub fn may_be_put_back_unasked(&self) -> bool {
         match self {
             Request::Backup { .. } | Request::Prove { .. } | Request::Prune | Request::Mark { .. } => true,
-            Request::Export { .. } | Request::Adopt { .. } => true,
+            Request::Export { .. } | Request::Adopt { .. } | Request::Copy { .. } => true,
+            Request::Compromise { .. } | Request::Attest { .. } => true,
             Request::Restore { .. } | Request::Undo { .. } | Request::Retention | Request::Release { .. } => false,
         }
     }

@@ -137,8 +137,38 @@ pub struct Writer {
     pub start: Vec<String>,
 }
 
-/// A question in SQL about a restored copy. One row, one column; `min` and `equals` say what is good.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What a question is about, as a validation report sums it up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Category {
+    /// Every reference has its row.
+    ReferentialIntegrity,
+    /// Nothing is missing that has to be there.
+    RequiredFields,
+    /// Nothing is there twice that may be there once.
+    UniqueConstraints,
+    /// So much of the data is as it should be.
+    DataQuality,
+}
+
+impl Category {
+    /// All, in the order of a report.
+    pub const ALL: [Category; 4] =
+        [Category::ReferentialIntegrity, Category::RequiredFields, Category::UniqueConstraints, Category::DataQuality];
+
+    /// How reports call it.
+    pub fn title(self) -> &'static str {
+        match self {
+            Category::ReferentialIntegrity => "Referential integrity",
+            Category::RequiredFields => "Required fields",
+            Category::UniqueConstraints => "Unique constraints",
+            Category::DataQuality => "Data quality",
+        }
+    }
+}
+
+/// A question in SQL about a restored copy. One row, one column; `min`, `equals` and `percent` say what is good.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SqlCheck {
     /// The question.
     pub sql: String,
@@ -148,6 +178,15 @@ pub struct SqlCheck {
     /// The answer, as text, is exactly this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub equals: Option<String>,
+    /// The answer, a number from 0 to 100, is at least this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub percent: Option<u32>,
+    /// Under which line of a validation report it counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub category: Option<Category>,
+    /// Its rows, all of them in their order, are the same as when the backup was taken; each backup keeps their digest.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sample: bool,
 }
 
 #[cfg(test)]

@@ -45,7 +45,8 @@ fn open(vault: &str) -> Vault {
 /// As the engine does it: some streams at once, read in pieces.
 fn backup(vault: &str, source: &Path, level: i32) {
     let vault = open(vault);
-    let writer = vault.begin(BackupOptions { level, ..BackupOptions::default() }).unwrap();
+    let previous = vault.snapshots().unwrap().pop();
+    let writer = vault.begin(BackupOptions { level, previous, ..BackupOptions::default() }).unwrap();
     let mut names: Vec<String> = files(source).into_keys().collect();
     names.reverse();
     let names = Mutex::new(names);

@@ -464,13 +464,13 @@ pub fn state_word(state: &OperationState) -> &'static str {
 pub fn timing_key(action: &Action) -> Option<(&'static str, String)> {
     match action {
         Action::CaptureSqlite { source, .. } => Some(("capture", source.display().to_string())),
-        Action::InspectSqlite { .. } => Some(("inspect", String::new())),
         Action::StoreBackup { vault, .. } => Some(("store", vault.clone())),
         Action::VerifyStored { vault, .. } => Some(("verify-stored", vault.clone())),
         Action::Fetch { vault, resource, .. } => Some(("fetch", format!("{vault} {resource}"))),
         Action::CheckFetched { resource, writes, .. } => {
             Some((if *writes { "check-with-writes" } else { "check" }, resource.name.to_string()))
         }
+        Action::CopyBackup { to, .. } => Some(("copy", to.clone())),
         _not_by_size => None,
     }
 }

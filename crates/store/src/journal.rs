@@ -96,6 +96,25 @@ impl JournalFile {
     }
 }
 
+/// The greatest epoch that any line of any journal in a folder names; 0 when there is none. Damaged journals count as far
+/// as their lines can be read: an epoch in them was in use.
+///
+/// # Errors
+/// When the folder, or a journal in it, cannot be read.
+pub fn greatest_epoch(folder: &Path) -> Result<u64, PathError> {
+    #[derive(serde::Deserialize)]
+    struct Line {
+        epoch: u64,
+    }
+    let mut greatest = 0;
+    for path in files::list_folder(folder)?.iter().filter(|path| path.extension().is_some_and(|end| end == "ndjson")) {
+        let bytes = files::read(path)?;
+        let lines = bytes.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice::<Line>(line).ok());
+        greatest = lines.map(|line| line.epoch).fold(greatest, u64::max);
+    }
+    Ok(greatest)
+}
+
 fn digest(line: &[u8]) -> String {
     format!("sha256:{}", hex::encode(Sha256::digest(line)))
 }

@@ -15,6 +15,7 @@
 mod check;
 mod chunk;
 mod config;
+mod copy;
 mod error;
 mod file;
 mod folder;
@@ -44,6 +45,7 @@ use key::Opened;
 use seal::{RawKey, Sealer};
 
 pub use check::{CheckOptions, CheckReport, Damage, ReadData, Tally};
+pub use copy::Copied;
 pub use error::VaultError;
 pub use id::{Id, SnapshotId};
 pub use lock::{LockHolder, LockKind, VaultLock};
@@ -83,6 +85,16 @@ impl Vault {
     /// # Errors
     /// [`VaultError::AlreadyThere`] when there is one.
     pub fn create(store: Arc<dyn ObjectStore>, password: &SecretString, io: &Io) -> Result<Vault, VaultError> {
+        Vault::create_with(store, password, io, Config::random(&*io.random))
+    }
+
+    /// Makes a vault with this config.
+    fn create_with(
+        store: Arc<dyn ObjectStore>,
+        password: &SecretString,
+        io: &Io,
+        config: Config,
+    ) -> Result<Vault, VaultError> {
         let already_there = || VaultError::AlreadyThere { place: store.place() };
         if find_object(&*store, config::KEY)?.is_some() {
             return Err(already_there());
@@ -94,7 +106,6 @@ impl Vault {
         let key_name = file::object_key(key::FOLDER, Id::of(&key_file));
         store.put(&key_name, key_file.into()).map_err(VaultError::object("write the vault's key"))?;
 
-        let config = Config::random(&*io.random);
         let vault = Vault::assemble(store.clone(), io, master, config);
         let plain = serde_json::to_vec(&vault.core.config).map_err(serialized)?;
         let stored = store.put_new(config::KEY, vault.core.sealer.seal(&plain).into());

@@ -337,6 +337,7 @@ fn of_each_kind_the_twenty_newest_timings_are_told() {
             reason: lifeboat_model::BackupReason::Manual,
             label: None,
             parts: vec![],
+            deploy: None,
         };
         desk.done(number, action, json!({ "bytes": number }));
     }

@@ -6,27 +6,20 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::Arc,
     time::Duration,
 };
 
-use lifeboat_engine::{Context, Perform, Unwatched, act::Hands};
+use lifeboat_engine::Unwatched;
 use lifeboat_io::{
     Random, Stop,
-    failpoint::Death,
     objects::folder::Folder,
     testing::{Faults, FaultyObjects, SeededRandom},
 };
-use lifeboat_model::{
-    Action, BackupChoice, Fact, Failure, FailureKind, Found, Operation, OperationState, Request, ResourceKind,
-};
-use serde_json::Value;
+use lifeboat_model::{BackupChoice, FailureKind, Operation, OperationState, Request, ResourceKind};
 
 use crate::{
-    trouble::unless_it_dies,
+    trouble::{InTrouble, Trouble, unless_it_dies},
     world::{OneVault, World, backup_of, content, restore_of},
 };
 
@@ -137,8 +130,12 @@ impl Shop {
             self.faulty.set(Faults { fail_before: 60, answer_lost: 60, short_list: 40, ..Faults::default() });
         }
         let death = if self.chance.happens(350) { Some(self.chance.below(14) as usize) } else { None };
-        let after = self.chance.happens(500);
-        let engine = self.world.engine_with(|hands| Arc::new(Mortal { hands, death, after, turn: Arc::default() }));
+        let trouble = match (death, self.chance.happens(500)) {
+            (None, _) => Trouble::None,
+            (Some(step), false) => Trouble::DieBefore(step),
+            (Some(step), true) => Trouble::DieAfter(step),
+        };
+        let engine = self.world.engine_with(|hands| Arc::new(InTrouble::new(hands, trouble)));
         let plan = engine.plan(request);
         let run = match &plan {
             Ok(plan) => unless_it_dies(|| engine.run(plan, "tester", &Unwatched, &Stop::default())),
@@ -224,6 +221,8 @@ impl Shop {
                 from: BackupChoice::Exactly(backup.id.clone()),
                 into: Some(into.clone()),
                 without_emergency_backup: None,
+                accept_loss: lifeboat_model::AcceptLoss::Shown,
+                urgent: None,
             };
             let restored = self.world.run(&request).unwrap_or_else(|failure| panic!("seed {}: {failure}", self.seed));
             assert_eq!(restored.state, OperationState::Done, "seed {}: {}", self.seed, backup.id);
@@ -235,40 +234,6 @@ impl Shop {
             self.life.happened.insert(format!("fault {fault:?}"), count);
         }
         assert!(engine.catalog().unwrap().damaged_journals().unwrap().is_empty(), "seed {}", self.seed);
-    }
-}
-
-/// Real hands that may die at one action.
-struct Mortal {
-    hands: Hands,
-    death: Option<usize>,
-    after: bool,
-    turn: Arc<AtomicUsize>,
-}
-
-impl Perform for Mortal {
-    fn perform(&self, action: &Action, context: &Context<'_>) -> Result<Value, Failure> {
-        let now = Some(self.turn.fetch_add(1, Ordering::SeqCst)) == self.death;
-        if now && !self.after {
-            std::panic::panic_any(Death);
-        }
-        let done = self.hands.perform(action, context);
-        if now {
-            std::panic::panic_any(Death);
-        }
-        done
-    }
-
-    fn probe(&self, action: &Action, context: &Context<'_>) -> Result<(Found, Value), Failure> {
-        self.hands.probe(action, context)
-    }
-
-    fn look_at(&self, fact: &Fact) -> Result<String, Failure> {
-        self.hands.look_at(fact)
-    }
-
-    fn after_close(&self, operation: &Operation) -> Result<(), Failure> {
-        self.hands.after_close(operation)
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use lifeboat_engine::{Engine, Perform, Setup, Unwatched, Vaults, act::Hands, act::vault_failure};
+use lifeboat_engine::{Copy, Engine, Perform, Setup, Unwatched, Vaults, act::Hands, act::vault_failure};
 use lifeboat_io::{
     Io, ObjectStore, Stop, SystemExec,
     database::sqlite,
@@ -18,7 +18,7 @@ use lifeboat_io::{
 };
 use lifeboat_model::{
     Backup, BackupChoice, BackupReason, Failure, Operation, OperationState, Request, Resource, ResourceKind,
-    ResourceName, Scope,
+    ResourceName, Scope, VaultName,
 };
 use lifeboat_store::{StateFolder, vault::Vault};
 use rusqlite::Connection;
@@ -26,6 +26,9 @@ use secrecy::SecretString;
 
 /// The password of every vault in a test.
 pub const PASSWORD: &str = "a password for tests";
+
+/// Where a second vault lies, for worlds that are told of it.
+pub const COPY: &str = "the copy";
 
 /// What a person would see when looking at the world; two worlds with the same look hold the same content.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,6 +79,7 @@ impl World {
         let io = Io { clock: clock.clone(), random: random.clone(), env, exec: Arc::new(SystemExec) };
         let store: Arc<dyn ObjectStore> = Arc::new(Folder::new(home.path().join("vault")));
         let vaults = Arc::new(OneVault::new(store, io.clone(), home.path().join("vault")));
+        vaults.add(COPY, Arc::new(Folder::new(home.path().join("the-copy"))));
         let app = home.path().join("app");
         let resource = |name: &str, kind| Resource {
             name: ResourceName::new(name).unwrap(),
@@ -104,6 +108,7 @@ impl World {
         world.clock.jump_to(lifeboat_io::Clock::now(&*self.clock));
         world.setup.keep = self.setup.keep.clone();
         world.setup.budgets_ms = self.setup.budgets_ms.clone();
+        world.setup.copies = self.setup.copies.clone();
         let known = |mine: &Resource| self.setup.resources.iter().any(|theirs| theirs.name == mine.name);
         world.setup.resources.retain(known);
         for (mine, theirs) in world.setup.resources.iter_mut().zip(&self.setup.resources) {
@@ -167,6 +172,14 @@ impl World {
         engine.run(&plan, "tester", &Unwatched, &Stop::default()).map_err(|error| error.failure)
     }
 
+    /// Tells the world of a second vault; its name is `offsite`.
+    pub fn with_copy(mut self) -> World {
+        let name = VaultName::new("offsite").unwrap();
+        let keep = self.setup.keep.clone();
+        self.setup.copies = vec![Copy { name, location: COPY.to_owned(), keep, after_backup: false }];
+        self
+    }
+
     /// A backup of everything, by hand.
     pub fn backup(&self) -> Operation {
         self.must(&backup_of(&[]))
@@ -200,7 +213,25 @@ impl World {
         let live = self.setup.resources.iter().map(|resource| (resource.name.to_string(), content(&resource.kind)));
         let mut live: BTreeMap<String, String> = live.collect();
         live.insert("exports".to_owned(), self.exports());
+        if !self.setup.copies.is_empty() {
+            self.copied();
+        }
         Look { live, debris: self.debris() }
+    }
+
+    /// Which backups the second vault holds; each must be whole. A copy that breaks off keeps what has gone over, so this
+    /// is no part of how the world looks.
+    pub fn copied(&self) -> Vec<String> {
+        if !self.vaults.exists(COPY).unwrap() {
+            return Vec::new();
+        }
+        let vault = self.vaults.open(COPY).unwrap();
+        let snapshots = vault.snapshots().unwrap();
+        snapshots.iter().for_each(|snapshot| {
+            vault.verify_snapshot(snapshot).unwrap();
+        });
+        let backups = lifeboat_engine::act::summary::backups(&vault).unwrap();
+        backups.iter().map(|backup| backup.id.to_string()).collect()
     }
 
     /// What was exported to `exports`. The document about it tells ids and times, which differ from run to run.
@@ -208,7 +239,8 @@ impl World {
         let top = self.path("exports");
         let part = |file: &PathBuf| {
             let name = file.strip_prefix(&top).unwrap().display().to_string();
-            if name.ends_with("export.json") { name } else { format!("{name} {:?}", fs::read(file).unwrap()) }
+            let differs = name.ends_with("export.json") || name.ends_with(".age"); // is another each time
+            if differs { name } else { format!("{name} {:?}", fs::read(file).unwrap()) }
         };
         files_below(&top).iter().map(part).collect::<Vec<_>>().join("; ")
     }
@@ -241,7 +273,14 @@ pub fn backup_of(resources: &[&str]) -> Request {
 /// A request for a restore in place from the newest backup.
 pub fn restore_of(resource: &str) -> Request {
     let resource = ResourceName::new(resource).unwrap();
-    Request::Restore { resource, from: BackupChoice::Latest, into: None, without_emergency_backup: None }
+    Request::Restore {
+        resource,
+        from: BackupChoice::Latest,
+        into: None,
+        without_emergency_backup: None,
+        accept_loss: lifeboat_model::AcceptLoss::Shown,
+        urgent: None,
+    }
 }
 
 /// Makes a small shop: customers, orders that refer to them, a table without rowid, an index, a trigger, a view.
@@ -299,10 +338,10 @@ pub fn content(kind: &ResourceKind) -> String {
             let clock = lifeboat_io::SystemClock::default();
             let captured =
                 sqlite::capture(path, &copy, sqlite::CaptureOptions::default(), &clock, &Stop::default(), &|_, _| ());
-            let Ok(captured) = captured else {
+            if captured.is_err() {
                 return format!("unreadable, {} bytes", fs::metadata(path).unwrap().len());
-            };
-            let facts = captured.inspect(&Stop::default(), &|_, _| ()).unwrap();
+            }
+            let facts = sqlite::inspect(&copy, &Stop::default(), &|_, _| ()).unwrap();
             let tables = facts.tables.iter().map(|(name, table)| format!("{name} {} {}", table.rows, table.digest));
             format!("version {} {}", facts.user_version, tables.collect::<Vec<_>>().join("; "))
         }
@@ -348,38 +387,49 @@ impl BitsOfNow for SeededRandom {
     }
 }
 
-/// Vaults with one in them, opened once.
+/// Vaults with one in them, opened once; and others beside it, by their locations.
 pub struct OneVault {
     store: Arc<dyn ObjectStore>,
     io: Io,
     folder: PathBuf,
-    open: Mutex<Option<Arc<Vault>>>,
+    open: Mutex<BTreeMap<String, Arc<Vault>>>,
+    others: Mutex<BTreeMap<String, Arc<dyn ObjectStore>>>,
 }
 
 impl OneVault {
     /// A vault on a store.
     pub fn new(store: Arc<dyn ObjectStore>, io: Io, folder: PathBuf) -> OneVault {
-        OneVault { store, io, folder, open: Mutex::new(None) }
+        OneVault { store, io, folder, open: Mutex::default(), others: Mutex::default() }
     }
 
-    fn keep(&self, vault: Vault) -> Arc<Vault> {
+    /// Another place for a vault.
+    pub fn add(&self, location: &str, store: Arc<dyn ObjectStore>) {
+        self.others.lock().unwrap().insert(location.to_owned(), store);
+        self.open.lock().unwrap().remove(location);
+    }
+
+    fn keep(&self, location: &str, vault: Vault) -> Arc<Vault> {
         let vault = Arc::new(vault);
-        *self.open.lock().unwrap() = Some(vault.clone());
+        self.open.lock().unwrap().insert(location.to_owned(), vault.clone());
         vault
+    }
+
+    fn store(&self, location: &str) -> Arc<dyn ObjectStore> {
+        self.others.lock().unwrap().get(location).unwrap_or(&self.store).clone()
     }
 }
 
 impl Vaults for OneVault {
-    fn open(&self, _location: &str) -> Result<Arc<Vault>, Failure> {
-        if let Some(vault) = self.open.lock().unwrap().clone() {
+    fn open(&self, location: &str) -> Result<Arc<Vault>, Failure> {
+        if let Some(vault) = self.open.lock().unwrap().get(location).cloned() {
             return Ok(vault);
         }
-        let vault = Vault::open(self.store.clone(), &SecretString::from(PASSWORD), &self.io);
-        vault.map(|vault| self.keep(vault)).map_err(|error| vault_failure(&error))
+        let vault = Vault::open(self.store(location), &SecretString::from(PASSWORD), &self.io);
+        vault.map(|vault| self.keep(location, vault)).map_err(|error| vault_failure(&error))
     }
 
-    fn exists(&self, _location: &str) -> Result<bool, Failure> {
-        match self.store.size("config") {
+    fn exists(&self, location: &str) -> Result<bool, Failure> {
+        match self.store(location).size("config") {
             Ok(_) => Ok(true),
             Err(error) if error.kind == lifeboat_io::ObjectErrorKind::Missing => Ok(false),
             Err(error) => Err(Failure::from_error(lifeboat_model::FailureKind::Outside, &error)),
@@ -390,12 +440,21 @@ impl Vaults for OneVault {
         if self.exists(location)? {
             return self.open(location);
         }
-        let vault = Vault::create(self.store.clone(), &SecretString::from(PASSWORD), &self.io);
-        vault.map(|vault| self.keep(vault)).map_err(|error| vault_failure(&error))
+        let vault = Vault::create(self.store(location), &SecretString::from(PASSWORD), &self.io);
+        vault.map(|vault| self.keep(location, vault)).map_err(|error| vault_failure(&error))
     }
 
-    fn folder(&self, _location: &str) -> Option<PathBuf> {
-        Some(self.folder.clone())
+    fn create_like(&self, location: &str, like: &Vault) -> Result<Arc<Vault>, Failure> {
+        if self.exists(location)? {
+            return self.open(location);
+        }
+        let vault = like.create_like(self.store(location), &SecretString::from(PASSWORD), &self.io);
+        vault.map(|vault| self.keep(location, vault)).map_err(|error| vault_failure(&error))
+    }
+
+    fn folder(&self, location: &str) -> Option<PathBuf> {
+        let is_other = self.others.lock().unwrap().contains_key(location);
+        Some(if is_other { self.folder.with_file_name(location.replace(' ', "-")) } else { self.folder.clone() })
     }
 
     fn password_place(&self, _location: &str) -> String {

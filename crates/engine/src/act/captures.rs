@@ -18,25 +18,15 @@ use crate::perform::Context;
 pub struct CaptureOutput {
     /// Bytes of the copy.
     pub bytes: u64,
-    /// SHA-256 of the copy, hex.
-    pub sha256: String,
+    /// `QuickDigest` of the copy; empty in journals of 0.1.
+    #[serde(default)]
+    pub digest: String,
     /// Everything committed before this instant is in it.
     pub recovery_point: Timestamp,
     /// When copying began.
     pub started_at: Timestamp,
     /// How it was copied.
     pub how: String,
-}
-
-/// What a look at a copy leaves behind.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct InspectOutput {
-    /// Bytes looked at.
-    pub bytes: u64,
-    /// What is in it; nothing when it could not be read, which only an emergency backup accepts.
-    pub facts: Option<SqliteFacts>,
-    /// What was found.
-    pub checks: Vec<Check>,
 }
 
 /// Turns an output into JSON.
@@ -71,16 +61,22 @@ pub fn capture_sqlite(
     let captured = captured.map_err(|error| sqlite_failure(&error))?;
     output(&CaptureOutput {
         bytes: captured.bytes,
-        sha256: captured.sha256,
+        digest: captured.digest,
         recovery_point: as_of.unwrap_or(captured.recovery_point),
         started_at: captured.recovery_point,
         how: format!("{:?}", captured.how),
     })
 }
 
-pub fn inspect_sqlite(file: &Path, accept_unsound: bool, context: &Context<'_>) -> Result<Value, Failure> {
-    let (facts, checks) = look_at_copy(file, captured(file, context).as_ref(), context)?;
-    let bytes = files::size(file).map_err(|error| path_failure(&error))?;
+/// What is in a copy. Fails on one that is not sound; with `accept_unsound` it may even be unreadable.
+pub(crate) fn inspect_sqlite(
+    file: &Path,
+    accept_unsound: bool,
+    progress: &dyn Fn(u64),
+    context: &Context<'_>,
+) -> Result<Option<SqliteFacts>, Failure> {
+    let (facts, checks) = sqlite::examine(file, context.stop, &|done, _total| progress(done));
+    not_stopped(context)?;
     // What the app itself put there - a row without its parent, a value that a later rule refuses - is told, and is no
     // reason to have no backup. A proof will say it again; `verify` too.
     let (values, structure): (Vec<Check>, Vec<Check>) = checks.iter().cloned().partition(is_about_values);
@@ -93,12 +89,11 @@ pub fn inspect_sqlite(file: &Path, accept_unsound: bool, context: &Context<'_>) 
     if worst != Tri::Pass && !accept_unsound {
         return Err(unsound(&structure));
     }
-    let facts = match facts {
-        Ok(facts) => Some(facts),
-        Err(_) if accept_unsound => None,
-        Err(failure) => return Err(failure),
-    };
-    output(&InspectOutput { bytes, facts, checks })
+    match facts {
+        Ok(facts) => Ok(Some(facts)),
+        Err(_) if accept_unsound => Ok(None),
+        Err(error) => Err(sqlite_failure(&error)),
+    }
 }
 
 /// Whether a check is about what the app put into the file, and not about the file.
@@ -106,23 +101,9 @@ pub(crate) fn is_about_values(check: &Check) -> bool {
     check.name == "foreign keys" || check.name == "constraints"
 }
 
-/// What the step that made this copy knows of it; its digest need not be computed again.
-fn captured(file: &Path, context: &Context<'_>) -> Option<sqlite::Captured> {
-    let made = context
-        .operation
-        .plan
-        .steps()
-        .find(|step| matches!(&step.action, lifeboat_model::Action::CaptureSqlite { into, .. } if into == file))?;
-    let output: CaptureOutput = context.output(&made.id).ok()?;
-    let CaptureOutput { bytes, sha256, recovery_point, .. } = output;
-    let how = sqlite::How::BesideWriters; // whichever it was, the copy is at rest now
-    Some(sqlite::Captured { path: file.to_owned(), recovery_point, bytes, sha256, how })
-}
-
 /// Integrity on one thread, content on another: a copy at rest can be read by both.
 pub(crate) fn look_at_copy(
     file: &Path,
-    known: Option<&sqlite::Captured>,
     context: &Context<'_>,
 ) -> Result<(Result<SqliteFacts, Failure>, Vec<Check>), Failure> {
     let copy: PathBuf = file.to_owned();
@@ -130,18 +111,16 @@ pub(crate) fn look_at_copy(
     let (facts, checks) = std::thread::scope(|scope| {
         let integrity = scope.spawn(|| sqlite::check_copy(&copy, &stop));
         let progress = |done, total| context.watch.progress(done, total);
-        let facts = match known {
-            Some(captured) => captured.inspect(&stop, &progress),
-            None => sqlite::inspect(&copy, &stop, &progress),
-        };
-        let facts = facts.map_err(|error| sqlite_failure(&error));
+        let facts = sqlite::inspect(&copy, &stop, &progress).map_err(|error| sqlite_failure(&error));
         (facts, integrity.join())
     });
     let checks = checks.map_err(|_| Failure::new(FailureKind::Bug, "looking at the copy broke off"))?;
-    if context.stop.check().is_err() {
-        return Err(Failure::new(FailureKind::Interrupted, "broken off on request"));
-    }
+    not_stopped(context)?;
     Ok((facts, checks))
+}
+
+fn not_stopped(context: &Context<'_>) -> Result<(), Failure> {
+    context.stop.check().map_err(|_| Failure::new(FailureKind::Interrupted, "broken off on request"))
 }
 
 /// Says in one sentence which checks did not pass.

@@ -4,7 +4,7 @@ use std::{io::Read, path::Path};
 
 use lifeboat_io::{
     database::sqlite,
-    files,
+    files, sealed,
     tree::{self, EntryKind},
 };
 use lifeboat_model::{
@@ -37,6 +37,47 @@ pub fn make_folder(path: &Path) -> Result<Value, Failure> {
     files::remove_any(path).map_err(|error| path_failure(&error))?;
     files::create_new_private_folder(path).map_err(|error| path_failure(&error))?;
     Ok(json!({}))
+}
+
+/// Writes every file of a folder into a new one, encrypted, with `.age` behind its name; folders and links as they are, since
+/// they hold nothing but names.
+pub fn encrypt(from: &Path, into: &Path, recipients: &[String], context: &Context<'_>) -> Result<Value, Failure> {
+    make_folder(into)?;
+    let tree = tree::walk(from, &[], context.stop).map_err(|error| trees::tree_failure(&error))?;
+    let total = tree.entries.iter().map(|entry| match entry.kind {
+        EntryKind::File { bytes } => bytes,
+        EntryKind::Folder | EntryKind::Link { .. } => 0,
+    });
+    let (mut done, total) = (0, total.sum());
+    for entry in tree.entries.iter().filter(|entry| entry.path != Path::new("")) {
+        let to = into.join(&entry.path);
+        match &entry.kind {
+            EntryKind::Folder => files::create_private_folder(&to).map_err(|error| path_failure(&error))?,
+            EntryKind::Link { target } => files::link(target, &to).map_err(|error| path_failure(&error))?,
+            EntryKind::File { .. } => {
+                let sealed = crate::facts::path_with(&to, ".age");
+                let bytes = sealed::encrypt(&from.join(&entry.path), &sealed, recipients, context.stop);
+                done += bytes.map_err(|error| sealed_failure(&error))?;
+                context.watch.progress(done, Some(total));
+            }
+        }
+    }
+    let text =
+        "Every file here is encrypted with age. To open one: age --decrypt --identity KEY-FILE export.json.age\n";
+    files::write_with_mode(&into.join("README.txt"), text.as_bytes(), 0o600).map_err(|error| path_failure(&error))?;
+    Ok(json!({ "bytes": done }))
+}
+
+/// What a failed encryption means for a person.
+pub(crate) fn sealed_failure(error: &sealed::SealError) -> Failure {
+    match error {
+        sealed::SealError::Path(error) => path_failure(error),
+        sealed::SealError::Stopped(error) => Failure::from_error(FailureKind::Interrupted, error),
+        sealed::SealError::Recipient { .. } => {
+            let hint = "it begins with age1; age-keygen -o KEY-FILE makes a secret key and prints its public one";
+            Failure::from_error(FailureKind::Usage, error).hint(hint)
+        }
+    }
 }
 
 pub fn write(hands: &Hands, what: &What<'_>, context: &Context<'_>) -> Result<Value, Failure> {

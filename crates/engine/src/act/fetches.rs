@@ -81,7 +81,8 @@ pub fn check_fetched(hands: &Hands, what: &Fetched<'_>, writes: bool, context: &
         Content::Sqlite(_) => check_sqlite(what, part, writes, context)?,
         Content::Env(facts) => {
             let body = files::read(what.at).map_err(|error| path_failure(&error))?;
-            let same = stores::env_facts(&body, &vault) == *facts;
+            let key = summary::env_key(&vault, &summary::snapshot_of(&vault, what.backup)?);
+            let same = stores::env_facts(&body, &key) == *facts;
             vec![Check::new("content", Tri::from_bool(same), format!("{} variables", facts.names.len()))]
         }
         Content::Files(facts) => super::trees::compare(what.at, facts, context)?,
@@ -120,7 +121,7 @@ fn check_sqlite(
     let Content::Sqlite(expected) = &part.content else {
         return Err(Failure::new(FailureKind::Bug, "not a database"));
     };
-    let (facts, mut checks) = look_at_copy(what.at, None, context)?;
+    let (facts, mut checks) = look_at_copy(what.at, context)?;
     let facts = match facts {
         Ok(facts) => facts,
         Err(failure) => {

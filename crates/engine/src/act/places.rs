@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use lifeboat_io::{
-    files, holders,
+    files,
+    holders::{self, Holders, LockError, Process},
     place::{self, Moved, PlaceError, PlaceState, Thing},
 };
 use lifeboat_model::{Failure, FailureKind, Found};
@@ -17,20 +18,56 @@ pub fn check_unused(path: &Path, context: &Context<'_>) -> Result<Value, Failure
         let failure = Failure::new(FailureKind::Unknown, format!("it cannot be told who has {} open", path.display()));
         failure.because(error.to_string())
     })?;
+    let note = judge(path, &held, &|| holders::lock_holder(path), is_urgent(context))?;
+    note.iter().for_each(|note| context.watch.note(note));
+    Ok(json!({}))
+}
+
+/// What those who were seen, and those who may not be looked at, mean for a swap: a note, or a refusal.
+fn judge(
+    path: &Path,
+    held: &Holders,
+    lock_holder: &dyn Fn() -> Result<Option<Process>, LockError>,
+    urgent: bool,
+) -> Result<Option<String>, Failure> {
     if !held.found.is_empty() {
         let message = format!("{} is open in {held}", path.display());
         return Err(Failure::new(FailureKind::Busy, message).hint("stop it, then run this again"));
     }
-    if !held.unseen.is_empty() {
-        // Refusing would forbid every restore to a user who is not root; the lock of the swap still keeps SQLite out.
-        let text = format!(
-            "{} processes of other users could not be looked at; make sure that none of them has {} open, or run it as root.",
-            held.unseen.len(),
-            path.display()
-        );
-        context.watch.note(&text);
+    if held.unseen.is_empty() {
+        return Ok(None);
     }
-    Ok(json!({}))
+    // Refusing whenever somebody may not be looked at would forbid every restore to a user who is not root. A lock is not to
+    // be argued with, not even when it is urgent: the swap would stop at it too, for the sake of both databases.
+    match lock_holder() {
+        Ok(Some(process)) => Err(used_unseen(path, Some(&process))),
+        Ok(None) => Ok(Some(unseen(path, held.unseen.len()))),
+        Err(error) if urgent => Ok(Some(format!("{} It cannot be told: {error}.", unseen(path, held.unseen.len())))),
+        Err(error) => Err(used_unseen(path, None).because(error.to_string())),
+    }
+}
+
+fn unseen(path: &Path, count: usize) -> String {
+    format!(
+        "{count} processes of other users could not be looked at, and none has a lock on {0}; make sure that none of them has \
+         {0} open, or run it as root.",
+        path.display()
+    )
+}
+
+fn used_unseen(path: &Path, process: Option<&Process>) -> Failure {
+    let path = path.display();
+    let message = match process {
+        Some(process) => format!("{process}, which this user may not look at, has a lock on {path}"),
+        None => format!("it cannot be told whether a process of another user has {path} open"),
+    };
+    let kind = if process.is_some() { FailureKind::Busy } else { FailureKind::Unknown };
+    Failure::new(kind, message).hint("stop it, or set `stop` and `start` in lifeboat.toml, then run this again")
+}
+
+/// Whether somebody said that there is no time, and why.
+fn is_urgent(context: &Context<'_>) -> bool {
+    matches!(&context.operation.plan.request, lifeboat_model::Request::Restore { urgent: Some(_), .. })
 }
 
 fn thing(database: bool) -> Thing {
@@ -155,4 +192,36 @@ fn has_our_name(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let kept = ["REPLACED", "CORRUPTED", "UNDONE"].iter().any(|word| name.contains(&format!(".{word}.")));
     kept || (name.starts_with('.') && name.contains(".lifeboat-p-"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lifeboat_io::holders::{Hold, Holder};
+
+    #[test]
+    fn who_may_not_be_looked_at_is_told_and_a_lock_of_theirs_refused() {
+        let path = Path::new("/srv/shop.db");
+        let process = || Process { pid: 7, name: "till".to_owned() };
+        let seen = Holder { process: process(), how: Hold::Open(path.to_owned()) };
+        let held = |found: &[Holder], unseen: &[Process]| Holders { found: found.to_vec(), unseen: unseen.to_vec() };
+        let nobody = || Ok(None);
+        let somebody = || Ok(Some(process()));
+        let denied = || Err(LockError::OwnUse { path: path.to_owned() });
+        type Ask<'a> = &'a dyn Fn() -> Result<Option<Process>, LockError>;
+        let cases: &[(Holders, Ask<'_>, bool, Result<bool, FailureKind>)] = &[
+            (held(&[], &[]), &somebody, false, Ok(false)),
+            (held(&[seen], &[]), &nobody, true, Err(FailureKind::Busy)),
+            (held(&[], &[process()]), &nobody, false, Ok(true)),
+            (held(&[], &[process()]), &somebody, false, Err(FailureKind::Busy)),
+            (held(&[], &[process()]), &somebody, true, Err(FailureKind::Busy)),
+            (held(&[], &[process()]), &denied, false, Err(FailureKind::Unknown)),
+            (held(&[], &[process()]), &denied, true, Ok(true)),
+        ];
+        for (holders, ask, urgent, wanted) in cases {
+            let judged = judge(path, holders, *ask, *urgent);
+            let judged = judged.map(|note| note.is_some()).map_err(|failure| failure.kind);
+            assert_eq!(judged, *wanted, "{holders:?}, urgent: {urgent}");
+        }
+    }
 }

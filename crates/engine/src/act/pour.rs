@@ -2,23 +2,34 @@
 
 use std::io::Read;
 
+use lifeboat_io::digest::QuickDigest;
 use lifeboat_model::{Failure, FailureKind};
 use lifeboat_store::vault::{BackupWriter, EntryMeta, VaultError};
 use sha2::{Digest, Sha256};
 
 use super::errors::vault_failure;
 
-/// Pours bytes into a stream of the backup to their end; gives their number and SHA-256.
+/// What went into a vault.
+pub(crate) struct Poured {
+    /// How much.
+    pub bytes: u64,
+    /// Its SHA-256, hex.
+    pub sha256: String,
+    /// Its `QuickDigest`.
+    pub digest: String,
+}
+
+/// Pours bytes into a stream of the backup to their end.
 pub(crate) fn pour(
     writer: &BackupWriter,
     inside: &str,
     meta: &EntryMeta,
     from: &mut dyn Read,
     progress: &dyn Fn(u64),
-) -> Result<(u64, String), Failure> {
+) -> Result<Poured, Failure> {
     use std::io::Write;
     let mut stream = writer.stream(inside, meta).map_err(|error| vault_failure(&error))?;
-    let mut hash = Sha256::new();
+    let (mut sha256, mut digest) = (Sha256::new(), QuickDigest::default());
     let mut buffer = vec![0; 1 << 20];
     let mut bytes = 0;
     loop {
@@ -26,13 +37,15 @@ pub(crate) fn pour(
         if read == 0 {
             break;
         }
-        hash.update(&buffer[..read]);
+        // First the digest that is compared with the copy's: what changes after it is found by nobody else.
+        digest.update(&buffer[..read]);
+        sha256.update(&buffer[..read]);
         stream.write_all(&buffer[..read]).map_err(|error| stream_failure(&error))?;
         bytes += read as u64;
         progress(bytes);
     }
     stream.finish().map_err(|error| vault_failure(&error))?;
-    Ok((bytes, hex::encode(hash.finalize())))
+    Ok(Poured { bytes, sha256: hex::encode(sha256.finalize()), digest: digest.finish() })
 }
 
 fn reading_failed(inside: &str, error: &std::io::Error) -> Failure {

@@ -31,7 +31,7 @@ pub struct CheckOutput {
 pub fn record(hands: &Hands, what: &What<'_>, context: &Context<'_>) -> Result<Value, Failure> {
     let mut checks: Vec<(ProofLevel, Check)> = Vec::new();
     for step in what.checked_by {
-        checks.extend(findings(step, context));
+        checks.extend(findings(step, what.fetched_by, context));
     }
     let (fetch, restore_ms, bytes) = fetched(what.fetched_by, context);
     checks.extend(fetch);
@@ -66,8 +66,11 @@ fn took_ms(step: &StepId, context: &Context<'_>) -> u64 {
 }
 
 /// What a step found; a step that broke off found that something is wrong, one that never ran found nothing.
-fn findings(step: &StepId, context: &Context<'_>) -> Vec<(ProofLevel, Check)> {
+fn findings(step: &StepId, fetched_by: &StepId, context: &Context<'_>) -> Vec<(ProofLevel, Check)> {
     let level = if step.0 == "stored" { ProofLevel::Stored } else { ProofLevel::Consistent };
+    if level != ProofLevel::Stored && !matches!(state(fetched_by, context), Some(StepState::Done { .. })) {
+        return vec![(level, Check::new(&step.0, Tri::Unknown, "nothing was brought back to look at"))];
+    }
     match state(step, context) {
         Some(StepState::Done { output, .. }) => {
             let found: Option<CheckOutput> = serde_json::from_value(output.clone()).ok();
@@ -82,12 +85,18 @@ fn findings(step: &StepId, context: &Context<'_>) -> Vec<(ProofLevel, Check)> {
 
 fn failed(step: &StepId, failure: &Failure) -> Check {
     use lifeboat_model::FailureKind as K;
-    // A place that does not answer says nothing about the backup; a damaged one does.
+    // A place that does not answer, a password that is wrong, a disk without room say nothing about the backup.
     let outcome = match failure.kind {
-        K::Damaged | K::Refused => Tri::Fail,
-        K::Usage | K::Stale | K::Busy | K::Unknown | K::NeedsPerson | K::Outside | K::Interrupted | K::Bug => {
-            Tri::Unknown
-        }
+        K::Damaged => Tri::Fail,
+        K::Refused
+        | K::Usage
+        | K::Stale
+        | K::Busy
+        | K::Unknown
+        | K::NeedsPerson
+        | K::Outside
+        | K::Interrupted
+        | K::Bug => Tri::Unknown,
     };
     Check::new(&step.0, outcome, failure.to_string())
 }

@@ -1,11 +1,20 @@
 //! Putting backups into a vault, looking that they are whole, taking them off its list.
 
-use std::{collections::BTreeMap, io::Read, path::Path, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    io::Read,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use lifeboat_io::files;
 use lifeboat_model::{
-    BackupId, BackupReason, Check, Content, EnvFacts, Failure, FailureKind, Found, Manifest, OperationId, Part,
-    ProofLevel, ResourceKind, ResourceManifest, Timestamp, Tri, manifest::MANIFEST_SCHEMA, time::show_bytes,
+    BackupId, BackupReason, Check, Content, Deploy, EnvFacts, Failure, FailureKind, Found, Manifest, Migrated,
+    OperationId, Part, ProofLevel, ResourceKind, ResourceManifest, ResourceName, SqliteFacts, Timestamp, Tri,
+    manifest::MANIFEST_SCHEMA, time::show_bytes,
 };
 use lifeboat_store::Catalog;
 use lifeboat_store::vault::{
@@ -18,9 +27,9 @@ use sha2::{Digest, Sha256};
 
 use super::{
     Hands,
-    captures::{CaptureOutput, InspectOutput, output},
+    captures::{CaptureOutput, inspect_sqlite, output},
     errors::{path_failure, vault_failure},
-    pour::pour,
+    pour::{Poured, pour},
     proofs::CheckOutput,
     summary::{self, MANIFEST, Summary},
 };
@@ -46,10 +55,15 @@ pub struct What<'a> {
     pub reason: BackupReason,
     pub label: Option<&'a str>,
     pub parts: &'a [Part],
+    pub deploy: Option<&'a Deploy>,
 }
 
 pub fn create_vault(hands: &Hands, location: &str) -> Result<Value, Failure> {
-    let vault = hands.vaults.create(location)?;
+    let is_copy = location != hands.setup.vault && hands.setup.copies.iter().any(|copy| copy.location == location);
+    let vault = match is_copy {
+        true => hands.vaults.create_like(location, &*hands.vaults.open(&hands.setup.vault)?)?,
+        false => hands.vaults.create(location)?,
+    };
     Ok(json!({ "vault": vault.id() }))
 }
 
@@ -58,7 +72,8 @@ pub fn store_backup(hands: &Hands, what: &What<'_>, context: &Context<'_>) -> Re
     if let Some(stored) = stored_before(&vault, what.backup)? {
         return output(&stored); // repeated: one name is one snapshot
     }
-    let options = BackupOptions { stop: context.stop.clone(), ..BackupOptions::default() };
+    let previous = summary::newest_alike(&vault, &context.operation.plan.scope, what.parts)?;
+    let options = BackupOptions { stop: context.stop.clone(), previous, ..BackupOptions::default() };
     let writer = vault.begin(options).map_err(|error| vault_failure(&error))?;
     let begun = hands.io.clock.now();
     let mut storing = Storing { hands, vault: &vault, writer: &writer, context, done: 0, total: total(what, context) };
@@ -83,6 +98,7 @@ pub fn store_backup(hands: &Hands, what: &What<'_>, context: &Context<'_>) -> Re
         label: manifest.label.clone(),
         bytes,
         bytes_added: writer.bytes_added(),
+        env_key: None,
     };
     let meta = SnapshotMeta {
         time: manifest.recovery_point,
@@ -142,8 +158,36 @@ fn manifest(
             .into_iter()
             .map(|(name, version)| (name.to_owned(), version.to_owned()))
             .collect::<BTreeMap<_, _>>(),
+        deploy: what.deploy.cloned(),
+        migrations: migrations(what, context),
+        samples: samples(what, context),
         resources,
     }
+}
+
+/// How far each database was migrated. A copy that cannot be asked was told to be damaged before.
+fn migrations(what: &What<'_>, context: &Context<'_>) -> BTreeMap<ResourceName, Vec<Migrated>> {
+    let databases = what.parts.iter().filter_map(|part| Some((&part.resource.name, part.staged.as_ref()?)));
+    let told = databases.filter_map(|(name, staged)| {
+        let found = lifeboat_io::database::sqlite::migrations(staged, context.stop).ok()?;
+        (!found.is_empty()).then(|| (name.clone(), found))
+    });
+    told.collect()
+}
+
+/// Digests of the rows that questions chose. One that cannot be asked is told when it is checked.
+fn samples(what: &What<'_>, context: &Context<'_>) -> BTreeMap<ResourceName, BTreeMap<String, String>> {
+    let mut told = BTreeMap::new();
+    for (part, staged) in what.parts.iter().filter_map(|part| Some((part, part.staged.as_ref()?))) {
+        let chosen = part.resource.checks.iter().filter(|(_, question)| question.sample);
+        let digest = |sql: &str| lifeboat_io::database::sqlite::sample_digest(staged, sql, context.stop).ok();
+        let digests: BTreeMap<String, String> =
+            chosen.filter_map(|(name, question)| Some((name.clone(), digest(&question.sql)?))).collect();
+        if !digests.is_empty() {
+            told.insert(part.resource.name.clone(), digests);
+        }
+    }
+    told
 }
 
 /// A backup on its way into the vault.
@@ -172,11 +216,11 @@ impl Storing<'_> {
             || Failure::new(FailureKind::Bug, format!("the plan does not say where {} was copied", part.resource.name));
         let staged = part.staged.as_deref().ok_or_else(bug)?;
         let captured: CaptureOutput = self.context.output(part.captured_by.as_ref().ok_or_else(bug)?)?;
-        let inspected: InspectOutput = self.context.output(part.inspected_by.as_ref().ok_or_else(bug)?)?;
         let inside = format!("{folder}/{}", name_of(path));
         let meta = meta_of(path, captured.recovery_point);
-        let (bytes, sha256) = self.stream(staged, &inside, &meta)?;
-        if sha256 != captured.sha256 {
+        let (poured, facts) = self.stream_and_look(staged, part.accept_unsound, &inside, &meta)?;
+        let Poured { bytes, sha256, digest } = poured;
+        if !captured.digest.is_empty() && digest != captured.digest {
             let message = format!("the copy of {} changed while it was stored", part.resource.name);
             return Err(Failure::new(FailureKind::Damaged, message).hint("look for a failing disk, then run it again"));
         }
@@ -186,12 +230,7 @@ impl Storing<'_> {
             recovery_point: captured.recovery_point,
             path: inside,
             bytes,
-            content: Content::Sqlite(
-                inspected.facts.unwrap_or_else(|| lifeboat_model::SqliteFacts {
-                    sha256,
-                    ..lifeboat_model::SqliteFacts::default()
-                }),
-            ),
+            content: Content::Sqlite(SqliteFacts { sha256, ..facts }),
         })
     }
 
@@ -207,7 +246,7 @@ impl Storing<'_> {
             recovery_point,
             path: inside,
             bytes: body.len() as u64,
-            content: Content::Env(env_facts(&body, self.vault)),
+            content: Content::Env(env_facts(&body, &summary::own_env_key(self.vault))),
         })
     }
 
@@ -235,17 +274,39 @@ impl Storing<'_> {
         })
     }
 
-    /// Streams a file into the vault, hashing what goes by.
-    fn stream(&mut self, from: &Path, inside: &str, meta: &EntryMeta) -> Result<(u64, String), Failure> {
-        let mut file = files::open(from).map_err(|error| path_failure(&error))?;
-        self.write(inside, meta, &mut file)
+    /// Streams a copy into the vault and looks at it meanwhile: both read it, and each leaves a core to the other. Progress
+    /// is told in bytes that both have behind them.
+    fn stream_and_look(
+        &mut self,
+        staged: &Path,
+        accept_unsound: bool,
+        inside: &str,
+        meta: &EntryMeta,
+    ) -> Result<(Poured, SqliteFacts), Failure> {
+        let (base, total, context, writer) = (self.done, self.total, self.context, self.writer);
+        let mut file = files::open(staged).map_err(|error| path_failure(&error))?;
+        let (poured, looked) = (AtomicU64::new(0), AtomicU64::new(0));
+        let tell = |own: &AtomicU64, bytes: u64| {
+            own.store(bytes, Ordering::Relaxed);
+            let behind = poured.load(Ordering::Relaxed).min(looked.load(Ordering::Relaxed));
+            context.watch.progress(base + behind, total);
+        };
+        let (streamed, facts) = std::thread::scope(|scope| {
+            let facts = scope.spawn(|| inspect_sqlite(staged, accept_unsound, &|bytes| tell(&looked, bytes), context));
+            let streamed = pour(writer, inside, meta, &mut file, &|bytes| tell(&poured, bytes));
+            (streamed, facts.join())
+        });
+        let facts = facts.map_err(|_| Failure::new(FailureKind::Bug, "looking at the copy broke off"))??;
+        let streamed = streamed?;
+        self.done += streamed.bytes;
+        Ok((streamed, facts.unwrap_or_default()))
     }
 
-    fn write(&mut self, inside: &str, meta: &EntryMeta, from: &mut dyn Read) -> Result<(u64, String), Failure> {
+    fn write(&mut self, inside: &str, meta: &EntryMeta, from: &mut dyn Read) -> Result<(), Failure> {
         let (base, total, watch) = (self.done, self.total, self.context.watch);
-        let (bytes, sha256) = pour(self.writer, inside, meta, from, &|done| watch.progress(base + done, total))?;
-        self.done += bytes;
-        Ok((bytes, sha256))
+        let poured = pour(self.writer, inside, meta, from, &|done| watch.progress(base + done, total))?;
+        self.done += poured.bytes;
+        Ok(())
     }
 
     fn small(&mut self, inside: &str, body: &[u8]) -> Result<(), Failure> {
@@ -264,8 +325,8 @@ fn meta_of(path: &Path, at: Timestamp) -> EntryMeta {
     EntryMeta::new(mode, at)
 }
 
-/// Names of the variables, and a digest that only this vault can make.
-pub(crate) fn env_facts(body: &[u8], vault: &Vault) -> EnvFacts {
+/// Names of the variables, and a digest that only who has the key can make.
+pub(crate) fn env_facts(body: &[u8], key: &summary::EnvKey) -> EnvFacts {
     let text = String::from_utf8_lossy(body);
     let mut names: Vec<String> = text
         .lines()
@@ -278,7 +339,7 @@ pub(crate) fn env_facts(body: &[u8], vault: &Vault) -> EnvFacts {
     names.sort();
     names.dedup();
     let mut hash = Sha256::new();
-    hash.update(vault.derive("digest of an environment file"));
+    hash.update(key);
     hash.update(body);
     EnvFacts { names, digest: hex::encode(hash.finalize()) }
 }
@@ -446,5 +507,10 @@ pub fn prune_sentences(report: &PruneReport) -> Vec<String> {
     sentences.extend(
         told.iter().filter(|(tally, _)| tally.count > 0).map(|(tally, what)| format!("{} {what}.", size(*tally))),
     );
+    if report.half_written.count > 0 {
+        let (count, bytes) = (report.half_written.count, show_bytes(report.half_written.bytes));
+        sentences
+            .push(format!("{count} files, {bytes}, were left half-written by writers that died, and are deleted."));
+    }
     sentences
 }

@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use lifeboat_io::{Stop, database::sqlite};
+use lifeboat_io::Stop;
 use lifeboat_model::{
-    Backup, BackupId, BackupReason, Content, Failure, FailureKind, Loss, LossLine, Manifest, Resource, ResourceKind,
-    ResourceManifest, ResourceName, Scope, Timestamp,
+    Backup, BackupId, BackupReason, Failure, FailureKind, Manifest, Part, ResourceName, Scope, Timestamp,
 };
 use lifeboat_store::vault::{Snapshot, Vault};
 use serde::{Deserialize, Serialize};
@@ -45,6 +44,25 @@ pub struct Summary {
     pub bytes: u64,
     /// Bytes it added to the vault, as far as they were known when this was written.
     pub bytes_added: u64,
+    /// In a copy: the key, hex, under which digests of environment files were made in the vault it comes from. Whoever can
+    /// read this can read those files too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub env_key: Option<String>,
+}
+
+/// What digests of environment files are keyed with, so that they cannot be guessed.
+pub type EnvKey = [u8; 32];
+
+/// The key of digests in a snapshot: that of the vault it was made in.
+pub fn env_key(vault: &Vault, snapshot: &Snapshot) -> EnvKey {
+    let brought = snapshot.extra.get("env_key").and_then(serde_json::Value::as_str);
+    let brought = brought.and_then(|text| hex::decode(text).ok()).and_then(|key| EnvKey::try_from(key).ok());
+    brought.unwrap_or_else(|| own_env_key(vault))
+}
+
+/// The key of digests that are made in this vault.
+pub fn own_env_key(vault: &Vault) -> EnvKey {
+    vault.derive("digest of an environment file")
 }
 
 /// All backups of ours in a vault. Snapshots of other programs are none of our business.
@@ -124,6 +142,7 @@ fn summary_from_tags(snapshot: &Snapshot) -> Option<Summary> {
         label: None,
         bytes: 0,
         bytes_added: 0,
+        env_key: None,
     })
 }
 
@@ -147,6 +166,17 @@ pub fn find_snapshot(vault: &Vault, backup: &BackupId) -> Result<Option<Snapshot
     Ok(snapshots.into_iter().find(|snapshot| backup_of(snapshot).is_some_and(|known| &known.id == backup)))
 }
 
+/// The newest snapshot of the same resources: most of what is in it will be in the next one.
+pub fn newest_alike(vault: &Vault, scope: &Scope, parts: &[Part]) -> Result<Option<Snapshot>, Failure> {
+    let snapshots = vault.snapshots().map_err(|error| vault_failure(&error))?;
+    let alike = snapshots.into_iter().filter_map(|snapshot| {
+        let backup = backup_of(&snapshot)?;
+        let same = parts.iter().map(|part| &part.resource.name).eq(&backup.resources);
+        (backup.scope == *scope && same).then_some((backup.taken_at, snapshot))
+    });
+    Ok(alike.max_by_key(|(taken_at, _)| *taken_at).map(|(_, snapshot)| snapshot))
+}
+
 /// The manifest of a backup.
 ///
 /// # Errors
@@ -161,28 +191,4 @@ pub fn manifest(vault: &Arc<Vault>, backup: &BackupId) -> Result<Manifest, Failu
         let failure = Failure::new(FailureKind::Damaged, format!("the manifest of {backup} cannot be understood"));
         failure.because(error.to_string()).hint("a newer Lifeboat may have written it")
     })
-}
-
-/// What would be gone if a backup took the place of what is live: per table, rows then and now.
-///
-/// # Errors
-/// When the live database cannot be counted.
-pub fn loss(resource: &Resource, part: &ResourceManifest) -> Result<Option<Loss>, Failure> {
-    let (ResourceKind::Sqlite { path }, Content::Sqlite(facts)) = (&resource.kind, &part.content) else {
-        return Ok(None);
-    };
-    let now = sqlite::count_rows(path).map_err(|error| super::sqlite_failure(&error))?;
-    let mut what = Vec::new();
-    for (table, before) in &facts.tables {
-        let rows_now = now.get(table).copied();
-        if rows_now != Some(before.rows) {
-            let rows_backup = Some(before.rows);
-            what.push(LossLine { table: table.clone(), rows_backup, rows_now, differs: true });
-        }
-    }
-    for (table, rows) in now.iter().filter(|(table, _)| !facts.tables.contains_key(*table)) {
-        what.push(LossLine { table: table.clone(), rows_backup: None, rows_now: Some(*rows), differs: true });
-    }
-    let (resource, since) = (resource.name.clone(), part.recovery_point);
-    Ok(Some(Loss { resource, since, what, kept: String::new() }))
 }

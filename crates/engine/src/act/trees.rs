@@ -58,8 +58,8 @@ pub fn store(
             }
             EntryKind::File { bytes } => {
                 let mut file = files::open(&full(top, &entry.path)).map_err(|error| path_failure(&error))?;
-                let (read, _) =
-                    pour(writer, &path, &meta, &mut file, &|now| context.watch.progress(done + now, Some(total)))?;
+                let tell = |now| context.watch.progress(done + now, Some(total));
+                let read = pour(writer, &path, &meta, &mut file, &tell)?.bytes;
                 if read != *bytes {
                     let message = format!("{} changed while it was read", full(top, &entry.path).display());
                     return Err(Failure::new(FailureKind::Outside, message).hint("run it again, or exclude the file"));

@@ -101,7 +101,6 @@ pub fn plan(known: &Known, request: &Request) -> Result<Plan, Failure> {
     plan.phases = vec![
         steps::phase(common, "preflight", vec![], preflight_of(common, None, &taking)),
         steps::phase(common, "capture", taking.predict_capture(), taking.capture()),
-        steps::phase(common, "inspect", taking.predict_inspect(), taking.inspect()),
         steps::phase(common, "store", taking.predict_store(), taking.store()),
         steps::phase(common, "clean", vec![], vec![taking.clean()]),
     ];

@@ -1,4 +1,4 @@
-//! Planning a backup: capture aside, look at the copies, store, read back.
+//! Planning a backup: capture aside, store and look at the copies at once, read back.
 
 use lifeboat_model::{
     Action, ExpectedFact, Fact, Failure, FailureKind, Lease, Plan, Request, ResourceName, StepClass, Undo,
@@ -73,7 +73,6 @@ pub fn plan(known: &Known, request: &Request) -> Result<Plan, Failure> {
     plan.phases = vec![
         steps::phase(common, "preflight", vec![], preflight_of(common, known.last_added, &taking)),
         steps::phase(common, "capture", taking.predict_capture(), taking.capture()),
-        steps::phase(common, "inspect", taking.predict_inspect(), taking.inspect()),
         steps::phase(common, "store", taking.predict_store(), taking.store()),
         steps::phase(common, "clean", vec![], vec![taking.clean()]),
     ];

@@ -70,7 +70,8 @@ fn all_of(engine: &Engine, backups: &[Backup], id: &lifeboat_model::BackupId) ->
 /// # Errors
 /// When the folder exists, a table is in none of the databases, or the words do not fit together.
 pub fn plan(known: &Known, request: &Request) -> Result<Plan, Failure> {
-    let Request::Export { to, format, tables, .. } = request else { return Err(steps::wrong_planner()) };
+    let Request::Export { to, format, tables, encrypt_to, .. } = request else { return Err(steps::wrong_planner()) };
+    lifeboat_io::sealed::check_recipients(encrypt_to).map_err(|error| crate::act::sealed_failure(&error))?;
     let common = &known.common;
     if known.taken {
         let failure = Failure::new(FailureKind::Refused, format!("{} exists already", to.display()));
@@ -82,7 +83,7 @@ pub fn plan(known: &Known, request: &Request) -> Result<Plan, Failure> {
         return Err(failure.hint("make it first, or name another one"));
     }
     check_tables(known, *format, tables)?;
-    let places = Places { to, format: *format, aside: aside(to, common) };
+    let places = Places { to, format: *format, aside: aside(to, common), encrypt_to };
     let names: Vec<&str> = known.parts.iter().map(|(resource, ..)| resource.name.as_str()).collect();
     let title = format!("export {} of {} to {}", names.join(", "), common.scope, to.display());
     let mut plan = steps::new_plan(common, request, title, Lease::Sandbox);
@@ -95,8 +96,14 @@ pub fn plan(known: &Known, request: &Request) -> Result<Plan, Failure> {
         plan.phases.extend(bring(common, &places, resource, backup, part));
     }
     plan.phases.push(phase(common, "write", vec![], write(known, &places, tables)));
+    if !encrypt_to.is_empty() {
+        let keys = encrypt_to.join(", ");
+        plan.notes = vec![format!("Only who has the secret key of {keys} can read it; names of files stay readable.")];
+    }
     plan.facts = rests_on(known, to);
-    plan.notes = vec![EXPORT_WARNING.to_owned()];
+    if encrypt_to.is_empty() {
+        plan.notes = vec![EXPORT_WARNING.to_owned()];
+    }
     Ok(plan)
 }
 
@@ -105,6 +112,7 @@ struct Places<'a> {
     to: &'a Path,
     format: ExportFormat,
     aside: PathBuf,
+    encrypt_to: &'a [String],
 }
 
 impl Places<'_> {
@@ -242,15 +250,26 @@ fn write(known: &Known, places: &Places<'_>, tables: &[String]) -> Vec<Step> {
         ExportFormat::Sqlite => "describe it in export.json: sizes, SHA-256, rows",
         ExportFormat::Csv => "write one CSV file a table, and export.json: sizes, SHA-256, rows",
     };
-    let put = Action::PutInPlace { database: false, aside: aside.clone(), live: live.clone(), like: None };
+    let sealed = facts::path_with(&aside, ".sealed");
+    let ready = if places.encrypt_to.is_empty() { aside.clone() } else { sealed.clone() };
+    let put = Action::PutInPlace { database: false, aside: ready.clone(), live: live.clone(), like: None };
     let named = format!("give it the name {}", live.display());
-    let take = by(Action::TakeAway { database: false, aside, live });
-    let clean = Action::Remove { paths: vec![common.sandbox.clone()] };
-    vec![
-        step("write", title, StepClass::Idempotent, action, Undo::Nothing),
+    let take = by(Action::TakeAway { database: false, aside: ready, live });
+    let mut all = vec![step("write", title, StepClass::Idempotent, action, Undo::Nothing)];
+    let mut gone = vec![common.sandbox.clone()];
+    if !places.encrypt_to.is_empty() {
+        let recipients = places.encrypt_to.to_vec();
+        let undo = by(Action::Remove { paths: vec![sealed.clone()] });
+        let action = Action::EncryptFolder { from: aside.clone(), into: sealed, recipients };
+        all.push(step("encrypt", "encrypt every file", StepClass::Idempotent, action, undo));
+        gone.push(aside);
+    }
+    let clean = Action::Remove { paths: gone };
+    all.extend([
         step("clean", "remove working copies", StepClass::Idempotent, clean, Undo::Nothing),
         step("put-in-place", named, StepClass::ProbeFirst, put, take),
-    ]
+    ]);
+    all
 }
 
 fn rests_on(known: &Known, to: &Path) -> Vec<ExpectedFact> {

@@ -3,14 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use lifeboat_model::{
-    Action, Backup, BackupChoice, BackupId, BackupReason, ExpectedFact, Fact, Failure, FailureKind, Lease, Loss, Plan,
-    Request, Resource, ResourceKind, ResourceManifest, Step, StepClass, Undo, Writer, choose_backup,
+    AcceptLoss, Action, Backup, BackupChoice, BackupId, BackupReason, Duration, ExpectedFact, Fact, Failure,
+    FailureKind, Lease, Loss, LossLine, Plan, Request, Resource, ResourceKind, ResourceManifest, Step, StepClass, Tri,
+    Undo, Writer, choose_backup,
 };
 
 use super::steps::{self, Taking, by, guess, phase, read, step};
 use crate::{
     Engine,
-    act::summary,
+    act::{losses, summary},
     facts::{self, Common, Live},
 };
 
@@ -34,6 +35,12 @@ pub struct Known {
     pub uncounted: Option<String>,
     /// Why what is there is not sound, when it is not.
     pub unsound: Option<String>,
+    /// What a quick check complains about in a database that can be read.
+    pub corrupt: Option<String>,
+    /// Whether this resource in this backup has passed a proof.
+    pub rehearsed: bool,
+    /// Whether it must have.
+    pub rehearse_first: bool,
     /// The next older good backup, should this one prove damaged.
     pub next_older: Option<BackupId>,
     /// Newer backups that were passed over, with the reason.
@@ -58,11 +65,16 @@ pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failur
     };
     let unsound = target.unreadable.clone();
     let counted = match into.is_none() && target.exists && unsound.is_none() {
-        true => summary::loss(&resource, &part),
+        true => losses::preview(&resource, &part),
         false => Ok(None),
     };
     let (loss, uncounted) = counted.map_or_else(|failure| (None, Some(failure.to_string())), |loss| (loss, None));
-    let word = if unsound.is_some() { "CORRUPTED" } else { "REPLACED" };
+    let corrupt = match (&resource.kind, into.is_none() && target.exists && unsound.is_none()) {
+        (ResourceKind::Sqlite { path }, true) => corrupt(path),
+        (ResourceKind::Sqlite { .. } | ResourceKind::Files { .. } | ResourceKind::Env { .. }, _) => None,
+    };
+    let rehearsed = engine.is_rehearsed(&backup.id, &resource.name)?;
+    let word = if unsound.is_some() || corrupt.is_some() { "CORRUPTED" } else { "REPLACED" };
     let kept = facts::free_beside(&target.place, word, common.now);
     Ok(Known {
         common,
@@ -74,10 +86,22 @@ pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failur
         loss,
         uncounted,
         unsound,
+        corrupt,
+        rehearsed,
+        rehearse_first: engine.setup().rehearse_first,
         next_older,
         passed_over,
     })
 }
+
+/// A quick look at a database that opens may still find it damaged; in so short a time, or not at all.
+fn corrupt(path: &Path) -> Option<String> {
+    let found = lifeboat_io::database::sqlite::quick_check(path, QUICK_CHECK);
+    (found.sound == Tri::Fail).then_some(found.what)
+}
+
+/// How long planning a restore may look for damage in what is there.
+const QUICK_CHECK: Duration = Duration::from_secs(2);
 
 /// The backup to take, and its part about the resource. A backup is as old as its oldest part; one whose part about this
 /// resource is younger than what was asked for is passed over too.
@@ -172,7 +196,9 @@ impl Names {
 /// # Errors
 /// When the place it is restored into is taken, or another process holds the database and no command to stop it is set.
 pub fn plan(known: &Known, request: &Request) -> Result<Plan, Failure> {
-    let Request::Restore { without_emergency_backup, .. } = request else { return Err(steps::wrong_planner()) };
+    let Request::Restore { without_emergency_backup, accept_loss, urgent, .. } = request else {
+        return Err(steps::wrong_planner());
+    };
     let (common, target) = (&known.common, &known.target);
     let name = &target.resource.name;
     let names = Names::new(known);
@@ -180,6 +206,8 @@ pub fn plan(known: &Known, request: &Request) -> Result<Plan, Failure> {
         let failure = Failure::new(FailureKind::Refused, format!("{} exists already", names.live.display()));
         return Err(failure.hint("choose a path that is free, or leave --into out to replace what lives there"));
     }
+    refuse_unrehearsed(known, urgent.as_deref())?;
+    refuse_loss(known, *accept_loss)?;
     refuse_held(target)?;
     let title = if known.in_place {
         format!("restore {name} of {} from {}", common.scope, known.backup.id)
@@ -204,13 +232,14 @@ pub fn plan(known: &Known, request: &Request) -> Result<Plan, Failure> {
             "mend that, or go on without an emergency backup: lifeboat restore {name} --without-emergency-backup \"why\"; \
              what is there is kept as a file all the same"
         );
-        let steps = [taking.capture(), taking.inspect(), taking.store()].into_iter().flatten();
+        let steps = [taking.capture(), taking.store()].into_iter().flatten();
         let steps: Vec<Step> = steps.map(|step| Step { hint: Some(hint.clone()), ..step }).collect();
-        let expected = [taking.predict_capture(), taking.predict_inspect(), taking.predict_store()].concat();
+        let expected = [taking.predict_capture(), taking.predict_store()].concat();
         plan.phases.push(phase(common, "keep", expected, steps));
     }
-    plan.phases.extend(bring(known, &names));
-    plan.phases.push(phase(common, "swap", vec![], swap(known, &names, replaces)));
+    let losses = replaces.then(|| compare_loss(known, &names, *accept_loss)).flatten();
+    plan.phases.extend(bring(known, &names, losses.as_ref()));
+    plan.phases.push(phase(common, "swap", vec![], swap(known, &names, replaces, losses.as_ref())));
     if keeps {
         plan.phases.push(phase(common, "clean", vec![], vec![taking.clean()]));
     }
@@ -218,12 +247,42 @@ pub fn plan(known: &Known, request: &Request) -> Result<Plan, Failure> {
     plan.losses =
         known.loss.iter().map(|loss| Loss { kept: kept_where(&names, keeps, common), ..loss.clone() }).collect();
     plan.notes = notes(known, &names, replaces, without_emergency_backup.as_deref());
+    plan.notes.extend(urgent.iter().map(|why| match known.rehearsed {
+        true => format!("Urgent: {why}."),
+        false => format!("{} has not been rehearsed, and that is not waited for: {why}.", known.backup.id),
+    }));
     Ok(plan)
 }
 
 fn kept_where(names: &Names, keeps: bool, common: &Common) -> String {
     let file = names.kept.display();
     if keeps { format!("emergency backup {} and {file}", common.ids.backup) } else { file.to_string() }
+}
+
+/// Where it is demanded, only a backup that was restored before, somewhere else, and passed takes the place of what is live.
+fn refuse_unrehearsed(known: &Known, urgent: Option<&str>) -> Result<(), Failure> {
+    if !known.in_place || !known.rehearse_first || known.rehearsed || urgent.is_some() {
+        return Ok(());
+    }
+    let (id, name, scope) = (&known.backup.id, &known.target.resource.name, &known.common.scope);
+    let message =
+        format!("{id} has not been rehearsed, and {scope} takes only what was: {name} in it has no passed proof");
+    let hint =
+        format!("lifeboat prove {id}; without it: lifeboat restore {name} --from {id} --urgent --reason \"why\"");
+    Err(Failure::new(FailureKind::Refused, message).hint(hint))
+}
+
+/// Less was agreed to than is known to be lost already: nothing is fetched for that.
+fn refuse_loss(known: &Known, accepted: AcceptLoss) -> Result<(), Failure> {
+    let lost: u64 = known.loss.iter().flat_map(|loss| &loss.what).map(LossLine::rows_lost).sum();
+    match accepted {
+        AcceptLoss::Rows(most) if lost > most => {
+            let message = format!("{lost} rows would be lost, and {most} were agreed to; nothing was changed");
+            let hint = format!("lifeboat restore {} --accept-loss {lost}", known.target.resource.name);
+            Err(Failure::new(FailureKind::NeedsPerson, message).hint(hint))
+        }
+        AcceptLoss::Rows(_) | AcceptLoss::Shown | AcceptLoss::Any => Ok(()),
+    }
 }
 
 /// Without a way to stop the writer, a database that is open elsewhere is not swapped: the program would go on writing
@@ -256,7 +315,7 @@ fn preflight(known: &Known, names: &Names, keeps: bool) -> Vec<Step> {
     found
 }
 
-fn bring(known: &Known, names: &Names) -> Vec<lifeboat_model::Phase> {
+fn bring(known: &Known, names: &Names, losses: Option<&Action>) -> Vec<lifeboat_model::Phase> {
     let common = &known.common;
     let (vault, backup, resource) = (common.vault.clone(), known.backup.id.clone(), known.target.resource.clone());
     let subject = format!("{vault} {}", resource.name);
@@ -269,6 +328,11 @@ fn bring(known: &Known, names: &Names) -> Vec<lifeboat_model::Phase> {
     let undo = by(Action::Remove { paths: vec![names.aside.clone()] });
     let check =
         Action::CheckFetched { vault, backup, resource: resource.clone(), at: names.aside.clone(), writes: false };
+    let mut verify = vec![read("check", "compare it with the manifest: integrity, rows, digests", check)];
+    if let Some(action) = losses.filter(|_| resource.writer.is_some()) {
+        // Before anything is stopped for nothing.
+        verify.push(read("loss.running", "count the rows that would be lost", action.clone()));
+    }
     vec![
         phase(
             common,
@@ -280,17 +344,29 @@ fn bring(known: &Known, names: &Names) -> Vec<lifeboat_model::Phase> {
             common,
             "verify",
             vec![common.predict("check", resource.name.as_str(), known.part.bytes, guess::CHECK)],
-            vec![read("check", "compare it with the manifest: integrity, rows, digests", check)],
+            verify,
         ),
     ]
 }
 
-fn swap(known: &Known, names: &Names, replaces: bool) -> Vec<Step> {
+/// The last look at what is lost: where the live database can be counted at all. One that is not sound is kept as it is.
+fn compare_loss(known: &Known, names: &Names, accepted: AcceptLoss) -> Option<Action> {
+    let can = is_database(&known.target.resource) && known.unsound.is_none();
+    let shown = known.loss.as_ref().map(|loss| loss.what.clone());
+    can.then(|| Action::CompareLoss { live: names.live.clone(), restored: names.aside.clone(), shown, accepted })
+}
+
+fn swap(known: &Known, names: &Names, replaces: bool, losses: Option<&Action>) -> Vec<Step> {
     let writer = known.target.resource.writer.as_ref().filter(|_| known.in_place);
     let mut steps = Vec::new();
     steps.extend(writer.map(|writer| stop_writer(writer, &known.common)));
     if replaces {
-        steps.extend(set_aside(&known.target.resource, names));
+        let mut aside = set_aside(&known.target.resource, names);
+        // Between the last look that nobody has it open and the move: from here on nobody writes to it.
+        let count = losses.map(|action| read("loss", "count the rows that are lost", action.clone()));
+        let last = aside.len().saturating_sub(1);
+        aside.splice(last..last, count);
+        steps.extend(aside);
     }
     let like = replaces.then(|| names.kept.clone());
     let action = Action::PutInPlace {
@@ -399,6 +475,9 @@ fn notes(known: &Known, names: &Names, replaces: bool, without: Option<&str>) ->
             "What is there cannot be backed up ({why}); its files are kept unchanged as {}.",
             names.kept.display()
         ));
+    }
+    if let Some(what) = &known.corrupt {
+        notes.push(format!("What is there is damaged ({what}); it is kept as {}.", names.kept.display()));
     }
     if let Some(why) = without {
         notes.push(format!("No emergency backup is taken: {why}. What is there is kept as {}.", names.kept.display()));

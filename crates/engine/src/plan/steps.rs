@@ -13,9 +13,7 @@ use crate::facts::{Common, Live};
 pub mod guess {
     /// Copying a live database.
     pub const CAPTURE: f64 = 400.0;
-    /// Checking a copy: integrity, digests.
-    pub const INSPECT: f64 = 120.0;
-    /// Chunking, compressing, sealing, storing.
+    /// Checking, chunking, compressing, sealing, storing.
     pub const STORE: f64 = 120.0;
     /// Looking at what was stored.
     pub const VERIFY: f64 = 1000.0;
@@ -86,7 +84,7 @@ pub fn space(id: &str, path: PathBuf, bytes: u64) -> Step {
     read(id, title, Action::CheckSpace { path, bytes })
 }
 
-/// How the parts of a backup are captured, looked at and stored: for a backup, and at the beginning of every plan that
+/// How the parts of a backup are captured and stored: for a backup, and at the beginning of every plan that
 /// overwrites. `prefix` keeps step names apart when a plan has more than one such series.
 pub struct Taking<'a> {
     /// What is known.
@@ -141,19 +139,6 @@ impl Taking<'_> {
         steps
     }
 
-    /// Looks at the copies.
-    pub fn inspect(&self) -> Vec<Step> {
-        let accept_unsound = self.reason == BackupReason::Emergency;
-        let copies = self.sources.iter().filter(|live| matches!(live.resource.kind, ResourceKind::Sqlite { .. }));
-        copies
-            .map(|live| {
-                let action = Action::InspectSqlite { file: self.staged(&live.resource), accept_unsound };
-                let title = format!("check the copy of {}: integrity, rows, digests", live.resource.name);
-                step(self.id("inspect", &live.resource).0, title, StepClass::Idempotent, action, Undo::Nothing)
-            })
-            .collect()
-    }
-
     /// Stores them, and looks that they are there.
     pub fn store(&self) -> Vec<Step> {
         let (vault, backup) = (self.common.vault.clone(), self.backup.clone());
@@ -163,11 +148,12 @@ impl Taking<'_> {
                 ResourceKind::Sqlite { .. } => Part {
                     staged: Some(self.staged(&resource)),
                     captured_by: Some(self.id("capture", &resource)),
-                    inspected_by: Some(self.id("inspect", &resource)),
+                    inspected_by: None,
+                    accept_unsound: self.reason == BackupReason::Emergency,
                     resource,
                 },
                 ResourceKind::Files { .. } | ResourceKind::Env { .. } => {
-                    Part { resource, staged: None, captured_by: None, inspected_by: None }
+                    Part { resource, staged: None, captured_by: None, inspected_by: None, accept_unsound: false }
                 }
             }
         });
@@ -178,8 +164,13 @@ impl Taking<'_> {
             reason: self.reason,
             label: self.label.clone(),
             parts: parts.collect(),
+            // What is deployed now says nothing about a file from before.
+            deploy: if self.instead.is_some() { None } else { self.common.deploy.clone() },
         };
-        let title = format!("store as {backup}: chunk, compress, encrypt");
+        let title = match self.staged_bytes() {
+            0 => format!("store as {backup}: chunk, compress, encrypt"),
+            _databases => format!("store as {backup}: check, chunk, compress, encrypt"),
+        };
         let check = format!("read back that {backup} is whole");
         vec![
             step(format!("{}store", self.prefix), title, StepClass::ProbeFirst, action, undo),
@@ -211,11 +202,6 @@ impl Taking<'_> {
             self.common.predict("capture", &subject, live.bytes, guess::CAPTURE)
         };
         self.sources.iter().map(one).collect()
-    }
-
-    /// How long looking at the copies will take.
-    pub fn predict_inspect(&self) -> Vec<Prediction> {
-        vec![self.common.predict("inspect", "", self.staged_bytes(), guess::INSPECT)]
     }
 
     /// How long storing and reading back will take.

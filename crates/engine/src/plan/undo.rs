@@ -80,6 +80,7 @@ fn difference(live: &Live, kept: &Path) -> Result<Vec<LossLine>, lifeboat_io::da
         rows_backup: then.get(table).copied(),
         rows_now: now.get(table).copied(),
         differs: true,
+        ..LossLine::default()
     });
     Ok(lines.filter(|line| line.rows_backup != line.rows_now).collect())
 }
@@ -120,7 +121,8 @@ fn swapped(operation: &Operation) -> Option<Swapped> {
         Request::Restore { resource, .. } => Some(resource.clone()),
         Request::Undo { .. } => None,
         Request::Backup { .. } | Request::Prove { .. } | Request::Retention => return None,
-        Request::Export { .. } | Request::Adopt { .. } => return None,
+        Request::Export { .. } | Request::Adopt { .. } | Request::Copy { .. } => return None,
+        Request::Compromise { .. } | Request::Attest { .. } => return None,
         Request::Prune | Request::Mark { .. } | Request::Release { .. } => return None,
     };
     let (path, database) = operation.plan.steps().find_map(|step| match &step.action {
@@ -167,7 +169,8 @@ pub fn plan(known: &Known, request: &Request) -> Result<Plan, Failure> {
             Request::Restore { .. } | Request::Prove { .. } | Request::Prune | Request::Release { .. } => {
                 Err(nothing_to_undo(operation))
             }
-            Request::Export { .. } => Err(nothing_to_undo(operation)),
+            Request::Export { .. } | Request::Copy { .. } => Err(nothing_to_undo(operation)),
+            Request::Compromise { .. } | Request::Attest { .. } => Err(nothing_to_undo(operation)),
         },
         _other => Err(steps::wrong_planner()),
     }
@@ -378,13 +381,19 @@ fn release(known: &Known, request: &Request) -> Result<Plan, Failure> {
     Ok(plan)
 }
 
+/// Whether an operation put something in the place of what was live, or took it away.
+pub fn changed_what_is_live(operation: &Operation) -> bool {
+    !matches!(operation.plan.request, Request::Restore { into: Some(_), .. }) && swapped(operation).is_some()
+}
+
 /// Whether an operation that is done can be taken back by `undo` without a name: the newest such one is meant.
 pub fn is_undoable(operation: &Operation) -> bool {
     let done = operation.state == OperationState::Done;
     let kind = match &operation.plan.request {
         Request::Restore { .. } | Request::Undo { .. } | Request::Retention | Request::Mark { .. } => true,
         Request::Backup { .. } | Request::Prove { .. } | Request::Prune | Request::Release { .. } => false,
-        Request::Export { .. } | Request::Adopt { .. } => false,
+        Request::Export { .. } | Request::Adopt { .. } | Request::Copy { .. } => false,
+        Request::Compromise { .. } | Request::Attest { .. } => false,
     };
     done && kind && !facts_gone(operation)
 }

@@ -63,7 +63,14 @@ fn ask(database: &Path, sql: &str) -> String {
 fn exactly(world: &World, number: usize) -> Request {
     let from = BackupChoice::Exactly(world.backups()[number].id.clone());
     let resource = ResourceName::new("db").unwrap();
-    Request::Restore { resource, from, into: None, without_emergency_backup: None }
+    Request::Restore {
+        resource,
+        from,
+        into: None,
+        without_emergency_backup: None,
+        accept_loss: lifeboat_model::AcceptLoss::Shown,
+        urgent: None,
+    }
 }
 
 const SALE: &str = "INSERT INTO orders (customer, cents, note, created_at)
@@ -260,7 +267,7 @@ fn a_journal_that_cannot_be_written_leaves_the_operation_open_and_it_goes_on_lat
     if !in_a_process_of_its_own("a_journal_that_cannot_be_written_leaves_the_operation_open_and_it_goes_on_later") {
         return;
     }
-    for full_at in ["inspect-sqlite", "check-fetched", "check-unused"] {
+    for full_at in ["verify-stored", "check-fetched", "check-unused"] {
         let world = only_database();
         world.backup();
         let good = world.look().live;

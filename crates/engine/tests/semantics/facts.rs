@@ -73,7 +73,6 @@ fn a_plan_is_refused_when_the_name_for_what_is_kept_is_taken() {
 #[test]
 fn a_plan_runs_after_a_change_that_does_not_matter() {
     let (mut world, plan) = planned();
-    world.sell(5);
     fs::write(world.app("notes.txt"), "x").unwrap();
     world.setup.budgets_ms.insert("restore".into(), 1);
     assert_eq!(run(&world.engine(), &plan).unwrap().state, OperationState::Done);
@@ -179,7 +178,7 @@ fn a_part_that_is_younger_than_asked_for_is_passed_over() {
     // The database is captured first; the files are read an hour later.
     let clock = world.clock.clone();
     let slow = bent(&world, move |action, _context| {
-        if matches!(action, Action::InspectSqlite { .. }) {
+        if matches!(action, Action::StoreBackup { .. }) {
             clock.advance(std::time::Duration::from_secs(3600));
         }
         None
@@ -190,7 +189,14 @@ fn a_part_that_is_younger_than_asked_for_is_passed_over() {
     let from = |resource: &str| {
         let resource = ResourceName::new(resource).unwrap();
         let from = BackupChoice::Before(damage);
-        let request = Request::Restore { resource, from, into: None, without_emergency_backup: None };
+        let request = Request::Restore {
+            resource,
+            from,
+            into: None,
+            without_emergency_backup: None,
+            accept_loss: lifeboat_model::AcceptLoss::Shown,
+            urgent: None,
+        };
         let plan = world.engine().plan(&request).unwrap();
         plan.steps().find_map(|step| match &step.action {
             Action::Fetch { backup, .. } => Some(backup.clone()),

@@ -183,3 +183,62 @@ fn a_damaged_journal_is_told_and_does_not_stop_a_backup() {
     let status = world.engine().look().status().unwrap();
     assert_eq!((status.damaged_journals.len(), status.good), (1, lifeboat_model::Tri::Fail));
 }
+
+/// Both of its slots are gone, and an operation is open that was written under them.
+#[test]
+fn a_lease_that_cannot_be_read_goes_on_from_the_journals() {
+    for lost in [false, true] {
+        let world = only_database();
+        for _ in 0..4 {
+            world.backup();
+        }
+        world.sell(2);
+        let meant = world.look().live;
+        die_at(&world, &restore_of("db"), 5);
+        let id = world.engine().unfinished_one(None).unwrap();
+        let before = world.engine().look().operation(&id).unwrap().epoch;
+        let lease = world.state().lease(&world.setup.scope, false);
+        match lost {
+            true => std::fs::remove_file(&lease).unwrap(),
+            false => std::fs::write(&lease, vec![b'?'; 8192]).unwrap(),
+        }
+        assert_eq!(world.engine().damaged_leases().unwrap().len(), usize::from(!lost));
+        let ears = Ears::default();
+        let aborted = world.engine().abort(&id, "tester", &ears).unwrap();
+        assert!(matches!(aborted.state, OperationState::PutBack { .. }) && aborted.epoch > before, "{aborted:?}");
+        let told = ears.0.lock().unwrap().iter().filter(|note| note.contains("could not be read; it goes on")).count();
+        assert_eq!(told, usize::from(!lost), "{:?}", ears.0.lock().unwrap());
+        assert_eq!(world.look().live, meant);
+        assert!(world.engine().damaged_leases().unwrap().is_empty());
+        world.backup();
+    }
+}
+
+/// `verify` has no journal; a note says whose its working copy is.
+#[test]
+fn what_a_killed_look_left_goes_with_the_next_operation_and_nothing_else_does() {
+    let world = only_database();
+    let staging = world.path("state/staging");
+    let this = lifeboat_io::lease::Process::this();
+    let dead = lifeboat_io::lease::Process { id: u32::MAX, ..this.clone() };
+    let restarted = lifeboat_io::lease::Process { boot: Some("before the restart".into()), ..this.clone() };
+    world.state();
+    for (name, owner) in
+        [("p-dead", Some(&dead)), ("p-alive", Some(&this)), ("p-young", Some(&restarted)), ("p-none", None)]
+    {
+        std::fs::create_dir(staging.join(name)).unwrap();
+        std::fs::write(staging.join(name).join("live.sqlite"), "a copy").unwrap();
+        if let Some(owner) = owner {
+            std::fs::write(staging.join(name).join("owner.json"), serde_json::to_vec(owner).unwrap()).unwrap();
+        }
+    }
+    // The world's clock is a test's; the young folder is younger than it by all accounts.
+    world.clock.jump_to(lifeboat_io::Clock::now(&lifeboat_io::SystemClock::default()));
+    world.backup();
+    let left = |name: &str| staging.join(name).exists();
+    assert_eq!(["p-dead", "p-alive", "p-young", "p-none"].map(left), [false, true, true, true]);
+    world.clock.advance(std::time::Duration::from_secs(2 * 86_400));
+    world.engine().verify(&[], &lifeboat_engine::verify::Look::default(), &Stop::default()).unwrap();
+    assert_eq!(["p-alive", "p-young", "p-none"].map(left), [true, false, true]);
+    assert_eq!(std::fs::read_dir(&staging).unwrap().count(), 2, "and its own copy is gone");
+}

@@ -7,6 +7,7 @@ mod facts;
 mod flight;
 mod hands;
 mod leases;
+mod losses;
 mod people;
 mod prefixes;
 mod secrets;

@@ -4,7 +4,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use lifeboat_engine::Unwatched;
 use lifeboat_io::Stop;
-use lifeboat_model::{Action, Event, Failure, FailureKind, OperationState, Request, StepState};
+use lifeboat_model::{
+    Action, BackupChoice, Event, Failure, FailureKind, OperationState, ProofLevel, Request, StepState, Tri,
+};
 use lifeboat_testkit::world::restore_of;
 
 use crate::hands::{bent, events, only_database, resume, run, state, trouble};
@@ -208,4 +210,31 @@ fn what_is_not_known_never_crosses_the_point_of_no_return() {
         assert!(!events(&world, &end).iter().any(|event| matches!(event, Event::PivotCrossed { .. })));
         assert_eq!(world.look(), before, "{cannot_look}");
     }
+}
+
+/// What keeps a rehearsal from looking - a password, a full disk - says nothing about the backup.
+#[test]
+fn a_proof_that_could_not_look_is_unknown_and_takes_no_former_proof_away() {
+    let world = only_database();
+    world.backup();
+    let rehearsal = Request::Prove { backup: BackupChoice::Latest, resources: vec![] };
+    world.must(&rehearsal);
+    let proven = world.backups()[0].proven_at;
+    assert!(proven.is_some());
+    for kind in [FailureKind::Refused, FailureKind::Outside] {
+        let engine = bent(&world, move |action, _context| match action {
+            Action::Fetch { .. } => Some(Err(Failure::new(kind, "the vault does not open"))),
+            _other => None,
+        });
+        let tried = run(&engine, &engine.plan(&rehearsal).unwrap()).unwrap();
+        let proofs = lifeboat_engine::Engine::proofs_of(&tried);
+        assert_eq!((proofs[0].outcome, proofs[0].level), (Tri::Unknown, Some(ProofLevel::Stored)), "{:?}", proofs[0]);
+        assert_eq!(world.backups()[0].proven_at, proven);
+    }
+    let engine = bent(&world, |action, _context| match action {
+        Action::Fetch { .. } => Some(Err(Failure::new(FailureKind::Damaged, "a pack is not what it was"))),
+        _other => None,
+    });
+    run(&engine, &engine.plan(&rehearsal).unwrap()).unwrap();
+    assert_eq!(world.backups()[0].proven_at, None, "what was found out counts");
 }

@@ -7,29 +7,41 @@
 //!   at rest  a copy of our own, without -wal      `immutable=1`: no locks, no -wal, no -shm, not a byte of it changes
 //! ```
 //!
-//! [`capture`] goes from the first to the second; [`inspect`], [`check_copy`] and [`ask`] look at the second;
+//! [`capture`] goes from the first to the second; [`examine`], [`inspect`], [`check_copy`] and [`ask`] look at the
+//! second;
 //! [`try_writes`] works on a copy of the copy, and [`damage_copy`] is the negative control that shows that looking helps.
 
+mod audit;
 mod capture;
+mod changes;
 mod check;
 mod csv;
 mod damage;
 mod error;
 mod header;
+mod indexes;
 mod inspect;
 mod live;
+mod migrations;
 mod open;
+mod quiet;
+mod row;
+mod rules;
 pub mod sample;
 mod writes;
 
+pub use audit::{AuditLog, audit_log};
 pub use capture::{CaptureOptions, Captured, How, capture};
-pub use check::{ask, check_copy};
+pub use changes::{TableChange, TableLook, compare_live, look_at_tables, table_digest};
+pub use check::{ask, check_copy, examine};
 pub use csv::{SchemaSql, schema_sql, table_names, write_csv};
 pub use damage::{Damage, damage_copy};
 pub use error::SqliteError;
 pub use header::Header;
 pub use inspect::{inspect, sha256};
-pub use live::{count_rows, peek};
+pub use live::{QuickLook, count_rows, peek, quick_check};
+pub use migrations::migrations;
+pub use rules::{check_rules, sample as sample_digest};
 pub use writes::try_writes;
 
 /// The files SQLite keeps beside a database, by what is added to its name. They belong to the database: without its

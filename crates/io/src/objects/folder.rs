@@ -6,11 +6,12 @@ use std::{
     ops::Range,
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
+    time::SystemTime,
 };
 
 use bytes::Bytes;
 
-use super::{ObjectError, ObjectErrorKind, ObjectInfo, ObjectStore};
+use super::{HalfWritten, ObjectError, ObjectErrorKind, ObjectInfo, ObjectStore};
 use crate::files;
 
 /// Files whose name ends so are half-written: they are never listed.
@@ -79,6 +80,45 @@ fn kind_of(error: &io::Error) -> ObjectErrorKind {
     }
 }
 
+/// Whether a name is one that [`Folder::write_beside`] gives: `.name.process.number.lifeboat-partial`.
+fn is_partial(name: &str) -> bool {
+    let Some(inner) = name.strip_prefix('.').and_then(|name| name.strip_suffix(PARTIAL)) else { return false };
+    let mut parts = inner.rsplitn(3, '.');
+    let is_number = |part: Option<&str>| {
+        part.is_some_and(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    is_number(parts.next()) && is_number(parts.next()) && parts.next().is_some_and(|name| !name.is_empty())
+}
+
+/// Looks at every file below a folder, by its key. Files that vanish meanwhile are not there.
+fn each_file(root: &Path, first: PathBuf, visit: &mut dyn FnMut(&str, String, &fs::Metadata)) -> io::Result<()> {
+    let mut folders = vec![first];
+    while let Some(folder) = folders.pop() {
+        let entries = match fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            // No folder, no objects; but a root that has gone is an error, not an empty vault.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && root.is_dir() => continue,
+            Err(error) => return Err(error),
+        };
+        for entry in entries {
+            let entry = entry?;
+            let path = entry.path();
+            if entry.file_type()?.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let key = path.strip_prefix(root).unwrap_or(&path).to_string_lossy().into_owned();
+            match entry.metadata() {
+                Ok(meta) => visit(&entry.file_name().to_string_lossy(), key, &meta),
+                // Deleted between the listing and the look: it is not there.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(())
+}
+
 impl ObjectStore for Folder {
     fn place(&self) -> String {
         self.root.display().to_string()
@@ -136,31 +176,27 @@ impl ObjectStore for Folder {
 
     fn list(&self, prefix: &str) -> Result<Vec<ObjectInfo>, ObjectError> {
         let mut found = Vec::new();
-        let mut folders = vec![self.path(prefix)];
-        while let Some(folder) = folders.pop() {
-            let entries = match fs::read_dir(&folder) {
-                Ok(entries) => entries,
-                // No folder, no objects; but a root that has gone is an error, not an empty vault.
-                Err(error) if error.kind() == io::ErrorKind::NotFound && self.root.is_dir() => continue,
-                Err(error) => return Err(self.error("list", prefix, error)),
-            };
-            for entry in entries {
-                let entry = entry.map_err(|error| self.error("list", prefix, error))?;
-                let kind = entry.file_type().map_err(|error| self.error("list", prefix, error))?;
-                let path = entry.path();
-                if kind.is_dir() {
-                    folders.push(path);
-                } else if !entry.file_name().to_string_lossy().ends_with(PARTIAL) {
-                    let key = path.strip_prefix(&self.root).unwrap_or(&path).to_string_lossy().into_owned();
-                    match entry.metadata() {
-                        Ok(meta) => found.push(ObjectInfo { key, size: meta.len() }),
-                        // Deleted between the listing and the look: it is not there.
-                        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                        Err(error) => return Err(self.error("list", prefix, error)),
-                    }
-                }
+        let listed = each_file(&self.root, self.path(prefix), &mut |name, key, meta| {
+            if !name.ends_with(PARTIAL) {
+                found.push(ObjectInfo { key, size: meta.len() });
             }
-        }
+        });
+        listed.map_err(|error| self.error("list", prefix, error))?;
+        Ok(found)
+    }
+
+    fn half_written(&self) -> Result<Vec<HalfWritten>, ObjectError> {
+        let now = SystemTime::now();
+        let mut found = Vec::new();
+        let listed = each_file(&self.root, self.root.clone(), &mut |name, key, meta| {
+            if is_partial(name) && meta.is_file() {
+                // A time that cannot be told, or lies ahead, is now: then it is young.
+                let age = meta.modified().ok().and_then(|at| now.duration_since(at).ok()).unwrap_or_default();
+                found.push(HalfWritten { key, size: meta.len(), age });
+            }
+        });
+        listed.map_err(|error| self.error("list", "half-written files", error))?;
+        found.sort();
         Ok(found)
     }
 

@@ -4,7 +4,7 @@ use std::{ops::Range, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
-use super::{ObjectError, ObjectErrorKind, ObjectInfo, ObjectStore};
+use super::{HalfWritten, ObjectError, ObjectErrorKind, ObjectInfo, ObjectStore};
 use crate::{Clock, Io, Random, Stop};
 
 /// How often and how long.
@@ -129,6 +129,10 @@ impl ObjectStore for Retry {
 
     fn list(&self, prefix: &str) -> Result<Vec<ObjectInfo>, ObjectError> {
         self.call(0, || self.inner.list(prefix)).map(|(done, _)| done)
+    }
+
+    fn half_written(&self) -> Result<Vec<HalfWritten>, ObjectError> {
+        self.call(0, || self.inner.half_written()).map(|(done, _)| done)
     }
 
     fn delete(&self, key: &str) -> Result<(), ObjectError> {

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use super::SeededRandom;
 use crate::{
     Clock, Stop,
-    objects::{ObjectError, ObjectErrorKind, ObjectInfo, ObjectStore},
+    objects::{HalfWritten, ObjectError, ObjectErrorKind, ObjectInfo, ObjectStore},
 };
 
 /// A kind of fault.
@@ -27,6 +27,8 @@ pub enum Fault {
     ShortList,
     /// One bit of what is read is another.
     FlippedBit,
+    /// One bit of what is put is another when it arrives, and nobody says so.
+    DamagedPut,
     /// There is no space left.
     Full,
     /// The call takes long.
@@ -46,6 +48,8 @@ pub struct Faults {
     pub short_list: u32,
     /// Of a thousand reads.
     pub flipped_bit: u32,
+    /// Of a thousand puts.
+    pub damaged_put: u32,
     /// Of a thousand calls.
     pub slow: u32,
     /// How long a slow call takes, on the given clock.
@@ -196,6 +200,21 @@ impl Call<'_> {
             return body;
         }
         *state.fired.entry(Fault::FlippedBit).or_default() += 1;
+        self.flip(&body)
+    }
+
+    /// What arrives of a body that is put.
+    fn on_its_way(&self, body: Bytes) -> Bytes {
+        let mut state = self.store.lock();
+        // Without this fault no chance is drawn, so that seeds of former tests mean what they meant.
+        if body.is_empty() || state.faults.damaged_put == 0 || !self.random.happens(state.faults.damaged_put) {
+            return body;
+        }
+        *state.fired.entry(Fault::DamagedPut).or_default() += 1;
+        self.flip(&body)
+    }
+
+    fn flip(&self, body: &Bytes) -> Bytes {
         let mut body = body.to_vec();
         let bit = self.random.below(body.len() as u64 * 8) as usize;
         body[bit / 8] ^= 1 << (bit % 8);
@@ -210,11 +229,13 @@ impl ObjectStore for FaultyObjects {
 
     fn put(&self, key: &str, body: Bytes) -> Result<(), ObjectError> {
         let call = self.before("write", key, Some(body.len() as u64))?;
+        let body = call.on_its_way(body);
         call.after_change(self.inner.put(key, body))
     }
 
     fn put_new(&self, key: &str, body: Bytes) -> Result<bool, ObjectError> {
         let call = self.before("write", key, Some(body.len() as u64))?;
+        let body = call.on_its_way(body);
         call.after_change(self.inner.put_new(key, body))
     }
 
@@ -242,6 +263,10 @@ impl ObjectStore for FaultyObjects {
             return Err(call.fire(&mut state, Fault::ShortList, ObjectErrorKind::Temporary, why));
         }
         Ok(found)
+    }
+
+    fn half_written(&self) -> Result<Vec<HalfWritten>, ObjectError> {
+        self.inner.half_written()
     }
 
     fn delete(&self, key: &str) -> Result<(), ObjectError> {

@@ -31,6 +31,9 @@ pub struct ExportArgs {
     /// Only these tables; with --format csv
     #[arg(long = "table", value_name = "TABLE")]
     pub tables: Vec<String>,
+    /// Encrypts every file for this public key of age (age1...); once for each who is to read it
+    #[arg(long, value_name = "PUBLIC-KEY")]
+    pub encrypt: Vec<String>,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub run: RunArgs,
@@ -145,4 +148,10 @@ pub struct DocsArgs {
 pub enum DocsCommand {
     /// Prints a card for the wall, as Markdown: what has happened, what to type, how long it takes, what it risks
     Card,
+    /// Writes the procedure for going back by hand: real names, and commands that need no Lifeboat
+    Export {
+        /// The file [default: docs/operations/manual-rollback-procedure.md beside the settings]
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        to: Option<PathBuf>,
+    },
 }

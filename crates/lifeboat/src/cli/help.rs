@@ -21,13 +21,27 @@ pub const RESTORE: &str = "\
 Before it swaps anything, it takes an emergency backup of what is there, restores beside it and compares every table with
 the manifest. The old file is kept, and `lifeboat undo` swaps it back.
 
+The plan says what would be lost, as far as the manifest tells. Just before the swap it is counted row by row; when that is
+more than was shown, nothing is swapped until somebody agrees with --accept-loss.
+
+In production (rehearse_first in the settings) only a backup that has passed a proof is taken; --urgent --reason goes on without.
+
 Examples:
   lifeboat restore db --dry-run
   lifeboat restore db
   lifeboat restore db --before 14:05
   lifeboat restore db --before '2h ago' --yes --confirm shop/production
+  lifeboat restore db --confirm shop/production --accept-loss 12
   lifeboat restore db --from b-7q2 --into ./shop-yesterday.db
   lifeboat restore sqlite:./shop.db --vault ./vault";
+
+pub const PREFLIGHT: &str = "\
+Says of each thing that a restore needs whether it is there: ok, unknown or failed. `preflight rollback` is the same. The exit
+code is 0 only when all is ok, 6 when something is unknown, 3 when something is missing. Nothing is changed.
+
+Examples:
+  lifeboat preflight restore
+  lifeboat preflight restore db";
 
 pub const UNDO: &str = "\
 What is live now is kept in turn, so an undo can be undone as well.
@@ -88,7 +102,8 @@ Examples:
 
 pub const DOCS: &str = "\
 Examples:
-  lifeboat docs card > card.md";
+  lifeboat docs card > card.md
+  lifeboat docs export";
 
 pub const BACKUPS: &str = "\
 Examples:
@@ -196,3 +211,18 @@ Examples:
   lifeboat verify
   lifeboat verify db --json
   lifeboat verify sqlite:./shop.db";
+
+pub const EVIDENCE: &str = "\
+The digest of the list goes on record in the journal. The backups that the operation read or made are held: no rule of retention
+takes them until somebody says `lifeboat backups unhold`.
+
+Examples:
+  lifeboat evidence collect o-5k1 --attach /var/log/shop.log --attach screenshot.png
+  lifeboat evidence verify ./state/evidence/o-5k1m2n3p4q-20261120-140500";
+
+pub const LOGS: &str = "\
+A line without a time has that of the line before it. Times without a zone are in the time zone of the settings.
+
+Examples:
+  lifeboat logs scan /var/log/shop.log --since '1h ago'
+  lifeboat logs audit db --since 14:05 --until 15:00";

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use lifeboat_engine::strays::Stray;
 use lifeboat_io::Stop;
 use lifeboat_model::{
-    Backup, BackupId, BackupMark, Content, ExitCode, Failure, Manifest, Proof, Request, ResourceManifest, Verdict,
-    decide_keep,
+    Backup, BackupId, BackupMark, Content, ExitCode, Failure, Manifest, Migrated, Proof, Request, ResourceManifest,
+    Verdict, decide_keep,
     time::{show_age, show_bytes, since},
 };
 use serde_json::{Value, json};
@@ -13,7 +14,7 @@ use serde_json::{Value, json};
 use super::{
     App, Session,
     carry::{Consent, carry_out},
-    compare, export,
+    compare, export, leaks,
 };
 use crate::{
     cli::BackupsCommand,
@@ -26,6 +27,9 @@ pub fn run(app: &App, command: &BackupsCommand) -> Done {
     if let BackupsCommand::Adopt(args) = command {
         return export::adopt(app, args); // `--for` names its resource
     }
+    if let BackupsCommand::Compromised(args) = command {
+        return leaks::run(app, args);
+    }
     let session = app.open(&[])?;
     match command {
         BackupsCommand::List => list(app, &session),
@@ -33,6 +37,7 @@ pub fn run(app: &App, command: &BackupsCommand) -> Done {
         BackupsCommand::Verify(args) => verify(app, &session, &args.backup),
         BackupsCommand::Diff { left, right } => compare::run(app, &session, left, right),
         BackupsCommand::Adopt(args) => export::adopt(app, args),
+        BackupsCommand::Compromised(args) => leaks::run(app, args),
         BackupsCommand::Hold(args) => {
             mark(app, &session, &args.backup, BackupMark::Hold { why: args.why.clone() }, args.run.dry_run)
         }
@@ -59,12 +64,19 @@ fn list(app: &App, session: &Session) -> Done {
     let mut backups = session.engine.backups()?;
     backups.reverse();
     let verdicts = verdicts(app, session, &backups);
+    let strays = session.engine.strays(&backups)?;
+    let compromised = session.engine.compromised(&backups)?;
     if app.ui.json.is_some() {
-        let all = backups.iter().map(|backup| document(app, backup, &verdicts)).collect::<Vec<_>>();
+        let one = |backup: &Backup| {
+            let mut fields = document(app, backup, &verdicts);
+            fields["compromised"] = json!(compromised.get(&backup.id));
+            fields
+        };
+        let all = backups.iter().map(one).collect::<Vec<_>>();
         let setup = session.engine.setup();
         app.ui.document(
             "lifeboat/backups@1",
-            json!({ "scope": setup.scope.to_string(), "vault": setup.vault, "backups": all }),
+            json!({ "scope": setup.scope.to_string(), "vault": setup.vault, "backups": all, "unmanifested": strays }),
         )?;
         return Ok(ExitCode::Ok);
     }
@@ -76,6 +88,7 @@ fn list(app: &App, session: &Session) -> Done {
             setup.vault,
             app.again()
         ));
+        app.ui.out(&show_strays(app, &strays))?;
         return Ok(ExitCode::Ok);
     }
     let headings = ["BACKUP", "COMPLETE UP TO (UTC)", "LOCAL", "AGE", "SIZE", "ADDED", "HOLDS", "KIND", "STATE"];
@@ -90,11 +103,37 @@ fn list(app: &App, session: &Session) -> Done {
             added(backup),
             backup.resources.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(","),
             words::reason(backup.reason).to_owned(),
-            state(backup),
+            state(backup) + &leaks::in_backup(compromised.get(&backup.id)),
         ]);
     }
     app.ui.out(&table.render(""))?;
+    app.ui.out(&show_strays(app, &strays))?;
     Ok(ExitCode::Ok)
+}
+
+/// Files that look like backups, with what to type to take one in.
+fn show_strays(app: &App, strays: &[Stray]) -> String {
+    if strays.is_empty() {
+        return String::new();
+    }
+    let mut table = Table::new(&["UNMANIFESTED", "FROM (UTC)", "AGE", "SIZE", "IS", "TAKE IT IN"]).right(&[2, 3]);
+    for stray in strays {
+        let path = words::one_line(&stray.path.display().to_string());
+        let adopt = stray.adopt_for.as_ref().map(|name| {
+            let path = words::quoted(&stray.path.display().to_string());
+            format!("lifeboat backups adopt {path} --for {name}{}", app.again())
+        });
+        let from = words::short_instant(stray.at);
+        table.row([
+            path,
+            if stray.named { from } else { format!("{from} (changed)") },
+            show_age(since(stray.at, app.io.clock.now())),
+            show_bytes(stray.bytes),
+            stray.kind.to_owned(),
+            adopt.unwrap_or_else(|| "no database here can take it".to_owned()),
+        ]);
+    }
+    format!("\nFiles without a manifest; nobody has looked into them:\n{}", table.render(""))
 }
 
 /// What it added to the vault; a snapshot is written before that is known in full.
@@ -152,6 +191,17 @@ fn show_text(
     line("operation", manifest.operation.to_string());
     let tools = manifest.tools.iter().map(|(name, version)| format!("{name} {version}"));
     line("made with", tools.collect::<Vec<_>>().join(", "));
+    if let Some(deploy) = &manifest.deploy {
+        line("deployed", words::one_line(&deploy.to_string()));
+    }
+    for (name, found) in &manifest.migrations {
+        for Migrated { tool, applied, newest, unfinished, .. } in found {
+            let newest =
+                newest.as_ref().map(|newest| format!(", up to {}", words::one_line(newest))).unwrap_or_default();
+            let half = if *unfinished > 0 { format!(", {unfinished} NOT FINISHED") } else { String::new() };
+            line("migrations", format!("{name}: {tool}, {applied} applied{newest}{half}"));
+        }
+    }
     line("retention", verdict.map_or_else(|| "no rule says anything".to_owned(), show_verdict));
     for part in &manifest.resources {
         text += &show_part(part, paint);

@@ -1,10 +1,16 @@
 //! `lifeboat docs card`: a page for the wall. What has happened, what to type, how long it takes, what it risks - with this
 //! app's names and this host's measurements.
 
+use std::path::Path;
+
 use lifeboat_engine::look::ResourceStatus;
+use lifeboat_io::files;
 use lifeboat_model::{
-    BackupReason, ExitCode, Prediction, Request, Resource, ResourceKind, predict::add, time::show_duration,
+    BackupReason, ExitCode, Failure, FailureKind, Prediction, Request, Resource, ResourceKind, predict::add,
+    time::show_duration,
 };
+
+use serde_json::json;
 
 use super::{App, Session};
 use crate::{cli::exports::DocsCommand, error::Done, ui::words};
@@ -26,7 +32,30 @@ pub fn run(app: &App, command: &DocsCommand) -> Done {
             app.ui.out(&text)?;
             Ok(ExitCode::Ok)
         }
+        DocsCommand::Export { to } => manual(app, to.as_deref()),
     }
+}
+
+/// Writes the procedure for going back by hand. A file of somebody else's stays as it is.
+fn manual(app: &App, to: Option<&Path>) -> Done {
+    let session = app.open(&[])?;
+    let beside = session.engine.setup().settings_file.as_deref().map(files::parent);
+    let path = to.map_or_else(|| beside.unwrap_or(Path::new(".")).join(lifeboat_engine::manual::PATH), Path::to_owned);
+    let failed =
+        |error| Failure::from_error(FailureKind::Outside, &error).while_doing("the document cannot be written");
+    if files::exists(&path) && !files::read_text(&path).map_err(failed)?.starts_with(lifeboat_engine::manual::MADE_BY) {
+        let message = format!("{} is there already and was written by somebody else", path.display());
+        return Err(Failure::new(FailureKind::Refused, message).hint("name another file: --to FILE").into());
+    }
+    let text = session.engine.manual(&path)?;
+    files::create_folder(files::parent(&path)).map_err(failed)?;
+    files::write_with_mode(&path, text.as_bytes(), 0o644).map_err(failed)?;
+    if app.ui.json.is_some() {
+        app.ui.document("lifeboat/docs-export@1", json!({ "file": path, "exit_code": 0 }))?;
+    } else {
+        app.ui.out(&format!("Wrote {}.\n", path.display()))?;
+    }
+    Ok(ExitCode::Ok)
 }
 
 fn card(app: &App, session: &Session) -> Result<String, lifeboat_model::Failure> {

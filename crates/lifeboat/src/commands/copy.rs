@@ -5,17 +5,20 @@ use std::path::{Path, PathBuf};
 
 use lifeboat_io::files;
 use lifeboat_model::{
-    BackupChoice, BackupId, ExitCode, Failure, FailureKind, Operation, OperationState, Request, Resource, ResourceKind,
-    Timestamp,
+    AcceptLoss, BackupChoice, BackupId, ExitCode, Failure, FailureKind, Operation, OperationState, Request, Resource,
+    ResourceKind, Timestamp,
 };
 use serde_json::json;
 
 use super::{
-    App, Session,
+    App, Session, asks,
     carry::{Goal, tell, watched},
-    requests,
 };
-use crate::{cli::BackupAsk, error::Done, wire};
+use crate::{
+    cli::BackupAsk,
+    error::{self, Done},
+    wire,
+};
 
 /// Which copy.
 pub struct Wanted<'a> {
@@ -33,7 +36,7 @@ pub fn backup(app: &App, session: &Session, ask: &BackupAsk, wanted: &Wanted<'_>
     files::create_folder(files::parent(wanted.pattern)).map_err(bad)?;
     let alias = wanted.alias.then(|| alias_of(database.kind.path()));
     alias.as_deref().map_or(Ok(()), no_stray)?;
-    let plan = session.engine.plan(&requests::ask_backup(session, ask))?;
+    let plan = session.engine.plan(&asks::backup(session, ask))?;
     let taken = watched(app, session, |watch, stop| session.engine.run(&plan, &app.by(), watch, stop))?;
     if taken.state != OperationState::Done {
         return tell(app, session, &taken, Goal::Forward);
@@ -46,6 +49,8 @@ pub fn backup(app: &App, session: &Session, ask: &BackupAsk, wanted: &Wanted<'_>
         from: BackupChoice::Exactly(backup.id.clone()),
         into: Some(files::absolute(&path).map_err(bad)?),
         without_emergency_backup: None,
+        accept_loss: lifeboat_model::AcceptLoss::Shown,
+        urgent: None,
     };
     let plan = session.engine.plan(&request)?;
     let copied = watched(app, session, |watch, stop| session.engine.run(&plan, &app.by(), watch, stop))?;
@@ -56,6 +61,36 @@ pub fn backup(app: &App, session: &Session, ask: &BackupAsk, wanted: &Wanted<'_>
         renew(&path, alias)?;
     }
     report(app, &backup.id, &path, alias.as_deref())
+}
+
+/// Renews the file beside each database that the settings want one for, out of its newest good backup.
+pub fn renew_aliases(app: &App, session: &Session) -> Result<(), error::Ended> {
+    let setup = session.engine.setup();
+    let meant = |resource: &&Resource| session.named.is_empty() || session.named.contains(&resource.name);
+    let wanted = setup.resources.iter().filter(|resource| setup.aliases.contains(&resource.name)).filter(meant);
+    for database in wanted {
+        let alias = alias_of(database.kind.path());
+        no_stray(&alias)?;
+        let path = free(&wire::beside(&alias, ".new"));
+        let request = Request::Restore {
+            resource: database.name.clone(),
+            from: BackupChoice::Latest,
+            into: Some(path.clone()),
+            without_emergency_backup: None,
+            accept_loss: AcceptLoss::Shown,
+            urgent: None,
+        };
+        let plan = session.engine.plan(&request)?;
+        let copied = watched(app, session, |watch, stop| session.engine.run(&plan, &app.by(), watch, stop))?;
+        if copied.state != OperationState::Done {
+            tell(app, session, &copied, Goal::Forward)?;
+            continue;
+        }
+        renew(&path, &alias)?;
+        files::remove_file(&path).map_err(|error| Failure::from_error(FailureKind::Outside, &error))?;
+        app.ui.talk(&format!("{} is the newest verified copy.\n", alias.display()));
+    }
+    Ok(())
 }
 
 fn report(app: &App, backup: &BackupId, path: &Path, alias: Option<&Path>) -> Done {

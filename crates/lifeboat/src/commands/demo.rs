@@ -159,7 +159,14 @@ fn backup_request(reason: BackupReason, label: &str) -> Request {
 
 fn restore_request() -> Result<Request, Failure> {
     let resource = ResourceName::new("db").map_err(|error| Failure::from_error(FailureKind::Bug, &error))?;
-    Ok(Request::Restore { resource, from: BackupChoice::Latest, into: None, without_emergency_backup: None })
+    Ok(Request::Restore {
+        resource,
+        from: BackupChoice::Latest,
+        into: None,
+        without_emergency_backup: None,
+        accept_loss: lifeboat_model::AcceptLoss::Shown,
+        urgent: None,
+    })
 }
 
 fn carry(shop: &Shop, request: &Request) -> Result<Operation, Failure> {

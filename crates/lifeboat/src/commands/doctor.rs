@@ -4,6 +4,8 @@
 mod host;
 mod places;
 
+pub use host::writer;
+
 use std::io::Write;
 
 use lifeboat_io::Io;
@@ -115,13 +117,15 @@ fn environment(resolved: &Resolved, io: &Io) -> Vec<Finding> {
     findings.extend(state);
     if usable {
         findings.push(places::operations(resolved, io));
+        findings.extend(places::leases(resolved, io));
     }
     findings.extend(places::space(resolved));
     findings.push(host::clock(resolved, io));
     findings
 }
 
-fn told(groups: &[Group]) -> String {
+/// Findings as a table for people, with a sum at the end.
+pub fn told(groups: &[Group]) -> String {
     let mut text = String::new();
     let width =
         groups.iter().flat_map(|group| &group.findings).map(|finding| finding.name.chars().count()).max().unwrap_or(0);

@@ -4,7 +4,7 @@ use lifeboat_engine::act::EXPORT_WARNING;
 use lifeboat_io::files;
 use lifeboat_model::{ExitCode, Failure, FailureKind, Request};
 
-use super::{App, carry::carry_out, requests};
+use super::{App, asks, carry::carry_out, requests};
 use crate::{
     cli::exports::{AdoptArgs, ExportArgs},
     error::Done,
@@ -15,15 +15,19 @@ pub fn run(app: &App, args: &ExportArgs) -> Done {
     let session = app.open(&args.resources)?;
     let request = Request::Export {
         resources: session.named.clone(),
-        from: requests::choice(app, &session, args.from.as_deref(), args.before.as_deref())?,
+        from: asks::choice(app, &session, args.from.as_deref(), args.before.as_deref())?,
         to: files::absolute(&args.to).map_err(|error| Failure::from_error(FailureKind::Usage, &error))?,
         format: args.format.into(),
         tables: args.tables.clone(),
+        encrypt_to: args.encrypt.clone(),
     };
     let plan = session.engine.plan(&request)?;
     let code = carry_out(app, &session, &plan, requests::dry(args.run.dry_run))?;
     if code == ExitCode::Ok && !args.run.dry_run && app.ui.json.is_none() {
-        app.ui.err(&format!("{} {EXPORT_WARNING}\n", app.ui.paint_err.doubtful("warning:")));
+        match args.encrypt.is_empty() {
+            true => app.ui.err(&format!("{} {EXPORT_WARNING}\n", app.ui.paint_err.doubtful("warning:"))),
+            false => plan.notes.iter().for_each(|note| app.ui.talk(&format!("{note}\n"))),
+        }
     }
     Ok(code)
 }

@@ -95,7 +95,7 @@ fn named(words: &[String], folder: &Path, io: &Io) -> Result<Vec<FoundResource>,
 fn vault_text(global: &GlobalArgs, folder: &Path) -> Result<String, Failure> {
     let Some(said) = &global.vault else { return Ok("./vault".to_owned()) };
     let here = settings::absolute(Path::new("."))?;
-    let place = crate::wire::place(said, &here)?;
+    let place = crate::outside::place(said, &here)?;
     Ok(if here == folder { said.clone() } else { place.location })
 }
 

@@ -1,18 +1,24 @@
 //! Every command: words become requests, requests become plans, answers become text or JSON.
 
+mod asks;
 mod backups;
 mod card;
 mod carry;
 mod compare;
 pub mod config;
+mod copies;
 mod copy;
 mod demo;
 pub mod doctor;
+mod evidence;
 mod export;
 mod history;
 pub mod init;
 mod journal;
+mod leaks;
+mod logs;
 mod plans;
+mod preflight;
 mod requests;
 mod retention;
 mod schedule;
@@ -56,8 +62,11 @@ pub fn dispatch(app: &App, command: Option<Command>) -> Done {
         Command::Retention(args) => retention::run(app, &args.command),
         Command::Vault(args) => vault::run(app, &args.command),
         Command::History(args) => history::run(app, &args),
+        Command::Evidence(args) => evidence::run(app, &args.command),
+        Command::Logs(args) => logs::run(app, &args.command),
         Command::Journal(args) => journal::run(app, &args.command),
         Command::Init(args) => written(app, |out| init::run(&app.global, &args, &app.io, out)),
+        Command::Preflight(args) => preflight::run(app, &args.what),
         Command::Doctor(_args) => written(app, |out| doctor::run(&app.global, &app.io, out)),
         Command::Config(args) => written(app, |out| config::run(&app.global, &args, &app.io, out)),
         Command::Demo(args) => demo::run(app, args.folder),

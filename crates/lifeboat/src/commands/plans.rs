@@ -7,9 +7,8 @@ use lifeboat_model::{ExitCode, Failure, FailureKind, Plan, PlanId, Request, id::
 use serde_json::json;
 
 use super::{
-    App, Session,
+    App, Session, asks,
     carry::{carry_out, print_plan},
-    requests,
 };
 use crate::{
     cli::{ApplyArgs, PlanCommand},
@@ -26,12 +25,12 @@ pub fn plan(app: &App, what: &PlanCommand) -> Done {
     };
     let session = app.open(&named)?;
     let request = match what {
-        PlanCommand::Backup(ask) => requests::ask_backup(&session, ask),
-        PlanCommand::Restore(ask) => requests::ask_restore(app, &session, ask)?,
-        PlanCommand::Prove(ask) => requests::ask_prove(&session, ask)?,
+        PlanCommand::Backup(ask) => asks::backup(&session, ask),
+        PlanCommand::Restore(ask) => asks::restore(app, &session, ask)?,
+        PlanCommand::Prove(ask) => asks::prove(&session, ask)?,
         PlanCommand::Retention => Request::Retention,
         PlanCommand::Prune => Request::Prune,
-        PlanCommand::Undo(args) => requests::ask_undo(&session, args.operation.as_deref())?,
+        PlanCommand::Undo(args) => asks::undo(&session, args.operation.as_deref())?,
         PlanCommand::Release { operation } => Request::Release { operation: session.operation_named(operation)? },
     };
     make(app, &session, &request)
@@ -72,6 +71,7 @@ pub fn apply(app: &App, args: &ApplyArgs) -> Done {
         let failure = Failure::new(FailureKind::Usage, format!("plan {} is for {planned}, not for {here}", plan.id));
         return Err(failure.hint(format!("name the environment it is for: --env {}", planned.environment)).into());
     }
+    session.engine.check_losses(&plan)?;
     carry_out(app, &session, &plan, args.consent.consent()).map_err(name_a_new_plan)
 }
 

@@ -1,19 +1,15 @@
 //! Commands that ask for something: backup, restore, prove, undo, release.
 
-use lifeboat_model::{BackupChoice, BackupReason, Failure, FailureKind, Request, ResourceName};
+use lifeboat_model::{ExitCode, Request};
 
 use super::{
-    App, Session,
+    App, asks,
     carry::{Consent, carry_out},
-    copy,
+    copies, copy,
 };
 use crate::{
-    cli::{
-        BackupArgs, BackupAsk, ConsentArgs, ProveArgs, ProveAsk, ReasonArg, ReleaseArgs, RestoreArgs, RestoreAsk,
-        UndoArgs,
-    },
+    cli::{BackupArgs, ConsentArgs, ProveArgs, ReleaseArgs, RestoreArgs, UndoArgs},
     error::Done,
-    ui::when,
 };
 
 impl ConsentArgs {
@@ -27,78 +23,38 @@ pub(super) fn dry(dry_run: bool) -> Consent<'static> {
 }
 
 pub fn backup(app: &App, args: &BackupArgs) -> Done {
-    let session = app.open(&args.ask.resources)?;
+    let said = |setup: &mut lifeboat_engine::Setup| setup.deploy_said.clone_from(&args.deployed);
+    let session = app.open_saying(&args.ask.resources, &said)?;
     if let Some(pattern) = args.copy.copy_to.as_deref().filter(|_| !args.run.dry_run) {
-        return copy::backup(app, &session, &args.ask, &copy::Wanted { pattern, alias: args.copy.alias });
+        let wanted = copy::Wanted { pattern, alias: args.copy.alias };
+        let code = copy::backup(app, &session, &args.ask, &wanted)?;
+        return Ok(copies::after_backup(app, &session, code));
     }
-    let plan = session.engine.plan(&ask_backup(&session, &args.ask))?;
-    carry_out(app, &session, &plan, dry(args.run.dry_run))
-}
-
-/// What `backup` asks for.
-pub fn ask_backup(session: &Session, ask: &BackupAsk) -> Request {
-    let reason = match ask.reason {
-        ReasonArg::Manual => BackupReason::Manual,
-        ReasonArg::Scheduled => BackupReason::Scheduled,
-        ReasonArg::PreDeploy => BackupReason::PreDeploy,
-    };
-    Request::Backup { resources: session.named.clone(), reason, label: ask.label.clone() }
+    let plan = session.engine.plan(&asks::backup(&session, &args.ask))?;
+    let code = carry_out(app, &session, &plan, dry(args.run.dry_run))?;
+    if args.run.dry_run || !matches!(code, ExitCode::Ok | ExitCode::OverBudget) {
+        return Ok(code);
+    }
+    copy::renew_aliases(app, &session)?;
+    Ok(copies::after_backup(app, &session, code))
 }
 
 pub fn restore(app: &App, args: &RestoreArgs) -> Done {
     let session = app.open(std::slice::from_ref(&args.ask.resource))?;
-    let plan = session.engine.plan(&ask_restore(app, &session, &args.ask)?)?;
+    let plan = session.engine.plan(&asks::restore(app, &session, &args.ask)?)?;
     carry_out(app, &session, &plan, args.consent.consent())
-}
-
-/// What `restore` asks for.
-pub fn ask_restore(app: &App, session: &Session, ask: &RestoreAsk) -> Result<Request, Failure> {
-    let from = choice(app, session, ask.from.as_deref(), ask.before.as_deref())?;
-    let into = ask.into.as_deref().map(lifeboat_io::files::absolute).transpose();
-    let into = into.map_err(|error| Failure::from_error(FailureKind::Usage, &error))?;
-    let resource = session.named.first().cloned().ok_or_else(|| Failure::new(FailureKind::Usage, "name a resource"))?;
-    Ok(Request::Restore { resource, from, into, without_emergency_backup: ask.without_emergency_backup.clone() })
-}
-
-/// Which backup is meant by `--from` and `--before`.
-pub fn choice(app: &App, session: &Session, from: Option<&str>, before: Option<&str>) -> Result<BackupChoice, Failure> {
-    Ok(match (from, before) {
-        (Some(start), _) => BackupChoice::Exactly(session.engine.find_backup(start)?.id),
-        (None, Some(text)) => BackupChoice::Before(when::parse(text, app.io.clock.now(), &session.zone)?),
-        (None, None) => BackupChoice::Latest,
-    })
 }
 
 pub fn prove(app: &App, args: &ProveArgs) -> Done {
     let session = app.open(&[])?;
-    let plan = session.engine.plan(&ask_prove(&session, &args.ask)?)?;
+    let plan = session.engine.plan(&asks::prove(&session, &args.ask)?)?;
     carry_out(app, &session, &plan, dry(args.run.dry_run))
-}
-
-/// What `prove` asks for.
-pub fn ask_prove(session: &Session, ask: &ProveAsk) -> Result<Request, Failure> {
-    let backup = match &ask.backup {
-        Some(start) => BackupChoice::Exactly(session.engine.find_backup(start)?.id),
-        None => BackupChoice::Latest,
-    };
-    let name = |word: &String| ResourceName::new(word).map_err(|error| Failure::from_error(FailureKind::Usage, &error));
-    let resources = ask.resources.iter().map(name).collect::<Result<_, _>>()?;
-    Ok(Request::Prove { backup, resources })
 }
 
 pub fn undo(app: &App, args: &UndoArgs) -> Done {
     let session = app.open(&[])?;
-    let plan = session.engine.plan(&ask_undo(&session, args.operation.as_deref())?)?;
+    let plan = session.engine.plan(&asks::undo(&session, args.operation.as_deref())?)?;
     carry_out(app, &session, &plan, args.consent.consent())
-}
-
-/// What `undo` asks for: the named operation, or the newest that can be taken back.
-pub fn ask_undo(session: &Session, start: Option<&str>) -> Result<Request, Failure> {
-    let operation = match start {
-        Some(start) => session.operation_named(start)?,
-        None => session.engine.look().last_undoable()?,
-    };
-    Ok(Request::Undo { operation })
 }
 
 pub fn release(app: &App, args: &ReleaseArgs) -> Done {

@@ -12,6 +12,9 @@ use crate::{cli::exports::ShimsCommand, error::Done, ui::words::quoted};
 /// The script that documents name, below the app's folder.
 const BACKUP_NOW: &str = "scripts/backup-now.sh";
 
+/// The script behind `npm run db:validate:all`.
+const VALIDATE_ALL: &str = "scripts/db-validate-all.sh";
+
 /// The file that documents promise.
 const PATTERN: &str = "backups/database-pre-change-YYYYMMDD-HHMMSS.sqlite";
 
@@ -24,8 +27,11 @@ pub fn run(app: &App, command: &ShimsCommand) -> Done {
 fn install(app: &App, dir: &Path, resource: Option<&str>) -> Done {
     let session = app.open(&resource.map(str::to_owned).into_iter().collect::<Vec<_>>())?;
     let name = database(&session)?;
-    let path = dir.join(BACKUP_NOW);
-    if files::exists(&path) {
+    let scripts = [
+        (dir.join(BACKUP_NOW), backup_now(&name, app.again())),
+        (dir.join(VALIDATE_ALL), validate_all(&name, app.again())),
+    ];
+    if let Some((path, _)) = scripts.iter().find(|(path, _)| files::exists(path)) {
         let failure =
             Failure::new(FailureKind::Refused, format!("{} is there already and stays as it is", path.display()));
         return Err(failure
@@ -33,12 +39,18 @@ fn install(app: &App, dir: &Path, resource: Option<&str>) -> Done {
             .into());
     }
     let failed = |error| Failure::from_error(FailureKind::Outside, &error).while_doing("the script cannot be written");
-    files::create_folder(files::parent(&path)).map_err(failed)?;
-    files::write_with_mode(&path, backup_now(&name, app.again()).as_bytes(), 0o755).map_err(failed)?;
+    for (path, text) in &scripts {
+        files::create_folder(files::parent(path)).map_err(failed)?;
+        files::write_with_mode(path, text.as_bytes(), 0o755).map_err(failed)?;
+    }
+    let paths: Vec<String> = scripts.iter().map(|(path, _)| path.display().to_string()).collect();
     if app.ui.json.is_some() {
-        app.ui.document("lifeboat/shims@1", json!({ "written": [path], "exit_code": 0 }))?;
-    } else {
-        app.ui.out(&format!("Wrote {}.\n", path.display()))?;
+        app.ui.document("lifeboat/shims@1", json!({ "written": paths, "exit_code": 0 }))?;
+        return Ok(ExitCode::Ok);
+    }
+    app.ui.out(&format!("Wrote {}.\n", paths.join(" and ")))?;
+    if files::exists(&dir.join("package.json")) {
+        app.ui.talk(&format!("For npm run db:validate:all: npm pkg set scripts.db:validate:all=./{VALIDATE_ALL}\n"));
     }
     Ok(ExitCode::Ok)
 }
@@ -47,6 +59,13 @@ fn backup_now(name: &ResourceName, again: &str) -> String {
     format!(
         "#!/bin/sh\n# Made by `lifeboat shims install`: a verified backup, and a copy of the database in backups/.\n\
          cd \"$(dirname \"$0\")/..\" && exec lifeboat backup {name} --copy-to {PATTERN} --alias{again} \"$@\"\n"
+    )
+}
+
+fn validate_all(name: &ResourceName, again: &str) -> String {
+    format!(
+        "#!/bin/sh\n# Made by `lifeboat shims install`: is the data sound? Ends with GO, or with what is in its way.\n\
+         cd \"$(dirname \"$0\")/..\" && exec lifeboat verify {name} --full{again} \"$@\"\n"
     )
 }
 

@@ -1,6 +1,9 @@
 //! Where everything stands, on one screen.
 
-use lifeboat_engine::look::{ResourceStatus, Status};
+use lifeboat_engine::{
+    copies::CopyStatus,
+    look::{ResourceStatus, Status},
+};
 use lifeboat_model::{
     ExitCode, Failure, FailureKind, Tri,
     time::{Duration, show_age, show_bytes, show_duration, since},
@@ -45,9 +48,15 @@ fn show(app: &App, session: &Session, status: &Status) -> String {
         text += &show_resource(app, session, resource);
     }
     text += &format!("\n  Vault        {}\n", status.vault);
+    for copy in &status.copies {
+        text += &show_copy(app, copy);
+    }
     if let Some(trouble) = &status.vault_trouble {
         text += &format!("               {} {}\n", paint.bad("cannot be read:"), words::sentence(&trouble.to_string()));
         text += &trouble.hint.as_ref().map(|hint| format!("               hint: {hint}\n")).unwrap_or_default();
+    }
+    for item in &status.open_items {
+        text += &format!("  Open         {item}\n");
     }
     for unfinished in &status.unfinished {
         text += &format!("  Not over     {unfinished}\n");
@@ -56,6 +65,22 @@ fn show(app: &App, session: &Session, status: &Status) -> String {
         text += &format!("  {} {path}: {}\n", paint.bad("Damaged     "), words::sentence(what));
     }
     text += &format!("\n  Next: {}{}\n", paint.strong(&next(status)), app.again());
+    text
+}
+
+fn show_copy(app: &App, copy: &CopyStatus) -> String {
+    let paint = app.ui.paint;
+    let held = words::count(copy.backups as u64, "backup", "backups");
+    let lag = match (copy.lacks, copy.lag_s) {
+        (0, _) => "up to date".to_owned(),
+        (lacks, 0) => format!("lacks {lacks}"),
+        (lacks, lag) => format!("lacks {lacks}, {} behind", show_age(Duration::from_secs(lag))),
+    };
+    let mut text = format!("  Copy         {} in {}: {held}, {lag}\n", copy.name, copy.location);
+    for why in &copy.why {
+        let paint = |text: &str| if copy.good == Tri::Fail { paint.bad(text) } else { paint.doubtful(text) };
+        text += &format!("    {} {}\n", paint("!"), words::sentence(why));
+    }
     text
 }
 
@@ -106,6 +131,9 @@ fn next(status: &Status) -> String {
     let worst = status.resources.iter().max_by_key(|resource| resource.good);
     match worst {
         None => "lifeboat init".to_owned(),
+        Some(resource) if resource.good == Tri::Pass && status.copies.iter().any(|copy| copy.good != Tri::Pass) => {
+            "lifeboat vault copy".to_owned()
+        }
         Some(resource) if resource.newest.is_none() || resource.good == Tri::Fail => "lifeboat backup".to_owned(),
         Some(resource) if resource.good == Tri::Unknown => "lifeboat prove".to_owned(),
         Some(resource) => format!("lifeboat restore {} --dry-run", resource.name),

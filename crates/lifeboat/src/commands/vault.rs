@@ -11,7 +11,7 @@ use lifeboat_model::{ExitCode, Failure, FailureKind, Request, time::show_bytes};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{App, Session, carry::carry_out};
+use super::{App, Session, carry::carry_out, copies};
 use crate::{
     cli::{ConsentArgs, VaultCommand},
     error::Done,
@@ -20,10 +20,14 @@ use crate::{
 };
 
 pub fn run(app: &App, command: &VaultCommand) -> Done {
+    if let VaultCommand::Copy { to, run } = command {
+        return copies::run(app, to.as_deref(), run.dry_run); // the settings say which there are
+    }
     let session = app.open_vault()?;
     match command {
         VaultCommand::Check { read_data } => check(app, &session, depth(read_data.as_deref())?),
         VaultCommand::Prune(consent) => prune(app, &session, consent),
+        VaultCommand::Copy { to, run } => copies::run(app, to.as_deref(), run.dry_run),
         VaultCommand::Recover { dry_run } => recover(app, &session, *dry_run),
         VaultCommand::Kit { folder } => kit(app, &session, folder),
     }
@@ -84,6 +88,11 @@ fn show_check(app: &App, found: &VaultCheck, depth: Depth) -> String {
     }
     for foreign in &found.foreign {
         text += &format!("Not part of a vault, and harmless: {}\n", words::one_line(foreign));
+    }
+    for left in &found.half_written {
+        let left = words::one_line(left);
+        text +=
+            &format!("Half-written, and harmless: {left}; lifeboat vault prune deletes it when it is old enough.\n");
     }
     if found.damage.is_empty() {
         let read = match depth {

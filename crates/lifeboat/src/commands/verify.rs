@@ -2,9 +2,9 @@
 
 use std::fmt::Write;
 
-use lifeboat_engine::verify::Verified;
+use lifeboat_engine::verify::{CategoryLine, Closely, Look, Verified};
 use lifeboat_io::Stop;
-use lifeboat_model::{ExitCode, Failure, FailureKind, Tri};
+use lifeboat_model::{Category, ExitCode, Failure, FailureKind, Tri};
 use serde_json::json;
 
 use super::App;
@@ -19,9 +19,15 @@ pub fn run(app: &App, args: &VerifyArgs) -> Done {
     let session = app.open(&args.resources)?;
     let stop = Stop::default();
     let _signals = wire::signals(&stop);
-    let found = session.engine.verify(&session.named, &stop)?;
+    let closely = if args.quick { Closely::Quick } else { Closely::Full };
+    let against = args.against.as_deref().map(|start| session.engine.find_backup(start)).transpose()?;
+    let look = Look { closely, against: against.map(|backup| backup.id), tolerance: Some(args.tolerance) };
+    let found = session.engine.verify(&session.named, &look, &stop)?;
     let outcome = Tri::worst(found.iter().map(|one| one.outcome));
+    let took_ms: u64 = found.iter().map(|one| one.took_ms).sum();
+    let late = took_ms > closely.budget().as_millis() as u64;
     let code = match outcome {
+        Tri::Pass if late => ExitCode::OverBudget,
         Tri::Pass => ExitCode::Ok,
         Tri::Unknown => ExitCode::Unknown,
         Tri::Fail => ExitCode::Damaged,
@@ -32,10 +38,18 @@ pub fn run(app: &App, args: &VerifyArgs) -> Done {
         })?;
         app.ui.document(
             "lifeboat/verified@1",
-            json!({ "outcome": outcome, "resources": resources, "exit_code": code as u8 }),
+            json!({
+                "outcome": outcome, "go": outcome == Tri::Pass, "resources": resources, "took_ms": took_ms,
+                "over_budget": late, "exit_code": code as u8
+            }),
         )?;
     } else {
         app.ui.out(&tell(&found))?;
+        if late {
+            let budget = took(closely.budget().as_millis() as u64);
+            app.ui.out(&format!("It took {}, and its budget is {budget}.\n", took(took_ms)))?;
+        }
+        app.ui.out(&verdict(&found))?;
     }
     Ok(code)
 }
@@ -50,4 +64,39 @@ fn tell(found: &[Verified]) -> String {
         }
     }
     text
+}
+
+/// The lines of a validation report, then `GO`, or everything that is in its way.
+fn verdict(found: &[Verified]) -> String {
+    let mut text = String::from("\n");
+    for category in Category::ALL {
+        let lines: Vec<&CategoryLine> =
+            found.iter().flat_map(|one| &one.categories).filter(|line| line.category == category).collect();
+        if lines.is_empty() {
+            let _ = writeln!(text, "{}: not looked at", category.title());
+            continue;
+        }
+        let percent = lines.iter().filter_map(|line| line.percent).min();
+        let percent = percent.map(|percent| format!(" ({percent}%+)")).unwrap_or_default();
+        let word = passed(Tri::worst(lines.iter().map(|line| line.outcome)));
+        let _ = writeln!(text, "{}: {word}{percent}", category.title());
+    }
+    let wrong: Vec<String> = found
+        .iter()
+        .flat_map(|one| one.checks.iter().map(move |check| (one, check)))
+        .filter(|(_, check)| check.outcome != Tri::Pass)
+        .map(|(one, check)| format!("{}: {} of {}: {}", passed(check.outcome), check.name, one.resource, check.detail))
+        .collect();
+    match wrong.is_empty() {
+        true => text + "GO\n",
+        false => text + "NO-GO\n" + &wrong.join("\n") + "\n",
+    }
+}
+
+fn passed(outcome: Tri) -> &'static str {
+    match outcome {
+        Tri::Pass => "PASS",
+        Tri::Unknown => "UNKNOWN",
+        Tri::Fail => "FAIL",
+    }
 }

@@ -31,7 +31,9 @@ pub enum NodeValue {
     Text(String),
     /// A whole number, when it fits.
     Number(Option<i64>),
-    /// A fraction, true or false, a date: nothing that any setting takes.
+    /// True or false.
+    Flag(bool),
+    /// A fraction, a date: nothing that any setting takes.
     Other(&'static str),
     /// A list.
     List(Vec<Node>),
@@ -68,7 +70,8 @@ impl Document {
     pub fn find(&self, path: &[&str]) -> Option<&Node> {
         path.iter().try_fold(&self.root, |node, key| match &node.value {
             NodeValue::Table(table) => table.get(*key),
-            NodeValue::Text(_) | NodeValue::Number(_) | NodeValue::Other(_) | NodeValue::List(_) => None,
+            NodeValue::Text(_) | NodeValue::Number(_) | NodeValue::Flag(_) => None,
+            NodeValue::Other(_) | NodeValue::List(_) => None,
         })
     }
 
@@ -86,7 +89,7 @@ impl Document {
 fn each_text<'a>(node: &'a Node, path: &mut Vec<&'a str>, visit: &mut dyn FnMut(&[&str], usize, &str)) {
     match &node.value {
         NodeValue::Text(text) => visit(path, node.line, text),
-        NodeValue::Number(_) | NodeValue::Other(_) => {}
+        NodeValue::Number(_) | NodeValue::Flag(_) | NodeValue::Other(_) => {}
         NodeValue::List(list) => list.iter().for_each(|child| each_text(child, path, visit)),
         NodeValue::Table(table) => {
             for (key, child) in table {
@@ -116,7 +119,7 @@ fn value_of(value: &DeValue<'_>, lines: &[usize]) -> NodeValue {
         DeValue::String(text) => NodeValue::Text(text.to_string()),
         DeValue::Integer(number) => NodeValue::Number(i64::from_str_radix(number.as_str(), number.radix()).ok()),
         DeValue::Float(_) => NodeValue::Other("a fraction"),
-        DeValue::Boolean(_) => NodeValue::Other("true or false"),
+        DeValue::Boolean(flag) => NodeValue::Flag(*flag),
         DeValue::Datetime(_) => NodeValue::Other("a date"),
         DeValue::Array(list) => NodeValue::List(
             list.iter()

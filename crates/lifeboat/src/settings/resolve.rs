@@ -15,16 +15,20 @@ use serde::{Serialize, Serializer};
 use super::{
     BudgetSettings, EnvironmentSettings, KeepSettings, KindSettings, Loaded, PasswordSettings, ResourceSettings,
     Settings, Span, absolute,
+    copies::Second,
     names::{made_fit, nearest},
 };
 use crate::{
     cli::GlobalArgs,
+    outside,
     secrets::{self, HIDDEN, PASSWORD_VARIABLE, PasswordSource, Passwords},
-    wire,
 };
 
 /// The environment of a resource that is named by its path, without a settings file.
 const ENVIRONMENT_WITHOUT_FILE: &str = "local";
+
+/// The environment in which a backup has to be rehearsed before it is restored, unless its settings say otherwise.
+const PRODUCTION: &str = "production";
 
 /// Everything that one command works with.
 #[derive(Clone, Debug)]
@@ -145,7 +149,7 @@ fn by_path(word: &str) -> Result<Option<Resource>, Failure> {
     if path.is_empty() {
         return Err(usage(format!("{word} names no path")).hint(format!("{word}./shop.db, for example")));
     }
-    let path = super::sense::plain(&absolute(Path::new(path))?);
+    let path = outside::plain_path(&absolute(Path::new(path))?);
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let (kind, stem) = match kind {
         KindSettings::Sqlite => {
@@ -252,14 +256,24 @@ pub fn environment_of(loaded: &Loaded, environment: &str, global: &GlobalArgs, i
     for (name, what) in &own.resources {
         let resource = resource_of(name, what, folder)?;
         choice.show_resource(&resource);
+        if what.alias {
+            resolved.setup.aliases.push(resource.name.clone());
+        }
         resolved.setup.resources.push(resource);
+    }
+    resolved.setup.backup_folders =
+        settings.app.backup_folders.iter().map(|path| crate::outside::plain_path(&folder.join(path))).collect();
+    if let Some(log) = &settings.app.incident_log {
+        let log = crate::outside::plain_path(&absolute(&folder.join(log))?);
+        choice.tell("app.incident_log", log.display().to_string(), choice.line(&["app", "incident_log"]));
+        resolved.setup.incident_log = Some(log);
     }
     resolved.origins = choice.shown;
     Ok(resolved)
 }
 
 fn resource_of(name: &str, what: &ResourceSettings, folder: &Path) -> Result<Resource, Failure> {
-    let path = super::sense::plain(&absolute(&folder.join(&what.path))?);
+    let path = outside::plain_path(&absolute(&folder.join(&what.path))?);
     let kind = match what.kind {
         KindSettings::Sqlite => ResourceKind::Sqlite { path },
         KindSettings::Files => ResourceKind::Files { path, exclude: what.exclude.clone() },
@@ -269,6 +283,9 @@ fn resource_of(name: &str, what: &ResourceSettings, folder: &Path) -> Result<Res
         sql: check.sql.clone(),
         min: check.min,
         equals: check.equals.clone(),
+        percent: check.threshold(),
+        category: check.category.map(Into::into),
+        sample: check.sample,
     };
     Ok(Resource {
         name: ResourceName::new(name).map_err(|error| usage(error.to_string()))?,
@@ -333,10 +350,26 @@ impl Choice<'_> {
         own: Option<&EnvironmentSettings>,
     ) -> Result<Resolved, Failure> {
         let scope = Scope { app: app.to_owned(), environment: self.environment.to_owned() };
-        let location = self.location(folder, settings, own)?;
-        let password = self.password(folder, settings, own)?;
+        let keep = merged_keep(own.map_or(&KeepSettings::default(), |own| &own.keep), settings.map(|all| &all.keep));
+        let seconds = super::copies::of(settings, own, folder, &keep)?;
+        let chosen = self.chosen_copy(&seconds);
+        let location = self.location(folder, settings, own, chosen)?;
+        let mut password = self.password(folder, settings, own)?;
+        let mut passwords = Passwords::new(password.clone());
+        for Second { copy, password, .. } in &seconds {
+            passwords.insert(&copy.location, password.clone().unwrap_or_else(|| passwords.source("").clone()));
+        }
+        if let Some(second) = chosen {
+            password = passwords.source(&second.copy.location).clone();
+        }
         let mut setup = Setup::new(scope, location.clone());
         setup.keep = self.keep(settings, own);
+        if let Some(second) = chosen {
+            setup.keep = second.copy.keep.clone();
+        }
+        self.show_copies(&seconds);
+        setup.copies =
+            seconds.iter().map(|second| second.copy.clone()).filter(|copy| copy.location != location).collect();
         let spans = |pick: fn(&EnvironmentSettings) -> &Option<Span>, general: Option<&Span>| {
             own.and_then(|own| pick(own).clone()).or_else(|| general.cloned())
         };
@@ -355,9 +388,9 @@ impl Choice<'_> {
         let limit = settings.and_then(|all| all.limits.command.clone());
         setup.command_limit =
             self.span(&["limits", "command"], limit, Some(setup.command_limit)).unwrap_or(setup.command_limit);
+        setup.rehearse_first = self.rehearse_first(own);
         let state = self.state(app, folder, settings)?;
         let warnings = secrets::warning(&password).into_iter().collect();
-        let mut passwords = Passwords::new(password.clone());
         passwords.insert(&location, password);
         Ok(Resolved { setup, state, passwords, file: None, timezone: None, origins: Vec::new(), warnings })
     }
@@ -367,7 +400,14 @@ impl Choice<'_> {
         folder: &Path,
         settings: Option<&Settings>,
         own: Option<&EnvironmentSettings>,
+        chosen: Option<&Second>,
     ) -> Result<String, Failure> {
+        if let Some(Second { copy, .. }) = chosen {
+            let flag = self.global.vault.is_some();
+            let origin = if flag { Origin::Flag("--vault") } else { Origin::Variable("LIFEBOAT_VAULT".to_owned()) };
+            self.tell("vault.location", copy.location.clone(), origin);
+            return Ok(copy.location.clone());
+        }
         let here = absolute(Path::new("."))?;
         let in_file = own
             .and_then(|own| own.vault.location.clone())
@@ -383,9 +423,31 @@ impl Choice<'_> {
                 return Ok(String::new());
             }
         };
-        let place = wire::place(&text, base)?;
+        let place = outside::place(&text, base)?;
         self.tell("vault.location", place.location.clone(), origin);
         Ok(place.location)
+    }
+
+    /// The second vault that is meant by `--vault` and its name. A folder of that name is `./name`.
+    fn chosen_copy<'s>(&self, seconds: &'s [Second]) -> Option<&'s Second> {
+        let name = self.global.vault.clone().or_else(|| self.variable("LIFEBOAT_VAULT"))?;
+        seconds.iter().find(|second| second.copy.name.as_str() == name)
+    }
+
+    fn show_copies(&mut self, seconds: &[Second]) {
+        for Second { copy, password, own } in seconds {
+            let name = copy.name.as_str();
+            let environment = self.environment.to_owned();
+            let begin: &[&str] = if *own { &["environments", &environment] } else { &[] };
+            let line = |choice: &Self, key: &str| choice.line(&[begin, &["vault", "copies", name, key]].concat());
+            let (at, from) = (line(self, "location"), line(self, "password"));
+            let after = line(self, "after_backup");
+            self.tell(&format!("vault.copies.{name}.location"), copy.location.clone(), at);
+            let source =
+                password.as_ref().map_or("the vault's own".to_owned(), |known| format!("{HIDDEN}, from {known}"));
+            self.tell(&format!("vault.copies.{name}.password"), source, from);
+            self.tell(&format!("vault.copies.{name}.after_backup"), copy.after_backup.to_string(), after);
+        }
     }
 
     fn password(
@@ -441,6 +503,15 @@ impl Choice<'_> {
         said.map(|span| span.length).or(default)
     }
 
+    /// Without a settings file nothing is demanded: it is the person's own file, perhaps at once.
+    fn rehearse_first(&mut self, own: Option<&EnvironmentSettings>) -> bool {
+        let Some(own) = own else { return false };
+        let origin = self.line(&["environments", self.environment, "rehearse_first"]);
+        let value = own.rehearse_first.unwrap_or(self.environment == PRODUCTION);
+        self.tell("rehearse_first", value.to_string(), origin);
+        value
+    }
+
     fn state(&mut self, app: &str, folder: &Path, settings: Option<&Settings>) -> Result<PathBuf, Failure> {
         let in_file = settings.and_then(|all| all.state.folder.clone());
         let (path, origin) =
@@ -449,7 +520,7 @@ impl Choice<'_> {
                 (None, Some(path)) => (absolute(&folder.join(path))?, self.line(&["state", "folder"])),
                 (None, None) => (self.default_state(app)?, Origin::Default),
             };
-        let path = super::sense::plain(&path);
+        let path = outside::plain_path(&path);
         self.tell("state.folder", path.display().to_string(), origin);
         Ok(path)
     }
@@ -457,7 +528,7 @@ impl Choice<'_> {
     fn default_state(&self, app: &str) -> Result<PathBuf, Failure> {
         let home = match (self.variable("XDG_STATE_HOME"), self.variable("HOME")) {
             (Some(state), _) => PathBuf::from(state),
-            (None, _) if wire::is_root() => PathBuf::from("/var/lib"),
+            (None, _) if outside::is_root() => PathBuf::from("/var/lib"),
             (None, Some(home)) => Path::new(&home).join(".local/state"),
             (None, None) => {
                 let failure =
@@ -499,7 +570,7 @@ impl Choice<'_> {
     }
 }
 
-fn source_of(said: &PasswordSettings, folder: &Path) -> Result<PasswordSource, Failure> {
+pub(super) fn source_of(said: &PasswordSettings, folder: &Path) -> Result<PasswordSource, Failure> {
     Ok(match said {
         PasswordSettings { env: Some(name), .. } => PasswordSource::Variable(name.clone()),
         PasswordSettings { file: Some(path), .. } => PasswordSource::File(absolute(&folder.join(path))?),
@@ -510,35 +581,36 @@ fn source_of(said: &PasswordSettings, folder: &Path) -> Result<PasswordSource, F
 
 /// Retention key by key: the environment's, else the file's, else the default.
 pub fn merged_keep(own: &KeepSettings, general: Option<&KeepSettings>) -> Keep {
-    let nothing = KeepSettings::default();
-    let general = general.unwrap_or(&nothing);
-    let default = Keep::default();
-    let count = |own: Option<u32>, general: Option<u32>, default: u32| own.or(general).unwrap_or(default);
-    let length = |own: &Option<Span>, general: &Option<Span>| own.as_ref().or(general.as_ref()).map(|span| span.length);
+    let general = general.map_or_else(Keep::default, |general| merged_over(general, &Keep::default()));
+    merged_over(own, &general)
+}
+
+/// Retention key by key: what is said, else what holds already.
+pub fn merged_over(said: &KeepSettings, else_: &Keep) -> Keep {
+    let length = |said: &Option<Span>| said.as_ref().map(|span| span.length);
     Keep {
-        within: length(&own.within, &general.within).or(default.within),
-        last: count(own.last, general.last, default.last),
-        hourly: count(own.hourly, general.hourly, default.hourly),
-        daily: count(own.daily, general.daily, default.daily),
-        weekly: count(own.weekly, general.weekly, default.weekly),
-        monthly: count(own.monthly, general.monthly, default.monthly),
-        yearly: count(own.yearly, general.yearly, default.yearly),
-        proven: count(own.proven, general.proven, default.proven),
-        emergency: length(&own.emergency, &general.emergency).unwrap_or(default.emergency),
+        within: length(&said.within).or(else_.within),
+        last: said.last.unwrap_or(else_.last),
+        hourly: said.hourly.unwrap_or(else_.hourly),
+        daily: said.daily.unwrap_or(else_.daily),
+        weekly: said.weekly.unwrap_or(else_.weekly),
+        monthly: said.monthly.unwrap_or(else_.monthly),
+        yearly: said.yearly.unwrap_or(else_.yearly),
+        proven: said.proven.unwrap_or(else_.proven),
+        emergency: length(&said.emergency).unwrap_or(else_.emergency),
     }
 }
 
 /// Budgets by phase, the environment's own before the file's.
 fn budgets(general: Option<&BudgetSettings>, own: Option<&BudgetSettings>) -> Vec<(String, Span)> {
     let mut all: std::collections::BTreeMap<String, Span> = std::collections::BTreeMap::new();
-    for BudgetSettings { preflight, keep, capture, inspect, store, restore, verify, swap, clean } in
+    for BudgetSettings { preflight, keep, capture, store, restore, verify, swap, clean } in
         [general, own].into_iter().flatten()
     {
         let phases = [
             ("preflight", preflight),
             ("keep", keep),
             ("capture", capture),
-            ("inspect", inspect),
             ("store", store),
             ("restore", restore),
             ("verify", verify),

@@ -2,14 +2,14 @@
 
 use std::{
     collections::BTreeMap,
-    path::{Component, Path, PathBuf},
+    path::{Path, PathBuf},
 };
 
 use super::{
     CheckSettings, EnvironmentSettings, KeepSettings, KindSettings, PasswordSettings, ResourceSettings, Settings,
 };
 use super::{document::Document, problem::Problem};
-use crate::wire;
+use crate::outside;
 use lifeboat_model::Keep;
 
 /// What documents leave for the reader to fill in, by the beginning of a word.
@@ -132,6 +132,10 @@ pub fn problems(document: &Document, settings: &Settings, folder: &Path) -> Vec<
         problems.extend(password.and_then(|password| check_password(password, document.line(path), path)));
     };
     password(settings.vault.password.as_ref(), &["vault", "password"], &mut problems);
+    for (name, copy) in &settings.vault.copies {
+        password(copy.password.as_ref(), &["vault", "copies", name, "password"], &mut problems);
+        check_keep(document, &copy.keep, Some(&settings.keep), &["vault", "copies", name, "keep"], &mut problems);
+    }
     check_keep(document, &settings.keep, None, &["keep"], &mut problems);
     for (name, environment) in &settings.environments {
         let path = ["environments", name.as_str()];
@@ -141,6 +145,11 @@ pub fn problems(document: &Document, settings: &Settings, folder: &Path) -> Vec<
         }
         password(environment.vault.password.as_ref(), &[path[0], path[1], "vault", "password"], &mut problems);
         check_keep(document, &environment.keep, Some(&settings.keep), &[path[0], path[1], "keep"], &mut problems);
+        for (copy, what) in &environment.vault.copies {
+            let place = [path[0], path[1], "vault", "copies", copy];
+            password(what.password.as_ref(), &[&place[..], &["password"]].concat(), &mut problems);
+            check_keep(document, &what.keep, Some(&environment.keep), &[&place[..], &["keep"]].concat(), &mut problems);
+        }
         for (resource, what) in &environment.resources {
             Resource { document, environment: name, name: resource, what }.check(&mut problems);
         }
@@ -194,7 +203,8 @@ impl Resource<'_> {
     }
 
     fn check(&self, problems: &mut Vec<Problem>) {
-        let ResourceSettings { kind, path, exclude, stop, start, critical_tables, may_be_empty, checks } = self.what;
+        let ResourceSettings { kind, path, exclude, stop, start, critical_tables, may_be_empty, checks, alias } =
+            self.what;
         let name = self.name;
         let mut tell = |key: &str, message: String, instead: &str| {
             problems.push(Problem::new(self.line(key), message).instead(instead));
@@ -233,6 +243,7 @@ impl Resource<'_> {
             ("critical_tables", !critical_tables.is_empty()),
             ("may_be_empty", !may_be_empty.is_empty()),
             ("checks", !checks.is_empty()),
+            ("alias", *alias),
         ];
         if *kind != KindSettings::Sqlite {
             for (key, _) in tables.iter().filter(|(_, said)| *said) {
@@ -260,10 +271,11 @@ impl Resource<'_> {
         let name = self.name;
         for (check, question) in checks {
             let line = self.document.line(&["environments", self.environment, "resources", name, "checks", check]);
-            if question.min.is_none() && question.equals.is_none() {
+            let says = question.min.is_some() || question.equals.is_some() || question.threshold().is_some();
+            if !says && !question.sample {
                 let problem =
                     Problem::new(line, format!("check {check:?} of {name} does not say what a good answer is"));
-                problems.push(problem.instead("add min = 1, or equals = \"…\""));
+                problems.push(problem.instead("add min = 1, equals = \"…\", percent = 85, or sample = true"));
             }
             if question.sql.trim().is_empty() {
                 let problem = Problem::new(line, format!("check {check:?} of {name} asks nothing"));
@@ -297,7 +309,7 @@ fn shared_places(document: &Document, settings: &Settings, folder: &Path, proble
     for (environment, what) in &settings.environments {
         let vault = vault_folder(environment, what, settings, document, folder);
         for (name, resource) in &what.resources {
-            let place = plain(&folder.join(&resource.path));
+            let place = outside::plain_path(&folder.join(&resource.path));
             let line = document.line(&["environments", environment, "resources", name, "path"]);
             let here = format!("{environment}.{name}");
             if let Some(other) = seen.get(&place) {
@@ -332,21 +344,6 @@ fn vault_folder(
         (None, Some(general)) => (general, document.line(&["vault", "location"])),
         (None, None) => return None,
     };
-    let place = wire::place(location, folder).ok()?;
-    place.folder.map(|vault| (plain(&vault), line))
-}
-
-/// A path without `.` and `..`, by its words alone.
-pub fn plain(path: &Path) -> PathBuf {
-    let mut out = PathBuf::new();
-    for part in path.components() {
-        match part {
-            Component::CurDir => {}
-            Component::ParentDir => {
-                out.pop();
-            }
-            Component::Prefix(_) | Component::RootDir | Component::Normal(_) => out.push(part),
-        }
-    }
-    out
+    let place = outside::place(location, folder).ok()?;
+    place.folder.map(|vault| (outside::plain_path(&vault), line))
 }

@@ -10,7 +10,7 @@ use super::{
     problem::Problem,
     sense,
 };
-use crate::wire;
+use crate::outside;
 
 /// Every key and value of the wrong shape.
 pub fn problems(document: &Document) -> Vec<Problem> {
@@ -35,7 +35,9 @@ impl Walk {
                 }
                 self.missing(node, schema);
             }
-            NodeValue::Text(text) if accepts(schema, "string") || schema.get("oneOf").is_some() => {
+            NodeValue::Text(text)
+                if accepts(schema, "string") || schema.get("oneOf").is_some() || kind_of(schema) == "choice" =>
+            {
                 self.text(node.line, text, schema);
             }
             NodeValue::Number(number) if accepts(schema, "integer") => self.number(node.line, *number, schema),
@@ -49,8 +51,10 @@ impl Walk {
                     );
                 }
             }
+            NodeValue::Flag(_) if accepts(schema, "boolean") => {}
             NodeValue::Text(_)
             | NodeValue::Number(_)
+            | NodeValue::Flag(_)
             | NodeValue::Other(_)
             | NodeValue::List(_)
             | NodeValue::Table(_) => {
@@ -92,6 +96,7 @@ impl Walk {
             let example = match (name, kind_of(&schema["properties"][name])) {
                 ("app", _) => "[app] with name = \"shop\"".to_owned(),
                 ("environments", _) => "[environments.production.resources.db] with kind and path".to_owned(),
+                (_, "location") => "location = \"s3://bucket/folder\"".to_owned(),
                 (_, "version") => "version = 1".to_owned(),
                 (_, "resource-kind") => "kind = \"sqlite\", \"files\" or \"env\"".to_owned(),
                 (_, "path") => "path = \"./shop.db\"".to_owned(),
@@ -123,7 +128,7 @@ impl Walk {
                 self.tell(line, "is not a known time zone", Some("write a name such as \"Europe/Berlin\" or \"UTC\""));
             }
             "location" => {
-                if let Err(why) = wire::check_location(text) {
+                if let Err(why) = outside::check_location(text) {
                     self.tell(line, &format!("is no place for a vault: {why}"), None);
                 }
             }
@@ -135,6 +140,16 @@ impl Walk {
                 );
             }
             "resource-kind" => self.resource_kind(line, text, schema),
+            "choice" => {
+                let known = choices(schema);
+                if !known.contains(&text) {
+                    self.tell(
+                        line,
+                        "is none of the words for it",
+                        Some(&format!("write one of: {}", known.join(", "))),
+                    );
+                }
+            }
             _ => {}
         }
     }
@@ -191,6 +206,8 @@ impl Walk {
             ("must be a list", format!("write {name} = [\"…\"]"))
         } else if accepts(schema, "integer") {
             ("must be a whole number", format!("write {name} = 1 without quotes"))
+        } else if accepts(schema, "boolean") {
+            ("must be true or false", format!("write {name} = true without quotes"))
         } else if accepts(schema, "object") {
             ("must be a table", format!("write {}", table_label(&self.path)))
         } else {
@@ -218,6 +235,13 @@ fn accepts(schema: &Value, wanted: &str) -> bool {
         Value::Array(several) => several.iter().any(|one| one == wanted),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => false,
     }
+}
+
+/// The words that a setting may be, where it is one of a few.
+fn choices(schema: &Value) -> Vec<&str> {
+    let may_be_left_out = schema["anyOf"].as_array().into_iter().flatten();
+    let lists = std::iter::once(schema).chain(may_be_left_out).filter_map(|one| one["oneOf"].as_array());
+    lists.flatten().filter_map(|one| one["const"].as_str()).collect()
 }
 
 fn kind_of(schema: &Value) -> &str {

@@ -28,9 +28,10 @@ pub fn consequence(plan: &Plan) -> Consequence {
     match &plan.request {
         Request::Backup { .. } | Request::Prove { .. } | Request::Mark { .. } => Consequence::Harmless,
         Request::Restore { into: Some(_), .. } | Request::Export { .. } => Consequence::Harmless,
-        Request::Adopt { .. } => Consequence::Harmless,
+        Request::Adopt { .. } | Request::Copy { .. } => Consequence::Harmless,
+        Request::Compromise { .. } | Request::Attest { .. } => Consequence::Harmless,
         Request::Restore { .. } | Request::Undo { .. } | Request::Retention => {
-            let leaves = plan::rows_leaving(plan) > 0 || plan::tables_leaving(plan) > 0;
+            let leaves = plan::rows_leaving(plan) + plan::tables_leaving(plan) + plan::tables_changed(plan) > 0;
             if leaves { Consequence::RowsLeave } else { Consequence::Reversible }
         }
         Request::Prune | Request::Release { .. } => Consequence::ForGood,
@@ -91,6 +92,11 @@ fn what_it_does(plan: &Plan) -> String {
             let mut leave = Vec::new();
             leave.extend((rows > 0).then(|| words::count(rows, "row", "rows")));
             leave.extend((tables > 0).then(|| words::count(tables, "table", "tables")));
+            let changed = plan::tables_changed(plan);
+            if leave.is_empty() && changed > 0 {
+                let tables = words::count(changed, "table", "tables");
+                return format!("this replaces {resource} of {scope}, and changed values in {tables} leave it");
+            }
             if leave.is_empty() {
                 return format!("this replaces {resource} of {scope}");
             }
@@ -102,7 +108,8 @@ fn what_it_does(plan: &Plan) -> String {
         Request::Prune => format!("this deletes for good what no backup of {scope} needs"),
         Request::Release { operation } => format!("this deletes for good what {operation} set aside in {scope}"),
         Request::Backup { .. } | Request::Prove { .. } | Request::Mark { .. } => plan.title.clone(),
-        Request::Export { .. } | Request::Adopt { .. } => plan.title.clone(),
+        Request::Export { .. } | Request::Adopt { .. } | Request::Copy { .. } => plan.title.clone(),
+        Request::Compromise { .. } | Request::Attest { .. } => plan.title.clone(),
     }
 }
 

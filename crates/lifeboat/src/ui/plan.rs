@@ -1,7 +1,7 @@
 //! A plan as a table. The same rows, in the same order, are the progress of its operation.
 
 use lifeboat_engine::Rehearsed;
-use lifeboat_model::{ExitCode, Loss, Plan, StepClass, predict, time::show_duration};
+use lifeboat_model::{ExitCode, Loss, LossLine, Plan, StepClass, predict, time::show_duration};
 
 use super::{Paint, words};
 
@@ -184,34 +184,46 @@ pub fn show_loss(loss: &Loss, zone: &jiff::tz::TimeZone, paint: Paint) -> String
     let mut text =
         format!("\n{}\n", paint.strong(&format!("What changes in {} (written after {since}):", loss.resource)));
     if loss.what.is_empty() {
-        text += "  Every table has as many rows as in what comes back; changed values are not counted.\n";
+        text += "  Nothing was seen to differ; rows are counted one by one before the swap.\n";
     }
     for line in &loss.what {
-        let table = words::one_line(&line.table);
-        let says = match (line.rows_backup, line.rows_now) {
-            (Some(backup), Some(now)) if now > backup => {
-                format!(
-                    "{} now, {backup} in what comes back: {}",
-                    words::count(now, "row", "rows"),
-                    leave(now - backup)
-                )
-            }
-            (Some(backup), Some(now)) if now < backup => {
-                format!("{} now, {backup} in what comes back: {}", words::count(now, "row", "rows"), come(backup - now))
-            }
-            (Some(backup), Some(_)) => format!("{backup} rows both now and in what comes back, with other contents"),
-            (None, Some(now)) => {
-                format!("the table with its {} is not in what comes back: it leaves", words::count(now, "row", "rows"))
-            }
-            (Some(backup), None) => format!("the table with {} comes back", words::count(backup, "row", "rows")),
-            (None, None) => "differs".to_owned(),
-        };
-        text += &format!("  {table}: {says}\n");
+        text += &format!("  {}: {}\n", words::one_line(&line.table), one_table(line));
     }
     if !loss.kept.is_empty() {
         text += &format!("  All of it is kept in {}\n", words::sentence(&loss.kept));
     }
     text
+}
+
+/// One table: its rows now and in what comes back, then what makes the difference.
+fn one_table(line: &LossLine) -> String {
+    let counted = |rows: u64| words::count(rows, "row", "rows");
+    let says = match (line.rows_backup, line.rows_now) {
+        (Some(backup), Some(now)) if now > backup => {
+            format!("{} now, {backup} in what comes back: {}", counted(now), leave(now - backup))
+        }
+        (Some(backup), Some(now)) if now < backup => {
+            format!("{} now, {backup} in what comes back: {}", counted(now), come(backup - now))
+        }
+        (Some(backup), Some(_)) => format!("{backup} rows both now and in what comes back, with other contents"),
+        (None, Some(now)) => {
+            return format!("the table with its {} is not in what comes back: it leaves", counted(now));
+        }
+        (Some(backup), None) => return format!("the table with {} comes back", counted(backup)),
+        (None, None) => return "differs".to_owned(),
+    };
+    let mut more: Vec<String> = Vec::new();
+    let mut tell = |rows: Option<u64>, what: &str| {
+        more.extend(rows.filter(|rows| *rows > 0).map(|rows| format!("{rows} {what}")));
+    };
+    tell(line.created, "created");
+    tell(line.changed, "changed");
+    tell(line.deleted, "deleted since, which come back");
+    if line.is_uncounted() {
+        more.push("changed rows are counted before the swap".to_owned());
+    }
+    more.extend(line.newest.iter().map(|(column, at)| format!("last {column} {}", words::one_line(at))));
+    if more.is_empty() { says } else { format!("{says}; {}", more.join(", ")) }
 }
 
 fn leave(rows: u64) -> String {
@@ -222,10 +234,14 @@ fn come(rows: u64) -> String {
     format!("{rows} {} back", if rows == 1 { "comes" } else { "come" })
 }
 
-/// Rows that would leave the live data, over all tables; tables the backup does not have count with all theirs.
+/// Rows whose content would leave the live data, over all tables: those that came and those that changed.
 pub fn rows_leaving(plan: &Plan) -> u64 {
-    let lines = plan.losses.iter().flat_map(|loss| &loss.what);
-    lines.map(|line| line.rows_now.unwrap_or(0).saturating_sub(line.rows_backup.unwrap_or(0))).sum()
+    plan.losses.iter().flat_map(|loss| &loss.what).map(LossLine::rows_lost).sum()
+}
+
+/// Tables in which values would leave, in rows that nobody can count before the backup is at hand.
+pub fn tables_changed(plan: &Plan) -> u64 {
+    plan.losses.iter().flat_map(|loss| &loss.what).filter(|line| line.is_uncounted()).count() as u64
 }
 
 /// Tables that would leave the live data, empty ones too.

@@ -2,7 +2,8 @@
 
 use lifeboat_engine::Engine;
 use lifeboat_model::{
-    Action, BackupId, ExitCode, Failure, FailureKind, Operation, OperationState, Proof, Request, StepState, Tri,
+    Action, BackupId, ExitCode, Failure, FailureKind, LossLine, Operation, OperationState, Proof, Request, StepState,
+    Tri,
     time::{show_bytes, since},
 };
 use serde_json::{Value, json};
@@ -104,6 +105,9 @@ pub fn show(operation: &Operation, again: &str, paint: Paint) -> String {
             text += &format!("Prove it: lifeboat prove {id}{again}\n");
         }
     }
+    if let Some(lost) = lost(operation) {
+        text += &show_lost(lost);
+    }
     for kept in kept(operation) {
         text += &format!("The former file is kept as {kept}\n");
     }
@@ -114,6 +118,18 @@ pub fn show(operation: &Operation, again: &str, paint: Paint) -> String {
         text += &format!("Delete what is kept, once you are sure: lifeboat release {id}{again}\n");
     }
     text
+}
+
+/// What was lost in all, in one line; nothing when nothing was.
+fn show_lost(lost: &Value) -> String {
+    let lines: Vec<LossLine> = serde_json::from_value(lost.clone()).unwrap_or_default();
+    let sum = |pick: fn(&LossLine) -> Option<u64>| lines.iter().filter_map(pick).sum::<u64>();
+    let (created, changed) = (sum(|line| line.created), sum(|line| line.changed));
+    let deleted = sum(|line| line.deleted);
+    if created + changed + deleted == 0 {
+        return String::new();
+    }
+    format!("Against what was there: {created} rows created since left, {changed} changed back, {deleted} came back.\n")
 }
 
 /// Durations of phases beside what was expected of them.
@@ -189,7 +205,8 @@ pub fn undo(operation: &Operation) -> Option<String> {
     let undoable = match &operation.plan.request {
         Request::Restore { .. } | Request::Undo { .. } | Request::Backup { .. } => true,
         Request::Adopt { .. } => true,
-        Request::Export { .. } => false,
+        Request::Export { .. } | Request::Copy { .. } => false,
+        Request::Compromise { .. } | Request::Attest { .. } => false,
         Request::Retention => !operation.steps.is_empty(),
         Request::Mark { mark, .. } => {
             use lifeboat_model::BackupMark as M;
@@ -258,6 +275,7 @@ pub fn document(operation: &Operation) -> Value {
         "backups": stored.collect::<Vec<_>>(),
         "kept": kept(operation),
         "losses": operation.plan.losses,
+        "lost": lost(operation),
         "proofs": Engine::proofs_of(operation),
         "checks": checks(operation),
         "undo": undo(operation),
@@ -270,6 +288,12 @@ pub fn source(operation: &Operation) -> Option<&BackupId> {
         Action::Fetch { backup, .. } => Some(backup),
         _other => None,
     })
+}
+
+/// What was lost by a swap, table by table, counted row by row just before it; nothing where that was not counted.
+fn lost(operation: &Operation) -> Option<&Value> {
+    let compared = operation.plan.steps().filter(|step| matches!(step.action, Action::CompareLoss { .. }));
+    compared.filter_map(|step| operation.output(&step.id)?.get("lost")).last()
 }
 
 /// What was verified before a swap: the record of a restore has to hold it.

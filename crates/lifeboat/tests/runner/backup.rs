@@ -14,7 +14,6 @@ fn a_backup_needs_no_settings() {
     PHASE TOOK EXPECTED
     preflight N s
     capture N s N s (guess)
-    inspect N s N s (guess)
     store N s N s (guess)
     clean N s
     Backup b-ID: N KiB, N KiB added to the vault.

@@ -197,3 +197,42 @@ fn nothing_is_written_over_and_nothing_half_made_stays() {
     let left: Vec<_> = std::fs::read_dir(home.app()).unwrap().map(|one| one.unwrap().file_name()).collect();
     assert!(!left.iter().any(|name| name.to_string_lossy().contains("out")), "{left:?}");
 }
+
+#[test]
+fn exp_11_an_encrypted_export_is_read_with_the_key_and_by_nobody_else() {
+    let (home, _backup) = Home::protected();
+    let age = |program: &str, arguments: &[&str]| {
+        let ran = std::process::Command::new(program).args(arguments).current_dir(home.app()).output();
+        ran.unwrap_or_else(|error| panic!("{program} is needed: {error}"))
+    };
+    let public = |name: &str| {
+        let made = age("age-keygen", &["-o", name]);
+        assert!(made.status.success(), "{made:?}");
+        let text = std::fs::read_to_string(home.path(name)).unwrap();
+        text.lines().find_map(|line| line.strip_prefix("# public key: ")).unwrap().to_owned()
+    };
+    let (key, _other) = (public("key.txt"), public("other.txt"));
+    home.run(&["export", "db", "--to", "out", "--encrypt", &key])
+        .ends(ExitCode::Ok)
+        .says(&["Only who has the secret key"]);
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(home.path("out")).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o700);
+    let mut files = Vec::new();
+    crate::home::collect(&home.path("out"), &mut files);
+    let names: Vec<String> =
+        files.iter().map(|(path, _)| path.strip_prefix(home.path("out")).unwrap().display().to_string()).collect();
+    assert_eq!(names.len(), 3, "{names:?}");
+    for (path, body) in &files {
+        let clear = path.ends_with("README.txt");
+        assert_eq!(body.starts_with(b"age-encryption.org/v1"), !clear, "{}", path.display());
+    }
+    assert!(!age("age", &["-d", "-i", "other.txt", "-o", "no.db", "out/db/shop.db.age"]).status.success());
+    assert!(age("age", &["-d", "-i", "key.txt", "-o", "back.db", "out/db/shop.db.age"]).status.success());
+    let back = rusqlite::Connection::open(home.path("back.db")).unwrap();
+    assert_eq!(back.query_row("SELECT count(*) FROM orders", [], |row| row.get::<_, u32>(0)).unwrap(), 40);
+    let left = std::fs::read_dir(home.app()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    assert!(!left.into_iter().any(|name| name.contains(".lifeboat-")), "nothing in the clear stays");
+    home.run(&["export", "db", "--to", "other", "--encrypt", "age1nonsense"])
+        .ends(ExitCode::Usage)
+        .says(&["no public key of age"]);
+}

@@ -23,12 +23,12 @@ fn a_plan_is_shown_kept_and_carried_out() {
     N MiB free on ./vault
     b-ID is whole in the vault
     2 keep copy ./shop.db while it is in use - N s (1 run)
-    check the copy of db: integrity, rows, digests
-    store as b-ID: chunk, compress, encrypt
+    store as b-ID: check, chunk, compress, encrypt
     read back that b-ID is whole
     3 restore bring it to ./.shop.db.lifeboat-p-ID - N s (guess)
     4 verify compare it with the manifest: integrity, rows, digests - N s (guess)
     5 swap nobody has it open -
+    count the rows that are lost
     keep what is there as ./shop.db.REPLACED.#-#
     -- point of no return: before this line everything is put back when something fails --
     give it the name ./shop.db
@@ -36,7 +36,7 @@ fn a_plan_is_shown_kept_and_carried_out() {
     expected in all: N s (guess); nineteen of twenty within N s
 
     What changes in db (written after #-#-# #:#:# UTC):
-    orders: 47 rows now, 40 in what comes back: 7 leave
+    orders: 47 rows now, 40 in what comes back: 7 leave; 7 created, changed rows are counted before the swap, last created_at #-#-# #:#:#
     All of it is kept in emergency backup b-ID and ~/app/shop.db.REPLACED.#-#.
 
     b-ID is complete up to #-#-# #:#:# UTC and has not been proven yet; it is verified before the swap.
@@ -67,6 +67,29 @@ fn a_stale_plan_is_refused_and_names_what_changed() {
     }
     let told = home.run(&["apply", plan["id"].as_str().unwrap(), "--yes", "--json"]).ends(ExitCode::Stale).json();
     assert_eq!((&told["schema"], &told["kind"]), (&"lifeboat/failure@1".into(), &"stale".into()));
+}
+
+/// RST-29: the plan carries the loss that was shown; what was written since is nothing that anybody agreed to.
+#[test]
+fn a_plan_whose_loss_has_grown_is_refused_and_names_the_tables() {
+    let (home, _) = Home::protected();
+    home.sell(7);
+    let plan = planned(&home);
+    home.sell(2);
+    let id = plan["id"].as_str().unwrap();
+    let ran = home.run(&["apply", id, "--confirm", "shop/local"]).ends(ExitCode::Stale);
+    ran.says(&["9 rows in all", "orders: 9 rows came", "lifeboat restore db --from b-", "--accept-loss 9"]);
+    assert_eq!(home.orders(), 49);
+    let told =
+        home.run(&["restore", "db", "--confirm", "shop/local", "--accept-loss", "8"]).ends(ExitCode::NeedsPerson);
+    told.says(&["9 rows would be lost, and 8 were agreed to", "--accept-loss 9"]);
+    let told = home
+        .run(&["restore", "db", "--confirm", "shop/local", "--accept-loss", "9", "--json"])
+        .ends(ExitCode::Ok)
+        .json();
+    assert_eq!(told["lost"][0]["created"], 9, "{told}");
+    assert_eq!(home.orders(), 40);
+    home.run(&["restore", "db", "--accept-loss", "many"]).ends(ExitCode::Usage).says(&["a number of rows, or any"]);
 }
 
 #[test]

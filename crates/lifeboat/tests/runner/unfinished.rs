@@ -33,3 +33,13 @@ fn an_interrupted_restore_is_put_back() {
     home.run(&["abort"]).ends(ExitCode::Ok).says(&["Everything was put back"]);
     assert_eq!(home.orders(), 47);
 }
+
+#[test]
+fn a_damaged_lease_is_reported_and_the_next_operation_makes_it_anew() {
+    let (home, _) = Home::protected();
+    home.write("state/lifeboat/shop/leases/shop.local", [b'?'; 8192]);
+    home.run(&["doctor"]).ends(ExitCode::Refused).says(&["leases/shop.local is damaged", "a number from the journals"]);
+    home.run(&["backup"]).ends(ExitCode::Ok).says(&["could not be read; it goes on from the journals, with epoch 2"]);
+    let told = home.run(&["doctor"]);
+    assert!(!told.out.contains("is damaged"), "{}", told.out);
+}

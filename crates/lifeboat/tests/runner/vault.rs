@@ -44,3 +44,30 @@ fn the_kit_explains_itself_and_holds_no_secret() {
     assert!(page.contains("restic") && !page.contains(crate::home::PASSWORD));
     home.run(&["vault", "kit", "./kit"]).ends(ExitCode::Refused).says(&["exists already"]);
 }
+
+/// A kill leaves them; nobody else's file is ever touched.
+#[test]
+fn what_a_killed_writer_left_is_told_and_swept_when_it_is_old() {
+    let (home, _) = Home::protected();
+    let partial = "vault/data/ab/.abcd.4711.3.lifeboat-partial";
+    let others =
+        ["vault/data/.lifeboat-partial", "vault/.mine.lifeboat-partial", "vault/notes.4711.3.lifeboat-partial"];
+    std::fs::create_dir_all(home.path("vault/data/ab")).unwrap();
+    for name in others.iter().chain([&partial]) {
+        home.write(name, "half");
+    }
+    let told = home.run(&["vault", "check", "--json"]).ends(ExitCode::Ok).json();
+    assert_eq!(told["half_written"], serde_json::json!(["data/ab/.abcd.4711.3.lifeboat-partial"]));
+    home.run(&["vault", "check"]).ends(ExitCode::Ok).says(&["Half-written, and harmless: data/ab/.abcd"]);
+    let prune = ["vault", "prune", "--confirm", "shop/local"];
+    home.run(&prune).ends(ExitCode::Ok);
+    assert!(home.path(partial).exists(), "its writer may live");
+    let old = std::time::SystemTime::now() - std::time::Duration::from_secs(3 * 86_400);
+    for name in others.iter().chain([&partial]) {
+        std::fs::File::options().write(true).open(home.path(name)).unwrap().set_modified(old).unwrap();
+    }
+    home.run(&prune).ends(ExitCode::Ok).says(&["1 files, 4 B, were left half-written"]);
+    assert!(!home.path(partial).exists());
+    assert!(others.iter().all(|name| home.path(name).exists()), "somebody else's");
+    home.run(&["vault", "check"]).ends(ExitCode::Ok);
+}

@@ -67,7 +67,14 @@ fn compare(schema: &Value, places: &[&Value], at: &str, all: &mut BTreeSet<Strin
     for (name, property) in schema["properties"].as_object().into_iter().flatten() {
         let inside: Vec<&Value> = places.iter().filter_map(|place| place.get(name)).collect();
         let path = format!("{at}{name}");
-        let own = path.strip_prefix("environments.*.").filter(|rest| rest.contains('.')).unwrap_or(&path).to_owned();
+        let own = path.strip_prefix("environments.*.").filter(|rest| rest.contains('.')).unwrap_or(&path);
+        // A copy's retention is the same setting too, and so is its password.
+        let copy = own.strip_prefix("vault.copies.*.");
+        let own = match copy.and_then(|rest| rest.split_once('.')) {
+            Some(("keep", rest)) => format!("keep.{rest}"),
+            Some(("password", rest)) => format!("vault.password.{rest}"),
+            Some(_) | None => own.to_owned(),
+        };
         if !inside.is_empty() {
             shown.insert(own.clone());
         }
@@ -165,6 +172,8 @@ fn a_made_up_sixth_app_works() {
         from: BackupChoice::Latest,
         into: None,
         without_emergency_backup: None,
+        accept_loss: lifeboat_model::AcceptLoss::Shown,
+        urgent: None,
     });
     let rows: i64 = rusqlite::Connection::open(&database)
         .unwrap()

@@ -53,7 +53,7 @@ fn unknown_keys_come_with_a_near_miss() {
     );
     check(
         &with("[vault]\nurl = \"./v\"\n"),
-        &["8: there is no setting \"url\" in [vault]; known here: location, password, prune_grace"],
+        &["8: there is no setting \"url\" in [vault]; known here: copies, location, password, prune_grace"],
     );
     check(
         &about_db("critical-tables = []\n"),
@@ -208,7 +208,7 @@ fn several_at_once_come_in_the_order_of_their_lines() {
             "5: vault.location is no place for a vault: \"gs\" is not a kind of place; write a folder or s3://bucket/folder",
             "7: environments.production.resources.db.kind is no kind of resource; did you mean \"sqlite\"?",
             "8: environments.production.resources.db.path still has the placeholder \"/path/to/\"; write your own value",
-            "9: there is no setting \"colour\" in [environments.production.resources.db]; known here: checks, critical_tables, exclude, kind, \
+            "9: there is no setting \"colour\" in [environments.production.resources.db]; known here: alias, checks, critical_tables, exclude, kind, \
              may_be_empty, path, start, stop",
         ],
     );
@@ -288,7 +288,7 @@ fn halves_and_contradictions_are_found() {
     check(
         &about_db("checks.a = { sql = \"select 1\" }\nchecks.b = { sql = \" \", min = 1 }\n"),
         &[
-            "7: check \"a\" of db does not say what a good answer is; add min = 1, or equals = \"…\"",
+            "7: check \"a\" of db does not say what a good answer is; add min = 1, equals = \"…\", percent = 85, or sample = true",
             "8: check \"b\" of db asks nothing; write sql = \"select count(*) from …\"",
         ],
     );

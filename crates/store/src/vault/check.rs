@@ -98,6 +98,8 @@ pub struct CheckReport {
     pub damage: Vec<Damage>,
     /// Objects that are no part of a vault. They do no harm.
     pub foreign: Vec<String>,
+    /// Files that writers who died left half-written, or that one who lives is writing. They do no harm.
+    pub half_written: Vec<String>,
     /// Snapshots that could be read.
     pub snapshots: u64,
     /// Folders looked into, each once however many snapshots have it.
@@ -273,6 +275,8 @@ impl<'a> Check<'a> {
             }
         }
         self.report.foreign.sort_unstable();
+        let half_written = self.core.store.half_written().map_err(VaultError::object("list the vault"))?;
+        self.report.half_written = half_written.into_iter().map(|left| left.key).collect();
         for id in keys {
             if let Err(error) = self.core.read_raw(key::FOLDER, id) {
                 self.damage(file::object_key(key::FOLDER, id), describe(&error));

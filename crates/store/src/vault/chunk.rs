@@ -96,6 +96,58 @@ impl Chunker {
         // Its answer "at the end of what I was given" means that it found no cut.
         if length < bytes.len() || length >= bytes_max { Cut::At(length) } else { Cut::Undecided }
     }
+
+    /// Whether the blob that begins at `offset` of its stream with `bytes` may end at `length`: what stands before that
+    /// place says "cut here". Whether something before says so already is not looked at.
+    pub fn ends_at(&self, offset: u64, bytes: &[u8], length: usize) -> bool {
+        let average = self.average(offset);
+        // The hash knows 64 bytes, the byte behind the cut among them, and begins at the shortest length.
+        let seen = length.checked_sub(HASHED - 1).filter(|begin| *begin >= average / 4);
+        let (Some(begin), true) = (seen, length < self.bytes_max(offset)) else { return false };
+        let Some(window) = bytes.get(begin..=length) else { return false };
+        let hash = window.iter().fold(0_u64, |hash, byte| (hash << 1).wrapping_add(self.gear[usize::from(*byte)]));
+        let (strict, loose) = select_masks(average, Normalization::Level1);
+        hash & if length < average { strict } else { loose } == 0
+    }
+}
+
+/// Bytes that a gear hash of 64 bits remembers.
+const HASHED: usize = 64;
+
+/// Where an earlier stream of the same name was cut. A stream that is the same for the most part is cut at the same
+/// places; to look whether one of them is a cut takes 64 bytes in place of all.
+#[derive(Debug, Default)]
+pub(crate) struct Guide {
+    lengths: Vec<u32>,
+    next: usize,
+}
+
+/// So many blobs ahead a guide is taken up again after what was inserted or removed.
+const NEAR: usize = 64;
+
+impl Guide {
+    /// Lengths of the earlier stream's blobs, in order.
+    pub fn new(lengths: Vec<u32>) -> Guide {
+        Guide { lengths, next: 0 }
+    }
+
+    /// How long the next blob is if it is as before.
+    pub fn proposed(&self) -> Option<usize> {
+        self.lengths.get(self.next).map(|length| *length as usize)
+    }
+
+    /// It was.
+    pub fn taken(&mut self) {
+        self.next += 1;
+    }
+
+    /// It was not, and has this length. If one nearby had, that is where the streams may have met again.
+    pub fn missed(&mut self, length: usize) {
+        let ahead = self.lengths.iter().skip(self.next).take(NEAR);
+        if let Some(met) = ahead.map(|known| *known as usize).position(|known| known == length) {
+            self.next += met + 1;
+        }
+    }
 }
 
 #[cfg(test)]
@@ -149,6 +201,23 @@ mod tests {
         for less in [0, 1, 2, 999, 1000] {
             assert_eq!(chunker.cut(0, &bytes[..first - less]), Cut::Undecided, "{less} less");
         }
+    }
+
+    #[test]
+    fn a_cut_is_known_by_what_stands_before_it() {
+        let chunker = Chunker::new("25b468838dcb75", Some(16 * KIB));
+        let bytes = noise(5, 4 << 20);
+        let (mut start, mut known, mut others) = (0, 0, 0);
+        for length in lengths(&chunker, &bytes) {
+            let blob = &bytes[start..];
+            if length < chunker.bytes_max(0) && length >= 4 * KIB + HASHED {
+                assert!(chunker.ends_at(0, blob, length), "{length}");
+                known += 1;
+            }
+            others += (1..500).filter(|less| chunker.ends_at(0, blob, length - less)).count();
+            start += length;
+        }
+        assert!(known > 100 && others == 0, "{known} cuts, {others} false ones");
     }
 
     #[test]

@@ -28,7 +28,7 @@ use super::{
     BlobKind, Core, Id, VaultError,
     index::{self, Index, IndexFile},
     lock_of,
-    pack::{self, OpenPack, PackedBlob, Packer, Scratch, Unsealer},
+    pack::{self, Mark, OpenPack, PackedBlob, Packer, Scratch, Unsealer},
 };
 
 /// An index file is written when so many blobs wait for one,
@@ -227,14 +227,14 @@ impl Shared {
         if let Some(tamper) = self.tamper {
             tamper(&mut full.bytes);
         }
-        pack::verify(&full.bytes, &full.blobs, &core.sealer, unsealer, scratch)?;
+        pack::verify(&full.bytes, &full.blobs, &full.marks, &core.sealer, unsealer, scratch)?;
         let id = Id::of(&full.bytes);
         let bytes = Bytes::from(full.bytes);
         core.store.put(&pack::object_key(id), bytes.clone()).map_err(VaultError::object("store a pack"))?;
         self.tally.bytes_added.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         self.tally.packs_added.fetch_add(1, Ordering::Relaxed);
         // The store is done with the bytes, so the buffer is ours again without a copy.
-        let mut spare = OpenPack { bytes: Vec::from(bytes), blobs: Vec::new() };
+        let mut spare = OpenPack { bytes: Vec::from(bytes), ..OpenPack::default() };
         spare.bytes.clear();
         let _ = self.spare_packs.0.try_send(spare);
         self.note(id, full.blobs)
@@ -305,9 +305,10 @@ impl Worker {
 
     /// A blob's id; the blob itself goes into the batch unless it is stored already.
     fn blob(&mut self, kind: BlobKind, plain: &[u8]) -> Id {
+        let mark = Mark::of(plain);
         let id = Id::of(plain);
         if self.shared.claim(kind, id) {
-            self.packer.add(kind, id, plain, &self.shared.core.sealer);
+            self.packer.add(kind, id, mark, plain, &self.shared.core.sealer);
         }
         id
     }

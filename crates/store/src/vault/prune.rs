@@ -18,20 +18,22 @@ mod plan;
 
 use std::time::Duration;
 
-use lifeboat_io::Stop;
+use lifeboat_io::{HalfWritten, Stop};
 use lifeboat_model::Timestamp;
 
 use super::{
     BlobKind, Core, Id, LockKind, Tally, Vault, VaultError, VaultLock, file,
     index::{self, IndexFile, PackJson},
     lock_of,
-    pack::{self, OpenPack, PackedBlob, Unsealer},
+    pack::{self, Mark, OpenPack, PackedBlob, Unsealer},
 };
 use facts::Facts;
 use plan::{Fate, Plan};
 
 /// Blobs that an index file holds at most.
 const INDEX_BLOBS: usize = 40_000;
+/// What is half-written stays at least so long: its writer may live.
+const HALF_WRITTEN_AGE_MIN: Duration = Duration::from_secs(3600);
 /// After so many deletions the lock is looked at again.
 const DELETIONS_PER_LOOK: usize = 64;
 
@@ -80,6 +82,9 @@ pub struct PruneReport {
     pub revived: Tally,
     /// Packs that are deleted: marked longer ago than the grace period.
     pub deleted: Tally,
+    /// Files that a writer of ours left half-written longer ago than the grace period, and that are deleted. Never a file of
+    /// anybody else.
+    pub half_written: Tally,
 }
 
 impl Vault {
@@ -102,6 +107,7 @@ impl Vault {
     pub fn prune(&self, options: &PruneOptions) -> Result<PruneReport, VaultError> {
         let lock = self.lock(LockKind::Exclusive, &options.stop)?;
         let (facts, plan) = self.look_and_plan(options)?;
+        self.sweep_half_written(options, &lock)?;
         if !plan.changes_something() {
             return Ok(plan.report);
         }
@@ -120,8 +126,28 @@ impl Vault {
         if facts.snapshots == 0 && !facts.packs.is_empty() && !options.even_without_snapshots {
             return Err(VaultError::Missing { object: "every snapshot".to_owned() });
         }
-        let plan = plan::plan(&facts, options)?;
+        let mut plan = plan::plan(&facts, options)?;
+        self.old_half_written(options)?.iter().for_each(|left| plan.report.half_written.add(left.size));
         Ok((facts, plan))
+    }
+
+    fn old_half_written(&self, options: &PruneOptions) -> Result<Vec<HalfWritten>, VaultError> {
+        let mut left = self.core.store.half_written().map_err(VaultError::object("list the vault"))?;
+        left.retain(|left| left.age >= options.grace.max(HALF_WRITTEN_AGE_MIN));
+        Ok(left)
+    }
+
+    /// Nobody reads these: they have no name of a vault's yet. While the vault is ours alone, nobody writes either; what a
+    /// writer without a lock might be at is younger.
+    fn sweep_half_written(&self, options: &PruneOptions, lock: &VaultLock) -> Result<(), VaultError> {
+        for (count, left) in self.old_half_written(options)?.iter().enumerate() {
+            options.stop.check()?;
+            if count.is_multiple_of(DELETIONS_PER_LOOK) {
+                lock.check()?;
+            }
+            self.core.store.delete(&left.key).map_err(VaultError::object("delete a half-written file"))?;
+        }
+        Ok(())
     }
 }
 
@@ -244,8 +270,9 @@ impl Repacker<'_> {
         };
         let range = blob.offset as usize..blob.offset as usize + blob.length as usize;
         let sealed = body.get(range).ok_or_else(|| bad("it lies outside of its pack".to_owned()))?;
+        let mut plain = Vec::new();
         let opened =
-            self.unsealer.open(&self.core.sealer, &mut sealed.to_vec(), blob.plain_length, blob.id, &mut Vec::new());
+            self.unsealer.open(&self.core.sealer, &mut sealed.to_vec(), blob.plain_length, blob.id, &mut plain);
         opened.map_err(bad)?;
         let open = match blob.kind {
             BlobKind::Data => &mut self.data,
@@ -254,6 +281,7 @@ impl Repacker<'_> {
         let offset = open.bytes.len() as u32;
         open.bytes.extend_from_slice(sealed);
         open.blobs.push(PackedBlob { offset, ..*blob });
+        open.marks.push(Mark::of(&plain));
         if open.is_full() {
             let full = std::mem::take(open);
             self.store(full)?;
@@ -272,7 +300,9 @@ impl Repacker<'_> {
 
     fn store(&mut self, mut full: OpenPack) -> Result<(), VaultError> {
         pack::append_list(&mut full.bytes, &full.blobs, &self.core.sealer);
-        pack::verify(&full.bytes, &full.blobs, &self.core.sealer, &mut self.unsealer, &mut pack::Scratch::default())?;
+        let mut scratch = pack::Scratch::default();
+        let sealer = &self.core.sealer;
+        pack::verify(&full.bytes, &full.blobs, &full.marks, sealer, &mut self.unsealer, &mut scratch)?;
         let id = Id::of(&full.bytes);
         let stored = self.core.store.put(&pack::object_key(id), full.bytes.into());
         stored.map_err(VaultError::object("store a pack"))?;

@@ -1,7 +1,9 @@
 //! Making a backup: any number of streams at once, of sizes that nobody knows, into one snapshot - or none.
 
 use std::{
+    collections::HashMap,
     io::{self, Write},
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -11,9 +13,10 @@ use std::{
 use lifeboat_io::Stop;
 
 use super::{
-    EntryKind, EntryMeta, Id, LockKind, Snapshot, SnapshotMeta, Vault, VaultError, VaultLock,
-    chunk::{Chunker, Cut},
+    BlobKind, EntryKind, EntryMeta, Id, LockKind, Snapshot, SnapshotMeta, Vault, VaultError, VaultLock,
+    chunk::{Chunker, Cut, Guide},
     folder::{Child, Folder},
+    index::Index,
     lock_of,
     pipeline::{Block, Content, Pipeline, Shared, Worker},
     snapshot,
@@ -23,6 +26,9 @@ use super::{
 /// Bytes of a stream that travel together.
 const BLOCK_BYTES: usize = 1 << 20;
 
+/// Shorter files are not worth a guide.
+const GUIDED_BLOBS_MIN: usize = 8;
+
 /// How a backup is written.
 #[derive(Clone, Debug)]
 pub struct BackupOptions {
@@ -31,13 +37,16 @@ pub struct BackupOptions {
     /// Average length of blobs, rounded to a power of two, 16 KiB to 1 MiB. By default 64 KiB, and more in streams beyond
     /// 16 GiB and 1 TiB. Another length finds nothing of what is stored with this one.
     pub average_chunk_bytes: Option<usize>,
+    /// An earlier snapshot of the same things, if there is one: where its files were cut is tried first. Nothing else
+    /// depends on it; every byte is read and hashed all the same.
+    pub previous: Option<Snapshot>,
     /// Breaks the backup off.
     pub stop: Stop,
 }
 
 impl Default for BackupOptions {
     fn default() -> Self {
-        BackupOptions { level: 1, average_chunk_bytes: None, stop: Stop::default() }
+        BackupOptions { level: 1, average_chunk_bytes: None, previous: None, stop: Stop::default() }
     }
 }
 
@@ -51,6 +60,8 @@ pub struct BackupWriter {
     root: Mutex<Folder>,
     open_streams: Arc<AtomicUsize>,
     lock: VaultLock,
+    /// How long the blobs of the previous snapshot's files are, by path.
+    guides: Mutex<HashMap<PathBuf, Vec<u32>>>,
 }
 
 /// A file that is in the backup as soon as it is committed.
@@ -92,8 +103,26 @@ impl Vault {
             Arc::make_mut(&mut known).without_packs(|pack| sizes.get(&pack.id) != Some(&pack.bytes));
         }
         drop(sizes);
+        let guides = options.previous.as_ref().map(|previous| self.guides(previous, &known)).unwrap_or_default();
         let shared = Arc::new(Shared::new(self.core.clone(), known, options.stop));
-        self.begin_with(shared, lock, options.level, options.average_chunk_bytes)
+        let writer = self.begin_with(shared, lock, options.level, options.average_chunk_bytes)?;
+        *lock_of(&writer.guides) = guides;
+        Ok(writer)
+    }
+
+    /// Where the files of a snapshot were cut. What cannot be read of it is left out: it only saves time.
+    fn guides(&self, snapshot: &Snapshot, known: &Index) -> HashMap<PathBuf, Vec<u32>> {
+        let mut guides = HashMap::new();
+        let _unreadable = self.walk(snapshot, &mut |entry| {
+            if let EntryKind::File { content, .. } = &entry.kind
+                && content.len() >= GUIDED_BLOBS_MIN
+            {
+                let lengths = content.iter().map_while(|id| known.find(BlobKind::Data, *id).first());
+                let lengths = lengths.map_while(|location| u32::try_from(location.plain_bytes()).ok()).collect();
+                guides.insert(entry.path.clone(), lengths);
+            }
+        });
+        guides
     }
 
     fn begin_with(
@@ -109,6 +138,7 @@ impl Vault {
             root: Mutex::new(Folder::new()),
             open_streams: Arc::default(),
             lock,
+            guides: Mutex::default(),
         })
     }
 }
@@ -130,6 +160,7 @@ impl BackupWriter {
             path: path.to_owned(),
             shared: shared.clone(),
             chunker: self.chunker.clone(),
+            guide: Guide::new(lock_of(&self.guides).remove(Path::new(path)).unwrap_or_default()),
             open_streams: self.open_streams.clone(),
             content,
             block: Vec::new(),
@@ -286,6 +317,7 @@ pub struct StreamWriter {
     path: String,
     shared: Arc<Shared>,
     chunker: Arc<Chunker>,
+    guide: Guide,
     open_streams: Arc<AtomicUsize>,
     content: Arc<Content>,
     /// Bytes that are on no way yet: cut ones, then the beginning of a blob.
@@ -301,7 +333,7 @@ impl StreamWriter {
     /// The stream is complete. Its last bytes are on their way; whether all arrive, `commit` tells.
     pub fn finish(mut self) -> Result<StoredFile, VaultError> {
         self.shared.check()?;
-        self.cut();
+        self.cut(true);
         if self.cuts.last().copied().unwrap_or(0) < self.block.len() {
             self.cuts.push(self.block.len());
         }
@@ -320,16 +352,30 @@ impl StreamWriter {
         BLOCK_BYTES.max(self.chunker.bytes_max(self.offset))
     }
 
-    /// Finds the cuts in the block.
-    fn cut(&mut self) {
+    /// Finds the cuts in the block; in the `last` one also those that a guide would rather wait for.
+    fn cut(&mut self, last: bool) {
         let mut start = self.cuts.last().copied().unwrap_or(0);
-        while let Cut::At(length) = self.chunker.cut(self.offset + start as u64, &self.block[start..]) {
-            start += length;
-            self.cuts.push(start);
-            if start == self.block.len() {
+        while start < self.block.len() {
+            let (offset, rest) = (self.offset + start as u64, &self.block[start..]);
+            let proposed = self.guide.proposed();
+            if let Some(length) = proposed.filter(|length| self.chunker.ends_at(offset, rest, *length)) {
+                self.guide.taken();
+                start += length;
+            } else if !last && proposed.is_some_and(|length| length >= rest.len()) && rest.len() < self.least(offset) {
+                return;
+            } else if let Cut::At(length) = self.chunker.cut(offset, rest) {
+                self.guide.missed(length);
+                start += length;
+            } else {
                 return;
             }
+            self.cuts.push(start);
         }
+    }
+
+    /// With so many bytes there is always a cut.
+    fn least(&self, offset: u64) -> usize {
+        self.chunker.bytes_max(offset)
     }
 
     /// Sends the cut part of the block to the workers; the beginning of the next blob stays.
@@ -355,7 +401,7 @@ impl Write for StreamWriter {
         let taken = bytes.len().min(room.saturating_sub(self.block.len()));
         self.block.extend_from_slice(&bytes[..taken]);
         if self.block.len() >= room {
-            self.cut();
+            self.cut(false);
             self.send().map_err(io::Error::other)?;
         }
         Ok(taken)

@@ -8,7 +8,8 @@ use super::SourceFile;
 const LINES_MAX: usize = 800;
 
 /// The only files of the binary that name concrete doors and stores: everything else there takes what it is handed.
-const WIRING: &[&str] = &["crates/lifeboat/src/wire.rs", "crates/lifeboat/src/wire/shop.rs"];
+const WIRING: &[&str] =
+    &["crates/lifeboat/src/outside.rs", "crates/lifeboat/src/wire.rs", "crates/lifeboat/src/wire/shop.rs"];
 
 /// What the rest of the binary may name of the io floor: the bundle, the abstract doors, and the errors.
 const OPEN_DOORS: &[&str] =

@@ -22,7 +22,7 @@ use std::{
     time::Duration,
 };
 
-use lifeboat_model::{Timestamp, manifest::SqliteFacts};
+use lifeboat_model::Timestamp;
 use rusqlite::{
     Connection,
     backup::{Backup, StepResult},
@@ -32,7 +32,6 @@ use rustix::fs::{FlockOperation, fcntl_lock};
 use super::{
     Header, SqliteError,
     error::{extended_code, is_busy},
-    inspect::inspect_known,
     open::open_live,
     sidecar,
 };
@@ -94,20 +93,10 @@ pub struct Captured {
     pub recovery_point: Timestamp,
     /// Its size, in bytes.
     pub bytes: u64,
-    /// SHA-256 of it, hex.
-    pub sha256: String,
+    /// Its [`crate::digest::QuickDigest`]: tells whether the copy is still what it was when it was made.
+    pub digest: String,
     /// How it was made.
     pub how: How,
-}
-
-impl Captured {
-    /// What is in it: [`super::inspect`] without hashing the file a second time.
-    ///
-    /// # Errors
-    /// As [`super::inspect`].
-    pub fn inspect(&self, stop: &Stop, progress: &dyn Fn(u64, Option<u64>)) -> Result<SqliteFacts, SqliteError> {
-        inspect_known(&self.path, self.sha256.clone(), stop, progress)
-    }
 }
 
 /// Copies the database at `source` to the file `into`, complete and consistent, whoever writes to it meanwhile. `into`
@@ -133,9 +122,9 @@ pub fn capture(
     let partial = Partial::begin(into)?;
     let run = Run { source, partial: &partial.path, options, clock, stop, progress, waits: SystemClock::default() };
     let taken = run.take()?;
-    let (sha256, bytes) = finish(&partial.path, options.durable, stop)?;
+    let (digest, bytes) = finish(&partial.path, options.durable, stop)?;
     partial.keep(into)?;
-    Ok(Captured { path: into.to_owned(), recovery_point: taken.recovery_point, bytes, sha256, how: taken.how })
+    Ok(Captured { path: into.to_owned(), recovery_point: taken.recovery_point, bytes, digest, how: taken.how })
 }
 
 /// Checks that the copy is whole, brings it to disk and hashes it.
@@ -149,7 +138,7 @@ fn finish(partial: &Path, durable: bool, stop: &Stop) -> Result<(String, u64), S
     if durable {
         fs::File::open(partial).and_then(|file| file.sync_all()).map_err(failed)?;
     }
-    super::inspect::hash_file(partial, stop, &|_| ())
+    super::inspect::quick_digest(partial, stop)
 }
 
 /// `<into>.partial`, with whatever SQLite puts beside it; gone when dropped.

@@ -2,13 +2,15 @@
 
 use std::path::Path;
 
-use lifeboat_model::{Check, Tri, resource::SqlCheck};
+use lifeboat_model::{Check, Tri, manifest::SqliteFacts, resource::SqlCheck};
 use rusqlite::{Connection, ErrorCode, types::ValueRef};
 
 use super::{
     Header, SqliteError,
     error::words,
-    open::{open_at_rest, open_at_rest_with_checks},
+    indexes::Index,
+    inspect,
+    open::{open_at_rest, open_at_rest_with_checks, quoted},
 };
 use crate::stop::Stop;
 
@@ -20,6 +22,89 @@ const QUOTED_MAX: usize = 5;
 /// fails itself: what could not be looked at is unknown, with the reason. The file is not changed, but has to be
 /// writable: SQLite knows a table's CHECK constraints only then. Where it is not, `constraints` is unknown.
 pub fn check_copy(file: &Path, stop: &Stop) -> Vec<Check> {
+    checks(file, Depth::Everything, stop)
+}
+
+/// What is in a copy at rest, and whether it is sound: as [`check_copy`] and [`super::inspect`] together, in a third of
+/// the time. Pages are looked at by `quick_check`, indexes as `indexes.rs` tells; the facts are without the file's hash.
+pub fn examine(
+    file: &Path,
+    stop: &Stop,
+    progress: &dyn Fn(u64, Option<u64>),
+) -> (Result<SqliteFacts, SqliteError>, Vec<Check>) {
+    std::thread::scope(|scope| {
+        let pages = scope.spawn(|| checks(file, Depth::Pages, stop));
+        let content = inspect::content(file, true, stop, progress);
+        let (facts, indexes) = match content {
+            Ok((facts, agreements)) => (Ok(facts), indexes(file, &agreements, stop)),
+            Err(error) => (Err(error), not_made("indexes")),
+        };
+        let broke_off = || vec![Check::new("integrity", Tri::Unknown, "looking at the copy broke off")];
+        let mut checks = pages.join().unwrap_or_else(|_| broke_off());
+        checks.push(indexes);
+        (facts, checks)
+    })
+}
+
+/// Compares indexes with what the rows of their tables say.
+fn indexes(file: &Path, agreements: &[inspect::Agreement], stop: &Stop) -> Check {
+    let asked = open_at_rest(file, stop).and_then(|connection| {
+        let complaints = agreements.iter().map(|(index, tally)| index.complaint(&connection, tally, stop));
+        complaints.collect::<rusqlite::Result<Vec<_>>>().map_err(|error| SqliteError::from_sqlite(file, "read", error))
+    });
+    match asked {
+        Err(error) => Check::new("indexes", outcome_of(&error), sentence(&error)),
+        Ok(complaints) => {
+            let complaints: Vec<String> = complaints.into_iter().flatten().collect();
+            match complaints.is_empty() {
+                true => {
+                    let detail = format!("{} compared with their tables, entry by entry", agreements.len());
+                    Check::new("indexes", Tri::Pass, detail)
+                }
+                false => Check::new("indexes", Tri::Fail, quote(&complaints, COMPLAINTS_MAX)),
+            }
+        }
+    }
+}
+
+/// How much of `integrity_check` is asked of SQLite.
+#[derive(Clone, Copy)]
+enum Depth {
+    /// All of it.
+    Everything,
+    /// Not whether indexes hold what their tables do, except where only SQLite can tell.
+    Pages,
+}
+
+impl Depth {
+    fn questions(self, connection: &Connection) -> rusqlite::Result<Vec<String>> {
+        match self {
+            Depth::Everything => Ok(vec![format!("PRAGMA integrity_check({COMPLAINTS_MAX})")]),
+            Depth::Pages => {
+                let left = Index::left_over(connection, &inspect::tables(connection)?)?;
+                let left = left.iter().map(|table| format!("PRAGMA integrity_check({})", quoted(table)));
+                Ok([format!("PRAGMA quick_check({COMPLAINTS_MAX})")].into_iter().chain(left).collect())
+            }
+        }
+    }
+
+    /// `integrity_check` looks each row up in each index, in the order of the table, which is no order there.
+    fn cache_kib(self) -> u32 {
+        match self {
+            Depth::Everything => 64 << 10,
+            Depth::Pages => 8 << 10,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Depth::Everything => "integrity_check",
+            Depth::Pages => "quick_check",
+        }
+    }
+}
+
+fn checks(file: &Path, depth: Depth, stop: &Stop) -> Vec<Check> {
     let header = match Header::read(file) {
         Ok(header) => header,
         Err(error) => {
@@ -29,10 +114,10 @@ pub fn check_copy(file: &Path, stop: &Stop) -> Vec<Check> {
     };
     let file_check = check_size(header);
     match open_at_rest(file, stop) {
-        Ok(connection) => match open_at_rest_with_checks(file, stop) {
+        Ok(connection) => match open_at_rest_with_checks(file, depth.cache_kib(), stop) {
             Ok(writable) => {
                 let mut checks = vec![file_check];
-                checks.extend(integrity(&writable));
+                checks.extend(integrity(&writable, depth));
                 checks.push(foreign_keys(&connection));
                 checks
             }
@@ -41,7 +126,7 @@ pub fn check_copy(file: &Path, stop: &Stop) -> Vec<Check> {
                     format!("CHECK constraints were not looked at, for which the file must be writable: {error}");
                 let constraints = Check::new("constraints", outcome_of_sqlite(&error), detail);
                 let mut checks = vec![file_check];
-                checks.extend(integrity(&connection));
+                checks.extend(integrity(&connection, depth));
                 checks.extend([foreign_keys(&connection), constraints]);
                 checks
             }
@@ -75,17 +160,14 @@ fn is_about_values(line: &str) -> bool {
 }
 
 /// `integrity`, and `constraints` where values are in the file that its own rules would refuse.
-fn integrity(connection: &Connection) -> Vec<Check> {
-    let asked = connection.prepare(&format!("PRAGMA integrity_check({COMPLAINTS_MAX})")).and_then(|mut statement| {
-        let lines = statement.query_map([], |row| row.get::<_, String>(0))?;
-        lines.collect::<rusqlite::Result<Vec<String>>>()
-    });
-    match asked {
-        Ok(lines) if lines == ["ok"] => vec![Check::new("integrity", Tri::Pass, "integrity_check says ok")],
+fn integrity(connection: &Connection, depth: Depth) -> Vec<Check> {
+    let name = depth.name();
+    match depth.questions(connection).and_then(|questions| complaints(connection, &questions)) {
+        Ok(lines) if lines == ["ok"] => vec![Check::new("integrity", Tri::Pass, format!("{name} says ok"))],
         // Its silence is no praise.
-        Ok(lines) if lines.is_empty() => vec![Check::new("integrity", Tri::Unknown, "integrity_check said nothing")],
+        Ok(lines) if lines.is_empty() => vec![Check::new("integrity", Tri::Unknown, format!("{name} said nothing"))],
         Ok(lines) if lines.len() < COMPLAINTS_MAX && lines.iter().all(|line| is_about_values(line)) => vec![
-            Check::new("integrity", Tri::Pass, "integrity_check complains about values only"),
+            Check::new("integrity", Tri::Pass, format!("{name} complains about values only")),
             Check::new("constraints", Tri::Fail, quote(&lines, COMPLAINTS_MAX)),
         ],
         Ok(lines) => {
@@ -98,6 +180,26 @@ fn integrity(connection: &Connection) -> Vec<Check> {
         }
         Err(error) => vec![Check::new("integrity", outcome_of_sqlite(&error), words(&error))],
     }
+}
+
+/// All that is said in answer to some questions; `ok` when that is the answer to each.
+fn complaints(connection: &Connection, questions: &[String]) -> rusqlite::Result<Vec<String>> {
+    let mut said: Vec<String> = Vec::new();
+    for question in questions {
+        let mut statement = connection.prepare(question)?;
+        let lines = statement.query_map([], |row| row.get::<_, String>(0))?;
+        let lines = lines.collect::<rusqlite::Result<Vec<String>>>()?;
+        if lines.is_empty() {
+            return Ok(Vec::new());
+        }
+        said.extend(lines);
+    }
+    if said.iter().all(|line| line == "ok") {
+        said.truncate(1);
+    } else {
+        said.retain(|line| line != "ok");
+    }
+    Ok(said)
 }
 
 fn foreign_keys(connection: &Connection) -> Check {
@@ -142,6 +244,13 @@ fn shorten(line: &str) -> String {
 /// Asks a copy at rest a person's question, without being able to change it. The answer is the first column of the only
 /// row. A question that cannot be asked, or says neither `min` nor `equals`, is unknown.
 pub fn ask(file: &Path, name: &str, question: &SqlCheck, stop: &Stop) -> Check {
+    if question.sample {
+        let detail = match super::rules::sample(file, &question.sql, stop) {
+            Ok(digest) => (Tri::Pass, format!("rows with digest {}", &digest[..12])),
+            Err(error) => (outcome_of(&error), sentence(&error)),
+        };
+        return Check::new(name, detail.0, detail.1);
+    }
     let connection = match open_at_rest(file, stop) {
         Ok(connection) => connection,
         Err(error) => return Check::new(name, outcome_of(&error), sentence(&error)),
@@ -182,7 +291,7 @@ fn answer(connection: &Connection, sql: &str) -> rusqlite::Result<Result<Answer,
 
 fn judge(name: &str, question: &SqlCheck, answer: &Answer) -> Check {
     let shown = shorten(&answer.text);
-    if question.min.is_none() && question.equals.is_none() {
+    if question.min.is_none() && question.equals.is_none() && question.percent.is_none() {
         return Check::new(name, Tri::Unknown, format!("{shown}; the check has neither `min` nor `equals`"));
     }
     let mut wrong = Vec::new();
@@ -195,6 +304,11 @@ fn judge(name: &str, question: &SqlCheck, answer: &Answer) -> Check {
         if !enough {
             wrong.push(format!("at least {min}"));
         }
+    }
+    if let Some(percent) = question.percent
+        && !answer.number.is_some_and(|number| number >= f64::from(percent))
+    {
+        wrong.push(format!("at least {percent} %"));
     }
     if let Some(wanted) = question.equals.as_ref().filter(|wanted| **wanted != answer.text) {
         wrong.push(format!("exactly {wanted}"));

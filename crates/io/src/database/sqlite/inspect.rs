@@ -5,35 +5,22 @@
 //! lost, doubled or changed row goes unseen with a chance of about 2^-128. It is no seal against somebody who constructs
 //! rows on purpose; for that the file's SHA-256 and the vault's seals are there.
 //!
-//! A row is written down as its stored columns in the table's order, each one by its storage class:
-//!
-//! ```text
-//!   NULL      00
-//!   integer   01  8 bytes, little endian
-//!   real      02  8 bytes, little endian; bit by bit, so that -0.0 differs from 0.0 where SQLite keeps them apart
-//!   text      03  length in 8 bytes, UTF-8 bytes (also in a UTF-16 database)
-//!   blob      04  length in 8 bytes, bytes
-//! ```
-//!
-//! of text and blobs longer than [`INLINE_MAX`] the XXH3-128 of the bytes stands for the bytes. Plain rowids and virtual
-//! generated columns are not content and left out. This form never changes within one manifest schema.
+//! How a row is written down is told in `row.rs`.
 
 use std::{cmp::Ordering, collections::BTreeMap, fs::File, io::Read, path::Path};
 
 use lifeboat_model::manifest::{SqliteFacts, TableFacts};
-use rusqlite::{Connection, Row, types::ValueRef};
+use rusqlite::{Connection, types::ValueRef};
 use sha2::{Digest, Sha256};
-use xxhash_rust::xxh3::xxh3_128;
 
 use super::{
     Header, SqliteError,
     error::words,
+    indexes::{Index, Tally},
     open::{open_at_rest, quoted},
+    row::RowBytes,
 };
-use crate::stop::Stop;
-
-/// Longer values are hashed where they are instead of being copied into the row.
-const INLINE_MAX: usize = 64 << 10;
+use crate::{digest::QuickDigest, stop::Stop};
 
 /// Rows and bytes between two looks at `Stop`.
 const ROWS_BETWEEN_STOPS: u64 = 4096;
@@ -47,22 +34,25 @@ const BYTES_BETWEEN_STOPS: u64 = 4 << 20;
 /// [`SqliteError`]. A table that cannot be read for another reason than damage is told in [`SqliteFacts::unread`].
 pub fn inspect(file: &Path, stop: &Stop, progress: &dyn Fn(u64, Option<u64>)) -> Result<SqliteFacts, SqliteError> {
     Header::read(file)?;
-    let (sha256, _) = hash_file(file, stop, &|_| ())?;
-    inspect_known(file, sha256, stop, progress)
+    let sha256 = sha256(file, stop, &|_| ())?;
+    let (facts, _agreements) = content(file, false, stop, progress)?;
+    Ok(SqliteFacts { sha256, ..facts })
 }
 
-/// [`inspect`] of a file whose hash is known.
-pub(super) fn inspect_known(
+/// What a table's entries should be in an index, and the index.
+pub(super) type Agreement = (Index, Tally);
+
+/// [`inspect`] without the file's hash. With `indexes`, what the rows say that the indexes must hold is told beside it.
+pub(super) fn content(
     file: &Path,
-    sha256: String,
+    indexes: bool,
     stop: &Stop,
     progress: &dyn Fn(u64, Option<u64>),
-) -> Result<SqliteFacts, SqliteError> {
+) -> Result<(SqliteFacts, Vec<Agreement>), SqliteError> {
     let header = Header::read(file)?;
     let connection = open_at_rest(file, stop)?;
     let failed = |error| SqliteError::from_sqlite(file, "read", error);
     let mut facts = SqliteFacts {
-        sha256,
         page_size: header.page_size,
         pages: pragma::<u32>(&connection, "page_count").map_err(failed)?.into(),
         journal_mode: header.journal_mode().to_owned(),
@@ -73,9 +63,11 @@ pub(super) fn inspect_known(
         objects: objects(&connection).map_err(failed)?,
         ..SqliteFacts::default()
     };
-    let mut scan = Scan { stop, progress, bytes: 0, total: header.bytes, row: Vec::with_capacity(4096) };
+    let (total, row) = (header.bytes, RowBytes::default());
+    let mut scan = Scan { stop, progress, bytes: 0, total, row, agreements: Vec::new() };
     for table in tables(&connection).map_err(failed)? {
-        match scan.table(&connection, &table) {
+        let indexes = if indexes { Index::comparable(&connection, &table).map_err(failed)? } else { Vec::new() };
+        match scan.table(&connection, &table, indexes) {
             Ok(found) => _ = facts.tables.insert(table, found),
             Err(error) => match SqliteError::from_sqlite(file, "read", error) {
                 stopped @ SqliteError::Stopped(_) => return Err(stopped),
@@ -91,33 +83,43 @@ pub(super) fn inspect_known(
         }
     }
     progress(header.bytes, Some(header.bytes));
-    Ok(facts)
+    Ok((facts, scan.agreements))
 }
 
-/// SHA-256 of a file in hex, and its length. `progress` hears of bytes.
 /// SHA-256 of a file, hex, for comparing with [`SqliteFacts::sha256`].
 ///
 /// # Errors
 /// [`SqliteError`] when it cannot be read.
 pub fn sha256(file: &Path, stop: &Stop, progress: &dyn Fn(u64)) -> Result<String, SqliteError> {
-    hash_file(file, stop, progress).map(|(sha256, _bytes)| sha256)
+    let mut hash = Sha256::new();
+    read_through(file, stop, &mut |piece, read| {
+        hash.update(piece);
+        progress(read);
+    })?;
+    Ok(hex::encode(hash.finalize()))
 }
 
-pub(super) fn hash_file(file: &Path, stop: &Stop, progress: &dyn Fn(u64)) -> Result<(String, u64), SqliteError> {
+/// A file's [`QuickDigest`] and its length.
+pub(super) fn quick_digest(file: &Path, stop: &Stop) -> Result<(String, u64), SqliteError> {
+    let mut hash = QuickDigest::default();
+    let bytes = read_through(file, stop, &mut |piece, _| hash.update(piece))?;
+    Ok((hash.finish(), bytes))
+}
+
+/// Reads a file to its end; gives its length.
+fn read_through(file: &Path, stop: &Stop, hear: &mut dyn FnMut(&[u8], u64)) -> Result<u64, SqliteError> {
     let failed = |error| SqliteError::from_io(file, "read", error);
     let mut reader = File::open(file).map_err(failed)?;
-    let mut hash = Sha256::new();
     let mut piece = vec![0; 1 << 20];
     let mut bytes = 0;
     loop {
         stop.check()?;
         let read = reader.read(&mut piece).map_err(failed)?;
         if read == 0 {
-            return Ok((hex::encode(hash.finalize()), bytes));
+            return Ok(bytes);
         }
-        hash.update(&piece[..read]);
         bytes += read as u64;
-        progress(bytes);
+        hear(&piece[..read], bytes);
     }
 }
 
@@ -174,19 +176,37 @@ struct Scan<'a> {
     progress: &'a dyn Fn(u64, Option<u64>),
     bytes: u64,
     total: u64,
-    row: Vec<u8>,
+    row: RowBytes,
+    agreements: Vec<Agreement>,
 }
 
 impl Scan<'_> {
-    fn table(&mut self, connection: &Connection, table: &str) -> rusqlite::Result<TableFacts> {
+    fn table(&mut self, connection: &Connection, table: &str, indexes: Vec<Index>) -> rusqlite::Result<TableFacts> {
         let columns = stored_columns(connection, table)?;
-        let list: Vec<String> = columns.iter().map(|name| quoted(name)).collect();
-        let mut statement = connection.prepare(&format!("SELECT {} FROM {}", list.join(", "), quoted(table)))?;
+        let mut list: Vec<String> = columns.iter().map(|name| quoted(name)).collect();
+        let stored = list.len();
+        // What indexes are made of comes behind: columns again, computed ones, the rowid.
+        let mut tallies: Vec<Tally> = indexes.iter().map(|index| index.tally(&mut list)).collect();
+        // The table itself: an index that holds all of a narrow table's columns would be read in its place otherwise.
+        let walk = format!("SELECT {} FROM {} NOT INDEXED", list.join(", "), quoted(table));
+        let mut statement = connection.prepare(&walk)?;
         let mut columns: Vec<Column> = columns.into_iter().map(Column::new).collect();
         let mut rows = statement.query([])?;
         let (mut count, mut digest, mut told) = (0_u64, 0_u128, self.bytes);
         while let Some(row) = rows.next()? {
-            digest = digest.wrapping_add(self.hash_row(row, &mut columns)?);
+            self.row.clear();
+            for (position, column) in columns[..stored].iter_mut().enumerate() {
+                let value = row.get_ref(position)?;
+                self.row.push(value);
+                if column.tells_time {
+                    Newest::keep(&mut column.greatest, value);
+                }
+            }
+            digest = digest.wrapping_add(self.row.hash());
+            self.bytes += self.row.bytes();
+            for tally in &mut tallies {
+                tally.add(row, &mut self.row)?;
+            }
             count += 1;
             if count.is_multiple_of(ROWS_BETWEEN_STOPS) || self.bytes - told > BYTES_BETWEEN_STOPS {
                 told = self.bytes;
@@ -194,42 +214,9 @@ impl Scan<'_> {
                 (self.progress)(self.bytes.min(self.total), Some(self.total));
             }
         }
+        self.agreements.extend(indexes.into_iter().zip(tallies));
         let newest = columns.into_iter().filter_map(|column| Some((column.name, column.greatest?.text())));
         Ok(TableFacts { rows: count, digest: format!("{digest:032x}"), newest: newest.collect() })
-    }
-
-    fn hash_row(&mut self, row: &Row, columns: &mut [Column]) -> rusqlite::Result<u128> {
-        self.row.clear();
-        for (index, column) in columns.iter_mut().enumerate() {
-            let value = row.get_ref(index)?;
-            match value {
-                ValueRef::Null => self.row.push(0),
-                ValueRef::Integer(number) => self.fixed(1, number.to_le_bytes()),
-                ValueRef::Real(number) => self.fixed(2, number.to_bits().to_le_bytes()),
-                ValueRef::Text(bytes) => self.long(3, bytes),
-                ValueRef::Blob(bytes) => self.long(4, bytes),
-            }
-            if column.tells_time {
-                Newest::keep(&mut column.greatest, value);
-            }
-        }
-        self.bytes += self.row.len() as u64;
-        Ok(xxh3_128(&self.row))
-    }
-
-    fn fixed(&mut self, tag: u8, bytes: [u8; 8]) {
-        self.row.push(tag);
-        self.row.extend_from_slice(&bytes);
-    }
-
-    fn long(&mut self, tag: u8, bytes: &[u8]) {
-        self.fixed(tag, (bytes.len() as u64).to_le_bytes());
-        if bytes.len() <= INLINE_MAX {
-            self.row.extend_from_slice(bytes);
-        } else {
-            self.row.extend_from_slice(&xxh3_128(bytes).to_le_bytes());
-            self.bytes += bytes.len() as u64;
-        }
     }
 }
 
@@ -246,7 +233,7 @@ impl Column {
     }
 }
 
-fn interrupted() -> rusqlite::Error {
+pub(super) fn interrupted() -> rusqlite::Error {
     rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_INTERRUPT), None)
 }
 

@@ -1,14 +1,27 @@
-//! Short looks at a database that is in use: whether it opens, how many rows its tables have. Read-only, and brief.
+//! Short looks at a database that is in use: whether it opens, how many rows its tables have. Read-only, brief, and
+//! without leaving anything beside it.
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
+use lifeboat_model::Tri;
+
 use super::{
     Header, SqliteError,
-    open::{open_live, quoted},
+    check::outcome_of_sqlite,
+    error::words,
+    open::quoted,
+    quiet::{QuietConnection, open_quietly},
 };
 
 /// How long a short look waits for others' locks.
 const WAIT: Duration = Duration::from_secs(5);
+
+/// Opens it for a look that waits a little for others.
+pub(super) fn open(path: &Path) -> Result<QuietConnection, SqliteError> {
+    let connection = open_quietly(path)?;
+    connection.busy_timeout(WAIT).map_err(|error| SqliteError::from_sqlite(path, "read", error))?;
+    Ok(connection)
+}
 
 /// Whether this is a database that SQLite opens and whose schema it can read.
 ///
@@ -16,11 +29,47 @@ const WAIT: Duration = Duration::from_secs(5);
 /// [`SqliteError`], saying what it is instead.
 pub fn peek(path: &Path) -> Result<(), SqliteError> {
     Header::read(path)?;
-    let connection = open_live(path)?;
+    let connection = open(path)?;
     let failed = |error| SqliteError::from_sqlite(path, "read", error);
-    connection.busy_timeout(WAIT).map_err(failed)?;
     connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0)).map_err(failed)?;
     Ok(())
+}
+
+/// What a quick check of a live database found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QuickLook {
+    /// Whether it is sound; unknown when the time was too short, or it could not be looked at.
+    pub sound: Tri,
+    /// What is wrong, in a few words; empty when nothing is.
+    pub what: String,
+}
+
+/// Runs `quick_check` on a live database for at most so long.
+pub fn quick_check(path: &Path, limit: Duration) -> QuickLook {
+    let connection = match open(path) {
+        Ok(connection) => connection,
+        Err(error) => return QuickLook { sound: super::check::outcome_of(&error), what: error.to_string() },
+    };
+    let asked = std::thread::scope(|scope| {
+        let handle = connection.get_interrupt_handle();
+        let (done, is_done) = std::sync::mpsc::channel::<()>();
+        scope.spawn(move || {
+            if is_done.recv_timeout(limit).is_err_and(|why| why == std::sync::mpsc::RecvTimeoutError::Timeout) {
+                handle.interrupt();
+            }
+        });
+        let answer = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0));
+        drop(done);
+        answer
+    });
+    match asked {
+        Ok(answer) if answer == "ok" => QuickLook { sound: Tri::Pass, what: String::new() },
+        Ok(complaint) => QuickLook { sound: Tri::Fail, what: complaint },
+        Err(error) => match outcome_of_sqlite(&error) {
+            Tri::Fail => QuickLook { sound: Tri::Fail, what: words(&error) },
+            Tri::Pass | Tri::Unknown => QuickLook { sound: Tri::Unknown, what: words(&error) },
+        },
+    }
 }
 
 /// Rows of every ordinary table, in one consistent look. Virtual tables are left out: their rows lie in others.
@@ -28,9 +77,8 @@ pub fn peek(path: &Path) -> Result<(), SqliteError> {
 /// # Errors
 /// [`SqliteError`] when it cannot be read.
 pub fn count_rows(path: &Path) -> Result<BTreeMap<String, u64>, SqliteError> {
-    let connection = open_live(path)?;
+    let connection = open(path)?;
     let failed = |error| SqliteError::from_sqlite(path, "read", error);
-    connection.busy_timeout(WAIT).map_err(failed)?;
     connection.execute_batch("BEGIN").map_err(failed)?;
     let listed = "SELECT name FROM sqlite_schema WHERE type = 'table' AND sql NOT LIKE 'CREATE VIRTUAL%'
                   AND (name NOT LIKE 'sqlite\\_%' ESCAPE '\\' OR name = 'sqlite_sequence')";

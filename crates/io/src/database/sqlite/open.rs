@@ -38,7 +38,7 @@ pub(super) fn open_at_rest(path: &Path, stop: &Stop) -> Result<Connection, Sqlit
     }
     let failed = |error| SqliteError::from_sqlite(path, "open", error);
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut connection = Connection::open_with_flags(immutable_uri(path), flags).map_err(failed)?;
+    let mut connection = Connection::open_with_flags(uri(path, "immutable=1"), flags).map_err(failed)?;
     listen(&mut connection, stop).map_err(failed)?;
     // Sorters and temporary indexes stay in memory: nothing is written anywhere for a look.
     connection.pragma_update(None, "temp_store", "MEMORY").map_err(failed)?;
@@ -49,7 +49,7 @@ pub(super) fn open_at_rest(path: &Path, stop: &Stop) -> Result<Connection, Sqlit
 /// Opens a copy at rest so that SQLite sees its CHECK constraints, which it does not even parse for a database it cannot
 /// write (`sqlite3AddCheckConstraint`), so that `integrity_check` would be silent about them. Nothing is written: no
 /// byte of the file changes; in WAL mode an empty `-wal` exists while the connection does.
-pub(super) fn open_at_rest_with_checks(path: &Path, stop: &Stop) -> rusqlite::Result<Connection> {
+pub(super) fn open_at_rest_with_checks(path: &Path, cache_kib: u32, stop: &Stop) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags)?;
     if connection.is_readonly("main")? {
@@ -57,11 +57,9 @@ pub(super) fn open_at_rest_with_checks(path: &Path, stop: &Stop) -> rusqlite::Re
         return Err(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_READONLY), None));
     }
     listen(&mut connection, stop)?;
-    // Exclusive before the first look: the index of the WAL is then kept in memory, without a -shm. The cache is larger
-    // than elsewhere: `integrity_check` looks each row up in each index, in the order of the table, which is no order there.
-    connection.execute_batch(
-        "PRAGMA locking_mode=EXCLUSIVE; PRAGMA query_only=ON; PRAGMA temp_store=MEMORY; PRAGMA cache_size=-65536;",
-    )?;
+    // Exclusive before the first look: the index of the WAL is then kept in memory, without a -shm.
+    connection.execute_batch("PRAGMA locking_mode=EXCLUSIVE; PRAGMA query_only=ON; PRAGMA temp_store=MEMORY;")?;
+    connection.pragma_update(None, "cache_size", -i64::from(cache_kib))?;
     connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
     Ok(connection)
 }
@@ -72,9 +70,16 @@ pub(super) fn listen(connection: &mut Connection, stop: &Stop) -> rusqlite::Resu
     connection.progress_handler(INSTRUCTIONS_BETWEEN_STOPS, Some(move || stop.check().is_err()))
 }
 
+/// Attaches a database that others may be using to a connection of ours, read-only, under the name `live`.
+pub(super) fn attach_live(connection: &Connection, path: &Path) -> rusqlite::Result<()> {
+    connection.execute("ATTACH ?1 AS live", [uri(path, "mode=ro").to_string_lossy()])?;
+    // As in `open_live`.
+    connection.execute_batch("PRAGMA live.mmap_size = 0")
+}
+
 /// `file:/a%20b?immutable=1`; every byte that is not plain is written as `%xx`, so names with `?`, `#` or bytes that
 /// are not UTF-8 work.
-fn immutable_uri(path: &Path) -> OsString {
+fn uri(path: &Path, how: &str) -> OsString {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let mut uri = String::from("file:");
     for &byte in absolute.as_os_str().as_bytes() {
@@ -83,7 +88,7 @@ fn immutable_uri(path: &Path) -> OsString {
             other => uri.push_str(&format!("%{other:02x}")),
         }
     }
-    uri.push_str("?immutable=1");
+    uri.push_str(&format!("?{how}"));
     uri.into()
 }
 

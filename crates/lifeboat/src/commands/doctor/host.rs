@@ -6,7 +6,7 @@ use lifeboat_io::{Io, files};
 use lifeboat_model::{Duration, Resource, Timestamp, Tri, time::show_age};
 
 use super::Finding;
-use crate::{settings::Resolved, wire};
+use crate::{outside, settings::Resolved, wire};
 
 /// No clock that is right shows a time before this.
 const NOT_BEFORE: &str = "2025-01-01T00:00:00Z";
@@ -28,7 +28,7 @@ pub fn findings(io: &Io) -> Vec<Finding> {
     let mut findings = vec![Finding::new("lifeboat", Tri::Pass, ours)];
     for (tool, argument, good_for) in TOOLS {
         let words = [(*tool).to_owned(), (*argument).to_owned()];
-        findings.push(match wire::output_of(&words, Vec::new(), VERSION_LIMIT, io) {
+        findings.push(match outside::output_of(&words, Vec::new(), VERSION_LIMIT, io) {
             Ok(printed) => {
                 let text = String::from_utf8_lossy(&printed);
                 let line: String = text.lines().next().unwrap_or_default().chars().take(60).collect();

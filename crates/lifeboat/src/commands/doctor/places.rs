@@ -5,12 +5,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use lifeboat_engine::Vaults;
+use lifeboat_engine::{Copy, Vaults};
 use lifeboat_io::{Io, files};
 use lifeboat_model::{Failure, FailureKind, Resource, ResourceKind, Tri, time::show_bytes};
 
 use super::Finding;
 use crate::{
+    outside,
     secrets::{self, PasswordSource},
     settings::Resolved,
     wire,
@@ -140,6 +141,39 @@ pub fn vault(resolved: &Resolved, io: &Io) -> Vec<Finding> {
     });
     findings.extend(password_beside(resolved, &*vaults));
     findings.extend(same_disk(resolved, &*vaults));
+    findings.extend(resolved.setup.copies.iter().flat_map(|copy| second(copy, resolved, &*vaults, io)));
+    findings
+}
+
+/// Whether a second vault can be reached, how far it lags, and whether it would survive what takes the first one.
+fn second(copy: &Copy, resolved: &Resolved, vaults: &dyn Vaults, io: &Io) -> Vec<Finding> {
+    let name = format!("copy {}", copy.name);
+    let lost = "when the vault is lost, so is what is only there";
+    let next = format!("lifeboat vault copy --to {}", copy.name);
+    let mut findings = match wire::engine(resolved, io).and_then(|engine| Ok(engine.copies(&engine.backups()?))) {
+        Err(failure) => vec![Finding::failure(&name, &failure)],
+        Ok(all) => all
+            .into_iter()
+            .filter(|status| status.name == copy.name.as_str())
+            .map(|status| match status.why.first() {
+                Some(why) => Finding::new(&name, status.good, why.clone()).lost(lost).next(&next),
+                None if status.newest.is_none() => {
+                    Finding::new(&name, Tri::Pass, format!("{} can be reached; nothing is in it yet", copy.location))
+                }
+                None => Finding::new(&name, Tri::Pass, format!("{} holds {} backups", copy.location, status.backups)),
+            })
+            .collect(),
+    };
+    let disk = |location: &str| vaults.folder(location).as_deref().and_then(device);
+    if let Some(own) = disk(&copy.location) {
+        let beside = resolved.setup.resources.iter().any(|resource| device(resource.kind.path()) == Some(own));
+        if beside || disk(&resolved.setup.vault) == Some(own) {
+            let what = if beside { "what it keeps" } else { "the vault" };
+            let detail = format!("it is on the same file system as {what}");
+            let finding = Finding::new(format!("{name}'s disk"), Tri::Fail, detail);
+            findings.push(finding.lost("a broken disk takes both").next("put it on another host, or into a bucket"));
+        }
+    }
     findings
 }
 
@@ -215,12 +249,28 @@ pub fn operations(resolved: &Resolved, io: &Io) -> Finding {
     }
 }
 
+/// Lease files that cannot be read any more; said only when there is one.
+pub fn leases(resolved: &Resolved, io: &Io) -> Vec<Finding> {
+    let name = "lease";
+    match wire::engine(resolved, io).and_then(|engine| engine.damaged_leases()) {
+        Err(failure) => vec![Finding { outcome: Tri::Unknown, ..Finding::failure(name, &failure) }],
+        Ok(damaged) => {
+            let finding = |path: &String| {
+                Finding::new(name, Tri::Fail, format!("{path} is damaged"))
+                    .lost("who worked here last is not known any more")
+                    .next("lifeboat backup; every operation makes it anew, with a number from the journals")
+            };
+            damaged.iter().map(finding).collect()
+        }
+    }
+}
+
 /// Whether there is room for what a restore needs: a copy of what is there now on its way into the vault and in it, and the
 /// restored copy beside the live one. Summed up for each file system.
 pub fn space(resolved: &Resolved) -> Vec<Finding> {
     let vault = match &resolved.setup.vault {
         location if location.is_empty() => None,
-        location => wire::place(location, Path::new("/")).ok().and_then(|place| place.folder),
+        location => outside::place(location, Path::new("/")).ok().and_then(|place| place.folder),
     };
     let mut needs: BTreeMap<u64, (PathBuf, u64)> = BTreeMap::new();
     let mut need = |path: &Path, bytes: u64| {

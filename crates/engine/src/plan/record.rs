@@ -1,0 +1,70 @@
+//! Planning what is only put on record: that a secret has leaked, that a person has looked at something.
+
+use lifeboat_model::{Action, Failure, FailureKind, Lease, OperationState, Plan, Request, StepClass, Undo};
+
+use super::steps::{self, phase, step};
+use crate::{Engine, facts::Common};
+
+pub(crate) fn gather(engine: &Engine) -> Result<Common, Failure> {
+    engine.common()
+}
+
+/// Plans a record. Its journal is the record; nothing else changes.
+///
+/// # Errors
+/// A variable without a name, a reason or a note without words.
+pub fn plan(common: &Common, request: &Request) -> Result<Plan, Failure> {
+    let empty = |what: &str| Failure::new(FailureKind::Usage, format!("{what} is missing"));
+    let (title, lines) = match request {
+        Request::Compromise { secret, since, before, why, withdrawn } => {
+            if secret.trim().is_empty() || secret.contains(['=', '\n']) {
+                return Err(
+                    empty("the name of the variable").hint("its name only, such as STRIPE_KEY; never its value")
+                );
+            }
+            if why.trim().is_empty() {
+                return Err(empty("the reason"));
+            }
+            let from = since.map_or_else(|| "the first backup".to_owned(), steps::instant);
+            match withdrawn {
+                true => (format!("take back that {secret} is compromised"), vec![why.clone()]),
+                false => {
+                    let until = steps::instant(*before);
+                    let span = format!("values of {secret} from {from} until {until} are not to come back");
+                    (format!("mark {secret} as compromised in {}", common.scope), vec![span, why.clone()])
+                }
+            }
+        }
+        Request::Attest { about, report, note } => {
+            if note.trim().is_empty() {
+                return Err(empty("what you have to say"));
+            }
+            let lines = report.iter().cloned().chain([note.clone()]).collect();
+            (format!("attest that {about} of {} was reviewed", common.scope), lines)
+        }
+        _other => return Err(steps::wrong_planner()),
+    };
+    let mut plan = steps::new_plan(common, request, title, Lease::Environment);
+    let say = step("say", "put it on record", StepClass::Idempotent, Action::Say { lines }, Undo::Nothing);
+    plan.phases = vec![phase(common, "record", vec![], vec![say])];
+    Ok(plan)
+}
+
+/// Whether a line about something was put on record in this scope.
+pub(crate) fn recorded(engine: &Engine, about: &str, line: &str) -> Result<bool, Failure> {
+    let scope = engine.setup().scope.to_string();
+    for row in engine.look().operations(usize::MAX)? {
+        if row.kind != "attest" || row.scope != scope || !row.closed {
+            continue;
+        }
+        let operation = engine.look().operation(&row.id)?;
+        if let (Request::Attest { about: said, report, .. }, OperationState::Done) =
+            (&operation.plan.request, &operation.state)
+            && said == about
+            && report.iter().any(|known| known == line)
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}

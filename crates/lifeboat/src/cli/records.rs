@@ -1,0 +1,115 @@
+//! The words of commands about what happened: evidence, logs, leaked secrets, what a person attests.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueHint};
+
+use super::RunArgs;
+
+/// `backups compromised`.
+#[derive(Clone, Debug, Args)]
+pub struct CompromisedArgs {
+    /// The variable that held the secret: its name, never its value [default: lists what was said so far]
+    #[arg(value_name = "SECRET", requires = "reason")]
+    pub secret: Option<String>,
+    /// Values in backups from then on [default: from the first backup on]
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// Values in backups from before then: when the secret was changed [default: now]
+    #[arg(long, value_name = "TIME")]
+    pub before: Option<String>,
+    /// What happened, in a few words
+    #[arg(long, value_name = "WHY")]
+    pub reason: Option<String>,
+    /// It was a mistake: what was said about this variable does not count any more
+    #[arg(long, conflicts_with_all = ["since", "before"])]
+    pub withdraw: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub run: RunArgs,
+}
+
+/// What a person attests.
+#[derive(Clone, Debug, Args)]
+pub struct AttestArgs {
+    /// What you have to say to it, in a few words
+    #[arg(long, value_name = "TEXT", default_value = "reviewed")]
+    pub note: String,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub run: RunArgs,
+}
+
+/// `evidence`.
+#[derive(Clone, Debug, Args)]
+pub struct EvidenceArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: EvidenceCommand,
+}
+
+/// What can be done with evidence.
+#[derive(Clone, Debug, Subcommand)]
+pub enum EvidenceCommand {
+    /// Puts journal, manifests, settings and attached files into a folder with a list of digests; holds the backups
+    Collect {
+        /// Which operation: its id, or the beginning of it [default: the one that is not over, else the newest]
+        operation: Option<String>,
+        /// A file to put to it: a log, a screenshot; it is copied
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        attach: Vec<PathBuf>,
+        /// The folder; it must not exist yet [default: a new one in the state folder]
+        #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
+        to: Option<PathBuf>,
+    },
+    /// Compares a folder of evidence with its list, and the list with what went on record
+    Verify {
+        /// The folder
+        #[arg(value_hint = ValueHint::DirPath)]
+        folder: PathBuf,
+    },
+}
+
+/// `logs`.
+#[derive(Clone, Debug, Args)]
+pub struct LogsArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: LogsCommand,
+}
+
+/// What can be asked of logs.
+#[derive(Clone, Debug, Subcommand)]
+pub enum LogsCommand {
+    /// Counts errors in log files, by kind
+    Scan {
+        /// The files
+        #[arg(required = true, value_hint = ValueHint::FilePath)]
+        files: Vec<PathBuf>,
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        span: SpanArgs,
+    },
+    /// Reads the log that the app keeps in a table of its own: what was done to what in a span of time
+    Audit {
+        /// Which database [default: the only one]
+        resource: Option<String>,
+        /// The table
+        #[arg(long, value_name = "TABLE", default_value = "audit_log")]
+        table: String,
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        span: SpanArgs,
+    },
+}
+
+/// A span of time.
+#[derive(Clone, Debug, Args)]
+pub struct SpanArgs {
+    /// From then on: 14:05, "2026-11-20 14:05", "2h ago", or RFC 3339
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// Until before then [default: now]
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
+}

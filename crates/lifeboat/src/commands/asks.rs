@@ -1,0 +1,64 @@
+//! From the words of a command to what it asks the engine for.
+
+use lifeboat_model::{BackupChoice, BackupReason, Failure, FailureKind, Request, ResourceName};
+
+use super::{App, Session};
+use crate::{
+    cli::{BackupAsk, ProveAsk, ReasonArg, RestoreAsk},
+    ui::when,
+};
+
+/// What `backup` asks for.
+pub fn backup(session: &Session, ask: &BackupAsk) -> Request {
+    let reason = match ask.reason {
+        ReasonArg::Manual => BackupReason::Manual,
+        ReasonArg::Scheduled => BackupReason::Scheduled,
+        ReasonArg::PreDeploy => BackupReason::PreDeploy,
+    };
+    Request::Backup { resources: session.named.clone(), reason, label: ask.label.clone() }
+}
+
+/// What `restore` asks for.
+pub fn restore(app: &App, session: &Session, ask: &RestoreAsk) -> Result<Request, Failure> {
+    let from = choice(app, session, ask.from.as_deref(), ask.before.as_deref())?;
+    let into = ask.into.as_deref().map(lifeboat_io::files::absolute).transpose();
+    let into = into.map_err(|error| Failure::from_error(FailureKind::Usage, &error))?;
+    let resource = session.named.first().cloned().ok_or_else(|| Failure::new(FailureKind::Usage, "name a resource"))?;
+    Ok(Request::Restore {
+        resource,
+        from,
+        into,
+        without_emergency_backup: ask.without_emergency_backup.clone(),
+        accept_loss: ask.accept_loss.unwrap_or_default(),
+        urgent: ask.reason.clone().filter(|_| ask.urgent),
+    })
+}
+
+/// Which backup is meant by `--from` and `--before`.
+pub fn choice(app: &App, session: &Session, from: Option<&str>, before: Option<&str>) -> Result<BackupChoice, Failure> {
+    Ok(match (from, before) {
+        (Some(start), _) => BackupChoice::Exactly(session.engine.find_backup(start)?.id),
+        (None, Some(text)) => BackupChoice::Before(when::parse(text, app.io.clock.now(), &session.zone)?),
+        (None, None) => BackupChoice::Latest,
+    })
+}
+
+/// What `prove` asks for.
+pub fn prove(session: &Session, ask: &ProveAsk) -> Result<Request, Failure> {
+    let backup = match &ask.backup {
+        Some(start) => BackupChoice::Exactly(session.engine.find_backup(start)?.id),
+        None => BackupChoice::Latest,
+    };
+    let name = |word: &String| ResourceName::new(word).map_err(|error| Failure::from_error(FailureKind::Usage, &error));
+    let resources = ask.resources.iter().map(name).collect::<Result<_, _>>()?;
+    Ok(Request::Prove { backup, resources })
+}
+
+/// What `undo` asks for: the named operation, or the newest that can be taken back.
+pub fn undo(session: &Session, start: Option<&str>) -> Result<Request, Failure> {
+    let operation = match start {
+        Some(start) => session.operation_named(start)?,
+        None => session.engine.look().last_undoable()?,
+    };
+    Ok(Request::Undo { operation })
+}
