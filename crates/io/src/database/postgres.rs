@@ -1,9 +1,30 @@
-//! The door to PostgreSQL databases.
+//! The door to PostgreSQL databases: a consistent copy of one in use, the way back, whether a copy is good, how it takes
+//! the place of the live one, and how writes are stopped meanwhile.
+//!
+//! ```text
+//!   get in      Address::parse → Session::open → look_at: version, size, what we may do
+//!               find_clients, choose_clients: the pg_dump that fits, or the package to install
+//!   copy        capture(Capture, sinks)  → Captured: facts for the manifest, entries, pre_data, post_data, globals;
+//!               rows go to `Sinks`, many streams at once, `data/<schema>.<table>.copy` and `largeobjects/objects.copy`
+//!   way back    create_database → restore(Restore, sources) → dress_database; sources are the files of the manifest
+//!   look        inspect → facts; compare_facts, check_database, try_writes, negative_control → checks
+//!               fingerprint, Fingerprint::differences: which definitions differ
+//!   loss        same_lineage, glance: what was written since, in one scan; RowIndex: row by row, from a backup's files
+//!   take place  swap_preflight → swap_databases; the same with SwapNames::undone is the way back; swap_state tells
+//!   stop writes fence_on → prove_fence; enter_fence for our own session; fence_off needs nothing; fence_status
+//! ```
+//!
+//! What belongs into a backup besides the files of `Sinks`: `pre-data.sql`, `post-data.sql`, `globals.sql` (for people
+//! and `psql`), and the entries as JSON, from which [`restore`] works, without any program. All calls block, take a
+//! [`crate::Stop`] and tell progress as `(done, total)`. [`PgError::class`] and [`PgError::next_step`] say what to do.
+//!
+//! The connection is our own, blocking and of few words ([`Session`]): text in, text out, COPY both ways.
 
 mod address;
 mod archive;
 mod capture;
 mod catalog;
+mod checks;
 mod clients;
 mod databases;
 mod digest;
@@ -12,6 +33,8 @@ mod fence;
 mod fingerprint;
 mod globals;
 mod large_objects;
+mod loss;
+mod message;
 mod migrations;
 mod restore;
 mod rows;
@@ -22,11 +45,13 @@ mod sql;
 mod swap;
 mod tls;
 mod wire;
+mod workers;
 
 pub use address::{Address, SslMode};
 pub use archive::{SchemaEntry, Section, cut_section, portable, read_archive, read_contents};
 pub use capture::{Capture, CaptureOptions, Captured, capture, inspect, rewritten};
 pub use catalog::{Table, copy_target};
+pub use checks::{ask_question, check_database, compare_facts, negative_control, try_writes};
 pub use clients::{Clients, Selection, choose_clients, find_clients, find_clients_in};
 pub use databases::{count_rows, create_database, database_about, database_exists, dress_database, drop_database};
 pub use digest::RowDigest;
@@ -34,10 +59,12 @@ pub use error::{ErrorClass, PgError, ServerSaid};
 pub use fence::{FenceStatus, NoWriter, enter_fence, fence_off, fence_on, fence_status, prove_fence};
 pub use fingerprint::{Fingerprint, fingerprint};
 pub use globals::{globals_sql, missing_roles};
+pub use loss::{Glance, OtherLineage, RowChanges, RowIndex, glance, same_lineage};
+pub use message::Row;
 pub use restore::{Restore, RestoreOptions, Restored, Sources, restore};
 pub use rows::{Sink, Sinks};
 pub use server::{Privileges, Target, look_at, refuse_pooler};
-pub use session::{Row, Session};
+pub use session::Session;
 pub use swap::{
     SwapNames, SwapState, Swapped, close_database, end_sessions, open_database, rename_database, sessions_of,
     swap_databases, swap_preflight, swap_state,

@@ -5,6 +5,7 @@ mod capture;
 mod connect;
 mod fence;
 mod helpers;
+mod look;
 mod restore;
 mod swap;
 // The floors do not let this crate know the testkit, so the file itself is shared.

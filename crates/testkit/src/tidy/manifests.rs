@@ -21,6 +21,8 @@ const AT_HOME: &[(&str, &[&str], &[&str])] = &[
     ("clap_mangen", &["lifeboat"], &[]),
     ("indicatif", &["lifeboat"], &[]),
     ("rusqlite", &["lifeboat-io", "lifeboat-store", "lifeboat-testkit"], &["lifeboat"]),
+    ("postgres-protocol", &["lifeboat-io"], &[]),
+    ("rustls-native-certs", &["lifeboat-io"], &[]),
     ("object_store", &["lifeboat-io"], &[]),
     ("tokio", &["lifeboat-io"], &["lifeboat-store"]),
     ("reqwest", &["lifeboat-io"], &[]),

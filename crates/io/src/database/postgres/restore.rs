@@ -12,10 +12,7 @@
 
 use std::{
     io::{self, Read},
-    sync::{
-        Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+    sync::atomic::AtomicU64,
     time::Duration,
 };
 
@@ -24,11 +21,10 @@ use lifeboat_model::{PostgresFacts, postgres::PgTableFacts};
 use super::{
     Address, PgError, Session,
     archive::{SchemaEntry, Section},
-    catalog::copy_target,
-    digest::RowDigest,
-    globals, large_objects,
-    schedule::{Board, Job, Work, is_grant, is_last, jobs},
+    globals,
+    schedule::{Job, Work, is_grant, is_last, jobs},
     sql::{literal, literals},
+    workers::run_jobs,
 };
 use crate::{clock::Clock, stop::Stop};
 
@@ -149,7 +145,7 @@ impl Phases<'_> {
 
 /// A session for writing much at once. A crash of the server loses the whole copy in any case, so that no commit waits
 /// for the disk.
-fn open_writer(address: &Address, stop: &Stop) -> Result<Session, PgError> {
+pub(super) fn open_writer(address: &Address, stop: &Stop) -> Result<Session, PgError> {
     let mut session = Session::open(address, stop)?;
     session.run(
         "SET synchronous_commit = off; SET maintenance_work_mem = '512MB'; SET check_function_bodies = off; \
@@ -225,7 +221,7 @@ fn notes_of(
 }
 
 /// Makes one definition, and gives it to its owner.
-fn make(session: &mut Session, entry: &SchemaEntry, what: &Restore<'_>) -> Result<(), PgError> {
+pub(super) fn make(session: &mut Session, entry: &SchemaEntry, what: &Restore<'_>) -> Result<(), PgError> {
     let mut sql = format!("SET default_tablespace = {}; ", literal(&entry.tablespace));
     if !entry.access_method.is_empty() {
         sql += &format!("SET default_table_access_method = {}; ", literal(&entry.access_method));
@@ -239,7 +235,7 @@ fn make(session: &mut Session, entry: &SchemaEntry, what: &Restore<'_>) -> Resul
 }
 
 /// Says of a refusal what it was about, instead of a statement's first line.
-fn about(error: PgError, what: &str) -> PgError {
+pub(super) fn about(error: PgError, what: &str) -> PgError {
     match error {
         PgError::Refused { said, .. } => PgError::Refused { doing: what.to_owned(), said },
         other => other,
@@ -264,254 +260,4 @@ fn analyze_jobs(facts: &PostgresFacts) -> Vec<Job> {
         cost: table.disk_bytes / 50,
     };
     facts.tables.iter().map(job).collect()
-}
-
-/// What the workers share.
-struct Pool<'a> {
-    board: Mutex<(Board, usize)>,
-    changed: Condvar,
-    failed: Mutex<Option<PgError>>,
-    over: AtomicBool,
-    parts: Mutex<std::collections::BTreeMap<String, (usize, RowDigest)>>,
-    rows: &'a AtomicU64,
-    done: AtomicU64,
-    total: u64,
-    what: &'a Restore<'a>,
-    sources: &'a dyn Sources,
-    progress: &'a (dyn Fn(u64, Option<u64>) + Sync),
-}
-
-/// Runs a graph of jobs to its end, on as many connections as asked for.
-fn run_jobs(
-    jobs: Vec<Job>,
-    what: &Restore<'_>,
-    sources: &dyn Sources,
-    rows: &AtomicU64,
-    stop: &Stop,
-    progress: &(dyn Fn(u64, Option<u64>) + Sync),
-) -> Result<(), PgError> {
-    let workers = what.options.connections.clamp(1, jobs.len().max(1));
-    let board = Board::new(jobs);
-    let total = board.total();
-    let pool = Pool {
-        board: Mutex::new((board, 0)),
-        changed: Condvar::new(),
-        failed: Mutex::default(),
-        over: AtomicBool::new(false),
-        parts: Mutex::default(),
-        rows,
-        done: AtomicU64::new(0),
-        total,
-        what,
-        sources,
-        progress,
-    };
-    // The first failure, or the person, ends the statements of all workers.
-    let all_stop = Stop::default();
-    std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..workers)
-            .map(|_| {
-                scope.spawn(|| {
-                    if let Err(error) = work(&pool, &all_stop) {
-                        locked(&pool.failed).get_or_insert(error);
-                        pool.over.store(true, Ordering::SeqCst);
-                        all_stop.now();
-                    }
-                    pool.changed.notify_all();
-                })
-            })
-            .collect();
-        while !workers.iter().all(std::thread::ScopedJoinHandle::is_finished) {
-            if stop.check().is_err() {
-                all_stop.now();
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    });
-    stop.check()?;
-    match locked(&pool.failed).take() {
-        Some(error) => Err(error),
-        None => Ok(()),
-    }
-}
-
-/// A worker that panicked has left nothing half in what is shared.
-fn locked<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
-    shared.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn work(pool: &Pool<'_>, stop: &Stop) -> Result<(), PgError> {
-    let mut session = open_writer(pool.what.address, stop)?;
-    while let Some((at, work)) = next(pool)? {
-        let ended = retried(&mut session, |session| run_one(pool, session, &work));
-        let mut board = locked(&pool.board);
-        board.1 -= 1;
-        ended?;
-        board.0.done(at);
-        let done = pool.done.fetch_add(board.0.cost(at), Ordering::Relaxed) + board.0.cost(at);
-        drop(board);
-        (pool.progress)(done, Some(pool.total));
-        pool.changed.notify_all();
-    }
-    Ok(())
-}
-
-/// Waits for a job that can run; none when all are done or somebody failed.
-fn next(pool: &Pool<'_>) -> Result<Option<(usize, Work)>, PgError> {
-    let mut board = locked(&pool.board);
-    loop {
-        if board.0.is_done() || pool.over.load(Ordering::SeqCst) {
-            return Ok(None);
-        }
-        if let Some(job) = board.0.take() {
-            board.1 += 1;
-            return Ok(Some(job));
-        }
-        if board.0.is_stuck(board.1) {
-            let found = "its definitions wait for each other in a circle".into();
-            return Err(PgError::Damaged { what: "the list of definitions".into(), found });
-        }
-        let waited = pool.changed.wait_timeout(board, Duration::from_millis(200));
-        board = waited.unwrap_or_else(PoisonError::into_inner).0;
-    }
-}
-
-/// Two jobs that wait for each other's locks are a matter of chance; the one that was chosen to end tries again.
-fn retried(session: &mut Session, mut run: impl FnMut(&mut Session) -> Result<(), PgError>) -> Result<(), PgError> {
-    const ATTEMPTS_MAX: u32 = 5;
-    for _ in 1..ATTEMPTS_MAX {
-        match run(session) {
-            Err(error) if error.code() == Some("40P01") => {}
-            other => return other,
-        }
-    }
-    run(session)
-}
-
-fn run_one(pool: &Pool<'_>, session: &mut Session, work: &Work) -> Result<(), PgError> {
-    match work {
-        Work::Rows { table, part } => load(pool, session, table, *part),
-        Work::LargeObjects => load_objects(pool, session),
-        Work::Sequences => set_sequences(session, pool.what.facts),
-        Work::Entry(at) => make(session, &pool.what.entries[*at], pool.what),
-        Work::Analyze(title) => session.run(&format!("ANALYZE {title}")),
-    }
-}
-
-/// Loads a table, or one part of it. As a whole it is one transaction that begins with TRUNCATE: repeated, it is still
-/// the same, and the rows are frozen, which saves the server rewriting them later.
-fn load(pool: &Pool<'_>, session: &mut Session, title: &str, part: Option<usize>) -> Result<(), PgError> {
-    let table = &pool.what.facts.tables[title];
-    let target = copy_target(title, &table.columns);
-    let mut digest = RowDigest::default();
-    match part {
-        Some(part) => {
-            copy_part(pool, session, &format!("COPY {target} FROM STDIN"), &table.parts[part].path, &mut digest)?;
-        }
-        // Some of its rows came with the extension.
-        None if table.condition.is_some() => session.transaction("BEGIN", |session| {
-            table.parts.iter().try_for_each(|part| {
-                copy_part(pool, session, &format!("COPY {target} FROM STDIN"), &part.path, &mut digest)
-            })
-        })?,
-        None => session.transaction("BEGIN", |session| {
-            session.run(&format!("TRUNCATE ONLY {title}"))?;
-            table.parts.iter().try_for_each(|part| {
-                copy_part(pool, session, &format!("COPY {target} FROM STDIN (FREEZE)"), &part.path, &mut digest)
-            })
-        })?,
-    }
-    pool.rows.fetch_add(digest.rows(), Ordering::Relaxed);
-    compare(pool, title, table, part, digest)
-}
-
-/// Compares what was read with what was captured, when all parts of a table have passed.
-fn compare(
-    pool: &Pool<'_>,
-    title: &str,
-    table: &PgTableFacts,
-    part: Option<usize>,
-    digest: RowDigest,
-) -> Result<(), PgError> {
-    let whole = match part {
-        None => digest,
-        Some(_) => {
-            let mut parts = locked(&pool.parts);
-            let (passed, sum) = parts.entry(title.to_owned()).or_default();
-            *passed += 1;
-            sum.join(&digest);
-            if *passed < table.parts.len() {
-                return Ok(());
-            }
-            sum.clone()
-        }
-    };
-    let found = whole.facts();
-    if found.rows == table.rows.rows && found.digest == table.rows.digest {
-        return Ok(());
-    }
-    let found = format!(
-        "{} rows with digest {}, and {} with {} were captured",
-        found.rows, found.digest, table.rows.rows, table.rows.digest
-    );
-    Err(PgError::Damaged { what: format!("the backup of {title}"), found })
-}
-
-fn copy_part(
-    pool: &Pool<'_>,
-    session: &mut Session,
-    sql: &str,
-    path: &str,
-    digest: &mut RowDigest,
-) -> Result<(), PgError> {
-    let failed = |source| PgError::Ours { doing: format!("read {path}"), source };
-    let source = pool.sources.open(path).map_err(failed)?;
-    let mut digested = Digested { source, digest };
-    session.copy_in(sql, &mut digested, &|_| ()).map_err(|error| about(error, &format!("load {path}")))?;
-    Ok(())
-}
-
-/// Digests what passes.
-struct Digested<'a> {
-    source: Box<dyn Read + 'a>,
-    digest: &'a mut RowDigest,
-}
-
-impl Read for Digested<'_> {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let read = self.source.read(into)?;
-        self.digest.take(&into[..read]);
-        Ok(read)
-    }
-}
-
-fn load_objects(pool: &Pool<'_>, session: &mut Session) -> Result<(), PgError> {
-    let Some(objects) = &pool.what.facts.large_objects else { return Ok(()) };
-    let all = pool.what.options.owners_and_grants;
-    let mut digest = RowDigest::default();
-    session.transaction("BEGIN", |session| {
-        let makes = |line: &&String| line.starts_with("SELECT ");
-        objects.statements.iter().filter(makes).try_for_each(|line| session.run(line))?;
-        let path = &objects.part.path;
-        let source =
-            pool.sources.open(path).map_err(|source| PgError::Ours { doing: format!("read {path}"), source })?;
-        large_objects::fill(session, &mut Digested { source, digest: &mut digest }, &|_| ())?;
-        // Owners last: after that they may be no longer ours to fill.
-        objects.statements.iter().filter(|line| all && !makes(line)).try_for_each(|line| session.run(line))
-    })?;
-    let found = digest.facts();
-    if found.rows == objects.rows.rows && found.digest == objects.rows.digest {
-        return Ok(());
-    }
-    Err(PgError::Damaged { what: "the backup of the large objects".into(), found: "its digest is another".into() })
-}
-
-fn set_sequences(session: &mut Session, facts: &PostgresFacts) -> Result<(), PgError> {
-    const AT_ONCE: usize = 200;
-    let all: Vec<String> = facts
-        .sequences
-        .iter()
-        .map(|(title, at)| format!("pg_catalog.setval({}, {}, {})", literal(title), at.last_value, at.is_called))
-        .collect();
-    all.chunks(AT_ONCE).try_for_each(|some| session.run(&format!("SELECT {}", some.join(", "))))
 }

@@ -9,11 +9,14 @@ use std::{
     },
 };
 
-use lifeboat_model::postgres::{PartFacts, PgTableFacts};
+use lifeboat_model::{
+    TableFacts,
+    postgres::{PartFacts, PgTableFacts},
+};
 
 use super::{
     Address, PgError, Session,
-    catalog::Table,
+    catalog::{Table, copy_target},
     digest::RowDigest,
     large_objects,
     sql::{file_name, literal},
@@ -233,6 +236,20 @@ fn read_one(pool: &Pool<'_>, session: &mut Session, job: &Job) -> Result<(), PgE
     let part = PartFacts { path: job.path.clone(), rows: digest.rows(), bytes };
     taken(&pool.done).push(Done { table: job.table, digest, part });
     Ok(())
+}
+
+/// Digests one table as a session sees it, what it has not committed included.
+pub(super) fn digest_of(session: &mut Session, title: &str, table: &PgTableFacts) -> Result<TableFacts, PgError> {
+    let mut digest = RowDigest::default();
+    let source = match &table.condition {
+        Some(condition) => format!("(SELECT {} FROM ONLY {title} {condition})", table.columns.join(", ")),
+        None => copy_target(title, &table.columns),
+    };
+    session.copy_out(&format!("COPY {source} TO STDOUT"), |row| {
+        digest.take(row);
+        Ok(())
+    })?;
+    Ok(digest.facts())
 }
 
 #[cfg(test)]
