@@ -82,7 +82,11 @@ impl App {
         resolved.warnings.iter().for_each(|warning| self.ui.talk(&format!("{}\n", sentence(warning))));
         let mut again = self.global_words();
         if resolved.file.is_none() {
-            all.iter().filter(|one| is_path(one)).for_each(|one| again += &format!(" --for {}", quoted(one)));
+            for (one, resource) in all.iter().zip(&resolved.setup.resources).filter(|(one, _)| is_path(one)) {
+                // An address may have a password in it, which is not shown again.
+                let shown = if resource.kind.path().is_some() { one.clone() } else { resource.kind.place() };
+                again += &format!(" --for {}", quoted(&shown));
+            }
         }
         let _ = self.again.set(again);
         let zone = zone(resolved)?;
@@ -131,7 +135,7 @@ impl App {
 
 /// Whether a resource is named by its kind and path, as settings read it.
 fn is_path(word: &str) -> bool {
-    ["sqlite:", "files:", "env:"].iter().any(|kind| word.starts_with(kind))
+    ["sqlite:", "files:", "env:", "postgres:", "postgresql:"].iter().any(|kind| word.starts_with(kind))
 }
 
 fn zone(resolved: &Resolved) -> Result<TimeZone, Failure> {

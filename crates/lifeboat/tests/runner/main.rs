@@ -15,6 +15,7 @@ mod home;
 mod journal;
 mod manual;
 mod plans;
+mod postgres;
 mod prove;
 mod records;
 mod reference;
