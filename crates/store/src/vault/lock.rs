@@ -97,13 +97,26 @@ impl Vault {
     /// Takes a lock, or says who holds one that excludes it. Stale ones are cleared away: older than half an hour, or of a
     /// process on this host that is gone. Takes a fifth of a second.
     pub fn lock(&self, kind: LockKind, stop: &Stop) -> Result<VaultLock, VaultError> {
+        self.lock_meanwhile(kind, stop, || ()).map(|(lock, ())| lock)
+    }
+
+    /// [`Vault::lock`], reading meanwhile: from when our lock is written to when nobody else's has turned up. What was read
+    /// counts only together with the lock.
+    pub(crate) fn lock_meanwhile<T>(
+        &self,
+        kind: LockKind,
+        stop: &Stop,
+        meanwhile: impl FnOnce() -> T,
+    ) -> Result<(VaultLock, T), VaultError> {
         // restic asks processes whether they live by SIGHUP.
         process::survive_hangup();
         let core = &self.core;
         core.refuse_if_locked(kind, None)?;
         let written = core.io.clock.elapsed();
         let id = core.write_json(FOLDER, &core.lock_file(kind))?;
-        let settled = core.io.clock.sleep(SETTLE, stop).map_err(VaultError::from);
+        let read = meanwhile();
+        let left = SETTLE.saturating_sub(core.io.clock.elapsed().saturating_sub(written));
+        let settled = core.io.clock.sleep(left, stop).map_err(VaultError::from);
         if let Err(error) = settled.and_then(|()| core.refuse_if_locked(kind, Some(id))) {
             let _ = core.delete(FOLDER, id); // it goes stale when we are gone; why we cannot have it is worth more
             return Err(error);
@@ -113,7 +126,7 @@ impl Vault {
         let kept = held.clone();
         let refresher = std::thread::Builder::new().name("vault lock".to_owned()).spawn(move || kept.refresh(&ended));
         match refresher {
-            Ok(thread) => Ok(VaultLock { held, refresher: Some((end, thread)) }),
+            Ok(thread) => Ok((VaultLock { held, refresher: Some((end, thread)) }, read)),
             Err(source) => {
                 drop(VaultLock { held, refresher: None });
                 Err(VaultError::Start { what: "the thread that refreshes the lock", source })

@@ -94,20 +94,28 @@ impl Vault {
     /// # Errors
     /// [`VaultError::Locked`] while somebody else has the vault for himself.
     pub fn begin(&self, options: BackupOptions) -> Result<BackupWriter, VaultError> {
-        let lock = self.lock(LockKind::Shared, &options.stop)?;
-        // The index is read under the lock: nothing it names is pruned while we rely on it. Of packs that were lost all the
-        // same nothing counts as stored, so that the next backup makes up for them.
+        // The index is read under the lock: nothing it names is pruned while we rely on it.
+        let read = || {
+            let known = self.known()?;
+            let guides = options.previous.as_ref().map(|previous| self.guides(previous, &known)).unwrap_or_default();
+            Ok::<_, VaultError>((known, guides))
+        };
+        let (lock, read) = self.lock_meanwhile(LockKind::Shared, &options.stop, read)?;
+        let (known, guides) = read?;
+        let shared = Arc::new(Shared::new(self.core.clone(), known, options.stop));
+        let writer = self.begin_with(shared, lock, options.level, options.average_chunk_bytes)?;
+        *lock_of(&writer.guides) = guides;
+        Ok(writer)
+    }
+
+    /// What is in the vault. Of packs that were lost nothing counts as stored, so that the next backup makes up for them.
+    fn known(&self) -> Result<Arc<Index>, VaultError> {
         let mut known = self.core.index()?;
         let sizes = self.core.pack_sizes()?;
         if known.packs.iter().any(|pack| sizes.get(&pack.id) != Some(&pack.bytes)) {
             Arc::make_mut(&mut known).without_packs(|pack| sizes.get(&pack.id) != Some(&pack.bytes));
         }
-        drop(sizes);
-        let guides = options.previous.as_ref().map(|previous| self.guides(previous, &known)).unwrap_or_default();
-        let shared = Arc::new(Shared::new(self.core.clone(), known, options.stop));
-        let writer = self.begin_with(shared, lock, options.level, options.average_chunk_bytes)?;
-        *lock_of(&writer.guides) = guides;
-        Ok(writer)
+        Ok(known)
     }
 
     /// Where the files of a snapshot were cut. What cannot be read of it is left out: it only saves time.
