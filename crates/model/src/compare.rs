@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use crate::{
     check::{Check, Tri},
     manifest::SqliteFacts,
-    postgres::PostgresFacts,
     resource::Resource,
 };
 
@@ -38,74 +37,6 @@ pub fn compare_sqlite(expected: &SqliteFacts, found: &SqliteFacts, policy: Table
     checks.extend(policy.critical_tables.iter().map(|table| critical(table, found)));
     checks.push(emptiness(found, policy));
     checks
-}
-
-/// Compares a PostgreSQL database with what was captured: tables, rows and digests, sequences, definitions kind by kind,
-/// and what the settings say about tables.
-pub fn compare_postgres(expected: &PostgresFacts, found: &PostgresFacts, policy: TablePolicy) -> Vec<Check> {
-    let mut differences: Vec<String> = Vec::new();
-    let names: BTreeSet<&String> = expected.tables.keys().chain(found.tables.keys()).collect();
-    for name in names {
-        match (expected.tables.get(name), found.tables.get(name)) {
-            (Some(_), None) => differences.push(format!("table {name} is missing")),
-            (None, Some(_)) => differences.push(format!("table {name} was not there")),
-            (Some(before), Some(now)) if before.rows.rows != now.rows.rows => {
-                differences.push(format!("{name} has {} rows, and {} were captured", now.rows.rows, before.rows.rows));
-            }
-            (Some(before), Some(now)) if before.rows.digest != now.rows.digest => {
-                differences.push(format!("{name} has other content"));
-            }
-            (Some(_), Some(_)) | (None, None) => {}
-        }
-    }
-    let objects =
-        |facts: &PostgresFacts| facts.large_objects.as_ref().map(|all| (all.objects, all.rows.digest.clone()));
-    if objects(expected) != objects(found) {
-        differences.push("the large objects differ".to_owned());
-    }
-    let rows: u64 = found.tables.values().map(|table| table.rows.rows).sum();
-    let detail = format!("{rows} rows in {} tables, each with the digest that was captured", found.tables.len());
-    let mut checks = vec![told("rows", detail, &differences)];
-    let behind = expected.sequences.iter().filter(|(name, at)| found.sequences.get(*name) != Some(at));
-    let behind: Vec<String> = behind.map(|(name, _)| format!("sequence {name} stands elsewhere")).collect();
-    checks.push(told("sequences", format!("{} stand where they stood", expected.sequences.len()), &behind));
-    let kinds: BTreeSet<&String> = expected.fingerprint.keys().chain(found.fingerprint.keys()).collect();
-    let other = kinds.iter().filter(|kind| expected.fingerprint.get(**kind) != found.fingerprint.get(**kind));
-    let other: Vec<String> = other.map(|kind| format!("definitions of kind {kind} differ")).collect();
-    checks.push(told("definitions", format!("{} kinds, the same", kinds.len()), &other));
-    for table in policy.critical_tables {
-        let rows = found.tables.iter().find(|(name, _)| is_named(name, table)).map(|(_, facts)| facts.rows.rows);
-        checks.push(match rows {
-            Some(rows) if rows > 0 => Check::new(format!("table {table}"), Tri::Pass, format!("{rows} rows")),
-            Some(_) => Check::new(format!("table {table}"), Tri::Fail, "it is critical, and empty"),
-            None => Check::new(format!("table {table}"), Tri::Fail, "it is critical, and not there"),
-        });
-    }
-    let empty = rows == 0 && !found.tables.is_empty() && !policy.may_be_empty.iter().any(|name| name == "*");
-    checks.push(match empty {
-        true => Check::new("emptiness", Tri::Fail, "every table is empty"),
-        false => Check::new("emptiness", Tri::Pass, "not everything is empty"),
-    });
-    checks
-}
-
-/// Whether `public.orders` is meant by `orders` or `public.orders`.
-fn is_named(table: &str, wanted: &str) -> bool {
-    table == wanted || table.strip_prefix("public.") == Some(wanted)
-}
-
-fn told(name: &str, good: String, differences: &[String]) -> Check {
-    const SHOWN: usize = 5;
-    match differences {
-        [] => Check::new(name, Tri::Pass, good),
-        some => {
-            let rest = match some.len().saturating_sub(SHOWN) {
-                0 => String::new(),
-                more => format!("; and {more} more"),
-            };
-            Check::new(name, Tri::Fail, format!("{}{rest}", some[..some.len().min(SHOWN)].join("; ")))
-        }
-    }
 }
 
 /// What the settings say about tables, without anything to compare with: critical tables are there and have rows, and

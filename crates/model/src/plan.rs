@@ -583,7 +583,7 @@ pub enum PgAction {
         /// Whether this is a rehearsal.
         writes: bool,
     },
-    /// Damages a database of a rehearsal on purpose; fails when the checks do not notice.
+    /// Takes a row out of a database of a rehearsal, looks, and puts it back; fails when that is not noticed.
     Control {
         /// Where the manifest is.
         vault: String,
@@ -593,7 +593,7 @@ pub enum PgAction {
         resource: ResourceName,
         /// The server.
         url: String,
-        /// The database, which is of no use afterwards.
+        /// The database.
         database: String,
     },
     /// Renames two databases in one transaction, while nobody is connected: `aside` becomes `live`, `live` becomes `kept`.

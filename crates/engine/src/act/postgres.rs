@@ -2,7 +2,7 @@
 
 mod streams;
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use lifeboat_io::{
     database::postgres::{self, Address, PgError, Selection, Session, SwapNames, SwapState},
@@ -11,7 +11,6 @@ use lifeboat_io::{
 use lifeboat_model::{
     BackupId, Check, Content, Failure, FailureKind, Found, Part, PgAction, PostgresFacts, ProofLevel, Resource,
     ResourceManifest, ResourceName, Tri,
-    compare::{TablePolicy, compare_postgres},
 };
 use lifeboat_store::vault::BackupWriter;
 use serde_json::{Value, json};
@@ -249,12 +248,12 @@ fn fill(
     postgres::create_database(&mut session, database, &facts.database).map_err(failed)?;
     drop(session);
     let inside = address.with_database(database);
-    let superuser = {
+    let gives_owners = {
         let mut session = Session::open(&inside, context.stop).map_err(failed)?;
-        postgres::look_at(&mut session).map_err(failed)?.role.superuser
+        gives_owners(&mut session, &facts).map_err(failed)?
     };
     let mut options = postgres::RestoreOptions::default();
-    if !superuser && !owners_are_ours(&address, &facts, context)? {
+    if !gives_owners {
         options.owners_and_grants = false;
         context.watch.note("Owners and grants are left out: this role may not give things to others.");
     }
@@ -271,13 +270,6 @@ fn fill(
     let phases: Vec<Value> =
         restored.phases.iter().map(|(name, took)| json!({ "phase": name, "ms": took.as_millis() as u64 })).collect();
     Ok(json!({ "bytes": part.bytes, "rows": restored.rows, "phases": phases, "notes": restored.notes }))
-}
-
-/// Whether every role that owns something is one that this one may act as.
-fn owners_are_ours(address: &Address, facts: &PostgresFacts, context: &Context<'_>) -> Result<bool, Failure> {
-    let mut session = beside(address, &address.database, context.stop)?;
-    let missing = postgres::missing_roles(&mut session, &facts.roles).map_err(|error| postgres_failure(&error))?;
-    Ok(missing.is_empty())
 }
 
 fn found_in(
@@ -301,30 +293,49 @@ fn check(
     writes: bool,
     context: &Context<'_>,
 ) -> Result<Value, Failure> {
+    let failed = |error: PgError| postgres_failure(&error);
     let (part, expected) = stored.manifest(hands)?;
     let address = hands.vaults.database(url)?.with_database(database);
     let found = found_in(hands, &address, &expected, context)?;
-    let any = ["*".to_owned()];
-    let policy = match writes {
-        true => TablePolicy::of(resource),
-        false => TablePolicy { critical_tables: &[], may_be_empty: &any },
-    };
-    let checks = compare_postgres(&expected, &found, policy);
+    let mut session = Session::open(&address, context.stop).map_err(failed)?;
+    let with_grants = gives_owners(&mut session, &expected).map_err(failed)?;
+    let compared = postgres::compare_facts(&expected, &found, with_grants);
     if !writes {
-        if Tri::worst(checks.iter().map(|check| check.outcome)) != Tri::Pass {
+        if Tri::worst(compared.iter().map(|check| check.outcome)) != Tri::Pass {
             let doing = format!("what came out of {} is not what went in", stored.backup);
-            return Err(unsound(&checks).while_doing(doing));
+            return Err(unsound(&compared).while_doing(doing));
         }
-        let checks = checks.into_iter().map(|check| (ProofLevel::Consistent, check)).collect();
+        let checks = compared.into_iter().map(|check| (ProofLevel::Consistent, check)).collect();
         return output(&CheckOutput { bytes: part.bytes, checks });
     }
-    let mut told: Vec<(ProofLevel, Check)> = checks.into_iter().map(|check| (ProofLevel::Consistent, check)).collect();
-    let mut session = Session::open(&address, context.stop).map_err(|error| postgres_failure(&error))?;
-    for (name, question) in &resource.checks {
-        told.push((ProofLevel::Consistent, ask(&mut session, name, question)));
+    let rows = expected.tables.iter().map(|(title, table)| (title.clone(), table.rows.rows)).collect();
+    let mut consistent = compared;
+    consistent.extend(postgres::check_database(&mut session));
+    consistent.extend(policy(resource, &rows));
+    consistent.extend(resource.checks.iter().map(|(name, question)| ask(&mut session, name, question)));
+    let at = |level: ProofLevel, checks: Vec<Check>| checks.into_iter().map(move |check| (level, check));
+    let usable = postgres::try_writes(&mut session, &expected);
+    let checks = at(ProofLevel::Consistent, consistent).chain(at(ProofLevel::Usable, usable)).collect();
+    output(&CheckOutput { bytes: part.bytes, checks })
+}
+
+/// Whether a copy that this role makes has the owners and grants of what was captured.
+fn gives_owners(session: &mut Session, facts: &PostgresFacts) -> Result<bool, PgError> {
+    if postgres::look_at(session)?.role.superuser {
+        return Ok(true);
     }
-    told.push((ProofLevel::Usable, takes_rows(&mut session, &expected)));
-    output(&CheckOutput { bytes: part.bytes, checks: told })
+    let ours = session.value("SELECT current_user")?;
+    Ok(facts.roles.iter().all(|role| *role == ours))
+}
+
+/// What the settings say about tables: critical ones are there and have rows, and not everything is empty.
+fn policy(resource: &Resource, rows: &BTreeMap<String, u64>) -> Vec<Check> {
+    let mut checks: Vec<Check> = resource.critical_tables.iter().map(|table| critical(table, rows)).collect();
+    let empty = !rows.is_empty() && rows.values().all(|rows| *rows == 0);
+    if empty && !resource.may_be_empty.iter().any(|name| name == "*") {
+        checks.push(Check::new("emptiness", Tri::Fail, "every table is empty"));
+    }
+    checks
 }
 
 /// Looks at a live database: constraints and indexes that the server knows to be unfit, critical tables, the questions of
@@ -335,37 +346,16 @@ pub(crate) fn verify(address: &Address, resource: &Resource, stop: &lifeboat_io:
         Err(error) => return vec![Check::new("connection", Tri::Unknown, error.to_string())],
     };
     let mut checks = vec![Check::new("connection", Tri::Pass, address.to_string())];
-    for (name, good, sql) in [
-        (
-            "constraints",
-            "every constraint is valid",
-            "SELECT pg_catalog.format('%s on %s', conname, conrelid::regclass) FROM pg_catalog.pg_constraint
-              WHERE NOT convalidated AND connamespace NOT IN (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname ~ '^pg_')",
-        ),
-        (
-            "indexes",
-            "every index is valid",
-            "SELECT indexrelid::regclass::text FROM pg_catalog.pg_index WHERE NOT indisvalid OR NOT indisready",
-        ),
-    ] {
-        checks.push(match session.ask(sql) {
-            Ok(rows) if rows.is_empty() => Check::new(name, Tri::Pass, good),
-            Ok(rows) => {
-                let unfit: Vec<&str> = rows.iter().map(|row| row.text(0)).collect();
-                Check::new(name, Tri::Fail, format!("not valid: {}", unfit.join(", ")))
-            }
-            Err(error) => Check::new(name, Tri::Unknown, error.to_string()),
-        });
-    }
+    checks.extend(postgres::check_database(&mut session));
     match postgres::count_rows(&mut session) {
-        Ok(rows) => checks.extend(resource.critical_tables.iter().map(|table| critical(table, &rows))),
+        Ok(rows) => checks.extend(policy(resource, &rows)),
         Err(error) => checks.push(Check::new("rows", Tri::Unknown, error.to_string())),
     }
     checks.extend(resource.checks.iter().map(|(name, question)| ask(&mut session, name, question)));
     checks
 }
 
-fn critical(table: &str, rows: &std::collections::BTreeMap<String, u64>) -> Check {
+fn critical(table: &str, rows: &BTreeMap<String, u64>) -> Check {
     let name = format!("table {table}");
     match rows.get(table).or_else(|| rows.get(&format!("public.{table}"))) {
         Some(0) => Check::new(name, Tri::Fail, "it is critical, and empty"),
@@ -376,9 +366,9 @@ fn critical(table: &str, rows: &std::collections::BTreeMap<String, u64>) -> Chec
 
 /// A person's question, in a transaction that cannot write.
 fn ask(session: &mut Session, name: &str, question: &lifeboat_model::SqlCheck) -> Check {
-    let answer = session.transaction("BEGIN READ ONLY", |session| session.value(&question.sql));
-    let answer = match answer {
-        Ok(answer) => answer,
+    let answer = match postgres::ask_question(session, &question.sql) {
+        Ok(Some(answer)) => answer,
+        Ok(None) => return Check::new(name, Tri::Unknown, "the question has no answer"),
         Err(error) => return Check::new(name, Tri::Unknown, error.to_string()),
     };
     let number = answer.trim().parse::<f64>().ok();
@@ -394,28 +384,7 @@ fn ask(session: &mut Session, name: &str, question: &lifeboat_model::SqlCheck) -
     }
 }
 
-/// Every table with rows takes one of its own rows again, keys aside, in a transaction that is rolled back.
-fn takes_rows(session: &mut Session, expected: &PostgresFacts) -> Check {
-    let (mut taken, mut refused) = (0, Vec::new());
-    for (title, table) in expected.tables.iter().filter(|(_, table)| table.rows.rows > 0 && !table.columns.is_empty()) {
-        // Updating a row to itself runs through rules, triggers and constraints as an app's write does.
-        let column = &table.columns[0];
-        let sql =
-            format!("UPDATE ONLY {title} SET {column} = {column} WHERE ctid = (SELECT ctid FROM ONLY {title} LIMIT 1)");
-        let tried = session.run("BEGIN").and_then(|()| session.run(&sql));
-        let undone = session.run("ROLLBACK");
-        match tried.and(undone) {
-            Ok(()) => taken += 1,
-            Err(error) => refused.push(format!("{title}: {error}")),
-        }
-    }
-    match refused.as_slice() {
-        [] => Check::new("takes writes", Tri::Pass, format!("{taken} tables")),
-        some => Check::new("takes writes", Tri::Fail, some.join("; ")),
-    }
-}
-
-/// Takes one row away, or makes a table more: the comparison must notice.
+/// Takes a row away, looks, and puts it back: the comparison must notice.
 fn control(
     hands: &Hands,
     stored: &Stored<'_>,
@@ -423,45 +392,11 @@ fn control(
     database: &str,
     context: &Context<'_>,
 ) -> Result<Value, Failure> {
-    let failed = |error: PgError| postgres_failure(&error);
     let (part, expected) = stored.manifest(hands)?;
     let address = hands.vaults.database(url)?.with_database(database);
-    let mut session = Session::open(&address, context.stop).map_err(failed)?;
-    let harm = harm(&mut session, &expected).map_err(failed)?;
-    drop(session);
-    let found = found_in(hands, &address, &expected, context)?;
-    let any = ["*".to_owned()];
-    let policy = TablePolicy { critical_tables: &[], may_be_empty: &any };
-    let checks = compare_postgres(&expected, &found, policy);
-    let noticed = Tri::worst(checks.iter().map(|check| check.outcome)) == Tri::Fail;
-    let detail = format!("{harm}; {}", if noticed { "it was noticed" } else { "nothing noticed it" });
-    let check = Check::new("negative control", Tri::from_bool(noticed), detail);
+    let mut session = Session::open(&address, context.stop).map_err(|error| postgres_failure(&error))?;
+    let check = postgres::negative_control(&mut session, &expected);
     output(&CheckOutput { bytes: part.bytes, checks: vec![(ProofLevel::Consistent, check)] })
-}
-
-/// Does the first harm that we may do: a row is deleted where nothing refers to it, or where we may make references
-/// silent; where there is no row that we can delete, a table is added.
-fn harm(session: &mut Session, expected: &PostgresFacts) -> Result<String, PgError> {
-    let mut tables: Vec<_> = expected.tables.iter().filter(|(_, table)| table.rows.rows > 0).collect();
-    tables.sort_by_key(|(_, table)| table.disk_bytes);
-    for (title, _) in tables {
-        let delete = format!("DELETE FROM ONLY {title} WHERE ctid = (SELECT ctid FROM ONLY {title} LIMIT 1)");
-        for silence in ["SET LOCAL session_replication_role = replica", "SET LOCAL session_replication_role = DEFAULT"]
-        {
-            let done = session.transaction("BEGIN", |session| {
-                session.run("SAVEPOINT before")?;
-                if session.run(silence).is_err() {
-                    session.run("ROLLBACK TO before")?;
-                }
-                session.run(&delete)
-            });
-            if done.is_ok() {
-                return Ok(format!("a row of {title} was deleted"));
-            }
-        }
-    }
-    session.run("CREATE TABLE public.lifeboat_control (a int)")?;
-    Ok("a table was added".to_owned())
 }
 
 fn swap(hands: &Hands, url: &str, names: &SwapNames, context: &Context<'_>) -> Result<Value, Failure> {

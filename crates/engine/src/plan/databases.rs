@@ -6,6 +6,8 @@
 //!   shop_before_20260501...    what was live, closed to everybody, until it is released
 //! ```
 
+use std::collections::BTreeSet;
+
 use lifeboat_io::{Stop, database::postgres};
 use lifeboat_model::{
     AcceptLoss, Action, Backup, BackupChoice, BackupId, BackupReason, Content, ExpectedFact, Fact, Failure,
@@ -123,21 +125,36 @@ fn loss(engine: &Engine, there: &Resource, part: &ResourceManifest, facts: &Post
     let failed = |error: postgres::PgError| postgres_failure(&error);
     let mut session = postgres::Session::open(&engine.vaults.database(url)?, &Stop::default()).map_err(failed)?;
     let now = postgres::count_rows(&mut session).map_err(failed)?;
-    let tables: std::collections::BTreeSet<&String> = facts.tables.keys().chain(now.keys()).collect();
-    let wanted = |title: &&&String| {
-        facts.tables.contains_key(**title) || facts.schemas.iter().any(|schema| is_in(title, schema))
+    // Where the server still counts transactions as it did then, each row says whether it is younger than the backup.
+    let glance = match postgres::same_lineage(&mut session, &facts.horizon).map_err(failed)? {
+        Ok(()) => Some(postgres::glance(&mut session, facts).map_err(failed)?),
+        Err(_other_counting) => None,
     };
-    let lines = tables.iter().filter(wanted).map(|title| {
-        let then = facts.tables.get(*title).map(|table| table.rows.rows);
-        let rows_now = now.get(*title).copied();
-        LossLine { table: (*title).clone(), rows_backup: then, rows_now, differs: true, ..LossLine::default() }
+    let tables: BTreeSet<&String> = facts.tables.keys().chain(now.keys()).collect();
+    let lines = tables.into_iter().filter(|title| is_meant_table(title, facts)).map(|title| {
+        let then = facts.tables.get(title).map(|table| table.rows.rows);
+        let glanced = glance.as_ref().and_then(|all| all.get(title));
+        LossLine {
+            table: title.clone(),
+            rows_backup: then,
+            rows_now: now.get(title).copied(),
+            differs: true,
+            // A row that was changed is one that is new and one that is outdated.
+            created: glanced.map(|seen| seen.touched.saturating_sub(seen.outdated)),
+            changed: glanced.map(|seen| seen.touched.min(seen.outdated)),
+            deleted: glanced.map(|seen| seen.outdated.saturating_sub(seen.touched)),
+            ..LossLine::default()
+        }
     });
-    let what = lines.filter(|line| line.rows_backup != line.rows_now).collect();
+    let same = |line: &LossLine| line.rows_backup == line.rows_now && line.changed.is_none_or(|rows| rows == 0);
+    let what = lines.filter(|line| !same(line)).collect();
     Ok(Loss { resource: there.name.clone(), since: part.recovery_point, what, kept: String::new() })
 }
 
-fn is_in(title: &str, schema: &str) -> bool {
-    title.strip_prefix(schema).is_some_and(|rest| rest.starts_with('.'))
+/// Whether a table was captured, or would be today.
+fn is_meant_table(title: &str, facts: &PostgresFacts) -> bool {
+    let inside = |schema: &String| title.strip_prefix(schema.as_str()).is_some_and(|rest| rest.starts_with('.'));
+    facts.tables.contains_key(title) || facts.schemas.iter().any(inside)
 }
 
 /// Plans a restore.

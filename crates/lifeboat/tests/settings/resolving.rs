@@ -82,7 +82,7 @@ fn an_environment_differs_key_by_key() {
     assert_eq!(resolved.setup.budgets_ms.get("swap"), Some(&45_000));
     assert_eq!(resolved.setup.rpo, Some(Duration::from_secs(86_400)));
     assert_eq!(resolved.setup.proof_max_age, None);
-    assert_eq!(resolved.setup.resources[0].kind.path(), world.path("staging.db"));
+    assert_eq!(resolved.setup.resources[0].kind.path(), Some(world.path("staging.db").as_path()));
     assert_eq!(resolved.setup.settings_file, Some(world.path("lifeboat.toml")));
     assert_eq!(resolved.passwords.source("s3://shop-staging/vault"), &PasswordSource::Variable("SHOP_PASSWORD".into()));
 }
@@ -94,7 +94,7 @@ fn a_resource_named_by_its_path_needs_no_file_and_ignores_one() {
         let resolved = world.resolve(&["sqlite:/srv/a b/my shop.db"]).unwrap();
         assert_eq!(resolved.setup.scope.to_string(), "my-shop/local");
         assert_eq!(resolved.setup.resources[0].name.as_str(), "my-shop");
-        assert_eq!(resolved.setup.resources[0].kind.path().to_str(), Some("/srv/a b/my shop.db"));
+        assert_eq!(resolved.setup.resources[0].kind.place(), "/srv/a b/my shop.db");
         assert_eq!(resolved.state, world.path("state-home/lifeboat/my-shop"));
         assert_eq!(resolved.setup.vault, "/srv/vault");
         assert_eq!(resolved.file, None);
