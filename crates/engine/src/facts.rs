@@ -159,6 +159,17 @@ impl Engine {
         Ok(Live { resource, place, bytes, exists, identity, settings, unreadable, held_by: Vec::new() })
     }
 
+    /// What the fence of a database is at this moment; from the database alone.
+    ///
+    /// # Errors
+    /// When it cannot be asked.
+    pub fn fence_status(&self, url: &str) -> Result<lifeboat_io::database::postgres::FenceStatus, Failure> {
+        use lifeboat_io::database::postgres::{Session, fence_status};
+        let mut session = Session::open(&self.vaults.database(url)?, &lifeboat_io::Stop::default())
+            .map_err(|error| crate::act::postgres_failure(&error))?;
+        fence_status(&mut session).map_err(|error| crate::act::postgres_failure(&error))
+    }
+
     /// Which database has a name on a server.
     pub(crate) fn database_identity(&self, url: &str, name: &str) -> Result<String, Failure> {
         let looked = crate::act::postgres::look(&self.vaults.database(url)?.with_database(name))?;

@@ -42,6 +42,7 @@ fn planned(engine: &Engine, request: &Request) -> Result<Plan, Failure> {
             }
         }
         Request::Copy { .. } => copy::plan(&copy::gather(engine, request)?, request),
+        Request::Fence { .. } => databases::fence(engine, request),
         Request::Compromise { .. } | Request::Attest { .. } => record::plan(&record::gather(engine)?, request),
         Request::Retention | Request::Prune | Request::Mark { .. } => keep::plan(&keep::gather(engine)?, request),
     }

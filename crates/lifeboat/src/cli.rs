@@ -4,6 +4,7 @@ pub mod exports;
 mod help;
 pub mod records;
 pub mod reference;
+pub mod servers;
 
 use std::path::PathBuf;
 
@@ -13,6 +14,7 @@ use lifeboat_model::AcceptLoss;
 use self::{
     exports::{AdoptArgs, CopyArgs, DocsArgs, ExportArgs, ScheduleArgs, ShimsArgs},
     records::{AttestArgs, CompromisedArgs, EvidenceArgs, LogsArgs},
+    servers::FenceArgs,
 };
 
 /// Backups that are proven by restoring them, and a way back when something went wrong.
@@ -149,6 +151,9 @@ pub enum Command {
     /// Deletes what a restore set aside
     #[command(after_help = help::RELEASE, display_order = 22)]
     Release(ReleaseArgs),
+    /// Stops all writes to a PostgreSQL database, and lets them in again
+    #[command(after_help = help::FENCE, display_order = 22)]
+    Fence(FenceArgs),
     /// Says which backups stay, why, and which may go
     #[command(after_help = help::RETENTION, display_order = 23)]
     Retention(RetentionArgs),

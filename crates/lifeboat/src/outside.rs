@@ -7,8 +7,9 @@ use std::{
     time::Duration,
 };
 
-use lifeboat_io::{Invocation, Io, Location, Stop, parse_location};
+use lifeboat_io::{Invocation, Io, Location, Stop, database::postgres::Address, parse_location};
 use lifeboat_model::{Failure, FailureKind};
+use secrecy::SecretString;
 
 /// A place for a vault, made whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +35,33 @@ pub fn place(text: &str, base: &Path) -> Result<Place, Failure> {
         Location::S3 { .. } => None,
     };
     Ok(Place { location: location.to_string(), folder })
+}
+
+/// A database on a server, as an address says it.
+pub struct OnServer {
+    /// The address without the password.
+    pub url: String,
+    /// The server alone: the same for all its databases.
+    pub server: String,
+    /// The database.
+    pub database: String,
+    /// The password that came with the address.
+    pub password: Option<SecretString>,
+}
+
+/// Reads the address of a database; what it leaves out is what libpq would take.
+///
+/// # Errors
+/// It cannot be understood. The text is never repeated: there may be a password in it.
+pub fn on_server(text: &str, io: &Io) -> Result<OnServer, Failure> {
+    let address = Address::parse(text, &*io.env).map_err(|error| Failure::from_error(FailureKind::Usage, &error))?;
+    let (url, server) = (address.url(), server_of(&address));
+    Ok(OnServer { url, server, database: address.database, password: address.password })
+}
+
+/// The server of an address: the same for all its databases.
+pub fn server_of(address: &Address) -> String {
+    address.with_database("").url()
 }
 
 /// Whether a text can be the place of a vault.

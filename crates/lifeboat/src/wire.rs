@@ -32,8 +32,9 @@ use lifeboat_store::{
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
+    outside::server_of,
     secrets::{self, HIDDEN, PasswordSource, Passwords, ServerPassword},
-    settings::{Resolved, servers::server_of},
+    settings::Resolved,
 };
 
 /// Secrets that may turn up in what programs and servers say, by the variable that holds them.

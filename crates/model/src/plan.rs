@@ -616,6 +616,15 @@ pub enum PgAction {
         /// What it will be called.
         to: String,
     },
+    /// Stops all writes to the database, and sees that they have stopped; or lets them in again. Either may be repeated.
+    Fence {
+        /// The database.
+        url: String,
+        /// Stop them.
+        on: bool,
+        /// Why.
+        why: String,
+    },
     /// Removes a database. Only ones that we made, or that a person released.
     Drop {
         /// The server.

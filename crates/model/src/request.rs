@@ -98,6 +98,15 @@ pub enum Request {
         /// The operation that set it aside.
         operation: OperationId,
     },
+    /// Stop all writes to a database on a server, and see that they have stopped; or let them in again.
+    Fence {
+        /// Which database.
+        resource: ResourceName,
+        /// Stop them.
+        on: bool,
+        /// Why; it is written into the database, where whoever is refused can read it.
+        why: String,
+    },
     /// Bring a second vault up to date: copy the backups it lacks and its own rules would keep.
     Copy {
         /// Which copy, by its name in the settings.
@@ -164,6 +173,7 @@ impl Request {
             Request::Copy { .. } => "copy",
             Request::Compromise { .. } => "compromise",
             Request::Attest { .. } => "attest",
+            Request::Fence { .. } => "fence",
         }
     }
 
@@ -175,6 +185,7 @@ impl Request {
             Request::Export { .. } | Request::Adopt { .. } | Request::Copy { .. } => true,
             Request::Compromise { .. } | Request::Attest { .. } => true,
             Request::Restore { .. } | Request::Undo { .. } | Request::Retention | Request::Release { .. } => false,
+            Request::Fence { .. } => false,
         }
     }
 }

@@ -29,6 +29,8 @@ use crate::perform::Context;
 pub(crate) const SCHEMA: &str = "schema.json";
 /// How long to go on ending sessions that come back, before a swap is given up.
 const END_SESSIONS: Duration = Duration::from_secs(30);
+/// How long a transaction may hold a table before it is ended for a fence.
+const FENCE_WAIT: Duration = Duration::from_secs(10);
 
 pub fn perform(hands: &Hands, action: &PgAction, context: &Context<'_>) -> Result<Value, Failure> {
     match action {
@@ -48,6 +50,7 @@ pub fn perform(hands: &Hands, action: &PgAction, context: &Context<'_>) -> Resul
             swap(hands, url, &names, context)
         }
         PgAction::Rename { url, from, to } => rename(hands, url, from, to, context),
+        PgAction::Fence { url, on, why } => fence(hands, url, *on, why, context),
         PgAction::Drop { url, database } => {
             let mut session = beside(&hands.vaults.database(url)?, database, context.stop)?;
             postgres::drop_database(&mut session, database).map_err(|error| postgres_failure(&error))?;
@@ -89,7 +92,9 @@ pub fn probe(hands: &Hands, action: &PgAction, context: &Context<'_>) -> Result<
         PgAction::CheckSource { .. } | PgAction::Fill { .. } | PgAction::Check { .. } => {
             Ok((Found::NotStarted, Value::Null))
         }
-        PgAction::Control { .. } | PgAction::Drop { .. } => Ok((Found::NotStarted, Value::Null)),
+        PgAction::Control { .. } | PgAction::Fence { .. } | PgAction::Drop { .. } => {
+            Ok((Found::NotStarted, Value::Null))
+        }
     }
 }
 
@@ -184,8 +189,10 @@ pub(crate) fn store(
         .map_err(|error| Failure::new(FailureKind::Bug, "definitions cannot be written").because(error.to_string()))?;
     let meta = streams::meta(begun);
     let mut bytes: u64 = captured.facts.tables.values().flat_map(|table| &table.parts).map(|part| part.bytes).sum();
+    let data = super::readme::data_sql(&captured.facts);
     for (name, body) in [
         (SCHEMA, schema.as_slice()),
+        ("data.sql", data.as_bytes()),
         ("pre-data.sql", captured.pre_data.as_bytes()),
         ("post-data.sql", captured.post_data.as_bytes()),
         ("globals.sql", captured.globals.as_bytes()),
@@ -278,7 +285,11 @@ fn found_in(
     expected: &PostgresFacts,
     context: &Context<'_>,
 ) -> Result<PostgresFacts, Failure> {
-    let selection = Selection { only: expected.schemas.clone(), except: Vec::new() };
+    // All that is in a database that was filled from a backup came out of it - but for schema `public`, which is in every one.
+    let selection = match expected.schemas.iter().any(|schema| schema == "public") {
+        true => Selection::default(),
+        false => Selection { only: expected.schemas.clone(), except: Vec::new() },
+    };
     let options = postgres::CaptureOptions { selection, ..postgres::CaptureOptions::default() };
     let progress = |done, total| context.watch.progress(done, total);
     postgres::inspect(address, &options, &*hands.io.clock, context.stop, &progress)
@@ -406,6 +417,39 @@ fn swap(hands: &Hands, url: &str, names: &SwapNames, context: &Context<'_>) -> R
     swapped.notes.iter().for_each(|note| context.watch.note(note));
     let closed_ms = swapped.closed_for.as_millis() as u64;
     Ok(json!({ "live": names.live, "kept": names.kept, "closed_ms": closed_ms, "ended": swapped.ended }))
+}
+
+/// Both ways may be repeated: what is closed stays closed, what is open stays open.
+fn fence(hands: &Hands, url: &str, on: bool, why: &str, context: &Context<'_>) -> Result<Value, Failure> {
+    let failed = |error: PgError| postgres_failure(&error);
+    let address = hands.vaults.database(url)?;
+    let mut session = Session::open(&address, context.stop).map_err(failed)?;
+    if !on {
+        postgres::fence_off(&mut session).map_err(failed)?;
+        return Ok(json!({ "on": false }));
+    }
+    let (operation, by) = (&context.operation.id, &context.operation.by);
+    let note = format!("{operation} by {by}: {why}");
+    let clock = &*hands.io.clock;
+    // The operation's name is what lets our own session in; nobody else needs to.
+    let pass = operation.to_string();
+    let status = postgres::fence_on(&mut session, &pass, &note, FENCE_WAIT, clock, context.stop).map_err(failed)?;
+    match postgres::prove_fence(&mut session) {
+        Ok(seen) if seen.is_shown() => Ok(json!({ "on": true, "closed": status.closed, "shown": true })),
+        Ok(seen) => {
+            let message = format!(
+                "the fence does not hold: {} sessions still write, {} prepared transactions, {} tables are open",
+                seen.writing_sessions.max(seen.write_locks),
+                seen.prepared,
+                seen.open_tables
+            );
+            Err(Failure::new(FailureKind::Busy, message).hint("end those sessions, then run it again"))
+        }
+        Err(error) => {
+            context.watch.note(&format!("That nobody writes could not be shown: {error}."));
+            Ok(json!({ "on": true, "closed": status.closed, "shown": false }))
+        }
+    }
 }
 
 fn rename(hands: &Hands, url: &str, from: &str, to: &str, context: &Context<'_>) -> Result<Value, Failure> {

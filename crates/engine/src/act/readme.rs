@@ -71,24 +71,44 @@ pub fn text(manifest: &Manifest) -> String {
     text
 }
 
-/// How a PostgreSQL database comes back with `psql` and nothing else. `%` in the names of files stands for what no file
-/// name can have; the first line of each part is no header: the columns are in `manifest.json`.
+/// How a PostgreSQL database comes back with `psql` and nothing else.
 pub(crate) fn postgres(name: &lifeboat_model::ResourceName, folder: &str) -> String {
     let folder = quote(folder);
     format!(
-        "\n# {name}: roles first (psql -f {folder}/globals.sql, as a superuser), then a new database\n\
+        "\n# {name}: if its roles are not there, first: psql -f {folder}/globals.sql postgres\n\
          createdb restored\n\
-         psql -v ON_ERROR_STOP=1 -d restored -f {folder}/pre-data.sql\n\
-         python3 - {folder} <<'END' | psql -v ON_ERROR_STOP=1 -d restored\n\
-         import json, sys\n\
-         manifest = json.load(open(sys.argv[1] + '/../../manifest.json'))\n\
-         facts = next(r for r in manifest['resources'] if r['name'] == '{name}')\n\
-         for table, about in facts['tables'].items():\n\
-         \x20   for part in about['parts']:\n\
-         \x20       if about['columns']: print('\\\\copy %s (%s) FROM %s' % (table, ', '.join(about['columns']), sys.argv[1] + '/' + part['path']))\n\
-         for sequence, at in facts['sequences'].items():\n\
-         \x20   print(\"SELECT setval('%s', %d, %s);\" % (sequence.replace(\"'\", \"''\"), at['last_value'], 'true' if at['is_called'] else 'false'))\n\
-         END\n\
-         psql -v ON_ERROR_STOP=1 -d restored -f {folder}/post-data.sql\n"
+         (cd {folder} && for part in pre-data data post-data; do psql -qv ON_ERROR_STOP=1 -d restored -f $part.sql; done)\n"
     )
+}
+
+/// The script that loads the rows of a captured database with `psql`, run in the folder they lie in.
+pub(crate) fn data_sql(facts: &lifeboat_model::PostgresFacts) -> String {
+    use std::fmt::Write;
+    let literal = |text: &str| format!("'{}'", text.replace('\'', "''"));
+    let mut text = String::from(
+        "-- Rows, large objects and sequences. Run it in this folder: psql -v ON_ERROR_STOP=1 -f data.sql\n",
+    );
+    for (table, about) in facts.tables.iter().filter(|(_, about)| !about.columns.is_empty()) {
+        for part in &about.parts {
+            // Writing into a String cannot fail.
+            let _ = writeln!(text, "\\copy {table} ({}) FROM {}", about.columns.join(", "), literal(&part.path));
+        }
+    }
+    if let Some(objects) = &facts.large_objects {
+        let (made, dressed): (Vec<&String>, Vec<&String>) =
+            objects.statements.iter().partition(|statement| statement.starts_with("SELECT "));
+        made.iter().for_each(|statement| text += &format!("{statement};\n"));
+        let _ = writeln!(
+            text,
+            "CREATE TEMP TABLE lifeboat_objects (id oid, place bigint, bytes bytea);\n\
+             \\copy lifeboat_objects FROM {}\n\
+             SELECT count(pg_catalog.lo_put(id, place, bytes)) FROM lifeboat_objects;",
+            literal(&objects.part.path)
+        );
+        dressed.iter().for_each(|statement| text += &format!("{statement};\n"));
+    }
+    for (sequence, at) in &facts.sequences {
+        let _ = writeln!(text, "SELECT pg_catalog.setval({}, {}, {});", literal(sequence), at.last_value, at.is_called);
+    }
+    text
 }

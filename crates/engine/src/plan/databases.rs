@@ -331,6 +331,41 @@ fn notes(known: &Known, replaces: bool, kept: &str, without: Option<&str>, urgen
     notes
 }
 
+/// Plans to stop writes, or to let them in again.
+pub(crate) fn fence(engine: &Engine, request: &Request) -> Result<Plan, Failure> {
+    let Request::Fence { resource, on, why } = request else { return Err(steps::wrong_planner()) };
+    let common = engine.common()?;
+    let resource = engine.setup().resource(resource)?;
+    let ResourceKind::Postgres { url, .. } = &resource.kind else {
+        let message = format!("{} is on no server; only PostgreSQL databases have a fence", resource.name);
+        return Err(Failure::new(FailureKind::Usage, message));
+    };
+    let name = &resource.name;
+    let (title, done) = match on {
+        true => {
+            (format!("stop all writes to {name} of {}", common.scope), "refuse every write, and see that none is left")
+        }
+        false => (format!("let writes to {name} of {} in again", common.scope), "take the fence away"),
+    };
+    let mut plan = steps::new_plan(&common, request, title, Lease::Environment);
+    let action = |on: bool| Action::Postgres(PgAction::Fence { url: url.clone(), on, why: why.clone() });
+    // A fence that came half way is taken away again; one that cannot be taken away stays as it was.
+    let undo = if *on { by(action(false)) } else { Undo::Nothing };
+    let step = step("fence", done, StepClass::Idempotent, action(*on), undo);
+    plan.phases = vec![phase(&common, "fence", vec![], vec![step])];
+    if *on {
+        plan.notes = vec![
+            "Every role is refused, superusers too; transactions that hold a table for 10 s are ended.".to_owned(),
+            "Not held back: changes of the schema, sequences, large objects, a table's owner who drops the trigger."
+                .to_owned(),
+            format!(
+                "It stays whatever becomes of this program: lifeboat fence status {name}; lifeboat fence off {name}"
+            ),
+        ];
+    }
+    Ok(plan)
+}
+
 /// The rename that an operation made, when it made one: the server, the name everybody uses, what is kept.
 pub(crate) fn renamed(operation: &Operation) -> Option<(String, String, Option<String>)> {
     operation.plan.steps().zip(&operation.steps).find_map(|(step, state)| match (&step.action, state) {

@@ -126,7 +126,7 @@ fn swapped(operation: &Operation) -> Option<Swapped> {
         Request::Undo { .. } => None,
         Request::Backup { .. } | Request::Prove { .. } | Request::Retention => return None,
         Request::Export { .. } | Request::Adopt { .. } | Request::Copy { .. } => return None,
-        Request::Compromise { .. } | Request::Attest { .. } => return None,
+        Request::Compromise { .. } | Request::Attest { .. } | Request::Fence { .. } => return None,
         Request::Prune | Request::Mark { .. } | Request::Release { .. } => return None,
     };
     let (path, database) = operation.plan.steps().find_map(|step| match &step.action {
@@ -175,6 +175,9 @@ pub fn plan(known: &Known, request: &Request) -> Result<Plan, Failure> {
             }
             Request::Export { .. } | Request::Copy { .. } => Err(nothing_to_undo(operation)),
             Request::Compromise { .. } | Request::Attest { .. } => Err(nothing_to_undo(operation)),
+            Request::Fence { .. } => {
+                Err(nothing_to_undo(operation).hint("lifeboat fence on, off and status say what they do themselves"))
+            }
         },
         _other => Err(steps::wrong_planner()),
     }
@@ -412,7 +415,7 @@ pub fn is_undoable(operation: &Operation) -> bool {
         Request::Restore { .. } | Request::Undo { .. } | Request::Retention | Request::Mark { .. } => true,
         Request::Backup { .. } | Request::Prove { .. } | Request::Prune | Request::Release { .. } => false,
         Request::Export { .. } | Request::Adopt { .. } | Request::Copy { .. } => false,
-        Request::Compromise { .. } | Request::Attest { .. } => false,
+        Request::Compromise { .. } | Request::Attest { .. } | Request::Fence { .. } => false,
     };
     done && kind && !facts_gone(operation)
 }

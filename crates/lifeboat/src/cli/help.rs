@@ -143,6 +143,15 @@ Examples:
   lifeboat release o-5k1 --dry-run
   lifeboat release o-5k1";
 
+pub const FENCE: &str = "\
+A fence is a trigger on every table that refuses writes for every role, and reading as the default of new sessions. It is in the database
+itself: it stays when this program dies, and anybody who may can lift it.
+
+Examples:
+  lifeboat fence on db --reason 'rolling back the release of this morning'
+  lifeboat fence status db
+  lifeboat fence off db";
+
 pub const RETENTION: &str = "\
 Examples:
   lifeboat retention plan

@@ -12,6 +12,7 @@ mod demo;
 pub mod doctor;
 mod evidence;
 mod export;
+mod fence;
 mod history;
 pub mod init;
 mod journal;
@@ -59,6 +60,7 @@ pub fn dispatch(app: &App, command: Option<Command>) -> Done {
         Command::Plan(args) => plans::plan(app, &args.what),
         Command::Apply(args) => plans::apply(app, &args),
         Command::Release(args) => requests::release(app, &args),
+        Command::Fence(args) => fence::fence(app, &args),
         Command::Retention(args) => retention::run(app, &args.command),
         Command::Vault(args) => vault::run(app, &args.command),
         Command::History(args) => history::run(app, &args),

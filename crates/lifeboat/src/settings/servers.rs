@@ -2,11 +2,14 @@
 
 use std::path::Path;
 
-use lifeboat_io::{Io, database::postgres::Address};
+use lifeboat_io::Io;
 use lifeboat_model::{Failure, FailureKind, ResourceKind};
 
 use super::{ResourceSettings, resolve::source_of};
-use crate::secrets::{self, Said, ServerPassword};
+use crate::{
+    outside::{self, OnServer},
+    secrets::{self, Said, ServerPassword},
+};
 
 /// A database, and how to get in when that was said.
 pub struct Server {
@@ -20,20 +23,15 @@ pub struct Server {
     pub password: Option<ServerPassword>,
 }
 
-/// The server of an address: the same for all its databases.
-pub fn server_of(address: &Address) -> String {
-    address.with_database("").url()
-}
-
 /// Understands an address; a password in it is taken out.
 ///
 /// # Errors
 /// It cannot be understood. The text is never repeated: there may be a password in it.
 pub fn named(text: &str, schemas: &[String], io: &Io) -> Result<Server, Failure> {
-    let address = Address::parse(text, &*io.env).map_err(|error| Failure::from_error(FailureKind::Usage, &error))?;
-    let password = address.password.clone().map(|password| ServerPassword::Said(Said(password)));
-    let kind = ResourceKind::Postgres { url: address.url(), schemas: schemas.to_vec() };
-    Ok(Server { kind, server: server_of(&address), database: address.database, password })
+    let OnServer { url, server, database, password } = outside::on_server(text, io)?;
+    let password = password.map(|password| ServerPassword::Said(Said(password)));
+    let kind = ResourceKind::Postgres { url, schemas: schemas.to_vec() };
+    Ok(Server { kind, server, database, password })
 }
 
 /// The database that a settings file describes.

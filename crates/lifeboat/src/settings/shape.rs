@@ -160,14 +160,17 @@ impl Walk {
         if known.contains(&text) {
             return;
         }
-        let later = ["postgres", "postgresql", "supabase", "bucket", "object-store", "s3", "secrets"];
+        let later = ["bucket", "object-store", "s3", "secrets"];
         if later.contains(&text) {
-            let instead = "this release protects \"sqlite\", \"files\" and \"env\"; leave it as a comment until then";
+            let instead = "this release protects \"sqlite\", \"postgres\", \"files\" and \"env\"; leave it as a comment until then";
             return self.tell(line, "names something that this release cannot protect yet", Some(instead));
+        }
+        if ["postgresql", "supabase", "pg"].contains(&text) {
+            return self.tell(line, "is no kind of resource", Some("write \"postgres\", with url"));
         }
         let instead = match nearest(text, known.iter().copied()) {
             Some(meant) => format!("did you mean \"{meant}\"?"),
-            None => "write \"sqlite\", \"files\" or \"env\"".to_owned(),
+            None => "write \"sqlite\", \"postgres\", \"files\" or \"env\"".to_owned(),
         };
         self.tell(line, "is no kind of resource", Some(&instead));
     }

@@ -30,6 +30,13 @@ pub fn consequence(plan: &Plan) -> Consequence {
         Request::Restore { into: Some(_), .. } | Request::Export { .. } => Consequence::Harmless,
         Request::Adopt { .. } | Request::Copy { .. } => Consequence::Harmless,
         Request::Compromise { .. } | Request::Attest { .. } => Consequence::Harmless,
+        Request::Fence { on, .. } => {
+            if *on {
+                Consequence::Reversible
+            } else {
+                Consequence::Harmless
+            }
+        }
         Request::Restore { .. } | Request::Undo { .. } | Request::Retention => {
             let leaves = plan::rows_leaving(plan) + plan::tables_leaving(plan) + plan::tables_changed(plan) > 0;
             if leaves { Consequence::RowsLeave } else { Consequence::Reversible }
@@ -110,6 +117,7 @@ fn what_it_does(plan: &Plan) -> String {
         Request::Backup { .. } | Request::Prove { .. } | Request::Mark { .. } => plan.title.clone(),
         Request::Export { .. } | Request::Adopt { .. } | Request::Copy { .. } => plan.title.clone(),
         Request::Compromise { .. } | Request::Attest { .. } => plan.title.clone(),
+        Request::Fence { resource, .. } => format!("this refuses every write to {resource} of {scope}"),
     }
 }
 

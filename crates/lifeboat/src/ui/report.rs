@@ -206,7 +206,7 @@ pub fn undo(operation: &Operation) -> Option<String> {
         Request::Restore { .. } | Request::Undo { .. } | Request::Backup { .. } => true,
         Request::Adopt { .. } => true,
         Request::Export { .. } | Request::Copy { .. } => false,
-        Request::Compromise { .. } | Request::Attest { .. } => false,
+        Request::Compromise { .. } | Request::Attest { .. } | Request::Fence { .. } => false,
         Request::Retention => !operation.steps.is_empty(),
         Request::Mark { mark, .. } => {
             use lifeboat_model::BackupMark as M;

@@ -18,6 +18,7 @@ const TABLES: &str = "
     GRANT SELECT ON orders TO keeper;
     INSERT INTO customers (email) SELECT 'c' || n || '@example.org' FROM generate_series(1, 100) AS n;
     INSERT INTO orders (customer, cents) SELECT 1 + n % 100, n FROM generate_series(1, 5000) AS n;
+    SELECT lo_from_bytea(4711, 'a picture');
     REFRESH MATERIALIZED VIEW best; COMMENT ON TABLE orders IS 'what was ''sold''';";
 
 /// A server with a shop on it.
@@ -69,6 +70,7 @@ fn a_database_is_backed_up_proven_restored_undone_and_released_without_settings(
         with(&["restore", "shop", "--confirm", "shop/local"]).ends(ExitCode::Ok);
         assert_eq!(orders(&server), then, "{major}");
         assert_eq!(server.sql("shop", "SELECT count(*) FROM best"), "3");
+        assert_eq!(server.sql("shop", "SELECT convert_from(lo_get(4711), 'UTF8')"), "a picture");
         assert_eq!(server.sql("shop", "SELECT relrowsecurity FROM pg_class WHERE relname = 'orders'"), "t");
         assert_eq!(databases(&server).len(), 2, "what was there is kept");
 
@@ -83,4 +85,104 @@ fn a_database_is_backed_up_proven_restored_undone_and_released_without_settings(
         assert_eq!(orders(&server), then);
         with(&["verify"]).ends(ExitCode::Ok).says(&["constraints valid: all", "GO"]);
     }
+}
+
+/// The way out: what a backup says about itself is done by hand, with `restic` and `psql`.
+#[test]
+fn what_a_backup_says_about_itself_brings_the_database_back_without_us() {
+    let (home, server) = (Home::bare(), shop(15));
+    let name = format!("postgres:{}", server.url("shop"));
+    run(&home, &["backup", &name, "--vault", "./vault"]).ends(ExitCode::Ok);
+    let restored = home.path("restored");
+    let shell = |script: &str| {
+        let mut command = std::process::Command::new("bash");
+        command.args(["-euc", script]).current_dir(home.app()).env("RESTIC_PASSWORD", crate::home::PASSWORD);
+        command.env("PGHOST", server.socket_folder()).env("PGPORT", server.port.to_string()).env("PGUSER", "postgres");
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{script}\n{said}");
+    };
+    shell("restic -q -r vault restore latest --tag reason=manual --target ./restored");
+    let readme = std::fs::read_to_string(restored.join("README-RESTORE.md")).unwrap();
+    let about = readme.split("(PostgreSQL 15").nth(1).unwrap_or_else(|| panic!("{readme}"));
+    let script = about.split("```sh\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    shell(script);
+    let count = "SELECT count(*) || ' ' || max(id) || ' ' || sum(cents) FROM orders";
+    assert_eq!(server.sql("restored", count), orders(&server));
+    assert_eq!(server.sql("restored", "SELECT nextval('orders_id_seq')"), "5001");
+    assert_eq!(server.sql("restored", "SELECT count(*) FROM best"), "3");
+    assert_eq!(server.sql("restored", "SELECT convert_from(lo_get(4711), 'UTF8')"), "a picture");
+}
+
+/// A password in an address is nowhere afterwards: not in journals, not in the vault's plain parts, not on the screen.
+#[test]
+fn cfg_a_password_in_an_address_is_used_and_never_written_down() {
+    let (home, server) = (Home::bare(), shop(15));
+    home.write(
+        "lifeboat.toml",
+        "version = 1\n[app]\nname = \"shop\"\n[vault]\nlocation = \"./vault\"\n\
+         [environments.local.resources.db]\nkind = \"postgres\"\nurl_from = { env = \"DATABASE_URL\" }\n\
+         critical_tables = [\"orders\"]\nchecks.sold = { sql = \"select count(*) from orders\", min = 5000 }\n",
+    );
+    let secret = "s3cret-that-nobody-sees";
+    let url = format!(
+        "postgres://postgres:{secret}@:5432/shop?host={}",
+        server.socket_folder().display().to_string().replace('/', "%2F")
+    );
+    let run = |words: &[&str]| home.ran(words, home.command(words).env("DATABASE_URL", &url).output().unwrap());
+    for words in [
+        &["config", "check"][..],
+        &["doctor"],
+        &["backup"],
+        &["prove"],
+        &["status"],
+        &["config", "show"],
+        &["verify"],
+        &["restore", "db", "--confirm", "shop/local"],
+        &["undo", "--confirm", "shop/local"],
+        &["history"],
+    ] {
+        let ran = run(words).ends(ExitCode::Ok);
+        assert!(!ran.out.contains(secret) && !ran.err.contains(secret), "{words:?}");
+    }
+    for (path, bytes) in home.everything() {
+        let found = bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
+        assert!(!found, "{} holds it", path.display());
+    }
+    let wrong = home.run(&["backup"]).ends(ExitCode::Refused);
+    wrong.says(&["the address of db", "DATABASE_URL"]);
+    let nowhere = home.command(&["backup"]).env("DATABASE_URL", "postgres://a:b@127.0.0.1:1/shop").output().unwrap();
+    home.ran(&["backup"], nowhere).ends(ExitCode::Refused).says(&["127.0.0.1:1"]);
+}
+
+/// FNC-03: what documents recommend is overridden by any role; the fence is not, and it outlives everybody.
+#[test]
+fn fnc_03_a_fence_refuses_every_role_is_seen_from_anywhere_and_can_be_lifted() {
+    let (home, server) = (Home::bare(), shop(15));
+    let name = format!("postgres:{}", server.url("shop"));
+    server.sql("shop", "CREATE ROLE app LOGIN; GRANT ALL ON ALL TABLES IN SCHEMA public TO app; GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO app");
+    let sell = |role: &str, before: &str| {
+        let sql = format!("{before} INSERT INTO orders (customer, cents) VALUES (1, 5)");
+        server.try_sql(role, "shop", &sql).status.success()
+    };
+    server.sql("shop", "ALTER DATABASE shop SET default_transaction_read_only = on");
+    assert!(sell("app", "SET default_transaction_read_only = off;"), "the documented way holds nobody back");
+    server.sql(
+        "shop",
+        "SET default_transaction_read_only = off; ALTER DATABASE shop RESET default_transaction_read_only",
+    );
+    run(&home, &["fence", "status", &name]).ends(ExitCode::Ok).says(&["has no fence"]);
+    let reason = "the release of this morning goes back";
+    run(&home, &["fence", "on", &name, "--reason", reason, "--vault", "./vault", "--yes"]).ends(ExitCode::Ok);
+    for role in ["app", "postgres"] {
+        for before in ["", "SET default_transaction_read_only = off;", "BEGIN READ WRITE;"] {
+            assert!(!sell(role, before), "{role} {before}");
+        }
+    }
+    assert!(!sell("postgres", "SET default_transaction_read_only = off; SET session_replication_role = replica;"));
+    assert_eq!(server.sql("shop", "SELECT count(*) FROM orders"), "5001", "reading goes on");
+    run(&home, &["fence", "status", &name]).ends(ExitCode::Ok).says(&["refuses every write", reason]);
+    run(&home, &["fence", "off", &name, "--vault", "./vault"]).ends(ExitCode::Ok);
+    assert!(sell("app", ""));
+    run(&home, &["fence", "status", "sqlite:./shop.db"]).ends(ExitCode::Usage).says(&["is on no server"]);
 }

@@ -75,6 +75,13 @@ fn compare(schema: &Value, places: &[&Value], at: &str, all: &mut BTreeSet<Strin
             Some(("password", rest)) => format!("vault.password.{rest}"),
             Some(_) | None => own.to_owned(),
         };
+        // Where a secret is to be found is said in the same way everywhere.
+        let own = match own.rsplit_once('.') {
+            Some((place, way)) if place.ends_with(".password") || place.ends_with(".url_from") => {
+                format!("vault.password.{way}")
+            }
+            Some(_) | None => own,
+        };
         if !inside.is_empty() {
             shown.insert(own.clone());
         }

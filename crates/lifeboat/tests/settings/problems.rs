@@ -80,8 +80,7 @@ fn what_is_missing_is_named() {
     check(
         &format!("{GOOD}[environments.production.resources.db]\n"),
         &[
-            "4: [environments.production.resources.db] has no kind; write kind = \"sqlite\", \"files\" or \"env\"",
-            "4: [environments.production.resources.db] has no path; write path = \"./shop.db\"",
+            "4: [environments.production.resources.db] has no kind; write kind = \"sqlite\", \"postgres\", \"files\" or \"env\"",
         ],
     );
     check(
@@ -140,15 +139,39 @@ fn kinds_of_resources_are_few() {
     check(
         &kind("spreadsheet"),
         &[
-            "5: environments.production.resources.db.kind is no kind of resource; write \"sqlite\", \"files\" or \"env\"",
+            "5: environments.production.resources.db.kind is no kind of resource; write \"sqlite\", \"postgres\", \"files\" or \"env\"",
         ],
     );
     check(
-        &kind("postgres"),
+        &kind("s3"),
         &[
             "5: environments.production.resources.db.kind names something that this release cannot protect yet; this release protects \
-           \"sqlite\", \"files\" and \"env\"; leave it as a comment until then",
+           \"sqlite\", \"postgres\", \"files\" and \"env\"; leave it as a comment until then",
         ],
+    );
+}
+
+#[test]
+fn files_have_a_path_and_databases_on_servers_an_address() {
+    let db = |lines: &str| format!("{GOOD}[environments.production.resources.db]\n{lines}\n");
+    check(&db("kind = \"sqlite\""), &["5: db has no path; add path = \"./shop.db\", for example"]);
+    check(
+        &db("kind = \"postgres\"\npath = \"./x\"\nurl = \"postgres://shop@db/shop\""),
+        &["6: db is on a server and has no path; take it out; url says where it is"],
+    );
+    check(
+        &db("kind = \"postgres\""),
+        &[
+            "5: db is a PostgreSQL database without an address; add url = \"postgres://role@host/database\", or url_from = { env = \"DATABASE_URL\" }",
+        ],
+    );
+    check(
+        &db("kind = \"postgres\"\nurl = \"postgres://shop@db/shop\"\nurl_from = { env = \"X\" }"),
+        &["7: db has two addresses; take out url or url_from"],
+    );
+    check(
+        &db("kind = \"env\"\npath = \"./.env\"\nschemas = [\"public\"]"),
+        &["7: db is a file and has no schemas; take it out, or write kind = \"postgres\""],
     );
 }
 
@@ -209,7 +232,7 @@ fn several_at_once_come_in_the_order_of_their_lines() {
             "7: environments.production.resources.db.kind is no kind of resource; did you mean \"sqlite\"?",
             "8: environments.production.resources.db.path still has the placeholder \"/path/to/\"; write your own value",
             "9: there is no setting \"colour\" in [environments.production.resources.db]; known here: alias, checks, critical_tables, exclude, kind, \
-             may_be_empty, path, start, stop",
+             may_be_empty, password, path, schemas, start, stop, url, url_from",
         ],
     );
 }

@@ -297,12 +297,23 @@ fn seen_without_a_row(
     Ok(looked?.digest != table.rows.digest)
 }
 
-/// The SQL questions of a person: one row, one column, as text.
+/// Where unqualified names are looked for in sessions of a person: by the settings of role and database, else as PostgreSQL
+/// does. Ours look nowhere.
+const SEARCH_PATH: &str = "SELECT COALESCE((
+    SELECT pg_catalog.substr(c, 13) FROM pg_catalog.pg_db_role_setting s, LATERAL pg_catalog.unnest(s.setconfig) AS c
+     WHERE c LIKE 'search_path=%'
+       AND s.setdatabase IN (0, (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()))
+       AND s.setrole IN (0, (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = current_user))
+     ORDER BY s.setrole <> 0 DESC, s.setdatabase <> 0 DESC LIMIT 1), '\"$user\", public')";
+
+/// The SQL questions of a person: one row, one column, as text. Names are looked for where a person's session would.
 ///
 /// # Errors
 /// As [`Session::run`].
 pub fn ask_question(session: &mut Session, sql: &str) -> Result<Option<String>, PgError> {
+    let path = session.value(SEARCH_PATH)?;
     session.run("BEGIN READ ONLY")?;
+    session.run(&format!("SET LOCAL search_path TO {path}"))?;
     let answer =
         session.run(&format!("SET LOCAL statement_timeout = {}", literal("10min"))).and_then(|()| session.ask(sql));
     session.run("ROLLBACK")?;
