@@ -39,6 +39,12 @@ pub trait ObjectStore: Send + Sync + std::fmt::Debug {
     /// Deletes the object; one that is not there is fine.
     fn delete(&self, key: &str) -> Result<(), ObjectError>;
 
+    /// Whether everybody sees in a listing at once what was put. Only where the driver knows; a listing that may come out of
+    /// somebody's memory does not count.
+    fn lists_at_once(&self) -> bool {
+        false
+    }
+
     /// What writers of ours that died left half-written: never listed, never read, of no use. A writer that lives has such
     /// files too, for moments. Only where the driver knows them by names that nobody else gives.
     fn half_written(&self) -> Result<Vec<HalfWritten>, ObjectError> {

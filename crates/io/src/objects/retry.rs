@@ -131,6 +131,10 @@ impl ObjectStore for Retry {
         self.call(0, || self.inner.list(prefix)).map(|(done, _)| done)
     }
 
+    fn lists_at_once(&self) -> bool {
+        self.inner.lists_at_once()
+    }
+
     fn half_written(&self) -> Result<Vec<HalfWritten>, ObjectError> {
         self.call(0, || self.inner.half_written()).map(|(done, _)| done)
     }

@@ -20,7 +20,7 @@ const REFRESH_EVERY: Duration = Duration::from_secs(5 * 60);
 const RETRY_AFTER: Duration = Duration::from_secs(20);
 /// Past this age we do not count on our own lock any more: before the others stop counting on it.
 const LOST_AFTER: Duration = Duration::from_secs(25 * 60);
-/// Between writing our lock and looking again for others, so that of two who come at once each sees the other.
+/// Between writing our lock and looking again for others, where listings may lag behind: restic waits as long.
 const SETTLE: Duration = Duration::from_millis(200);
 
 /// Who is kept out.
@@ -115,7 +115,9 @@ impl Vault {
         let written = core.io.clock.elapsed();
         let id = core.write_json(FOLDER, &core.lock_file(kind))?;
         let read = meanwhile();
-        let left = SETTLE.saturating_sub(core.io.clock.elapsed().saturating_sub(written));
+        // Where listings are of the moment, two who come at once see each other: each writes before it looks.
+        let settle = if core.store.lists_at_once() { Duration::ZERO } else { SETTLE };
+        let left = settle.saturating_sub(core.io.clock.elapsed().saturating_sub(written));
         let settled = core.io.clock.sleep(left, stop).map_err(VaultError::from);
         if let Err(error) = settled.and_then(|()| core.refuse_if_locked(kind, Some(id))) {
             let _ = core.delete(FOLDER, id); // it goes stale when we are gone; why we cannot have it is worth more
