@@ -133,7 +133,7 @@ const LOCAL: [i64; 7] = [
 
 impl ObjectStore for Folder {
     fn lists_at_once(&self) -> bool {
-        rustix::fs::statfs(&self.root).is_ok_and(|about| LOCAL.contains(&i64::from(about.f_type)))
+        rustix::fs::statfs(&self.root).is_ok_and(|about| LOCAL.contains(&about.f_type))
     }
 
     fn place(&self) -> String {
