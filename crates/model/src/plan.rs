@@ -596,6 +596,31 @@ pub enum PgAction {
         /// The database.
         database: String,
     },
+    /// Fails when a swap of these would fail: a prepared transaction, sessions that may not be ended, missing rights.
+    Ready {
+        /// The server.
+        url: String,
+        /// The name that everybody uses.
+        live: String,
+        /// The database that is to have it.
+        aside: String,
+        /// What the present one will be called.
+        kept: String,
+    },
+    /// Takes back what a swap that failed has left: opens the live database. Where the swap did happen and its answer was
+    /// lost, the names are exchanged again, and the other one is called `spare`: somebody may have written to it.
+    Reopen {
+        /// The server.
+        url: String,
+        /// The name that everybody uses.
+        live: String,
+        /// The database that was to have it.
+        aside: String,
+        /// What the former one is called if the swap did happen.
+        kept: String,
+        /// What the other one will be called then.
+        spare: String,
+    },
     /// Renames two databases in one transaction, while nobody is connected: `aside` becomes `live`, `live` becomes `kept`.
     Swap {
         /// The server.

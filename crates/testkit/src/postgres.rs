@@ -66,11 +66,21 @@ impl Server {
 
     /// The same, in the way asked for.
     pub fn with(major: u32, options: ServerOptions) -> Server {
+        Server::on_copy_of(&template(major), major, options)
+    }
+
+    /// Another server that holds the same. Nobody may be writing to this one meanwhile.
+    pub fn copy(&self) -> Server {
+        self.sql("postgres", "CHECKPOINT");
+        Server::on_copy_of(&self.data_folder(), self.major, self.options.clone())
+    }
+
+    fn on_copy_of(data: &Path, major: u32, options: ServerOptions) -> Server {
         let folder = tempfile::Builder::new().prefix("lbpg").tempdir().unwrap();
         // The server is another user: it must be able to walk through, nobody else to look around.
         make_readable(folder.path());
-        let template = template(major);
-        run("cp", &["-a", &show(&template), &show(&folder.path().join("data"))]);
+        run("cp", &["-a", &show(data), &show(&folder.path().join("data"))]);
+        let _ = fs::remove_file(folder.path().join("data/postmaster.pid")); // of the one that was copied
         // A free port, so that servers of several tests can listen on 127.0.0.1 beside each other.
         let port =
             if options.tcp { TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port() } else { 5432 };
@@ -149,14 +159,21 @@ impl Server {
     /// Ends it as a power cut would, and starts it again: `immediate` shutdown, then recovery.
     pub fn crash_and_restart(&mut self) {
         self.crash();
+        self.restart();
+    }
+
+    /// Starts it again after [`Server::crash`]; it recovers first.
+    pub fn restart(&mut self) {
         self.child = launch(self.major, self.folder.path());
         self.wait_until_ready();
     }
 
-    /// Ends it as a power cut would.
+    /// Ends it as a power cut would; one that has ended already stays as it is.
     pub fn crash(&mut self) {
-        signal(&self.child, "QUIT");
-        self.child.wait().unwrap();
+        if self.child.try_wait().unwrap().is_none() {
+            signal(&self.child, "QUIT");
+            self.child.wait().unwrap();
+        }
     }
 
     fn wait_until_ready(&mut self) {

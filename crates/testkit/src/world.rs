@@ -5,7 +5,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
@@ -24,6 +24,8 @@ use lifeboat_store::{StateFolder, vault::Vault};
 use rusqlite::Connection;
 use secrecy::SecretString;
 
+use crate::{databases, postgres::Server};
+
 /// The password of every vault in a test.
 pub const PASSWORD: &str = "a password for tests";
 
@@ -35,7 +37,9 @@ pub const COPY: &str = "the copy";
 pub struct Look {
     /// Each resource's content, by name: tables with rows and digests, files with contents; `nothing` when it is gone.
     pub live: BTreeMap<String, String>,
-    /// What lies about where nothing should: working copies, half-written files.
+    /// Databases that an operation has kept on the server, by their names without what differs from run to run.
+    pub kept: BTreeMap<String, String>,
+    /// What lies about where nothing should: working copies, half-written files, half-filled databases.
     pub debris: BTreeSet<String>,
 }
 
@@ -52,6 +56,8 @@ pub struct World {
     pub setup: Setup,
     /// Its doors.
     pub io: Io,
+    /// The server of its database, when it is on one.
+    pub server: Option<Arc<Mutex<Server>>>,
 }
 
 impl World {
@@ -70,6 +76,32 @@ impl World {
         fs::write(home.path().join("app/uploads/2026/empty"), "").unwrap();
         fs::write(home.path().join("app/.env"), "# keys\nSTRIPE_KEY=sk_live_canary\nDEBUG=1\n").unwrap();
         World::around(home, seed)
+    }
+
+    /// A shop whose only resource is a database, `shop`, on a throwaway server of that version.
+    pub fn on_server(major: u32) -> World {
+        let server = databases::shop_server(major);
+        let mut world = World::around(tempfile::tempdir().unwrap(), 1);
+        world.setup.resources.truncate(1);
+        world.setup.resources[0].kind =
+            ResourceKind::Postgres { url: databases::url("postgres", "shop"), schemas: vec![] };
+        world.on(server)
+    }
+
+    fn on(mut self, server: Server) -> World {
+        self.vaults.server_is(&server.socket_folder());
+        self.server = Some(Arc::new(Mutex::new(server)));
+        self
+    }
+
+    /// Runs statements in a database of the world's server; gives back what `psql` printed.
+    pub fn psql(&self, database: &str, statements: &str) -> String {
+        self.server().sql(database, statements)
+    }
+
+    /// The world's server.
+    pub fn server(&self) -> MutexGuard<'_, Server> {
+        self.server.as_ref().unwrap().lock().unwrap()
     }
 
     fn around(home: tempfile::TempDir, seed: u64) -> World {
@@ -96,7 +128,7 @@ impl World {
             resource("uploads", ResourceKind::Files { path: app.join("uploads"), exclude: vec![] }),
             resource("env", ResourceKind::Env { path: app.join(".env") }),
         ];
-        World { home, clock, random, vaults, setup, io }
+        World { home, clock, random, vaults, setup, io, server: None }
     }
 
     /// A world that holds the same, in a folder of its own: for trying the same thing many times. Journals in it name
@@ -115,8 +147,12 @@ impl World {
             mine.writer = theirs.writer.clone();
             mine.critical_tables = theirs.critical_tables.clone();
             mine.may_be_empty = theirs.may_be_empty.clone();
+            mine.kind = if self.server.is_some() { theirs.kind.clone() } else { mine.kind.clone() };
         }
-        world
+        match &self.server {
+            Some(server) => world.on(server.lock().unwrap().copy()),
+            None => world,
+        }
     }
 
     /// A request that was made for another world, for this one: a place to write to lies in this one. What is only read
@@ -216,7 +252,15 @@ impl World {
         if !self.setup.copies.is_empty() {
             self.copied();
         }
-        Look { live, debris: self.debris() }
+        let (mut kept, mut debris) = (BTreeMap::new(), self.debris());
+        for resource in &self.setup.resources {
+            let ResourceKind::Postgres { url, .. } = &resource.kind else { continue };
+            let seen = databases::look(&self.vaults.database(url).unwrap());
+            live.insert(resource.name.to_string(), seen.live);
+            kept.extend(seen.kept);
+            debris.extend(seen.debris);
+        }
+        Look { live, kept, debris }
     }
 
     /// Which backups the second vault holds; each must be whole. A copy that breaks off keeps what has gone over, so this
@@ -395,18 +439,24 @@ pub struct OneVault {
     folder: PathBuf,
     open: Mutex<BTreeMap<String, Arc<Vault>>>,
     others: Mutex<BTreeMap<String, Arc<dyn ObjectStore>>>,
+    server: Mutex<Option<PathBuf>>,
 }
 
 impl OneVault {
     /// A vault on a store.
     pub fn new(store: Arc<dyn ObjectStore>, io: Io, folder: PathBuf) -> OneVault {
-        OneVault { store, io, folder, open: Mutex::default(), others: Mutex::default() }
+        OneVault { store, io, folder, open: Mutex::default(), others: Mutex::default(), server: Mutex::default() }
     }
 
     /// Another place for a vault.
     pub fn add(&self, location: &str, store: Arc<dyn ObjectStore>) {
         self.others.lock().unwrap().insert(location.to_owned(), store);
         self.open.lock().unwrap().remove(location);
+    }
+
+    /// Where [`databases::HOST`] is.
+    pub fn server_is(&self, sockets: &Path) {
+        *self.server.lock().unwrap() = Some(sockets.to_owned());
     }
 
     fn keep(&self, location: &str, vault: Vault) -> Arc<Vault> {
@@ -446,7 +496,8 @@ impl Vaults for OneVault {
     }
 
     fn database(&self, url: &str) -> Result<lifeboat_io::database::postgres::Address, Failure> {
-        lifeboat_io::database::postgres::Address::parse(url, &*self.io.env)
+        let sockets = self.server.lock().unwrap().clone().unwrap_or_default().display().to_string();
+        lifeboat_io::database::postgres::Address::parse(&url.replace(databases::HOST, &sockets), &*self.io.env)
             .map_err(|error| Failure::from_error(lifeboat_model::FailureKind::Usage, &error))
     }
 

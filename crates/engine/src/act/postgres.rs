@@ -9,7 +9,7 @@ use lifeboat_io::{
     files,
 };
 use lifeboat_model::{
-    BackupId, Check, Content, Failure, FailureKind, Found, Part, PgAction, PostgresFacts, ProofLevel, Resource,
+    Action, BackupId, Check, Content, Failure, FailureKind, Found, Part, PgAction, PostgresFacts, ProofLevel, Resource,
     ResourceManifest, ResourceName, Tri,
 };
 use lifeboat_store::vault::BackupWriter;
@@ -49,6 +49,16 @@ pub fn perform(hands: &Hands, action: &PgAction, context: &Context<'_>) -> Resul
             let names = SwapNames { live: live.clone(), aside: aside.clone(), kept: kept.clone() };
             swap(hands, url, &names, context)
         }
+        PgAction::Ready { url, live, aside, kept } => {
+            let names = SwapNames { live: live.clone(), aside: aside.clone(), kept: kept.clone() };
+            let mut session = beside(&hands.vaults.database(url)?, live, context.stop)?;
+            postgres::swap_preflight(&mut session, &names).map_err(|error| postgres_failure(&error))?;
+            Ok(json!({ "ready": live }))
+        }
+        PgAction::Reopen { url, live, aside, kept, spare } => {
+            let names = SwapNames { live: live.clone(), aside: aside.clone(), kept: kept.clone() };
+            reopen(hands, url, &names, spare, context)
+        }
         PgAction::Rename { url, from, to } => rename(hands, url, from, to, context),
         PgAction::Fence { url, on, why } => fence(hands, url, *on, why, context),
         PgAction::Drop { url, database } => {
@@ -59,7 +69,7 @@ pub fn perform(hands: &Hands, action: &PgAction, context: &Context<'_>) -> Resul
     }
 }
 
-/// Looks whether an action happened. All but the renames may simply be done again.
+/// Looks whether an action happened. All but the renames and a drop may simply be done again.
 pub fn probe(hands: &Hands, action: &PgAction, context: &Context<'_>) -> Result<(Found, Value), Failure> {
     match action {
         PgAction::Swap { url, live, aside, kept } => {
@@ -89,10 +99,18 @@ pub fn probe(hands: &Hands, action: &PgAction, context: &Context<'_>) -> Result<
                 (true, true) | (false, false) => (Found::Unknown, Value::Null),
             })
         }
+        PgAction::Drop { url, database } => {
+            let mut session = beside(&hands.vaults.database(url)?, database, context.stop)?;
+            let is_there = postgres::database_exists(&mut session, database);
+            Ok(match is_there.map_err(|error| postgres_failure(&error))? {
+                true => (Found::NotStarted, Value::Null),
+                false => (Found::Done, json!({ "dropped": database })),
+            })
+        }
         PgAction::CheckSource { .. } | PgAction::Fill { .. } | PgAction::Check { .. } => {
             Ok((Found::NotStarted, Value::Null))
         }
-        PgAction::Control { .. } | PgAction::Fence { .. } | PgAction::Drop { .. } => {
+        PgAction::Control { .. } | PgAction::Ready { .. } | PgAction::Reopen { .. } | PgAction::Fence { .. } => {
             Ok((Found::NotStarted, Value::Null))
         }
     }
@@ -190,10 +208,12 @@ pub(crate) fn store(
     let meta = streams::meta(begun);
     let mut bytes: u64 = captured.facts.tables.values().flat_map(|table| &table.parts).map(|part| part.bytes).sum();
     let data = super::readme::data_sql(&captured.facts);
+    // A new database has that schema; `pg_dump` makes it once more where it was asked for by name.
+    let pre_data = captured.pre_data.replace("\nCREATE SCHEMA public;\n", "\nCREATE SCHEMA IF NOT EXISTS public;\n");
     for (name, body) in [
         (SCHEMA, schema.as_slice()),
         ("data.sql", data.as_bytes()),
-        ("pre-data.sql", captured.pre_data.as_bytes()),
+        ("pre-data.sql", pre_data.as_bytes()),
         ("post-data.sql", captured.post_data.as_bytes()),
         ("globals.sql", captured.globals.as_bytes()),
     ] {
@@ -413,7 +433,14 @@ fn control(
 fn swap(hands: &Hands, url: &str, names: &SwapNames, context: &Context<'_>) -> Result<Value, Failure> {
     let mut session = beside(&hands.vaults.database(url)?, &names.live, context.stop)?;
     let swapped = postgres::swap_databases(&mut session, names, END_SESSIONS, &*hands.io.clock, context.stop);
-    let swapped = swapped.map_err(|error| postgres_failure(&error))?;
+    let swapped = match swapped {
+        // The answer may be what was lost.
+        Err(error) => match session.another().and_then(|mut again| postgres::swap_state(&mut again, names)) {
+            Ok(SwapState::Done) => postgres::Swapped::default(),
+            Ok(SwapState::NotYet | SwapState::Unknown) | Err(_) => return Err(postgres_failure(&error)),
+        },
+        Ok(swapped) => swapped,
+    };
     swapped.notes.iter().for_each(|note| context.watch.note(note));
     let closed_ms = swapped.closed_for.as_millis() as u64;
     Ok(json!({ "live": names.live, "kept": names.kept, "closed_ms": closed_ms, "ended": swapped.ended }))
@@ -452,8 +479,43 @@ fn fence(hands: &Hands, url: &str, on: bool, why: &str, context: &Context<'_>) -
     }
 }
 
+/// After a swap that failed: the former database has its name and is open, and nothing that was written is dropped.
+fn reopen(hands: &Hands, url: &str, names: &SwapNames, spare: &str, context: &Context<'_>) -> Result<Value, Failure> {
+    let failed = |error: PgError| postgres_failure(&error);
+    let mut session = beside(&hands.vaults.database(url)?, &names.live, context.stop)?;
+    if postgres::swap_state(&mut session, names).map_err(failed)? == SwapState::Done {
+        let back = SwapNames { live: names.live.clone(), aside: names.kept.clone(), kept: spare.to_owned() };
+        postgres::swap_databases(&mut session, &back, END_SESSIONS, &*hands.io.clock, context.stop).map_err(failed)?;
+        context.watch.note(&format!("The swap had happened; what was live since then is kept as database {spare}."));
+    } else if postgres::database_exists(&mut session, &names.live).map_err(failed)? {
+        postgres::open_database(&mut session, &names.live).map_err(failed)?;
+    }
+    Ok(json!({ "open": names.live }))
+}
+
 fn rename(hands: &Hands, url: &str, from: &str, to: &str, context: &Context<'_>) -> Result<Value, Failure> {
     let mut session = beside(&hands.vaults.database(url)?, from, context.stop)?;
+    dress(hands, &mut session, from, context)?;
     postgres::rename_database(&mut session, from, to).map_err(|error| postgres_failure(&error))?;
     Ok(json!({ "live": to }))
+}
+
+/// Gives a database that this operation has filled owner, settings and grants as they were captured: there is none beside
+/// it that could lend its own.
+fn dress(hands: &Hands, session: &mut Session, database: &str, context: &Context<'_>) -> Result<(), Failure> {
+    let failed = |error: PgError| postgres_failure(&error);
+    let filled = context.operation.plan.steps().find_map(|step| match &step.action {
+        Action::Postgres(PgAction::Fill { vault, backup, resource, database: filled, .. }) if filled == database => {
+            Some(Stored { vault, backup, resource })
+        }
+        _other => None,
+    });
+    let Some(stored) = filled else { return Ok(()) };
+    let (_, facts) = stored.manifest(hands)?;
+    let may = gives_owners(session, &facts).map_err(failed)?;
+    if may && postgres::database_exists(session, database).map_err(failed)? {
+        let notes = postgres::dress_database(session, database, &facts.database).map_err(failed)?;
+        notes.iter().for_each(|note| context.watch.note(note));
+    }
+    Ok(())
 }

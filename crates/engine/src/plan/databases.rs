@@ -185,7 +185,12 @@ pub(crate) fn plan(known: &Known, request: &Request) -> Result<Plan, Failure> {
         plan.phases.push(phase(common, "keep", taking.predict_store(), taking.store()));
     }
     plan.phases.extend(bring(common, &known.backup, &known.part, &known.target.resource, &known.url, &aside, false));
-    plan.phases.push(phase(common, "swap", vec![], vec![take_the_name(known, replaces, &aside, &kept)]));
+    let mut swap = vec![take_the_name(known, replaces, &aside, &kept)];
+    if replaces {
+        let spare = stamped(live, "new", common.now, &common.ids.plan);
+        swap.insert(0, ready(&known.url, (live, &aside, &kept), &spare));
+    }
+    plan.phases.push(phase(common, "swap", vec![], swap));
     plan.facts = rests_on(known, replaces, &kept);
     let kept_where = match keeps {
         true => format!("emergency backup {} and database {kept}", common.ids.backup),
@@ -275,6 +280,17 @@ fn bring(
         ),
         phase(common, "verify", vec![compare], vec![read(check_id, check_title, Action::Postgres(check))]),
     ]
+}
+
+/// Looks whether a swap can happen; taken back, the live database is open whatever became of it.
+fn ready(url: &str, (live, aside, kept): (&str, &str, &str), spare: &str) -> Step {
+    let [url, live, aside, kept] = [url, live, aside, kept].map(str::to_owned);
+    let spare = spare.to_owned();
+    let undo =
+        PgAction::Reopen { url: url.clone(), live: live.clone(), aside: aside.clone(), kept: kept.clone(), spare };
+    let title = format!("every session of {live} may be ended, nothing holds it");
+    let action = Action::Postgres(PgAction::Ready { url, live, aside, kept });
+    step("ready", title, StepClass::Idempotent, action, by(Action::Postgres(undo)))
 }
 
 fn take_the_name(known: &Known, replaces: bool, aside: &str, kept: &str) -> Step {
@@ -386,6 +402,8 @@ pub(crate) struct Renamed {
     pub url: String,
     pub live: String,
     pub kept: Option<String>,
+    /// The name it had before an undo renamed it without putting another in its place.
+    pub came_from: Option<String>,
     pub live_identity: String,
     pub kept_identity: String,
 }
@@ -397,13 +415,25 @@ pub(crate) fn gather_renamed(engine: &Engine, operation: Operation) -> Result<Re
         Some(kept) => engine.database_identity(&url, kept)?,
         None => hands::NOTHING.to_owned(),
     };
-    Ok(Renamed { common: engine.common()?, operation, url, live, kept, live_identity, kept_identity })
+    let came_from = match &operation.plan.request {
+        Request::Undo { .. } => operation.plan.steps().find_map(|step| match &step.action {
+            Action::Postgres(PgAction::Rename { from, .. }) => Some(from.clone()),
+            _other => None,
+        }),
+        _other => None,
+    };
+    Ok(Renamed { common: engine.common()?, operation, url, live, kept, came_from, live_identity, kept_identity })
 }
 
 /// Plans to take a rename back. What is live now is kept in turn.
 pub(crate) fn undo(known: &Renamed, request: &Request) -> Result<Plan, Failure> {
     let (common, live) = (&known.common, &known.live);
-    let undone = stamped(live, "undone", common.now, &common.ids.plan);
+    let undone = match &known.came_from {
+        // To take back that a name was taken away is to give it back.
+        Some(former) => former.clone(),
+        None => stamped(live, "undone", common.now, &common.ids.plan),
+    };
+    let mut swap = Vec::new();
     let because = "what was there before is live from here on; undo this operation to rename again".to_owned();
     let url = known.url.clone();
     let (title, action) = match &known.kept {
@@ -413,6 +443,7 @@ pub(crate) fn undo(known: &Renamed, request: &Request) -> Result<Plan, Failure> 
                 return Err(Failure::new(FailureKind::Refused, message).hint("lifeboat backups list"));
             }
             let title = format!("end all sessions; {live} becomes {undone}, {kept} becomes {live}");
+            swap.push(ready(&url, (live, kept, &undone), kept));
             (title, PgAction::Swap { url, live: live.clone(), aside: kept.clone(), kept: undone.clone() })
         }
         None => {
@@ -424,9 +455,13 @@ pub(crate) fn undo(known: &Renamed, request: &Request) -> Result<Plan, Failure> 
     plan.facts = facts(known, "take-the-name");
     let undo = Undo::Impossible { because };
     let step = step("take-the-name", title, StepClass::Pivot, Action::Postgres(action), undo);
-    plan.phases = vec![phase(common, "swap", vec![], vec![step])];
+    swap.push(step);
+    plan.phases = vec![phase(common, "swap", vec![], swap)];
     plan.notes = vec![
-        format!("What is there now is kept as database {undone}."),
+        match &known.came_from {
+            Some(_) => format!("The database {live} is called {undone} again."),
+            None => format!("What is there now is kept as database {undone}."),
+        },
         format!(
             "It was put there {}; what was written since then stays in that database.",
             steps::instant(known.operation.last_at)

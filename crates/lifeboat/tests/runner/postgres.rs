@@ -122,7 +122,7 @@ fn cfg_a_password_in_an_address_is_used_and_never_written_down() {
         "lifeboat.toml",
         "version = 1\n[app]\nname = \"shop\"\n[vault]\nlocation = \"./vault\"\n\
          [environments.local.resources.db]\nkind = \"postgres\"\nurl_from = { env = \"DATABASE_URL\" }\n\
-         critical_tables = [\"orders\"]\nchecks.sold = { sql = \"select count(*) from orders\", min = 5000 }\n",
+         critical_tables = [\"orders\"]\nschemas = [\"public\"]\nchecks.sold = { sql = \"select count(*) from orders\", min = 5000 }\n",
     );
     let secret = "s3cret-that-nobody-sees";
     let url = format!(

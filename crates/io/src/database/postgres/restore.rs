@@ -96,7 +96,10 @@ pub fn restore(
     let superuser = session.value("SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user")? == "t";
     let mut phase = Phases { clock: what.clock, begun: what.clock.elapsed(), into: &mut restored.phases };
 
-    for entry in what.entries.iter().filter(|entry| entry.section == Section::PreData && !is_grant(entry)) {
+    // Every new database has a schema `public`; where it was asked for by name, `pg_dump` makes it once more.
+    let is_there = |entry: &SchemaEntry| entry.kind == "SCHEMA" && entry.tag == "public";
+    let first = |entry: &&SchemaEntry| entry.section == Section::PreData && !is_grant(entry) && !is_there(entry);
+    for entry in what.entries.iter().filter(first) {
         notes_of(&mut session, entry, what, &mut restored.notes)?;
     }
     // Nothing is kept from a superuser, so that grants may come early, and nothing has to wait for them.

@@ -1,0 +1,68 @@
+//! Plans for PostgreSQL, proven: failed, killed and repeated at every step, with servers that crash and clients that
+//! never stop writing.
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "a test says what went wrong by ending")]
+
+use lifeboat_model::{BackupChoice, Request};
+use lifeboat_testkit::{
+    World,
+    prove::{Case, prove_plan},
+    world::{backup_of, restore_of},
+};
+
+#[path = "postgres/clients.rs"]
+mod clients;
+#[path = "postgres/crashes.rs"]
+mod crashes;
+
+/// A shop on a server with one backup, and what happened since then.
+fn shop(major: u32) -> World {
+    let world = World::on_server(major);
+    world.backup();
+    world.psql(
+        "shop",
+        "INSERT INTO orders (customer, cents) VALUES (1, 77); UPDATE orders SET cents = 1; DROP VIEW turnover",
+    );
+    world
+}
+
+#[test]
+fn a_backup_leaves_the_database_alone() {
+    let world = World::on_server(13);
+    let tried = prove_plan(&Case { world: &world, request: backup_of(&[]), undo: false });
+    assert!(tried.as_before > 0 && tried.as_meant > 0, "{tried:?}");
+}
+
+#[test]
+fn a_restored_database_on_a_server_is_wholly_old_or_wholly_new() {
+    let world = shop(15);
+    let tried = prove_plan(&Case { world: &world, request: restore_of("db"), undo: true });
+    assert!(tried.as_before > 0 && tried.as_meant > 0, "{tried:?}");
+}
+
+#[test]
+fn a_database_that_is_gone_from_its_server_comes_back() {
+    let world = shop(15);
+    world.psql("postgres", "DROP DATABASE shop");
+    let tried = prove_plan(&Case { world: &world, request: restore_of("db"), undo: true });
+    assert!(tried.as_before > 0 && tried.as_meant > 0, "{tried:?}");
+}
+
+#[test]
+fn an_undo_and_a_release_of_a_rename_happen_or_do_not() {
+    let world = shop(15);
+    let restored = world.restore("db");
+    world.psql("shop", "INSERT INTO orders (customer, cents) VALUES (2, 78)");
+    let undo = Request::Undo { operation: restored.id.clone() };
+    let release = Request::Release { operation: restored.id };
+    for request in [undo, release] {
+        let tried = prove_plan(&Case { world: &world, request, undo: false });
+        assert!(tried.as_before > 0 && tried.as_meant > 0, "{tried:?}");
+    }
+}
+
+#[test]
+fn a_proof_on_a_server_leaves_no_database_behind() {
+    let world = shop(15);
+    let request = Request::Prove { backup: BackupChoice::Latest, resources: vec![] };
+    prove_plan(&Case { world: &world, request, undo: false });
+}
