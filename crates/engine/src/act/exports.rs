@@ -109,10 +109,7 @@ fn write_part(
 ) -> Result<ExportedResource, Failure> {
     let vault = hands.vaults.open(&part.vault)?;
     let manifest = summary::manifest(&vault, &part.backup)?;
-    let about = manifest.resource(&part.resource).ok_or_else(|| {
-        let message = format!("the manifest of {} says nothing about {}", part.backup, part.resource);
-        Failure::new(FailureKind::Damaged, message)
-    })?;
+    let about = super::fetches::part(&manifest, &part.backup, &part.resource)?;
     let (kind, files) = match (&about.content, what.format) {
         (Content::Sqlite(facts), ExportFormat::Sqlite) => ("sqlite", vec![database(what, part, facts, context)?]),
         (Content::Sqlite(facts), ExportFormat::Csv) => ("sqlite", tables(what, part, facts, context)?),

@@ -54,7 +54,7 @@ pub fn fetch(
     Ok(json!({ "bytes": bytes }))
 }
 
-fn part<'a>(
+pub(super) fn part<'a>(
     manifest: &'a Manifest,
     backup: &BackupId,
     resource: &ResourceName,

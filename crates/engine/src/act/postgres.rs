@@ -19,6 +19,7 @@ use super::{
     Hands,
     captures::{output, unsound},
     errors::{path_failure, postgres_failure},
+    fetches::part,
     pour::pour,
     proofs::CheckOutput,
     summary,
@@ -186,6 +187,11 @@ pub(crate) fn store(
         (true, true) => Selection::supabase(),
         (true, false) => Selection::default(),
     };
+    if schemas.is_empty() && is_supabase {
+        context.watch.note(
+            "This looks like Supabase: schemas that the platform makes itself are left out; `schemas` in lifeboat.toml says otherwise.",
+        );
+    }
     let options = postgres::CaptureOptions { selection, ..postgres::CaptureOptions::default() };
     let staging = hands.state.staging(&context.operation.plan.id).join(format!("{}.definitions", part.resource.name));
     files::remove_any(&staging).map_err(|error| path_failure(&error))?;
@@ -241,10 +247,7 @@ impl Stored<'_> {
     fn manifest(&self, hands: &Hands) -> Result<(ResourceManifest, PostgresFacts), Failure> {
         let vault = hands.vaults.open(self.vault)?;
         let manifest = summary::manifest(&vault, self.backup)?;
-        let part = manifest.resource(self.resource).cloned().ok_or_else(|| {
-            let message = format!("the manifest of {} says nothing about {}", self.backup, self.resource);
-            Failure::new(FailureKind::Damaged, message)
-        })?;
+        let part = part(&manifest, self.backup, self.resource)?.clone();
         let Content::Postgres(facts) = &part.content else {
             return Err(Failure::new(FailureKind::Bug, format!("{} is not a PostgreSQL database", self.resource)));
         };
@@ -458,8 +461,8 @@ fn fence(hands: &Hands, url: &str, on: bool, why: &str, context: &Context<'_>) -
     let (operation, by) = (&context.operation.id, &context.operation.by);
     let note = format!("{operation} by {by}: {why}");
     let clock = &*hands.io.clock;
-    // The operation's name is what lets our own session in; nobody else needs to.
-    let pass = operation.to_string();
+    // Whoever knows the pass may write. Nobody has to yet, so it is told to nobody; the note can be read by all.
+    let pass = format!("{:032x}{:032x}", hands.io.random.bits(), hands.io.random.bits());
     let status = postgres::fence_on(&mut session, &pass, &note, FENCE_WAIT, clock, context.stop).map_err(failed)?;
     match postgres::prove_fence(&mut session) {
         Ok(seen) if seen.is_shown() => Ok(json!({ "on": true, "closed": status.closed, "shown": true })),
@@ -473,7 +476,10 @@ fn fence(hands: &Hands, url: &str, on: bool, why: &str, context: &Context<'_>) -
             Err(Failure::new(FailureKind::Busy, message).hint("end those sessions, then run it again"))
         }
         Err(error) => {
-            context.watch.note(&format!("That nobody writes could not be shown: {error}."));
+            let next = error.next_step();
+            context
+                .watch
+                .note(&format!("The fence is there; that nobody writes could not be shown: {error} ({next})."));
             Ok(json!({ "on": true, "closed": status.closed, "shown": false }))
         }
     }

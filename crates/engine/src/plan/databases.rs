@@ -40,6 +40,10 @@ pub struct Known {
     live: String,
     in_place: bool,
     loss: Option<Loss>,
+    /// Why it is not known exactly, when it is not.
+    uncounted: Option<String>,
+    /// Newer backups that were passed over, with the reason.
+    passed_over: Vec<(BackupId, String)>,
     rehearsed: bool,
     rehearse_first: bool,
     next_older: Option<BackupId>,
@@ -96,10 +100,15 @@ pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failur
         ..resource.clone()
     };
     let target = engine.live(&there)?;
-    let loss = match (&part.content, into.is_none() && target.exists && target.unreadable.is_none()) {
-        (Content::Postgres(facts), true) => Some(loss(engine, &there, &part, facts)?),
-        (_, _) => None,
+    // What is broken must not stand in the way of its own restore: what cannot be counted is told.
+    let (loss, uncounted) = match (&part.content, into.is_none() && target.exists && target.unreadable.is_none()) {
+        (Content::Postgres(facts), true) => match loss(engine, &there, &part, facts) {
+            Ok((loss, uncounted)) => (Some(loss), uncounted),
+            Err(failure) => (None, Some(failure.to_string())),
+        },
+        (_, _) => (None, None),
     };
+    let passed_over = restore::passed_over(&backups, &backup, from);
     let rehearsed = engine.is_rehearsed(&backup.id, &resource.name)?;
     let kept = stamped(&live, "before", common.now, &common.ids.plan);
     let kept_identity = engine.database_identity(url, &kept)?;
@@ -111,6 +120,8 @@ pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failur
         live,
         in_place: into.is_none(),
         loss,
+        uncounted,
+        passed_over,
         rehearsed,
         rehearse_first: engine.setup().rehearse_first,
         next_older,
@@ -119,16 +130,22 @@ pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failur
     })
 }
 
-/// Rows of what is live beside those of the backup.
-fn loss(engine: &Engine, there: &Resource, part: &ResourceManifest, facts: &PostgresFacts) -> Result<Loss, Failure> {
+/// Rows of what is live beside those of the backup; and why rows that were changed in place are not among them, when they
+/// are not.
+fn loss(
+    engine: &Engine,
+    there: &Resource,
+    part: &ResourceManifest,
+    facts: &PostgresFacts,
+) -> Result<(Loss, Option<String>), Failure> {
     let ResourceKind::Postgres { url, .. } = &there.kind else { return Err(steps::wrong_planner()) };
     let failed = |error: postgres::PgError| postgres_failure(&error);
     let mut session = postgres::Session::open(&engine.vaults.database(url)?, &Stop::default()).map_err(failed)?;
     let now = postgres::count_rows(&mut session).map_err(failed)?;
     // Where the server still counts transactions as it did then, each row says whether it is younger than the backup.
-    let glance = match postgres::same_lineage(&mut session, &facts.horizon).map_err(failed)? {
-        Ok(()) => Some(postgres::glance(&mut session, facts).map_err(failed)?),
-        Err(_other_counting) => None,
+    let (glance, uncounted) = match postgres::same_lineage(&mut session, &facts.horizon).map_err(failed)? {
+        Ok(()) => (Some(postgres::glance(&mut session, facts).map_err(failed)?), None),
+        Err(other) => (None, Some(format!("only numbers of rows were compared, since {}", other.0))),
     };
     let tables: BTreeSet<&String> = facts.tables.keys().chain(now.keys()).collect();
     let lines = tables.into_iter().filter(|title| is_meant_table(title, facts)).map(|title| {
@@ -148,7 +165,8 @@ fn loss(engine: &Engine, there: &Resource, part: &ResourceManifest, facts: &Post
     });
     let same = |line: &LossLine| line.rows_backup == line.rows_now && line.changed.is_none_or(|rows| rows == 0);
     let what = lines.filter(|line| !same(line)).collect();
-    Ok(Loss { resource: there.name.clone(), since: part.recovery_point, what, kept: String::new() })
+    let loss = Loss { resource: there.name.clone(), since: part.recovery_point, what, kept: String::new() };
+    Ok((loss, uncounted))
 }
 
 /// Whether a table was captured, or would be today.
@@ -178,11 +196,20 @@ pub(crate) fn plan(known: &Known, request: &Request) -> Result<Plan, Failure> {
     let aside = aside_name(live, common);
     let kept = stamped(live, "before", common.now, &common.ids.plan);
     let stored = Action::CheckBackup { vault: common.vault.clone(), backup: known.backup.id.clone() };
-    let preflight = vec![read("check-backup", format!("{} is whole in the vault", known.backup.id), stored)];
+    let mut preflight = vec![read("check-backup", format!("{} is whole in the vault", known.backup.id), stored)];
+    if keeps {
+        let source = PgAction::CheckSource { url: known.url.clone() };
+        preflight.push(read("check-source", format!("{live} can be captured first"), Action::Postgres(source)));
+    }
     plan.phases.push(phase(common, "preflight", vec![], preflight));
     if keeps {
+        let hint = format!(
+            "mend that, or go on without an emergency backup: lifeboat restore {name} --without-emergency-backup \"why\"; \
+             what is there is kept as database {kept} all the same"
+        );
         let taking = taking(known);
-        plan.phases.push(phase(common, "keep", taking.predict_store(), taking.store()));
+        let steps = taking.store().into_iter().map(|step| Step { hint: Some(hint.clone()), ..step }).collect();
+        plan.phases.push(phase(common, "keep", taking.predict_store(), steps));
     }
     plan.phases.extend(bring(common, &known.backup, &known.part, &known.target.resource, &known.url, &aside, false));
     let mut swap = vec![take_the_name(known, replaces, &aside, &kept)];
@@ -227,6 +254,12 @@ fn refuse(known: &Known, accepted: AcceptLoss, urgent: Option<&str>) -> Result<(
     }
     let lost: u64 = known.loss.iter().flat_map(|loss| &loss.what).map(LossLine::rows_lost).sum();
     match accepted {
+        AcceptLoss::Rows(_) if known.uncounted.is_some() => {
+            let why = known.uncounted.clone().unwrap_or_default();
+            let message = "a number of rows was agreed to, and what would be lost could not be counted";
+            let failure = Failure::new(FailureKind::NeedsPerson, message).because(why);
+            Err(failure.hint(format!("lifeboat restore {name} --accept-loss any")))
+        }
         AcceptLoss::Rows(most) if lost > most => {
             let message = format!("{lost} rows would be lost, and {most} were agreed to; nothing was changed");
             let failure = Failure::new(FailureKind::NeedsPerson, message);
@@ -335,6 +368,15 @@ fn notes(known: &Known, replaces: bool, kept: &str, without: Option<&str>, urgen
         vec![format!("{} is complete up to {} and {proven}.", backup.id, steps::instant(backup.recovery_point))];
     if let Some(older) = &known.next_older {
         notes.push(format!("Should it prove damaged, the next older good one is {older}: --from {older}."));
+    }
+    for (id, why) in &known.passed_over {
+        notes.push(format!("{id} is newer and was passed over: {why}. To take it: --from {id}."));
+    }
+    if let Some(why) = &known.uncounted {
+        notes.push(format!("What would be lost could not be counted exactly: {why}."));
+    }
+    if replaces && known.target.resource.writer.is_some() {
+        notes.push("`stop` and `start` are not used for it: every session is ended instead.".to_owned());
     }
     if replaces {
         notes.push(format!("Strategy rename: every session of {} is ended for about a tenth of a second.", known.live));
@@ -511,7 +553,7 @@ pub(crate) fn try_one(
     url: &str,
     database_of: &str,
 ) -> (Vec<Phase>, String) {
-    let database = derived(database_of, &format!("lifeboat_{}", common.ids.plan.to_string().replace('-', "")));
+    let database = aside_name(database_of, common);
     let mut phases = bring(common, backup, part, resource, url, &database, true);
     let control = Action::Postgres(PgAction::Control {
         vault: common.vault.clone(),

@@ -147,7 +147,7 @@ fn no_backup(error: &lifeboat_model::NoBackup, resource: &Resource) -> Failure {
 }
 
 /// Newer ones that `--latest` and `--before` never take by themselves; the person should know.
-fn passed_over(all: &[Backup], chosen: &Backup, from: &BackupChoice) -> Vec<(BackupId, String)> {
+pub(crate) fn passed_over(all: &[Backup], chosen: &Backup, from: &BackupChoice) -> Vec<(BackupId, String)> {
     let newer = all.iter().filter(|backup| backup.recovery_point > chosen.recovery_point);
     newer
         .filter_map(|backup| {

@@ -79,6 +79,9 @@ fn tools(app: &App, resource: &Resource) -> Vec<Finding> {
     if !found.is_empty() {
         return found;
     }
+    if resource.kind.path().is_none() {
+        return Vec::new(); // `pg_dump` and the server are asked by the plan's own first steps
+    }
     let detail = format!("no other program is needed; SQLite {} is inside", wire::sqlite_version());
     vec![Finding::new(format!("{} tools", resource.name), Tri::Pass, detail)]
 }
@@ -145,7 +148,7 @@ fn first_steps(session: &Session, name: &ResourceName, backup: &Backup) -> Findi
         Some(failure) => Finding::failure(called, failure),
         None => {
             let tried = looked.iter().filter(|step| matches!(step, Rehearsed::Checked)).count();
-            let detail = format!("its {tried} looks at room, vault and file are {}", tri(Tri::Pass));
+            let detail = format!("its {tried} looks at room, vault and what is live are {}", tri(Tri::Pass));
             Finding::new(called, Tri::Pass, detail)
         }
     }

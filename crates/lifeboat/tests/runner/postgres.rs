@@ -78,6 +78,11 @@ fn a_database_is_backed_up_proven_restored_undone_and_released_without_settings(
         assert_eq!(orders(&server), now);
         with(&["undo", "--confirm", "shop/local"]).ends(ExitCode::Ok);
         assert_eq!(orders(&server), then, "an undo can be undone");
+        // The copy is another database to the server: which rows were changed in it is not known, and that is said.
+        let blind = with(&["restore", "shop", "--dry-run"]).ends(ExitCode::Ok);
+        blind.says(&["could not be counted exactly", "only numbers of rows were compared"]);
+        let agreed = ["restore", "shop", "--accept-loss", "5", "--confirm", "shop/local"];
+        with(&agreed).ends(ExitCode::NeedsPerson).says(&["--accept-loss any"]);
 
         // A database that is not there is made.
         server.sql("postgres", "DROP DATABASE shop WITH (FORCE)");
@@ -180,6 +185,12 @@ fn fnc_03_a_fence_refuses_every_role_is_seen_from_anywhere_and_can_be_lifted() {
         }
     }
     assert!(!sell("postgres", "SET default_transaction_read_only = off; SET session_replication_role = replica;"));
+    // What can be read about it opens nothing.
+    let note = server
+        .sql("shop", "SELECT obj_description(oid, 'pg_namespace') FROM pg_namespace WHERE nspname = 'lifeboat_fence'");
+    let operation = note.split_whitespace().next().unwrap();
+    assert!(operation.starts_with("o-"), "{note}");
+    assert!(!sell("app", &format!("SET lifeboat.pass = '{operation}'; SET default_transaction_read_only = off;")));
     assert_eq!(server.sql("shop", "SELECT count(*) FROM orders"), "5001", "reading goes on");
     run(&home, &["fence", "status", &name]).ends(ExitCode::Ok).says(&["refuses every write", reason]);
     run(&home, &["fence", "off", &name, "--vault", "./vault"]).ends(ExitCode::Ok);
