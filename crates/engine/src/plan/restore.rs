@@ -478,7 +478,10 @@ fn notes(known: &Known, names: &Names, replaces: bool, without: Option<&str>) ->
         ));
     }
     if let Some(what) = &known.corrupt {
-        notes.push(format!("What is there is damaged ({what}); it is kept as {}.", names.kept.display()));
+        notes.push(format!(
+            "What is there is damaged ({what}), and what was counted in it may be wrong; it is kept as {}.",
+            names.kept.display()
+        ));
     }
     if let Some(why) = without {
         notes.push(format!("No emergency backup is taken: {why}. What is there is kept as {}.", names.kept.display()));
