@@ -1,5 +1,6 @@
 //! The program is really killed (`SIGKILL`) right after every line of the journal of a backup and of a restore; what it
-//! left is resumed or aborted by another process. The shop is wholly old or wholly new, and the vault is whole.
+//! left is resumed or aborted by another process. The shop is wholly old or wholly new, and the vault is whole. The same
+//! for a shop on a PostgreSQL server.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "a test says what went wrong by ending")]
 
 use std::{
@@ -10,17 +11,20 @@ use std::{
 };
 
 use lifeboat_model::ResourceKind;
-use lifeboat_testkit::world::{content, make_shop, sell};
+use lifeboat_testkit::{
+    postgres::{Server, client_programs},
+    world::{content, make_shop, sell},
+};
 
 const BACKUP: [&str; 2] = ["backup", "sqlite:./shop.db"];
 const RESTORE: [&str; 4] = ["restore", "shop", "--confirm", "shop/local"];
 
-/// A folder with a shop, a vault and a state folder.
-struct Place(tempfile::TempDir);
+/// A folder with a shop, a vault and a state folder; for a shop on a server, with its address.
+struct Place(tempfile::TempDir, String);
 
 impl Place {
     fn with_shop() -> Place {
-        let place = Place(tempfile::tempdir().unwrap());
+        let place = Place(tempfile::tempdir().unwrap(), BACKUP[1].to_owned());
         make_shop(&place.path("shop.db"), 30);
         place
     }
@@ -30,7 +34,7 @@ impl Place {
     }
 
     fn copy(&self) -> Place {
-        let copy = Place(tempfile::tempdir().unwrap());
+        let copy = Place(tempfile::tempdir().unwrap(), self.1.clone());
         let done = Command::new("cp").arg("-a").arg(self.path(".")).arg(copy.path("")).status().unwrap();
         assert!(done.success());
         copy
@@ -39,11 +43,11 @@ impl Place {
     fn lifeboat(&self, args: &[&str], failpoint: Option<usize>) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_lifeboat"));
         command.current_dir(self.0.path()).args(args);
-        if !args.contains(&BACKUP[1]) {
-            command.args(["--for", "sqlite:./shop.db"]);
+        if !args.contains(&self.1.as_str()) {
+            command.args(["--for", &self.1]);
         }
         command.args(["--vault", "./vault", "--state", "./state", "--yes"]);
-        command.env_clear().env("LIFEBOAT_VAULT_PASSWORD", "secret").env("PATH", std::env::var("PATH").unwrap());
+        command.env_clear().env("LIFEBOAT_VAULT_PASSWORD", "secret").env("PATH", path());
         command.env("HOME", self.0.path()).env("NO_COLOR", "1");
         if let Some(line) = failpoint {
             command.env("LIFEBOAT_FAILPOINT", format!("journal:{line}"));
@@ -84,6 +88,11 @@ impl Place {
         assert!(left.is_empty(), "{what}: {left:?}");
         self.must(&["vault", "check"]);
     }
+}
+
+/// Where programs are found, a `pg_dump` for servers up to 16 among them.
+fn path() -> String {
+    format!("{}:{}", client_programs(16).display(), std::env::var("PATH").unwrap())
 }
 
 fn names_in(folder: &Path) -> Vec<String> {
@@ -161,5 +170,86 @@ fn a_restore_killed_at_every_journal_line_ends_wholly_old_or_wholly_new() {
             }
             place.is_tidy(&what);
         }
+    }
+}
+
+/// A server with a database `pristine`, from which each round makes its shop anew.
+fn server_with_shop() -> Server {
+    let server = Server::start(15);
+    server.sql("postgres", "CREATE DATABASE pristine");
+    server.sql(
+        "pristine",
+        "CREATE TABLE customers (id bigserial PRIMARY KEY, email text UNIQUE);
+         CREATE TABLE orders (id bigserial PRIMARY KEY, customer bigint REFERENCES customers, cents int);
+         INSERT INTO customers (email) SELECT 'c' || n FROM generate_series(1, 20) AS n;
+         INSERT INTO orders (customer, cents) SELECT 1 + n % 20, n FROM generate_series(1, 300) AS n",
+    );
+    server
+}
+
+/// Takes away every database of a former round, and makes a shop in which things were sold since the backup.
+fn make_anew(server: &Server) {
+    let list = "SELECT datname FROM pg_database WHERE datname LIKE 'shop%'";
+    for name in server.sql("postgres", list).lines() {
+        server.sql("postgres", &format!("DROP DATABASE \"{name}\" WITH (FORCE)"));
+    }
+    server.sql("postgres", "CREATE DATABASE shop TEMPLATE pristine");
+    server.sql("shop", "INSERT INTO orders (customer, cents) SELECT 1, 1000 FROM generate_series(1, 11)");
+}
+
+fn orders(server: &Server) -> String {
+    // Writes too: neither a fence nor a closed database is left.
+    server.sql("shop", "UPDATE customers SET email = email");
+    server.sql("shop", "SELECT count(*) || ' ' || sum(cents) FROM orders")
+}
+
+#[test]
+fn a_restore_on_a_server_killed_at_every_journal_line_is_resumed() {
+    kill_a_restore_on_a_server_and("resume");
+}
+
+#[test]
+fn a_restore_on_a_server_killed_at_every_journal_line_is_aborted() {
+    kill_a_restore_on_a_server_and("abort");
+}
+
+/// At every line; it ends wholly old or wholly new.
+fn kill_a_restore_on_a_server_and(verb: &str) {
+    let server = server_with_shop();
+    let template = Place(tempfile::tempdir().unwrap(), format!("postgres:{}", server.url("shop")));
+    server.sql("postgres", "CREATE DATABASE shop TEMPLATE pristine");
+    let new = orders(&server);
+    template.must(&["backup", &template.1]);
+    make_anew(&server);
+    let old = orders(&server);
+    assert_ne!(old, new);
+    let clean = template.copy();
+    clean.must(&RESTORE);
+    assert_eq!(orders(&server), new);
+    let lines = clean.journal_lines();
+    assert!(lines > 10, "{lines} lines");
+    for line in 0..lines {
+        make_anew(&server);
+        let place = template.copy();
+        place.killed_at(&RESTORE, line);
+        if line + 1 == lines {
+            assert_eq!(orders(&server), new, "killed after the last line");
+            continue;
+        }
+        let ended = place.lifeboat(&[verb], None);
+        let what = format!("line {line}, {verb}: {}", said(&ended));
+        match (verb, ended.status.code()) {
+            ("resume", Some(0)) => assert_eq!(orders(&server), new, "{what}"),
+            ("abort", Some(0 | 1)) => assert_eq!(orders(&server), old, "{what}"),
+            // Past the point of no return abort is refused, and resume finishes.
+            ("abort", Some(3)) => {
+                place.must(&["resume"]);
+                assert_eq!(orders(&server), new, "{what}");
+            }
+            _ => panic!("{what}"),
+        }
+        let aside = "SELECT count(*) FROM pg_database WHERE datname LIKE 'shop_lifeboat_%'";
+        assert_eq!(server.sql("postgres", aside), "0", "{what}");
+        place.is_tidy(&what);
     }
 }

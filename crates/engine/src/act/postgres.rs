@@ -208,6 +208,7 @@ pub(crate) fn store(
     };
     let captured = postgres::capture(&what, &sinks, context.stop, progress).map_err(failed);
     files::remove_any(&staging).map_err(|error| path_failure(&error))?;
+    files::remove_folder_if_empty(files::parent(&staging)).map_err(|error| path_failure(&error))?;
     let captured = captured?;
     let schema = serde_json::to_vec(&captured.entries)
         .map_err(|error| Failure::new(FailureKind::Bug, "definitions cannot be written").because(error.to_string()))?;
