@@ -173,3 +173,36 @@ fn a_damaged_page_is_found_by_a_quick_check() {
     assert_eq!(found.sound, lifeboat_model::Tri::Fail, "{found:?}");
     assert!(!found.what.is_empty());
 }
+
+/// A database that was set aside has its `-wal` beside it; looking leaves both as they are.
+#[test]
+fn a_kept_database_is_compared_with_what_lies_in_its_wal() {
+    let folder = tempfile::tempdir().unwrap();
+    let (live, kept) = (folder.path().join("live.db"), folder.path().join("kept.db"));
+    drop(shop(&live, true));
+    let db = shop(&kept, true);
+    db.execute_batch("UPDATE orders SET what = 'y' WHERE id = 5; DELETE FROM orders WHERE id = 1").unwrap();
+    let limit = std::time::Duration::from_secs(60);
+    let found = sqlite::compare_kept(&live, &kept, limit).unwrap().unwrap();
+    assert_eq!(found["orders"], change(10, 9, 1, 1, 0));
+    assert_eq!(found.len(), 1);
+}
+
+/// Comparing 300,000 rows takes longer than no time at all; then nothing is said.
+#[test]
+fn a_comparison_that_takes_too_long_says_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (live, kept) = (folder.path().join("live.db"), folder.path().join("kept.db"));
+    for path in [&live, &kept] {
+        Connection::open(path)
+            .unwrap()
+            .execute_batch(
+                "CREATE TABLE t (a INTEGER PRIMARY KEY, b);
+                 WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300000)
+                 INSERT INTO t SELECT i, i FROM n;",
+            )
+            .unwrap();
+    }
+    assert_eq!(sqlite::compare_kept(&live, &kept, std::time::Duration::ZERO).unwrap(), None);
+    assert_eq!(sqlite::compare_kept(&live, &kept, std::time::Duration::from_secs(600)).unwrap(), Some([].into()));
+}

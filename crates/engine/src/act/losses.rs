@@ -1,6 +1,10 @@
 //! What would be lost by a restore: as far as the manifest tells when it is planned, and row by row before the swap.
 
-use std::{collections::BTreeSet, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    time::Duration,
+};
 
 use lifeboat_io::{
     Stop,
@@ -70,6 +74,42 @@ fn first_line(table: &str, then: Option<&TableFacts>, now: Option<&TableLook>) -
         digest_now: now.digest.clone(),
         ..line
     })
+}
+
+/// How long the plan of an undo may compare row by row. It is to be there in seconds.
+const COMPARE_KEPT: Duration = Duration::from_secs(3);
+
+/// What leaves when a database that was set aside takes its place again: what was written since the other one was put
+/// there. That one came out of a backup, of which `restored` knows the tables; without it, all that is in no row of what
+/// was kept. `rows_backup` are those of what comes back.
+///
+/// # Errors
+/// When one of the two cannot be read.
+pub fn leaving(live: &Path, kept: &Path, restored: Option<&SqliteFacts>) -> Result<Vec<LossLine>, Failure> {
+    let failed = |error: sqlite::SqliteError| sqlite_failure(&error);
+    let written = match restored {
+        Some(facts) => lines_now(live, facts)?,
+        None => match sqlite::compare_kept(live, kept, COMPARE_KEPT).map_err(failed)? {
+            Some(changes) => changes.into_iter().map(|(table, change)| line_of(table, &change)).collect(),
+            None => Vec::new(),
+        },
+    };
+    let (now, then) = (sqlite::count_rows(live).map_err(failed)?, sqlite::count_rows(kept).map_err(failed)?);
+    let tables: BTreeSet<&String> = now.keys().chain(then.keys()).filter(|name| !name.starts_with("sqlite_")).collect();
+    let line = |table: &String| {
+        let seen = written.iter().find(|line| line.table == *table).cloned();
+        let (rows_backup, rows_now) = (then.get(table).copied(), now.get(table).copied());
+        let untouched = LossLine { table: table.clone(), differs: true, ..LossLine::default() };
+        let line = match (seen, restored) {
+            (Some(seen), _) => LossLine { newest: BTreeMap::new(), ..seen },
+            (None, Some(_)) => LossLine { created: Some(0), changed: Some(0), deleted: Some(0), ..untouched },
+            (None, None) => untouched,
+        };
+        let line = LossLine { rows_backup, rows_now, ..line };
+        let differs = rows_backup != rows_now || line.rows_lost() > 0 || line.is_uncounted();
+        differs.then_some(line)
+    };
+    Ok(tables.into_iter().filter_map(line).collect())
 }
 
 /// What is compared, and what somebody has agreed to.

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use lifeboat_io::files;
 use lifeboat_model::{
-    Action, BackupId, BackupMark, ExpectedFact, Fact, Failure, FailureKind, Lease, Loss, LossLine, Operation,
-    OperationState, Plan, Request, Resource, ResourceKind, ResourceName, Step, StepClass, StepState, Undo,
+    Action, BackupId, BackupMark, Content, ExpectedFact, Fact, Failure, FailureKind, Lease, Loss, LossLine, Operation,
+    OperationState, Plan, Request, Resource, ResourceKind, ResourceName, SqliteFacts, Step, StepClass, StepState, Undo,
 };
 
 use super::{
@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     Engine,
+    act::{losses, summary},
     facts::{self, Common, Live, path_with},
 };
 
@@ -57,7 +58,7 @@ pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failur
         _keeps_its_backups => Vec::new(),
     };
     let counted = match (&live, &kept) {
-        (Some(live), Some((kept, _))) => difference(live, kept),
+        (Some(live), Some((kept, _))) => difference(engine, &operation, live, kept),
         _nothing_to_compare => Ok(Vec::new()),
     };
     let (differs, uncounted) = match counted {
@@ -67,22 +68,26 @@ pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failur
     Ok(Known { common, operation, live, kept_now, held, differs, uncounted, kept })
 }
 
-/// Rows of what is live beside those of what was kept.
-fn difference(live: &Live, kept: &Path) -> Result<Vec<LossLine>, lifeboat_io::database::sqlite::SqliteError> {
-    let count = lifeboat_io::database::sqlite::count_rows;
+/// What leaves if what was kept comes back.
+fn difference(engine: &Engine, operation: &Operation, live: &Live, kept: &Path) -> Result<Vec<LossLine>, Failure> {
     if !matches!(live.resource.kind, ResourceKind::Sqlite { .. }) || !live.exists || !files::exists(kept) {
         return Ok(Vec::new());
     }
-    let (now, then) = (count(&live.place)?, count(kept)?);
-    let tables: std::collections::BTreeSet<&String> = now.keys().chain(then.keys()).collect();
-    let lines = tables.into_iter().map(|table| LossLine {
-        table: table.clone(),
-        rows_backup: then.get(table).copied(),
-        rows_now: now.get(table).copied(),
-        differs: true,
-        ..LossLine::default()
-    });
-    Ok(lines.filter(|line| line.rows_backup != line.rows_now).collect())
+    losses::leaving(&live.place, kept, restored(engine, operation).as_ref())
+}
+
+/// What an operation has put there, as far as its backup can still be asked.
+fn restored(engine: &Engine, operation: &Operation) -> Option<SqliteFacts> {
+    let (vault, backup, resource) = operation.plan.steps().find_map(|step| match &step.action {
+        Action::Fetch { vault, backup, resource, .. } => Some((vault, backup, resource)),
+        _other => None,
+    })?;
+    let vault = engine.vaults.open(vault).ok()?;
+    let manifest = summary::manifest(&vault, backup).ok()?;
+    match &manifest.resource(resource)?.content {
+        Content::Sqlite(facts) => Some(facts.clone()),
+        Content::Files(_) | Content::Env(_) | Content::Postgres(_) => None,
+    }
 }
 
 fn held(engine: &Engine, backups: &[BackupId]) -> Result<Vec<(BackupId, String)>, Failure> {

@@ -124,3 +124,37 @@ fn with_a_writer_to_stop_it_is_counted_before_it_is_stopped() {
     world.restore("db");
     assert!(touched.exists());
 }
+
+/// An undo loses what was written since the swap, in rows that came as in rows that were there.
+#[test]
+fn the_plan_of_an_undo_shows_what_was_written_since() {
+    let world = only_database();
+    world.backup();
+    world.sell(2);
+    let restored = world.restore("db");
+    let undo_of = |operation: &Operation| Request::Undo { operation: operation.id.clone() };
+    let leaving = |request: &Request, table: &str| {
+        let plan = world.engine().plan(request).unwrap();
+        let line = plan.losses.iter().flat_map(|loss| &loss.what).find(|line| line.table == table)?.clone();
+        Some((line.rows_now?, line.rows_backup?, line.created, line.changed, line.rows_lost()))
+    };
+    // Two orders come back, and none leaves that is not in the backup.
+    let (now, then, created, _, lost) = leaving(&undo_of(&restored), "orders").unwrap();
+    assert_eq!((then - now, created, lost), (2, Some(0), 0));
+    assert_eq!(leaving(&undo_of(&restored), "customers"), None);
+
+    world.sell(1);
+    sql(&world.app("shop.db"), "UPDATE customers SET name = 'other' WHERE id = 3");
+    let (_, _, created, _, lost) = leaving(&undo_of(&restored), "orders").unwrap();
+    assert_eq!((created, lost), (Some(1), 1));
+    let (.., changed, _) = leaving(&undo_of(&restored), "customers").unwrap();
+    assert_eq!(changed, None, "it differs from the backup, and no time says in how many rows");
+
+    // What the undo put there came out of no backup: compared with what it kept, row by row.
+    let engine = world.engine();
+    let undone = run(&engine, &engine.plan(&undo_of(&restored)).unwrap()).unwrap();
+    let (.., created, changed, _) = leaving(&undo_of(&undone), "orders").unwrap();
+    // Two orders; the first has the number of the one that was sold since the restore.
+    assert_eq!((created, changed), (Some(1), Some(1)));
+    assert_eq!(leaving(&undo_of(&undone), "customers").map(|line| line.3), Some(Some(1)));
+}

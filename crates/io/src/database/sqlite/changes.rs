@@ -4,6 +4,7 @@
 //! ```text
 //!   look_at_tables   manifest    one scan: rows, their digest, and rows whose created_at or updated_at is younger
 //!   compare_live     the copy    rows that came, changed or went, by primary key, else by rowid
+//!   compare_kept     the same with a database that a restore set aside
 //! ```
 //! A table that the app rebuilt without a primary key (`VACUUM` may number its rows anew) shows more changes than there
 //! were, never fewer.
@@ -11,10 +12,11 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
+    time::Duration,
 };
 
 use lifeboat_model::manifest::{SqliteFacts, TableFacts};
-use rusqlite::{Connection, types::ValueRef};
+use rusqlite::{Connection, ErrorCode, types::ValueRef};
 
 use super::{
     SqliteError,
@@ -236,13 +238,40 @@ pub fn compare_live(live: &Path, copy: &Path, stop: &Stop) -> Result<BTreeMap<St
     super::Header::read(live)?;
     let quiet = Quiet::begin(live)?;
     let connection = open_at_rest(copy, stop)?;
-    connection.busy_timeout(std::time::Duration::from_secs(5)).map_err(failed)?;
+    connection.busy_timeout(Duration::from_secs(5)).map_err(failed)?;
     attach_live(&connection, live).map_err(failed)?;
     connection.execute_batch("BEGIN").map_err(failed)?;
     let changes = changes(&connection).map_err(failed);
     drop(connection);
     drop(quiet);
     changes
+}
+
+/// Compares a live database with one that was kept, with whatever `-wal` lies beside it; nothing when that takes longer
+/// than the limit.
+///
+/// # Errors
+/// As [`compare_live`].
+pub fn compare_kept(
+    live: &Path,
+    kept: &Path,
+    limit: Duration,
+) -> Result<Option<BTreeMap<String, TableChange>>, SqliteError> {
+    let failed = |error| SqliteError::from_sqlite(live, "compare", error);
+    super::Header::read(live)?;
+    let quiet = Quiet::begin(live)?;
+    let mut connection = live::open(kept)?;
+    attach_live(&connection, live).map_err(failed)?;
+    connection.execute_batch("BEGIN").map_err(failed)?;
+    connection.end_after(limit).map_err(failed)?;
+    let found = changes(&connection);
+    drop(connection);
+    drop(quiet);
+    match found {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) => Ok(None),
+        Err(error) => Err(failed(error)),
+    }
 }
 
 fn changes(connection: &Connection) -> rusqlite::Result<BTreeMap<String, TableChange>> {

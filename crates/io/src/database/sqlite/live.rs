@@ -46,22 +46,15 @@ pub struct QuickLook {
 
 /// Runs `quick_check` on a live database for at most so long.
 pub fn quick_check(path: &Path, limit: Duration) -> QuickLook {
-    let connection = match open(path) {
+    let connection = open(path).and_then(|mut connection| {
+        connection.end_after(limit).map_err(|error| SqliteError::from_sqlite(path, "read", error))?;
+        Ok(connection)
+    });
+    let connection = match connection {
         Ok(connection) => connection,
         Err(error) => return QuickLook { sound: super::check::outcome_of(&error), what: error.to_string() },
     };
-    let asked = std::thread::scope(|scope| {
-        let handle = connection.get_interrupt_handle();
-        let (done, is_done) = std::sync::mpsc::channel::<()>();
-        scope.spawn(move || {
-            if is_done.recv_timeout(limit).is_err_and(|why| why == std::sync::mpsc::RecvTimeoutError::Timeout) {
-                handle.interrupt();
-            }
-        });
-        let answer = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0));
-        drop(done);
-        answer
-    });
+    let asked = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0));
     match asked {
         Ok(answer) if answer == "ok" => QuickLook { sound: Tri::Pass, what: String::new() },
         Ok(complaint) => QuickLook { sound: Tri::Fail, what: complaint },

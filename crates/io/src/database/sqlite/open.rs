@@ -8,7 +8,7 @@ use super::{Header, SqliteError, sidecar};
 use crate::stop::Stop;
 
 /// How often SQLite's machine looks whether it should end: every so many of its instructions, well under a millisecond.
-const INSTRUCTIONS_BETWEEN_STOPS: i32 = 20_000;
+pub(super) const INSTRUCTIONS_BETWEEN_STOPS: i32 = 20_000;
 
 /// Opens a database other programs may be using. Read-only, so that SQLite never rolls a hot journal back in place, and
 /// never checkpoints: not even when ours is the last connection to close.

@@ -11,12 +11,17 @@ use std::{
     fs,
     ops::Deref,
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use rusqlite::Connection;
 use rustix::fs::{FlockOperation, fcntl_lock};
 
-use super::{SqliteError, open::open_live, sidecar};
+use super::{
+    SqliteError,
+    open::{INSTRUCTIONS_BETWEEN_STOPS, open_live},
+    sidecar,
+};
 use crate::holders::OwnUse;
 
 /// The turn at a live database, and what lay beside it when the turn began. What came since goes when it is dropped,
@@ -70,6 +75,15 @@ pub(super) struct QuietConnection {
 pub(super) fn open_quietly(path: &Path) -> Result<QuietConnection, SqliteError> {
     let quiet = Quiet::begin(path)?;
     Ok(QuietConnection { connection: open_live(path)?, _quiet: quiet })
+}
+
+impl QuietConnection {
+    /// Makes statements end with SQLITE_INTERRUPT once so much time has passed. An interrupt sent from elsewhere would be
+    /// lost between two statements.
+    pub(super) fn end_after(&mut self, limit: Duration) -> rusqlite::Result<()> {
+        let begun = Instant::now();
+        self.connection.progress_handler(INSTRUCTIONS_BETWEEN_STOPS, Some(move || begun.elapsed() >= limit))
+    }
 }
 
 impl Deref for QuietConnection {
