@@ -36,6 +36,8 @@ pub struct ServerOptions {
     pub tcp: bool,
     /// Whether it speaks TLS, with a certificate for `localhost` that signs itself.
     pub tls: bool,
+    /// A folder for a tablespace, [`Server::small_disk`], on a disk of its own that holds so many MiB.
+    pub small_disk_mib: Option<u32>,
 }
 
 impl ServerOptions {
@@ -88,7 +90,7 @@ impl Server {
         fs::create_dir(&sockets).unwrap();
         give_away(&sockets);
         configure(folder.path(), &options, port);
-        let child = launch(major, folder.path());
+        let child = launch(major, folder.path(), &options);
         let mut server = Server { major, port, folder, child, options };
         server.wait_until_ready();
         server
@@ -102,6 +104,11 @@ impl Server {
     /// Its data folder.
     pub fn data_folder(&self) -> PathBuf {
         self.folder.path().join("data")
+    }
+
+    /// The folder that is on a small disk, as the server sees it. Empty again after a restart.
+    pub fn small_disk(&self) -> PathBuf {
+        self.folder.path().join("small")
     }
 
     /// A connection string for the superuser, over the socket.
@@ -164,7 +171,7 @@ impl Server {
 
     /// Starts it again after [`Server::crash`]; it recovers first.
     pub fn restart(&mut self) {
-        self.child = launch(self.major, self.folder.path());
+        self.child = launch(self.major, self.folder.path(), &self.options);
         self.wait_until_ready();
     }
 
@@ -282,16 +289,29 @@ fn configure(folder: &Path, options: &ServerOptions, port: u16) {
     fs::write(folder.join("log"), "").unwrap();
 }
 
-fn launch(major: u32, folder: &Path) -> Child {
+fn launch(major: u32, folder: &Path, options: &ServerOptions) -> Child {
     let log = fs::OpenOptions::new().append(true).open(folder.join("log")).unwrap();
-    as_server_user(&server_programs(major).join("postgres"))
-        .arg("-D")
-        .arg(folder.join("data"))
-        .stdin(Stdio::null())
-        .stdout(log.try_clone().unwrap())
-        .stderr(log)
-        .spawn()
-        .unwrap()
+    let mut server = as_server_user(&server_programs(major).join("postgres"));
+    server.arg("-D").arg(folder.join("data"));
+    if let Some(mib) = options.small_disk_mib {
+        server = with_small_disk(&server, &folder.join("small"), mib);
+    }
+    server.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap()
+}
+
+/// The same command in a mount namespace of its own, in which that folder is a small disk; gone with the server.
+fn with_small_disk(server: &Command, folder: &Path, mib: u32) -> Command {
+    fs::create_dir_all(folder).unwrap();
+    // Who is not root is made root for the mount, and nobody in particular again, since a server refuses root.
+    let (namespaces, owner, back) = match is_root() {
+        true => ("-m", format!(",uid={UNPRIVILEGED}"), String::new()),
+        false => ("-rm", String::new(), format!("unshare -U --map-user={UNPRIVILEGED} --map-group={UNPRIVILEGED}")),
+    };
+    let script = format!("mount -t tmpfs -o size={mib}m,mode=0700{owner} none \"$0\" && exec {back} \"$@\"");
+    let mut command = Command::new("unshare");
+    command.args([namespaces, "sh", "-c", &script]).arg(folder);
+    command.arg(server.get_program()).args(server.get_args()).env("LC_ALL", "C.UTF-8").current_dir("/");
+    command
 }
 
 /// A root certificate, and one for `localhost` that it signed.

@@ -296,11 +296,25 @@ fn fill(
         options: &options,
     };
     let progress = |done, total| context.watch.progress(done, total);
-    let restored = postgres::restore(&what, &sources, context.stop, &progress).map_err(failed)?;
+    let restored = postgres::restore(&what, &sources, context.stop, &progress).map_err(|error| {
+        if error.class() == postgres::ErrorClass::Disk {
+            give_back_the_disk(&inside, context);
+        }
+        failed(error)
+    })?;
     restored.notes.iter().for_each(|note| context.watch.note(note));
     let phases: Vec<Value> =
         restored.phases.iter().map(|(name, took)| json!({ "phase": name, "ms": took.as_millis() as u64 })).collect();
     Ok(json!({ "bytes": part.bytes, "rows": restored.rows, "phases": phases, "notes": restored.notes }))
+}
+
+/// A database is dropped after a checkpoint, which a full disk refuses: what was loaded goes first, table by table. When
+/// that fails too, dropping it will say why.
+fn give_back_the_disk(inside: &Address, context: &Context<'_>) {
+    let emptied = Session::open(inside, context.stop).and_then(|mut session| postgres::empty_database(&mut session));
+    if let Err(error) = emptied {
+        context.watch.note(&format!("What was loaded could not be removed: {error}."));
+    }
 }
 
 fn found_in(

@@ -53,7 +53,9 @@ pub use capture::{Capture, CaptureOptions, Captured, capture, inspect, rewritten
 pub use catalog::{Table, copy_target};
 pub use checks::{ask_question, check_database, compare_facts, negative_control, try_writes};
 pub use clients::{Clients, Selection, choose_clients, find_clients, find_clients_in};
-pub use databases::{count_rows, create_database, database_about, database_exists, dress_database, drop_database};
+pub use databases::{
+    count_rows, create_database, database_about, database_exists, dress_database, drop_database, empty_database,
+};
 pub use digest::RowDigest;
 pub use error::{ErrorClass, PgError, ServerSaid};
 pub use fence::{FenceStatus, NoWriter, enter_fence, fence_off, fence_on, fence_status, prove_fence};

@@ -10,6 +10,7 @@ mod card;
 mod copies;
 mod exits;
 mod export;
+mod faults;
 mod history;
 mod home;
 mod journal;

@@ -85,6 +85,28 @@ pub fn drop_database(session: &mut Session, name: &str) -> Result<(), PgError> {
     session.run(&format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", quoted(name)))
 }
 
+/// Drops every table of the database that the session is in, which is to be dropped itself. Their bytes are free at once;
+/// `DROP DATABASE` begins with a checkpoint, and on a full disk that fails.
+///
+/// # Errors
+/// As [`Session::run`].
+pub fn empty_database(session: &mut Session) -> Result<(), PgError> {
+    let tables = session.ask(
+        "SELECT pg_catalog.format('%I.%I', n.nspname, c.relname)
+           FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+          WHERE c.relkind IN ('r', 'p') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+          ORDER BY pg_catalog.pg_relation_size(c.oid) DESC",
+    )?;
+    for table in &tables {
+        // Gone already with one that it depended on; or an extension's, which is small.
+        match session.run(&format!("DROP TABLE IF EXISTS {} CASCADE", table.text(0))) {
+            Err(error) if error.code() != Some("2BP01") => return Err(error),
+            _done => {}
+        }
+    }
+    Ok(())
+}
+
 /// Gives a database its owner, connection limit, settings, grants and comment: what is not inside of it. Whatever it had
 /// before goes. Says what a role without the right could not give, a sentence each; a superuser can give all.
 ///
