@@ -14,6 +14,8 @@ use secrecy::{ExposeSecret, SecretString, zeroize::Zeroize};
 
 use crate::outside;
 
+pub mod variables;
+
 /// The variable that holds the password when nothing else is said.
 pub const PASSWORD_VARIABLE: &str = "LIFEBOAT_VAULT_PASSWORD";
 /// What stands for a secret wherever one would be shown.
@@ -60,6 +62,13 @@ const PASSED_TO_COMMANDS: &[&str] = &[
 pub enum PasswordSource {
     /// An environment variable.
     Variable(String),
+    /// The same, and where it is not set, a file of variables such as `.env`.
+    VariableIn {
+        /// Its name.
+        name: String,
+        /// The file.
+        file: PathBuf,
+    },
     /// A file that holds nothing else.
     File(PathBuf),
     /// A command that prints it.
@@ -73,6 +82,9 @@ impl fmt::Display for PasswordSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             PasswordSource::Variable(name) => write!(f, "the variable {name}"),
+            PasswordSource::VariableIn { name, file } => {
+                write!(f, "the variable {name}, or {name} in {}", file.display())
+            }
             PasswordSource::File(path) => write!(f, "the file {}", path.display()),
             PasswordSource::Command(words) => write!(f, "the command {}", words.first().map_or("", String::as_str)),
             PasswordSource::Nowhere => f.write_str("nowhere"),
@@ -160,14 +172,20 @@ pub fn read(source: &PasswordSource, location: &str, io: &Io) -> Result<SecretSt
             })?;
             value.into_encoded_bytes()
         }
-        PasswordSource::File(path) => {
-            let size = files::size(path).unwrap_or(0);
-            if size > PASSWORD_BYTES_MAX as u64 {
-                return Err(refused(format!("{} is too long to be a password", path.display())));
+        PasswordSource::VariableIn { name, file } => match io.env.var(name) {
+            Some(value) => value.into_encoded_bytes(),
+            None => {
+                let mut text = String::from_utf8_lossy(&file_of(file, location)?).into_owned();
+                let value = variables::value_of(&text, name);
+                text.zeroize();
+                let value = value.ok_or_else(|| {
+                    let message = format!("there is no {name} in {}, nor is the variable set", file.display());
+                    refused(message).hint(format!("set {name}, or write it into {}", file.display()))
+                })?;
+                value.into_bytes()
             }
-            let doing = format!("cannot read the password of the vault {location}");
-            files::read(path).map_err(|error| Failure::from_error(FailureKind::Refused, &error).while_doing(doing))?
-        }
+        },
+        PasswordSource::File(path) => file_of(path, location)?,
         PasswordSource::Command(words) => {
             let doing = format!("{source} was to print the password of the vault {location} and did not");
             let variables = PASSED_TO_COMMANDS.iter().filter_map(|name| Some((*name, io.env.var(name)?))).collect();
@@ -175,6 +193,15 @@ pub fn read(source: &PasswordSource, location: &str, io: &Io) -> Result<SecretSt
         }
     };
     fit(bytes).map_err(|why| refused(format!("the password of the vault {location}, from {source}, {why}")))
+}
+
+fn file_of(path: &Path, location: &str) -> Result<Vec<u8>, Failure> {
+    if files::size(path).unwrap_or(0) > PASSWORD_BYTES_MAX as u64 {
+        let message = format!("{} is too long to be a password", path.display());
+        return Err(Failure::new(FailureKind::Refused, message));
+    }
+    let doing = format!("cannot read the password of the vault {location}");
+    files::read(path).map_err(|error| Failure::from_error(FailureKind::Refused, &error).while_doing(doing))
 }
 
 /// Takes the newline away and refuses what cannot be a password.
@@ -204,7 +231,7 @@ fn fit(mut bytes: Vec<u8>) -> Result<SecretString, &'static str> {
 /// What a person should know about a source before anything is read: others can read the password's file.
 pub fn warning(source: &PasswordSource) -> Option<String> {
     match source {
-        PasswordSource::File(path) => exposed(path),
+        PasswordSource::File(path) | PasswordSource::VariableIn { file: path, .. } => exposed(path),
         PasswordSource::Variable(_) | PasswordSource::Command(_) | PasswordSource::Nowhere => None,
     }
 }

@@ -120,7 +120,7 @@ pub struct CopySettings {
     pub after_backup: bool,
 }
 
-/// Where a password comes from: exactly one of the three.
+/// Where a password comes from: exactly one of `env`, `file` and `cmd`.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend("x-kind" = "password"))]
@@ -128,6 +128,9 @@ pub struct PasswordSettings {
     /// The environment variable that holds it.
     #[schemars(extend("x-kind" = "variable"))]
     pub env: Option<String>,
+    /// With `env`: the file of variables, such as `.env`, in which it stands when it is not set.
+    #[schemars(extend("x-kind" = "path"))]
+    pub env_file: Option<PathBuf>,
     /// The file that holds it and nothing else. Only its owner should be able to read it.
     #[schemars(extend("x-kind" = "path"))]
     pub file: Option<PathBuf>,

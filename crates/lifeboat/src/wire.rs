@@ -201,7 +201,9 @@ impl Vaults for OpenVaults {
             PasswordSource::Nowhere => {
                 format!("not said in the settings; {} when it is used", secrets::PASSWORD_VARIABLE)
             }
-            source @ (PasswordSource::Variable(_) | PasswordSource::File(_)) => source.to_string(),
+            source @ (PasswordSource::Variable(_) | PasswordSource::VariableIn { .. } | PasswordSource::File(_)) => {
+                source.to_string()
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 
 mod compose;
 mod look;
+mod servers;
 
 use std::{io::Write, path::Path};
 
@@ -34,7 +35,9 @@ pub fn run(global: &GlobalArgs, args: &InitArgs, io: &Io, out: &mut dyn Write) -
             .hint("lifeboat config check; or lifeboat init --dry-run to see another"));
     }
     let folder = files::parent(&path);
-    let mut found = look(folder, io)?;
+    let environment = global.environment.as_deref().unwrap_or(ENVIRONMENT);
+    ResourceName::new(environment).map_err(|error| Failure::new(FailureKind::Usage, error.to_string()))?;
+    let mut found = look(folder, environment, io)?;
     if let Some(app) = &args.app {
         ResourceName::new(app.as_str()).map_err(|error| Failure::new(FailureKind::Usage, error.to_string()))?;
         found.app.clone_from(app);
@@ -42,8 +45,6 @@ pub fn run(global: &GlobalArgs, args: &InitArgs, io: &Io, out: &mut dyn Write) -
     if !args.resources.is_empty() {
         found.resources = named(&args.resources, folder, io)?;
     }
-    let environment = global.environment.as_deref().unwrap_or(ENVIRONMENT);
-    ResourceName::new(environment).map_err(|error| Failure::new(FailureKind::Usage, error.to_string()))?;
     let vault = vault_text(global, folder)?;
     let text = compose(&found, environment, &vault);
     if let Err(problems) = settings::check(&text, folder)
@@ -76,6 +77,7 @@ fn named(words: &[String], folder: &Path, io: &Io) -> Result<Vec<FoundResource>,
             name: resource.name.to_string(),
             kind: resource.kind.word(),
             path: path.strip_prefix(folder).map_or_else(|_| path.to_owned(), |inside| Path::new(".").join(inside)),
+            variable: None,
             about: String::new(),
             certain: true,
         }
@@ -120,9 +122,9 @@ fn tell(
         return write(out, text);
     }
     let mut told = format!("Wrote {}.\n", path.display());
-    for FoundResource { name, kind, path, certain, .. } in &found.resources {
-        let mark = if *certain { "protects" } else { "left out" };
-        told += &format!("  {mark}  {name} ({kind}) {}\n", path.display());
+    for resource in &found.resources {
+        let mark = if resource.certain { "protects" } else { "left out" };
+        told += &format!("  {mark}  {} ({}) {}\n", resource.name, resource.kind, resource.place());
     }
     for what in &found.not_yet {
         told += &format!("  not yet   {what}\n");

@@ -43,7 +43,7 @@ mod tests {
 
     #[test]
     fn near_misses_are_found_and_far_ones_are_not() {
-        let known = ["location", "password", "prune_grace", "rpo", "env", "file", "cmd"];
+        let known = ["location", "password", "prune_grace", "rpo", "env", "env_file", "file", "cmd"];
         for (word, meant) in [
             ("locaton", Some("location")),
             ("loaction", Some("location")),

@@ -609,10 +609,13 @@ impl Choice<'_> {
 
 pub(super) fn source_of(said: &PasswordSettings, folder: &Path) -> Result<PasswordSource, Failure> {
     Ok(match said {
+        PasswordSettings { env: Some(name), env_file: Some(file), .. } => {
+            PasswordSource::VariableIn { name: name.clone(), file: absolute(&folder.join(file))? }
+        }
         PasswordSettings { env: Some(name), .. } => PasswordSource::Variable(name.clone()),
         PasswordSettings { file: Some(path), .. } => PasswordSource::File(absolute(&folder.join(path))?),
         PasswordSettings { cmd: Some(words), .. } => PasswordSource::Command(words.clone()),
-        PasswordSettings { env: None, file: None, cmd: None } => PasswordSource::Nowhere,
+        PasswordSettings { env: None, file: None, cmd: None, .. } => PasswordSource::Nowhere,
     })
 }
 

@@ -160,6 +160,12 @@ pub fn problems(document: &Document, settings: &Settings, folder: &Path) -> Vec<
 
 fn check_password(password: &PasswordSettings, line: usize, path: &[&str]) -> Option<Problem> {
     let said = [password.env.is_some(), password.file.is_some(), password.cmd.is_some()];
+    if password.env_file.is_some() && password.env.is_none() {
+        let message = format!("{} has an env_file, and no env", path.join("."));
+        return Some(
+            Problem::new(line, message).instead("write the name of the variable in it: env = \"DATABASE_URL\""),
+        );
+    }
     let message = match said.iter().filter(|said| **said).count() {
         1 => return None,
         0 => format!("{} does not say where the password comes from", path.join(".")),

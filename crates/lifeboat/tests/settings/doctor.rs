@@ -191,6 +191,6 @@ fn programs_are_told_with_their_versions_and_none_is_needed() {
     let [outcome, detail, ..] = finding(&mut world, "pg_dump");
     assert_eq!(
         (outcome.as_str(), detail.as_str()),
-        ("pass", "not installed; not needed yet: this release protects no PostgreSQL")
+        ("pass", "not installed; only needed to back up PostgreSQL databases")
     );
 }

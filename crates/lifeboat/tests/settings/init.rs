@@ -70,12 +70,10 @@ fn what_cannot_be_protected_yet_stands_in_comments() {
     let (code, text) = world.init(true);
     assert_eq!(code.unwrap(), ExitCode::Ok);
     for sentence in [
-        "#   DATABASE_URL_PRODUCTION in .env.production names a PostgreSQL database",
+        "[environments.production.resources.db]\nkind = \"postgres\"\nurl_from = { env = \"DATABASE_URL_PRODUCTION\", env_file = \"./.env.production\" }",
         "#   UPLOADS_BUCKET in .env.production names a bucket",
-        "#   supabase/ is here: a Supabase project, with its PostgreSQL database and its storage buckets",
-        "#   prisma/schema.prisma describes a PostgreSQL database",
+        "#   supabase/ is here: a Supabase project, with its storage buckets",
         "#   fly.toml is here: the app runs on Fly.io (acme-shop), which has a volume there; run lifeboat where its files are",
-        "#   docker-compose.yaml runs postgres: a PostgreSQL database",
         "[environments.production.resources.\"env.production\"]",
     ] {
         assert!(text.contains(sentence), "{sentence} is missing:\n{text}");
@@ -83,6 +81,62 @@ fn what_cannot_be_protected_yet_stands_in_comments() {
     assert!(!text.contains(CANARY));
     assert!(!world.path("lifeboat.toml").exists(), "a dry run writes nothing");
     settings::check(&text, world.home.path()).unwrap();
+}
+
+/// Without an address there is only a hint of it.
+#[test]
+fn a_server_without_an_address_stands_in_comments() {
+    let mut world = World::new();
+    world.write("supabase/config.toml", "");
+    world.write("prisma/schema.prisma", "datasource db {\n  provider = \"postgresql\"\n}\n");
+    world.write("docker-compose.yaml", "services:\n  db:\n    image: \"docker.io/library/postgres:16\"\n");
+    let pooled = format!("DATABASE_URL=postgres://me:{CANARY}@pooler.example:6543/x?pgbouncer=true\n");
+    world.write(".env", &pooled);
+    let (_, text) = world.init(true);
+    for sentence in [
+        "#   DATABASE_URL in .env names a PostgreSQL database through a pooler in transaction mode; Lifeboat needs its direct address",
+        "#   supabase/ is here: a Supabase project, with its PostgreSQL database and its storage buckets",
+        "#   prisma/schema.prisma describes a PostgreSQL database",
+        "#   docker-compose.yaml runs postgres: a PostgreSQL database",
+    ] {
+        assert!(text.contains(sentence), "{sentence} is missing:\n{text}");
+    }
+    assert!(!text.contains(CANARY) && !text.contains("kind = \"postgres\""), "{text}");
+    settings::check(&text, world.home.path()).unwrap();
+}
+
+#[test]
+fn addresses_of_servers_are_found_where_apps_have_them() {
+    let mut world = World::new();
+    let address = |host: &str| format!("postgresql://me:{CANARY}@{host}/x");
+    world.write(
+        ".env",
+        &format!(
+            "DATABASE_URL=\"{}?pgbouncer=true\"\nDIRECT_URL='{}'\nPOSTGRES_URL={}\n",
+            address("pooler:6543"),
+            address("db:5432"),
+            address("db:5432")
+        ),
+    );
+    world.write(".env.staging", &format!("DATABASE_URL={}\n", address("staging:5432")));
+    world.write(".env.bak", &format!("DATABASE_URL={}\n", address("old:5432")));
+    world.var("SUPABASE_DB_URL", &address("supabase:5432"));
+    let (code, told) = world.init(false);
+    assert_eq!(code.unwrap(), ExitCode::Ok);
+    for line in [
+        "protects  db (postgres) DIRECT_URL in ./.env",
+        "left out  db-2 (postgres) DATABASE_URL in ./.env.staging",
+        "protects  db-3 (postgres) the variable SUPABASE_DB_URL",
+    ] {
+        assert!(told.contains(line), "{line} is missing:\n{told}");
+    }
+    let text = std::fs::read_to_string(world.path("lifeboat.toml")).unwrap();
+    assert!(text.contains("url_from = { env = \"SUPABASE_DB_URL\" }"), "{text}");
+    assert!(text.contains("belongs to staging, by its name"), "{text}");
+    assert!(!text.contains(CANARY) && !told.contains(CANARY));
+    // The address is read from the file as long as the variable is not set.
+    let shown = world.config(ConfigCommand::Check);
+    assert_eq!(shown.0.unwrap(), ExitCode::Ok);
 }
 
 #[test]

@@ -50,6 +50,19 @@ fn from_a_variable() {
 }
 
 #[test]
+fn from_a_file_of_variables_when_the_variable_is_not_set() {
+    let mut world = World::new();
+    let file = world.path(".env");
+    let source = PasswordSource::VariableIn { name: "SHOP_PASSWORD".into(), file: file.clone() };
+    world.write(".env", "OTHER=x\n");
+    refuses(&world, &source, &format!("there is no SHOP_PASSWORD in {}, nor is the variable set", file.display()));
+    world.write(".env", "SHOP_PASSWORD='from the file' # kept there\n");
+    gives(&world, &source, "from the file");
+    world.var("SHOP_PASSWORD", CANARY);
+    gives(&world, &source, CANARY);
+}
+
+#[test]
 fn from_a_file_without_the_newline_at_its_end() {
     let world = World::new();
     let path = world.path("pw");

@@ -18,8 +18,8 @@ const VERSION_LIMIT: Duration = Duration::from_secs(10);
 const TOOLS: &[(&str, &str, &str)] = &[
     ("restic", "version", "only needed to read a vault without Lifeboat"),
     ("sqlite3", "--version", "only needed to look into a restored database without Lifeboat"),
-    ("pg_dump", "--version", "not needed yet: this release protects no PostgreSQL"),
-    ("psql", "--version", "not needed yet: this release protects no PostgreSQL"),
+    ("pg_dump", "--version", "only needed to back up PostgreSQL databases"),
+    ("psql", "--version", "only needed to read a backup of PostgreSQL without Lifeboat"),
 ];
 
 /// Versions of programs, ours first.

@@ -195,13 +195,14 @@ fn second(copy: &Copy, resolved: &Resolved, vaults: &dyn Vaults, io: &Io) -> Vec
 fn password_beside(resolved: &Resolved, vaults: &dyn Vaults) -> Option<Finding> {
     let folder = vaults.folder(&resolved.setup.vault)?;
     match resolved.passwords.source(&resolved.setup.vault) {
-        PasswordSource::File(path) if path.starts_with(&folder) => {
+        PasswordSource::File(path) | PasswordSource::VariableIn { file: path, .. } if path.starts_with(&folder) => {
             let finding =
                 Finding::new("password", Tri::Fail, format!("{} lies inside the vault it opens", path.display()));
             Some(finding.lost("whoever takes the vault has its key").next("put the password's file somewhere else"))
         }
         PasswordSource::File(_)
         | PasswordSource::Variable(_)
+        | PasswordSource::VariableIn { .. }
         | PasswordSource::Command(_)
         | PasswordSource::Nowhere => None,
     }

@@ -44,11 +44,11 @@ pub fn compose(found: &Found, environment: &str, vault: &str) -> String {
     if certain.is_empty() {
         text += &format!(
             "\n# Nothing was found that can be protected. This is what it looks like:\n\
-             # [environments.{environment}.resources.db]\n# kind = \"sqlite\"          # or files, or env\n# path = \"./app.db\"\n"
+             # [environments.{environment}.resources.db]\n# kind = \"sqlite\"          # or postgres, files, env\n# path = \"./app.db\"\n"
         );
     }
     for resource in doubtful {
-        text += &format!("\n# {} {}; take the # away when it is not.\n", resource.path.display(), resource.about);
+        text += &format!("\n# {} {}; take the # away when it is not.\n", resource.place(), resource.about);
         text += &commented(&block(resource, environment, Writer::Unknown));
     }
     if !found.not_yet.is_empty() {
@@ -62,10 +62,21 @@ pub fn compose(found: &Found, environment: &str, vault: &str) -> String {
 }
 
 fn block(resource: &FoundResource, environment: &str, writer: Writer) -> String {
-    let FoundResource { name, kind, path, .. } = resource;
+    let FoundResource { name, kind, path, variable, .. } = resource;
     let path = quoted(&path.to_string_lossy());
+    let place = match variable {
+        None if *kind == "postgres" => format!("url = {path}"),
+        None => format!("path = {path}"),
+        Some(variable) if resource.path.as_os_str().is_empty() => format!("url_from = {{ env = \"{variable}\" }}"),
+        Some(variable) => format!("url_from = {{ env = \"{variable}\", env_file = {path} }}"),
+    };
     let mut text =
-        format!("\n[environments.{}.resources.{}]\nkind = \"{kind}\"\npath = {path}\n", key(environment), key(name));
+        format!("\n[environments.{}.resources.{}]\nkind = \"{kind}\"\n{place}\n", key(environment), key(name));
+    if *kind == "postgres" {
+        text += "# schemas = [\"public\"]                   # default: all; on Supabase the app's, auth and storage\n\
+                 # critical_tables = [\"orders\"]           # tables that must be there and must not be empty\n\
+                 # checks.recent = { sql = \"select count(*) from orders\", min = 1 }\n";
+    }
     if *kind == "sqlite" {
         let (stop, start) = match writer {
             Writer::Compose => ("[\"docker\", \"compose\", \"stop\"]", "[\"docker\", \"compose\", \"start\"]"),

@@ -12,8 +12,11 @@ use lifeboat_model::{Failure, FailureKind};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::free_name;
-use crate::settings::{names::made_fit, plain_path};
+use super::{free_name, servers::Addresses};
+use crate::{
+    secrets::variables,
+    settings::{names::made_fit, plain_path},
+};
 
 /// How deep below the folder files are looked at.
 const DEPTH_MAX: usize = 5;
@@ -66,14 +69,29 @@ pub struct Found {
 pub struct FoundResource {
     /// The name it gets.
     pub name: String,
-    /// `sqlite`, `files` or `env`.
+    /// `sqlite`, `postgres`, `files` or `env`.
     pub kind: &'static str,
-    /// Where it is, relative to the folder.
+    /// Where it is, relative to the folder. Of a database on a server: the file of variables that has its address, or
+    /// nothing when the variable was set.
     pub path: PathBuf,
+    /// Of a database on a server: the variable with its address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub variable: Option<String>,
     /// What led to it.
     pub about: String,
     /// Whether it is the app's own; copies and caches are written as comments.
     pub certain: bool,
+}
+
+impl FoundResource {
+    /// For people: `./shop.db`, `DATABASE_URL in ./.env`.
+    pub fn place(&self) -> String {
+        match &self.variable {
+            None => self.path.display().to_string(),
+            Some(variable) if self.path.as_os_str().is_empty() => format!("the variable {variable}"),
+            Some(variable) => format!("{variable} in {}", self.path.display()),
+        }
+    }
 }
 
 /// What seems to run the app, for an example of stop and start.
@@ -92,10 +110,13 @@ pub enum Writer {
 ///
 /// # Errors
 /// When the folder itself cannot be read; parts of it that cannot are left out.
-pub fn look(folder: &Path, _io: &Io) -> Result<Found, Failure> {
+pub fn look(folder: &Path, environment: &str, io: &Io) -> Result<Found, Failure> {
     files::can_read(folder).map_err(|error| Failure::from_error(FailureKind::Refused, &error))?;
     let mut found = Found { app: app_name(folder), ..Found::default() };
-    let variables = variables_of(folder, &mut found);
+    let mut addresses = Addresses::default();
+    let variables = variables_of(folder, &mut found, &mut addresses);
+    addresses.of_process(io);
+    addresses.tell(environment, &mut found);
     databases(folder, &variables, &mut found);
     uploads(folder, &mut found);
     services(folder, &mut found);
@@ -111,7 +132,7 @@ fn app_name(folder: &Path) -> String {
 }
 
 /// Files of variables become resources. Returns the paths of SQLite files that variables name.
-fn variables_of(folder: &Path, found: &mut Found) -> Vec<PathBuf> {
+fn variables_of(folder: &Path, found: &mut Found, addresses: &mut Addresses) -> Vec<PathBuf> {
     let mut named = Vec::new();
     for path in files::list_folder(folder).unwrap_or_default() {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -124,26 +145,23 @@ fn variables_of(folder: &Path, found: &mut Found) -> Vec<PathBuf> {
             name: free_name(&name, "env", &found.resources),
             kind: "env",
             path: PathBuf::from(".").join(&name),
+            variable: None,
             about: if is_copy { "looks like a copy".to_owned() } else { String::new() },
             certain: !is_copy,
         };
         found.resources.push(resource);
-        for line in text(&path).unwrap_or_default().lines() {
-            variable(line, &name, folder, found, &mut named);
+        for (key, value) in variables::assignments(&text(&path).unwrap_or_default()) {
+            let plain = key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+            if plain && !value.is_empty() && !addresses.is_one(key, &value, (!is_copy).then_some(name.as_str())) {
+                variable((key, &value), &name, folder, found, &mut named);
+            }
         }
     }
     named
 }
 
-/// One line of a file of variables: a database or a bucket it leads to.
-fn variable(line: &str, file: &str, folder: &Path, found: &mut Found, named: &mut Vec<PathBuf>) {
-    let line = line.trim().trim_start_matches("export ");
-    let Some((key, value)) = line.split_once('=').filter(|(key, _)| !key.starts_with('#')) else { return };
-    let (key, value) = (key.trim(), value.trim().trim_matches(['"', '\'']));
-    let plain = key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-    if !plain || value.is_empty() {
-        return;
-    }
+/// One variable of a file: a database file or a bucket it leads to.
+fn variable((key, value): (&str, &str), file: &str, folder: &Path, found: &mut Found, named: &mut Vec<PathBuf>) {
     let scheme = value.split(':').next().unwrap_or_default();
     let mut not_yet = |what: &str| {
         let sentence = format!("{key} in {file} names {what}");
@@ -152,7 +170,6 @@ fn variable(line: &str, file: &str, folder: &Path, found: &mut Found, named: &mu
         }
     };
     match scheme {
-        "postgres" | "postgresql" => not_yet("a PostgreSQL database"),
         "mysql" | "mariadb" => not_yet("a MySQL database"),
         "mongodb" | "mongodb+srv" => not_yet("a MongoDB database"),
         "s3" => not_yet("a bucket"),
@@ -184,6 +201,7 @@ fn databases(folder: &Path, named: &[PathBuf], found: &mut Found) {
             name: free_name(wish, "db", &found.resources),
             kind: "sqlite",
             path: path.strip_prefix(folder).map_or_else(|_| path.clone(), |inside| Path::new(".").join(inside)),
+            variable: None,
             about: if is_copy { "looks like a copy or a cache".to_owned() } else { String::new() },
             certain: !is_copy,
         };
@@ -248,6 +266,7 @@ fn uploads(folder: &Path, found: &mut Found) {
             name: free_name(last, "files", &found.resources),
             kind: "files",
             path: Path::new(".").join(place),
+            variable: None,
             about: String::new(),
             certain: true,
         };
@@ -257,24 +276,28 @@ fn uploads(folder: &Path, found: &mut Found) {
 
 /// What else tells about state: services that hold it, hosts that run the app.
 fn services(folder: &Path, found: &mut Found) {
+    // What its address was found for is no news.
+    let has_server = found.resources.iter().any(|resource| resource.kind == "postgres");
     let mut not_yet = |sentence: String| {
         if !found.not_yet.contains(&sentence) {
             found.not_yet.push(sentence);
         }
     };
     if folder.join("supabase").is_dir() {
-        not_yet(
-            "supabase/ is here: a Supabase project, with its PostgreSQL database and its storage buckets".to_owned(),
-        );
+        not_yet(match has_server {
+            true => "supabase/ is here: a Supabase project, with its storage buckets".to_owned(),
+            false => {
+                "supabase/ is here: a Supabase project, with its PostgreSQL database and its storage buckets".to_owned()
+            }
+        });
     }
     let prisma = text(&folder.join("prisma/schema.prisma")).unwrap_or_default();
     for (provider, what) in
         [("postgresql", "a PostgreSQL database"), ("mysql", "a MySQL database"), ("mongodb", "a MongoDB database")]
     {
-        if prisma
-            .lines()
-            .any(|line| line.trim_start().starts_with("provider") && line.contains(&format!("\"{provider}\"")))
-        {
+        let is_named =
+            |line: &str| line.trim_start().starts_with("provider") && line.contains(&format!("\"{provider}\""));
+        if prisma.lines().any(is_named) && !(has_server && *provider == *"postgresql") {
             not_yet(format!("prisma/schema.prisma describes {what}"));
         }
     }
@@ -298,6 +321,7 @@ fn services(folder: &Path, found: &mut Found) {
         for image in images {
             let program = image.split(['@', ':']).next().unwrap_or(image).rsplit('/').next().unwrap_or(image);
             let what = match program {
+                "postgres" | "postgis" | "timescaledb" | "pgvector" if has_server => continue,
                 "postgres" | "postgis" | "timescaledb" | "pgvector" => "a PostgreSQL database",
                 "mysql" | "mariadb" => "a MySQL database",
                 "minio" => "buckets",
