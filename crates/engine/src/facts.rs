@@ -63,6 +63,19 @@ impl Common {
         let key = (kind.to_owned(), subject.to_owned());
         predict(self.timings.get(&key).map_or(&[], Vec::as_slice), bytes, guess_mib_s)
     }
+
+    /// How long comparing a copy with its manifest will take. A rehearsal's check is the restore's and a little more; until
+    /// there was a restore, it stands for it.
+    pub fn predict_check(&self, resource: &str, bytes: u64, guess_mib_s: f64) -> Prediction {
+        let own = self.predict("check", resource, bytes, guess_mib_s);
+        if own.samples > 0 { own } else { self.predict("check-with-writes", resource, bytes, guess_mib_s) }
+    }
+
+    /// Bytes that were moved when this was last measured; nothing when it was not.
+    pub fn last_bytes(&self, kind: &str, subject: &str) -> Option<u64> {
+        let samples = self.timings.get(&(kind.to_owned(), subject.to_owned()))?;
+        samples.first().map(|sample| sample.bytes)
+    }
 }
 
 /// What is known about where a resource lives.

@@ -233,7 +233,7 @@ fn resource_status(
             }
         }
     }
-    let restore = common.zip(newest.as_ref()).map(|(common, backup)| predict_restore(common, resource, backup.bytes));
+    let restore = common.zip(newest.as_ref()).map(|(common, backup)| predict_restore(common, resource, backup));
     ResourceStatus {
         name: resource.name.to_string(),
         kind: resource.kind.word().to_owned(),
@@ -248,14 +248,16 @@ fn resource_status(
 }
 
 /// How long until the data is live: fetch and check; for a database also the copy that is kept first.
-fn predict_restore(common: &facts::Common, resource: &Resource, bytes: u64) -> Prediction {
+fn predict_restore(common: &facts::Common, resource: &Resource, backup: &Backup) -> Prediction {
     use plan::steps::guess;
     let subject = format!("{} {}", common.vault, resource.name);
+    // How much of a backup of several resources is this one, its manifest would say, which lies in the vault.
+    let bytes = match backup.resources.as_slice() {
+        [_only] => backup.bytes,
+        _several => common.last_bytes("fetch", &subject).unwrap_or(backup.bytes).min(backup.bytes),
+    };
     let fetch = common.predict("fetch", &subject, bytes, guess::FETCH);
-    // A rehearsal's check is the restore's check and a little more; until one was made, the restore's own.
-    let rehearsed = common.predict("check-with-writes", resource.name.as_str(), bytes, guess::CHECK);
-    let check = common.predict("check", resource.name.as_str(), bytes, guess::CHECK);
-    let check = if check.samples > 0 { check } else { rehearsed };
+    let check = common.predict_check(resource.name.as_str(), bytes, guess::CHECK);
     let keep = match &resource.kind {
         ResourceKind::Sqlite { path } => vec![
             common.predict("capture", &path.display().to_string(), bytes, guess::CAPTURE),

@@ -25,13 +25,22 @@ pub struct Prediction {
 /// What a step costs however small its data is, in milliseconds.
 const FIXED_MS: f64 = 50.0;
 
-/// Predicts from former runs, scaled to the new size. Without any, from `guess_mib_s`, and it says so by `samples: 0`.
+/// Below this many bytes, a run tells what such a step costs in any case, and nothing of how fast bytes are moved.
+const RATE_BYTES_MIN: u64 = 8 << 20;
+
+/// Predicts from former runs, scaled to the new size. Without any, from `guess_mib_s`, and it says so by `samples: 0`; what
+/// lies beyond a run of few bytes is guessed too.
 pub fn predict(samples: &[Sample], bytes: u64, guess_mib_s: f64) -> Prediction {
+    let guess = |bytes: u64| bytes as f64 / (guess_mib_s * 1024.0 * 1024.0) * 1000.0;
     if samples.is_empty() {
-        let ms = FIXED_MS + bytes as f64 / (guess_mib_s * 1024.0 * 1024.0) * 1000.0;
+        let ms = FIXED_MS + guess(bytes);
         return Prediction { p50_ms: ms as u64, p95_ms: (ms * 3.0) as u64, samples: 0 };
     }
-    let mut scaled: Vec<f64> = samples.iter().map(|sample| scale(sample, bytes)).collect();
+    let scaled = |sample: &Sample| match sample.bytes < RATE_BYTES_MIN {
+        true => sample.ms as f64 + guess(bytes.saturating_sub(sample.bytes)),
+        false => scale(sample, bytes),
+    };
+    let mut scaled: Vec<f64> = samples.iter().map(scaled).collect();
     scaled.sort_by(f64::total_cmp);
     let p50 = scaled[(scaled.len() - 1) / 2];
     let last = scaled[((scaled.len() as f64 * 0.95).ceil() as usize).clamp(1, scaled.len()) - 1];
@@ -43,7 +52,7 @@ pub fn predict(samples: &[Sample], bytes: u64, guess_mib_s: f64) -> Prediction {
 fn scale(sample: &Sample, bytes: u64) -> f64 {
     let moving = (sample.ms as f64 - FIXED_MS).max(0.0);
     let fixed = sample.ms as f64 - moving;
-    if sample.bytes == 0 { sample.ms as f64 } else { fixed + moving * (bytes as f64 / sample.bytes as f64) }
+    fixed + moving * (bytes as f64 / sample.bytes as f64)
 }
 
 /// One after the other.
@@ -67,9 +76,20 @@ mod tests {
 
     #[test]
     fn measurements_are_scaled_to_the_size_and_the_middle_one_counts() {
-        let samples: Vec<Sample> = [1050, 2050, 9050].map(|ms| Sample { bytes: 1000, ms }).to_vec();
-        let predicted = predict(&samples, 2000, 1.0);
+        let samples: Vec<Sample> = [1050, 2050, 9050].map(|ms| Sample { bytes: 10 << 20, ms }).to_vec();
+        let predicted = predict(&samples, 20 << 20, 1.0);
         assert_eq!((predicted.p50_ms, predicted.samples), (4050, 3));
         assert!(predicted.p95_ms > 18_000, "{predicted:?}");
+    }
+
+    /// A second for 40 KiB is no rate of 40 KiB/s.
+    #[test]
+    fn a_run_of_few_bytes_says_nothing_about_many() {
+        let sample = [Sample { bytes: 40 << 10, ms: 1000 }];
+        assert_eq!(predict(&sample, 40 << 10, 100.0).p50_ms, 1000);
+        assert_eq!(predict(&sample, (100 << 20) + (40 << 10), 100.0).p50_ms, 2000);
+        assert_eq!(predict(&sample, 0, 100.0).p50_ms, 1000);
+        let empty = [Sample { bytes: 0, ms: 70 }];
+        assert_eq!(predict(&empty, 100 << 20, 100.0).p50_ms, 1070);
     }
 }

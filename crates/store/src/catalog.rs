@@ -6,7 +6,8 @@
 use std::{collections::BTreeSet, path::Path};
 
 use lifeboat_model::{
-    BackupId, BackupMark, Operation, OperationId, OperationState, Proof, Sample, StepState, Timestamp, plan::Action,
+    BackupId, BackupMark, Operation, OperationId, OperationState, PgAction, Proof, Sample, StepState, Timestamp,
+    plan::Action,
 };
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -471,6 +472,10 @@ pub fn timing_key(action: &Action) -> Option<(&'static str, String)> {
             Some((if *writes { "check-with-writes" } else { "check" }, resource.name.to_string()))
         }
         Action::CopyBackup { to, .. } => Some(("copy", to.clone())),
+        Action::Postgres(PgAction::Fill { vault, resource, .. }) => Some(("fetch", format!("{vault} {resource}"))),
+        Action::Postgres(PgAction::Check { resource, writes, .. }) => {
+            Some((if *writes { "check-with-writes" } else { "check" }, resource.name.to_string()))
+        }
         _not_by_size => None,
     }
 }

@@ -301,7 +301,10 @@ fn bring(
         false => ("fill".to_owned(), "check".to_owned()),
     };
     let expected = common.predict("fetch", &format!("{vault} {name}"), part.bytes, guess::FETCH / 5.0);
-    let compare = common.predict("check", name.as_str(), part.bytes, guess::CHECK);
+    let compare = match writes {
+        true => common.predict("check-with-writes", name.as_str(), part.bytes, guess::CHECK),
+        false => common.predict_check(name.as_str(), part.bytes, guess::CHECK),
+    };
     let fill_title = format!("fill database {database}: definitions, rows, indexes");
     let check_title = "compare it with the manifest: rows, digests, definitions";
     vec![

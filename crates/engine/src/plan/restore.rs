@@ -344,7 +344,7 @@ fn bring(known: &Known, names: &Names, losses: Option<&Action>) -> Vec<lifeboat_
         phase(
             common,
             "verify",
-            vec![common.predict("check", resource.name.as_str(), known.part.bytes, guess::CHECK)],
+            vec![common.predict_check(resource.name.as_str(), known.part.bytes, guess::CHECK)],
             verify,
         ),
     ]

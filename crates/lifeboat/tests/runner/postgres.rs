@@ -66,7 +66,10 @@ fn a_database_is_backed_up_proven_restored_undone_and_released_without_settings(
         server.sql("shop", "INSERT INTO orders (customer, cents) VALUES (1, 77); UPDATE orders SET cents = 1; DROP VIEW turnover CASCADE");
         let now = orders(&server);
         let shown = with(&["restore", "shop", "--dry-run"]).ends(ExitCode::Ok);
-        shown.says(&["public.orders", "5001", "5000", "Strategy rename"]);
+        let shown = shown.says(&["public.orders", "5001", "5000", "Strategy rename"]);
+        // The proof has measured how long it takes.
+        let measured = |step: &str| shown.out.lines().any(|line| line.contains(step) && line.contains("(1 run)"));
+        assert!(measured("fill database") && measured("compare it with the manifest"), "{}", shown.out);
         with(&["restore", "shop", "--confirm", "shop/local"]).ends(ExitCode::Ok);
         assert_eq!(orders(&server), then, "{major}");
         assert_eq!(server.sql("shop", "SELECT count(*) FROM best"), "3");
