@@ -10,7 +10,9 @@ pub mod keep;
 pub mod prove;
 pub mod record;
 pub mod restore;
+mod salvage;
 pub mod steps;
+mod tables;
 pub mod undo;
 
 use lifeboat_model::{Failure, Plan, Request};
@@ -36,6 +38,12 @@ fn planned(engine: &Engine, request: &Request) -> Result<Plan, Failure> {
         Request::Adopt { .. } => adopt::plan(&adopt::gather(engine, request)?, request),
         Request::Undo { operation } | Request::Release { operation } => {
             let known = engine.look().operation(operation)?;
+            if tables::laid_beside(&known).is_some() {
+                return tables::undo(engine, &known, request);
+            }
+            if salvage::brought_back(&known).is_some() {
+                return salvage::undo(engine, &known, request);
+            }
             match databases::renamed(&known) {
                 Some(_) => undo::renamed(&databases::gather_renamed(engine, known)?, request),
                 None => undo::plan(&undo::gather(engine, request)?, request),
@@ -43,6 +51,8 @@ fn planned(engine: &Engine, request: &Request) -> Result<Plan, Failure> {
         }
         Request::Copy { .. } => copy::plan(&copy::gather(engine, request)?, request),
         Request::Fence { .. } => databases::fence(engine, request),
+        Request::BringBack { .. } => salvage::plan(engine, request),
+        Request::RestoreTable { .. } => tables::plan(engine, request),
         Request::Compromise { .. } | Request::Attest { .. } => record::plan(&record::gather(engine)?, request),
         Request::Retention | Request::Prune | Request::Mark { .. } => keep::plan(&keep::gather(engine)?, request),
     }

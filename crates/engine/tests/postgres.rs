@@ -9,10 +9,14 @@ use lifeboat_testkit::{
     world::{backup_of, restore_of},
 };
 
+#[path = "postgres/bring_back.rs"]
+mod bring_back;
 #[path = "postgres/clients.rs"]
 mod clients;
 #[path = "postgres/crashes.rs"]
 mod crashes;
+#[path = "postgres/salvage.rs"]
+mod salvage;
 
 /// A shop on a server with one backup, and what happened since then.
 fn shop(major: u32) -> World {

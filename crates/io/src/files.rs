@@ -208,6 +208,38 @@ impl AppendFile {
     }
 }
 
+/// A new file for its owner's eyes only, written piece by piece. It counts when it was [`NewFile::finish`]ed.
+#[derive(Debug)]
+pub struct NewFile {
+    file: io::BufWriter<fs::File>,
+    path: PathBuf,
+}
+
+impl NewFile {
+    /// Makes it; one that exists is an error.
+    pub fn create(path: &Path) -> Result<NewFile, PathError> {
+        use std::os::unix::fs::OpenOptionsExt;
+        let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).at(path)?;
+        Ok(NewFile { file: io::BufWriter::with_capacity(256 << 10, file), path: path.to_owned() })
+    }
+
+    /// Has all of it on disk.
+    pub fn finish(mut self) -> Result<(), PathError> {
+        self.file.flush().and_then(|()| self.file.get_ref().sync_all()).at(&self.path)?;
+        sync_folder(parent(&self.path)).at(&self.path)
+    }
+}
+
+impl Write for NewFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
 /// The file's length in bytes.
 pub fn size(path: &Path) -> Result<u64, PathError> {
     fs::metadata(path).map(|meta| meta.len()).at(path)

@@ -14,7 +14,7 @@ use lifeboat_model::AcceptLoss;
 use self::{
     exports::{AdoptArgs, CopyArgs, DocsArgs, ExportArgs, ScheduleArgs, ShimsArgs},
     records::{AttestArgs, CompromisedArgs, EvidenceArgs, LogsArgs},
-    servers::FenceArgs,
+    servers::{FenceArgs, SalvageArgs},
 };
 
 /// Backups that are proven by restoring them, and a way back when something went wrong.
@@ -154,6 +154,9 @@ pub enum Command {
     /// Stops all writes to a PostgreSQL database, and lets them in again
     #[command(after_help = help::FENCE, display_order = 22)]
     Fence(FenceArgs),
+    /// Rows that left a PostgreSQL database with a restore or an undo: shows them, brings them back
+    #[command(after_help = help::SALVAGE, display_order = 22)]
+    Salvage(SalvageArgs),
     /// Says which backups stay, why, and which may go
     #[command(after_help = help::RETENTION, display_order = 23)]
     Retention(RetentionArgs),
@@ -400,6 +403,9 @@ pub struct RestoreArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub ask: RestoreAsk,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub rows: servers::RowsAsk,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub consent: ConsentArgs,

@@ -281,6 +281,14 @@ pub struct ResourceSettings {
     /// SQLite: questions about a restored copy, by name, with the answer they must have.
     #[serde(default)]
     pub checks: BTreeMap<String, CheckSettings>,
+    /// PostgreSQL: columns that tell whose a row is, by their names in any table: `["user_id", "created_by"]`. After a
+    /// rollback a list says whose rows left.
+    #[serde(default)]
+    pub owner_columns: Vec<String>,
+    /// PostgreSQL: where a value of a column that is not there any more belongs when rows are brought back:
+    /// `"public.tickets.title" = "subject"`.
+    #[serde(default)]
+    pub salvage_columns: BTreeMap<String, String>,
     /// SQLite: whether each backup renews the file `NAME.backup` beside the database, the newest verified copy.
     #[serde(default)]
     pub alias: bool,

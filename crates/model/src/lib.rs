@@ -2,7 +2,7 @@
 //!
 //! In reading order: what is protected ([`resource`]), what a backup holds ([`manifest`], [`backup`]), how we know that
 //! it is good ([`check`], [`proof`]), what is asked for ([`request`]), what will happen ([`plan`]),
-//! what is lost by it ([`loss`]), what happened
+//! what is lost by it ([`loss`]) and kept of that ([`salvage`]), what happened
 //! ([`operation`]), how long it may be kept ([`keep`]) and what a person reads when it goes wrong ([`failure`]).
 
 pub mod backup;
@@ -21,6 +21,7 @@ pub mod predict;
 pub mod proof;
 pub mod request;
 pub mod resource;
+pub mod salvage;
 pub mod stamp;
 pub mod time;
 
@@ -43,5 +44,6 @@ pub use predict::{Prediction, Sample, predict};
 pub use proof::{Proof, ProofLevel, level_reached};
 pub use request::{BackupMark, Request};
 pub use resource::{Category, Resource, ResourceKind, ResourceName, Scope, SqlCheck, VaultName, Writer};
+pub use salvage::{RowKind, Salvage, SalvagedTable};
 pub use stamp::{NameStamp, stamp_in};
 pub use time::{Duration, Timestamp};

@@ -107,6 +107,28 @@ pub enum Request {
         /// Why; it is written into the database, where whoever is refused can read it.
         why: String,
     },
+    /// Insert rows again that left with a restore or an undo.
+    BringBack {
+        /// The operation that keeps them.
+        operation: OperationId,
+        /// Of which tables; all when empty.
+        tables: Vec<String>,
+    },
+    /// Lay a table of a backup beside the live one, compare the two, and insert the rows that are missing when asked to.
+    RestoreTable {
+        /// Which resource.
+        resource: ResourceName,
+        /// From which backup.
+        from: BackupChoice,
+        /// Which table.
+        table: String,
+        /// Only rows for which this SQL is true.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        condition: Option<String>,
+        /// Insert what is missing.
+        #[serde(default)]
+        insert: bool,
+    },
     /// Bring a second vault up to date: copy the backups it lacks and its own rules would keep.
     Copy {
         /// Which copy, by its name in the settings.
@@ -174,6 +196,8 @@ impl Request {
             Request::Compromise { .. } => "compromise",
             Request::Attest { .. } => "attest",
             Request::Fence { .. } => "fence",
+            Request::BringBack { .. } => "salvage",
+            Request::RestoreTable { .. } => "restore",
         }
     }
 
@@ -185,7 +209,7 @@ impl Request {
             Request::Export { .. } | Request::Adopt { .. } | Request::Copy { .. } => true,
             Request::Compromise { .. } | Request::Attest { .. } => true,
             Request::Restore { .. } | Request::Undo { .. } | Request::Retention | Request::Release { .. } => false,
-            Request::Fence { .. } => false,
+            Request::Fence { .. } | Request::BringBack { .. } | Request::RestoreTable { .. } => false,
         }
     }
 }

@@ -84,6 +84,28 @@ pub struct Resource {
     /// SQL questions about a restored copy, with the answer they must have.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub checks: BTreeMap<String, SqlCheck>,
+    /// Columns that tell whose a row is, by their names in any table: `user_id`, `created_by`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub owner_columns: Vec<String>,
+    /// Where a value of a column that is not there any more belongs: `schema.table.column` to another column.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub salvage_columns: BTreeMap<String, String>,
+}
+
+impl Resource {
+    /// A resource that nobody has said more about.
+    pub fn plain(name: ResourceName, kind: ResourceKind) -> Resource {
+        Resource {
+            name,
+            kind,
+            writer: None,
+            critical_tables: Vec::new(),
+            may_be_empty: Vec::new(),
+            checks: BTreeMap::new(),
+            owner_columns: Vec::new(),
+            salvage_columns: BTreeMap::new(),
+        }
+    }
 }
 
 /// The kinds of resources. Closed: every place that handles one has to think of all.

@@ -8,6 +8,7 @@
 //!   plans/p-….json            plans waiting for `apply`
 //!   staging/o-…/              captured copies on their way into a vault
 //!   sandbox/o-…/              restored copies being looked at
+//!   salvage/o-…/               rows that an operation took out of what is live
 //!   forgotten/b-….snapshot    what brings a forgotten backup back
 //! ```
 
@@ -29,7 +30,7 @@ impl StateFolder {
     /// When a folder cannot be made.
     pub fn open(root: &Path) -> Result<StateFolder, PathError> {
         let root = files::absolute(root)?;
-        for part in ["", "operations", "leases", "plans", "staging", "sandbox", "forgotten"] {
+        for part in ["", "operations", "leases", "plans", "staging", "sandbox", "forgotten", "salvage"] {
             files::create_private_folder(&root.join(part))?;
         }
         Ok(StateFolder { root })
@@ -74,6 +75,11 @@ impl StateFolder {
     /// Where restored copies are looked at.
     pub fn sandbox(&self, plan: &PlanId) -> PathBuf {
         self.root.join("sandbox").join(plan.as_str())
+    }
+
+    /// What an operation keeps of rows that it took out of what is live.
+    pub fn salvage(&self, operation: &OperationId) -> PathBuf {
+        self.root.join("salvage").join(operation.as_str())
     }
 
     /// What brings a forgotten backup back.

@@ -113,14 +113,7 @@ impl World {
         let vaults = Arc::new(OneVault::new(store, io.clone(), home.path().join("vault")));
         vaults.add(COPY, Arc::new(Folder::new(home.path().join("the-copy"))));
         let app = home.path().join("app");
-        let resource = |name: &str, kind| Resource {
-            name: ResourceName::new(name).unwrap(),
-            kind,
-            writer: None,
-            critical_tables: vec![],
-            may_be_empty: vec![],
-            checks: BTreeMap::new(),
-        };
+        let resource = |name: &str, kind| Resource::plain(ResourceName::new(name).unwrap(), kind);
         let scope = Scope { app: "shop".into(), environment: "production".into() };
         let mut setup = Setup::new(scope, "the vault");
         setup.resources = vec![
@@ -147,6 +140,8 @@ impl World {
             mine.writer = theirs.writer.clone();
             mine.critical_tables = theirs.critical_tables.clone();
             mine.may_be_empty = theirs.may_be_empty.clone();
+            mine.owner_columns.clone_from(&theirs.owner_columns);
+            mine.salvage_columns.clone_from(&theirs.salvage_columns);
             mine.kind = if self.server.is_some() { theirs.kind.clone() } else { mine.kind.clone() };
         }
         match &self.server {

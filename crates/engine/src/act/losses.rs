@@ -12,8 +12,8 @@ use lifeboat_io::{
     files,
 };
 use lifeboat_model::{
-    AcceptLoss, Action, BackupId, Content, Failure, FailureKind, Loss, LossLine, Plan, Resource, ResourceKind,
-    ResourceManifest, ResourceName, SqliteFacts, TableFacts, loss::not_accepted,
+    AcceptLoss, Action, BackupId, Content, Failure, FailureKind, Loss, LossLine, PgAction, Plan, Resource,
+    ResourceKind, ResourceManifest, ResourceName, SqliteFacts, TableFacts, loss::not_accepted,
 };
 use serde_json::{Value, json};
 
@@ -172,7 +172,7 @@ fn is_as_shown(live: &Path, line: &LossLine, stop: &Stop) -> bool {
 }
 
 /// The refusal, with the figure and what to type; nothing when nothing was refused.
-fn grown(refused: &[&LossLine], found: &[LossLine], plan: &Plan) -> Option<Failure> {
+pub(super) fn grown(refused: &[&LossLine], found: &[LossLine], plan: &Plan) -> Option<Failure> {
     if refused.is_empty() {
         return None;
     }
@@ -191,7 +191,9 @@ fn grown(refused: &[&LossLine], found: &[LossLine], plan: &Plan) -> Option<Failu
 /// What a plan brings back.
 fn fetched(plan: &Plan) -> Option<(&BackupId, &ResourceName)> {
     plan.steps().find_map(|step| match &step.action {
-        Action::Fetch { backup, resource, .. } => Some((backup, resource)),
+        Action::Fetch { backup, resource, .. } | Action::Postgres(PgAction::Fill { backup, resource, .. }) => {
+            Some((backup, resource))
+        }
         _other => None,
     })
 }
@@ -202,6 +204,9 @@ impl Engine {
     /// # Errors
     /// [`FailureKind::Stale`] with the tables in which that has become more than was shown or agreed to.
     pub fn check_losses(&self, plan: &Plan) -> Result<(), Failure> {
+        if let Some(failure) = super::postgres::losses::check_again(self, plan)? {
+            return Err(failure);
+        }
         let compared = plan.steps().find_map(|step| match &step.action {
             Action::CompareLoss { live, shown: Some(shown), accepted, .. } => Some((live, shown, *accepted)),
             _other => None,

@@ -1,5 +1,9 @@
 //! Databases on a PostgreSQL server: capturing them into a vault, filling, comparing, renaming and dropping them.
 
+mod keeping;
+pub(crate) mod losses;
+pub(crate) mod salvage;
+mod side;
 mod streams;
 
 use std::{collections::BTreeMap, time::Duration};
@@ -32,6 +36,8 @@ pub(crate) const SCHEMA: &str = "schema.json";
 const END_SESSIONS: Duration = Duration::from_secs(30);
 /// How long a transaction may hold a table before it is ended for a fence.
 const FENCE_WAIT: Duration = Duration::from_secs(10);
+/// How long to look whether a fence holds, while clients run into it all the time.
+const FENCE_SEEN: Duration = Duration::from_secs(2);
 
 pub fn perform(hands: &Hands, action: &PgAction, context: &Context<'_>) -> Result<Value, Failure> {
     match action {
@@ -61,7 +67,30 @@ pub fn perform(hands: &Hands, action: &PgAction, context: &Context<'_>) -> Resul
             reopen(hands, url, &names, spare, context)
         }
         PgAction::Rename { url, from, to } => rename(hands, url, from, to, context),
-        PgAction::Fence { url, on, why } => fence(hands, url, *on, why, context),
+        PgAction::Fence { url, on, why, brief, database } => {
+            let address = hands.vaults.database(url)?;
+            let name = database.as_deref().unwrap_or(&address.database).to_owned();
+            fence(hands, &address.with_database(&name), (*on, *brief), why, context)
+        }
+        PgAction::Unfence { url, database } => losses::unfence(hands, url, database, context),
+        PgAction::Salvage { .. } => losses::salvage(hands, action, context),
+        PgAction::ForgetSalvage { of } => losses::forget(hands, of.as_ref(), context),
+        PgAction::LayBeside { url, vault, backup, resource, table, schema, condition } => {
+            let condition = condition.as_deref();
+            side::lay(hands, &side::What { url, vault, backup, resource, table, schema, condition }, context)
+        }
+        PgAction::CompareBeside { url, vault, backup, resource, table, schema, condition, keep } => {
+            let what = side::What { url, vault, backup, resource, table, schema, condition: condition.as_deref() };
+            side::compare(hands, &what, keep.as_ref(), context)
+        }
+        PgAction::DropBeside { url, schema } => side::drop(hands, url, schema, context),
+        PgAction::BringBack { url, from, resource, tables } => {
+            salvage::bring_back(hands, &salvage::What { url, from, resource, tables }, context)
+        }
+        PgAction::TakeAway { url, from, resource, tables, by } => {
+            salvage::take_away(hands, &salvage::What { url, from, resource, tables }, by.as_ref(), context)
+        }
+        PgAction::Sequences { url, from, to } => losses::sequences(hands, url, (from, to), context),
         PgAction::Drop { url, database } => {
             let mut session = beside(&hands.vaults.database(url)?, database, context.stop)?;
             postgres::drop_database(&mut session, database).map_err(|error| postgres_failure(&error))?;
@@ -109,6 +138,14 @@ pub fn probe(hands: &Hands, action: &PgAction, context: &Context<'_>) -> Result<
             })
         }
         PgAction::CheckSource { .. } | PgAction::Fill { .. } | PgAction::Check { .. } => {
+            Ok((Found::NotStarted, Value::Null))
+        }
+        PgAction::Unfence { .. }
+        | PgAction::Salvage { .. }
+        | PgAction::ForgetSalvage { .. }
+        | PgAction::Sequences { .. } => Ok((Found::NotStarted, Value::Null)),
+        PgAction::BringBack { .. } | PgAction::TakeAway { .. } => Ok((Found::NotStarted, Value::Null)),
+        PgAction::LayBeside { .. } | PgAction::CompareBeside { .. } | PgAction::DropBeside { .. } => {
             Ok((Found::NotStarted, Value::Null))
         }
         PgAction::Control { .. } | PgAction::Ready { .. } | PgAction::Reopen { .. } | PgAction::Fence { .. } => {
@@ -238,7 +275,7 @@ pub(crate) fn store(
 }
 
 /// A database in a backup.
-struct Stored<'a> {
+pub(crate) struct Stored<'a> {
     vault: &'a str,
     backup: &'a BackupId,
     resource: &'a ResourceName,
@@ -465,10 +502,15 @@ fn swap(hands: &Hands, url: &str, names: &SwapNames, context: &Context<'_>) -> R
 }
 
 /// Both ways may be repeated: what is closed stays closed, what is open stays open.
-fn fence(hands: &Hands, url: &str, on: bool, why: &str, context: &Context<'_>) -> Result<Value, Failure> {
+fn fence(
+    hands: &Hands,
+    address: &Address,
+    (on, brief): (bool, bool),
+    why: &str,
+    context: &Context<'_>,
+) -> Result<Value, Failure> {
     let failed = |error: PgError| postgres_failure(&error);
-    let address = hands.vaults.database(url)?;
-    let mut session = Session::open(&address, context.stop).map_err(failed)?;
+    let mut session = Session::open(address, context.stop).map_err(failed)?;
     if !on {
         postgres::fence_off(&mut session).map_err(failed)?;
         return Ok(json!({ "on": false }));
@@ -478,8 +520,9 @@ fn fence(hands: &Hands, url: &str, on: bool, why: &str, context: &Context<'_>) -
     let clock = &*hands.io.clock;
     // Whoever knows the pass may write. Nobody has to yet, so it is told to nobody; the note can be read by all.
     let pass = format!("{:032x}{:032x}", hands.io.random.bits(), hands.io.random.bits());
-    let status = postgres::fence_on(&mut session, &pass, &note, FENCE_WAIT, clock, context.stop).map_err(failed)?;
-    match postgres::prove_fence(&mut session) {
+    let close = if brief { postgres::hold_writes } else { postgres::fence_on };
+    let status = close(&mut session, &pass, &note, FENCE_WAIT, clock, context.stop).map_err(failed)?;
+    match seen_to_hold(&mut session, brief, clock, context.stop) {
         Ok(seen) if seen.is_shown() => Ok(json!({ "on": true, "closed": status.closed, "shown": true })),
         Ok(seen) => {
             let message = format!(
@@ -497,6 +540,25 @@ fn fence(hands: &Hands, url: &str, on: bool, why: &str, context: &Context<'_>) -
                 .note(&format!("The fence is there; that nobody writes could not be shown: {error} ({next})."));
             Ok(json!({ "on": true, "closed": status.closed, "shown": false }))
         }
+    }
+}
+
+/// Looks until nobody writes any more: a client that was refused is at it for a moment longer. What is held for a swap need
+/// not wait for those who have written something else than a table: their sessions are ended.
+fn seen_to_hold(
+    session: &mut Session,
+    brief: bool,
+    clock: &dyn lifeboat_io::Clock,
+    stop: &lifeboat_io::Stop,
+) -> Result<postgres::NoWriter, PgError> {
+    let until = clock.elapsed() + FENCE_SEEN;
+    loop {
+        let seen = postgres::prove_fence(session)?;
+        if seen.is_shown() || clock.elapsed() >= until || stop.wanted() {
+            let tables = postgres::NoWriter { writing_sessions: 0, write_locks: 0, ..seen.clone() };
+            return Ok(if brief { tables } else { seen });
+        }
+        clock.sleep(Duration::from_millis(5), stop).map_err(PgError::Stopped)?;
     }
 }
 

@@ -6,22 +6,20 @@
 //!   shop_before_20260501...    what was live, closed to everybody, until it is released
 //! ```
 
-use std::collections::BTreeSet;
-
-use lifeboat_io::{Stop, database::postgres};
 use lifeboat_model::{
-    AcceptLoss, Action, Backup, BackupChoice, BackupId, BackupReason, Content, ExpectedFact, Fact, Failure,
-    FailureKind, Lease, Loss, LossLine, Operation, PgAction, Phase, Plan, PostgresFacts, Request, Resource,
-    ResourceKind, ResourceManifest, Step, StepClass, StepState, Timestamp, Undo, choose_backup,
+    AcceptLoss, Action, Backup, BackupChoice, BackupId, BackupReason, ExpectedFact, Fact, Failure, FailureKind, Lease,
+    Loss, LossLine, Operation, PgAction, Phase, Plan, Request, Resource, ResourceKind, ResourceManifest, Step,
+    StepClass, StepState, Timestamp, Undo, choose_backup,
 };
 
 use super::{
     restore,
+    salvage::{self, Leaving, Names},
     steps::{self, Taking, by, guess, phase, read, step},
 };
 use crate::{
     Engine,
-    act::{postgres as hands, postgres_failure},
+    act::postgres as hands,
     facts::{Common, Live},
 };
 
@@ -39,9 +37,8 @@ pub struct Known {
     /// The name it will have.
     live: String,
     in_place: bool,
-    loss: Option<Loss>,
-    /// Why it is not known exactly, when it is not.
-    uncounted: Option<String>,
+    /// What would leave; nothing when nothing that can be read is replaced.
+    leaving: Option<Leaving>,
     /// Newer backups that were passed over, with the reason.
     passed_over: Vec<(BackupId, String)>,
     rehearsed: bool,
@@ -101,13 +98,8 @@ pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failur
     };
     let target = engine.live(&there)?;
     // What is broken must not stand in the way of its own restore: what cannot be counted is told.
-    let (loss, uncounted) = match (&part.content, into.is_none() && target.exists && target.unreadable.is_none()) {
-        (Content::Postgres(facts), true) => match loss(engine, &there, &part, facts) {
-            Ok((loss, uncounted)) => (Some(loss), uncounted),
-            Err(failure) => (None, Some(failure.to_string())),
-        },
-        (_, _) => (None, None),
-    };
+    let leaving = (into.is_none() && target.exists && target.unreadable.is_none())
+        .then(|| salvage::leaving(engine, (resource.clone(), url), (&common.vault, &backup.id), None));
     let passed_over = restore::passed_over(&backups, &backup, from);
     let rehearsed = engine.is_rehearsed(&backup.id, &resource.name)?;
     let kept = stamped(&live, "before", common.now, &common.ids.plan);
@@ -119,8 +111,7 @@ pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failur
         url: url.clone(),
         live,
         in_place: into.is_none(),
-        loss,
-        uncounted,
+        leaving,
         passed_over,
         rehearsed,
         rehearse_first: engine.setup().rehearse_first,
@@ -130,49 +121,15 @@ pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failur
     })
 }
 
-/// Rows of what is live beside those of the backup; and why rows that were changed in place are not among them, when they
-/// are not.
-fn loss(
-    engine: &Engine,
-    there: &Resource,
-    part: &ResourceManifest,
-    facts: &PostgresFacts,
-) -> Result<(Loss, Option<String>), Failure> {
-    let ResourceKind::Postgres { url, .. } = &there.kind else { return Err(steps::wrong_planner()) };
-    let failed = |error: postgres::PgError| postgres_failure(&error);
-    let mut session = postgres::Session::open(&engine.vaults.database(url)?, &Stop::default()).map_err(failed)?;
-    let now = postgres::count_rows(&mut session).map_err(failed)?;
-    // Where the server still counts transactions as it did then, each row says whether it is younger than the backup.
-    let (glance, uncounted) = match postgres::same_lineage(&mut session, &facts.horizon).map_err(failed)? {
-        Ok(()) => (Some(postgres::glance(&mut session, facts).map_err(failed)?), None),
-        Err(other) => (None, Some(format!("only numbers of rows were compared, since {}", other.0))),
-    };
-    let tables: BTreeSet<&String> = facts.tables.keys().chain(now.keys()).collect();
-    let lines = tables.into_iter().filter(|title| is_meant_table(title, facts)).map(|title| {
-        let then = facts.tables.get(title).map(|table| table.rows.rows);
-        let glanced = glance.as_ref().and_then(|all| all.get(title));
-        LossLine {
-            table: title.clone(),
-            rows_backup: then,
-            rows_now: now.get(title).copied(),
-            differs: true,
-            // A row that was changed is one that is new and one that is outdated.
-            created: glanced.map(|seen| seen.touched.saturating_sub(seen.outdated)),
-            changed: glanced.map(|seen| seen.touched.min(seen.outdated)),
-            deleted: glanced.map(|seen| seen.outdated.saturating_sub(seen.touched)),
-            ..LossLine::default()
-        }
-    });
-    let same = |line: &LossLine| line.rows_backup == line.rows_now && line.changed.is_none_or(|rows| rows == 0);
-    let what = lines.filter(|line| !same(line)).collect();
-    let loss = Loss { resource: there.name.clone(), since: part.recovery_point, what, kept: String::new() };
-    Ok((loss, uncounted))
+/// What would leave, for the plan.
+fn losses(known: &Known, leaving: Option<&Leaving>, since: Timestamp, kept: String) -> Vec<Loss> {
+    let lines = leaving.and_then(|leaving| leaving.lines.clone());
+    let resource = known.target.resource.name.clone();
+    lines.map(|what| Loss { resource, since, what, kept }).into_iter().collect()
 }
 
-/// Whether a table was captured, or would be today.
-fn is_meant_table(title: &str, facts: &PostgresFacts) -> bool {
-    let inside = |schema: &String| title.strip_prefix(schema.as_str()).is_some_and(|rest| rest.starts_with('.'));
-    facts.tables.contains_key(title) || facts.schemas.iter().any(inside)
+fn uncounted_note(leaving: &Leaving) -> Option<String> {
+    leaving.uncounted.as_ref().map(|why| format!("What would be lost could not be counted: {why}."))
 }
 
 /// Plans a restore.
@@ -215,7 +172,15 @@ pub(crate) fn plan(known: &Known, request: &Request) -> Result<Plan, Failure> {
     let mut swap = vec![take_the_name(known, replaces, &aside, &kept)];
     if replaces {
         let spare = stamped(live, "new", common.now, &common.ids.plan);
-        swap.insert(0, ready(&known.url, (live, &aside, &kept), &spare));
+        let ready = ready(&known.url, (live, &aside, &kept), &spare);
+        let names = Names { url: &known.url, live, aside: &aside, kept: &kept };
+        match &known.leaving {
+            Some(leaving) => {
+                swap.splice(0..0, salvage::before_swap(leaving, &names, *accept_loss, ready, true));
+                swap.extend(salvage::after_swap(leaving, &names));
+            }
+            None => swap.insert(0, ready),
+        }
     }
     plan.phases.push(phase(common, "swap", vec![], swap));
     plan.facts = rests_on(known, replaces, &kept);
@@ -223,7 +188,7 @@ pub(crate) fn plan(known: &Known, request: &Request) -> Result<Plan, Failure> {
         true => format!("emergency backup {} and database {kept}", common.ids.backup),
         false => format!("database {kept}"),
     };
-    plan.losses = known.loss.iter().map(|loss| Loss { kept: kept_where.clone(), ..loss.clone() }).collect();
+    plan.losses = losses(known, known.leaving.as_ref(), known.part.recovery_point, kept_where);
     plan.notes = notes(known, replaces, &kept, without_emergency_backup.as_deref(), urgent.as_deref());
     Ok(plan)
 }
@@ -252,10 +217,12 @@ fn refuse(known: &Known, accepted: AcceptLoss, urgent: Option<&str>) -> Result<(
             format!("lifeboat prove {id}; without it: lifeboat restore {name} --from {id} --urgent --reason \"why\"");
         return Err(Failure::new(FailureKind::Refused, message).hint(hint));
     }
-    let lost: u64 = known.loss.iter().flat_map(|loss| &loss.what).map(LossLine::rows_lost).sum();
+    let lines = known.leaving.iter().filter_map(|leaving| leaving.lines.as_ref()).flatten();
+    let lost: u64 = lines.map(LossLine::rows_lost).sum();
+    let uncounted = known.leaving.as_ref().and_then(|leaving| leaving.uncounted.clone());
     match accepted {
-        AcceptLoss::Rows(_) if known.uncounted.is_some() => {
-            let why = known.uncounted.clone().unwrap_or_default();
+        AcceptLoss::Rows(_) if uncounted.is_some() => {
+            let why = uncounted.unwrap_or_default();
             let message = "a number of rows was agreed to, and what would be lost could not be counted";
             let failure = Failure::new(FailureKind::NeedsPerson, message).because(why);
             Err(failure.hint(format!("lifeboat restore {name} --accept-loss any")))
@@ -375,8 +342,9 @@ fn notes(known: &Known, replaces: bool, kept: &str, without: Option<&str>, urgen
     for (id, why) in &known.passed_over {
         notes.push(format!("{id} is newer and was passed over: {why}. To take it: --from {id}."));
     }
-    if let Some(why) = &known.uncounted {
-        notes.push(format!("What would be lost could not be counted exactly: {why}."));
+    if let Some(leaving) = &known.leaving {
+        notes.extend(uncounted_note(leaving));
+        notes.extend(salvage::notes(leaving, &known.live));
     }
     if replaces && known.target.resource.writer.is_some() {
         notes.push("`stop` and `start` are not used for it: every session is ended instead.".to_owned());
@@ -409,7 +377,9 @@ pub(crate) fn fence(engine: &Engine, request: &Request) -> Result<Plan, Failure>
         false => (format!("let writes to {name} of {} in again", common.scope), "take the fence away"),
     };
     let mut plan = steps::new_plan(&common, request, title, Lease::Environment);
-    let action = |on: bool| Action::Postgres(PgAction::Fence { url: url.clone(), on, why: why.clone() });
+    let action = |on: bool| {
+        Action::Postgres(PgAction::Fence { url: url.clone(), on, why: why.clone(), brief: false, database: None })
+    };
     // A fence that came half way is taken away again; one that cannot be taken away stays as it was.
     let undo = if *on { by(action(false)) } else { Undo::Nothing };
     let step = step("fence", done, StepClass::Idempotent, action(*on), undo);
@@ -451,6 +421,8 @@ pub(crate) struct Renamed {
     pub came_from: Option<String>,
     pub live_identity: String,
     pub kept_identity: String,
+    /// What was written since; nothing when that cannot be told.
+    pub leaving: Option<Leaving>,
 }
 
 pub(crate) fn gather_renamed(engine: &Engine, operation: Operation) -> Result<Renamed, Failure> {
@@ -467,7 +439,21 @@ pub(crate) fn gather_renamed(engine: &Engine, operation: Operation) -> Result<Re
         }),
         _other => None,
     };
-    Ok(Renamed { common: engine.common()?, operation, url, live, kept, came_from, live_identity, kept_identity })
+    let is_read = kept.is_some() && live_identity != hands::NOTHING;
+    let common = engine.common()?;
+    let leaving = if is_read { written_since(engine, &operation, &url, &live) } else { None };
+    Ok(Renamed { common, operation, url, live, kept, came_from, live_identity, kept_identity, leaving })
+}
+
+/// Rows that were written to what an operation made live; they leave when it is taken back.
+fn written_since(engine: &Engine, operation: &Operation, url: &str, live: &str) -> Option<Leaving> {
+    let (vault, backup, name, since) = salvage::origin(engine, operation)?;
+    let address = engine.vaults.database(url).ok()?;
+    let configured = engine.setup().resources.iter().find(|one| one.name.as_str() == name);
+    let kind = ResourceKind::Postgres { url: url.to_owned(), schemas: Vec::new() };
+    let plain = || Some(Resource::plain(lifeboat_model::ResourceName::new(name.clone()).ok()?, kind));
+    let resource = configured.cloned().or_else(plain)?;
+    (address.database == live).then(|| salvage::leaving(engine, (resource, url), (&vault, &backup), since))
 }
 
 /// Plans to take a rename back. What is live now is kept in turn.
@@ -478,7 +464,7 @@ pub(crate) fn undo(known: &Renamed, request: &Request) -> Result<Plan, Failure> 
         Some(former) => former.clone(),
         None => stamped(live, "undone", common.now, &common.ids.plan),
     };
-    let mut swap = Vec::new();
+    let (mut swap, mut after) = (Vec::new(), Vec::new());
     let because = "what was there before is live from here on; undo this operation to rename again".to_owned();
     let url = known.url.clone();
     let (title, action) = match &known.kept {
@@ -488,7 +474,16 @@ pub(crate) fn undo(known: &Renamed, request: &Request) -> Result<Plan, Failure> 
                 return Err(Failure::new(FailureKind::Refused, message).hint("lifeboat backups list"));
             }
             let title = format!("end all sessions; {live} becomes {undone}, {kept} becomes {live}");
-            swap.push(ready(&url, (live, kept, &undone), kept));
+            let ready = ready(&url, (live, kept, &undone), kept);
+            let names = Names { url: &known.url, live, aside: kept, kept: &undone };
+            match &known.leaving {
+                Some(leaving) => {
+                    swap.extend(salvage::before_swap(leaving, &names, AcceptLoss::Any, ready, false));
+                    after.extend(salvage::after_swap(leaving, &names));
+                }
+                None => swap.push(ready),
+            }
+            after.push(salvage::sequences(&known.url, &undone, live));
             (title, PgAction::Swap { url, live: live.clone(), aside: kept.clone(), kept: undone.clone() })
         }
         None => {
@@ -501,6 +496,7 @@ pub(crate) fn undo(known: &Renamed, request: &Request) -> Result<Plan, Failure> 
     let undo = Undo::Impossible { because };
     let step = step("take-the-name", title, StepClass::Pivot, Action::Postgres(action), undo);
     swap.push(step);
+    swap.extend(after);
     plan.phases = vec![phase(common, "swap", vec![], swap)];
     plan.notes = vec![
         match &known.came_from {
@@ -512,6 +508,16 @@ pub(crate) fn undo(known: &Renamed, request: &Request) -> Result<Plan, Failure> 
             steps::instant(known.operation.last_at)
         ),
     ];
+    if let Some(leaving) = &known.leaving {
+        plan.notes.extend(uncounted_note(leaving));
+        plan.notes.extend(salvage::notes(leaving, live));
+        let (resource, since) = (leaving.resource.name.clone(), known.operation.last_at);
+        let what = leaving.lines.clone().unwrap_or_default();
+        plan.losses = match what.is_empty() {
+            true => Vec::new(),
+            false => vec![Loss { resource, since, what, kept: format!("database {undone}") }],
+        };
+    }
     Ok(plan)
 }
 

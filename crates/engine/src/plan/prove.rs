@@ -74,8 +74,7 @@ pub(crate) fn configured(engine: &Engine, part: &ResourceManifest) -> Resource {
             lifeboat_model::Content::Env(_) => ResourceKind::Env { path },
             lifeboat_model::Content::Postgres(facts) => ResourceKind::Postgres { url, schemas: facts.schemas.clone() },
         };
-        let (name, checks) = (part.name.clone(), Default::default());
-        Resource { name, kind, writer: None, critical_tables: vec![], may_be_empty: vec![], checks }
+        Resource::plain(part.name.clone(), kind)
     })
 }
 

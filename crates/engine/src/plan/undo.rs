@@ -113,8 +113,7 @@ fn live_of(engine: &Engine, swapped: Swapped) -> Result<Live, Failure> {
     let path = swapped.path;
     let kind =
         if swapped.database { ResourceKind::Sqlite { path } } else { ResourceKind::Files { path, exclude: vec![] } };
-    let (name, checks) = (swapped.name, std::collections::BTreeMap::new());
-    engine.live(&Resource { name, kind, writer: None, critical_tables: vec![], may_be_empty: vec![], checks })
+    engine.live(&Resource::plain(swapped.name, kind))
 }
 
 /// What an operation swapped.
@@ -133,6 +132,7 @@ fn swapped(operation: &Operation) -> Option<Swapped> {
         Request::Export { .. } | Request::Adopt { .. } | Request::Copy { .. } => return None,
         Request::Compromise { .. } | Request::Attest { .. } | Request::Fence { .. } => return None,
         Request::Prune | Request::Mark { .. } | Request::Release { .. } => return None,
+        Request::BringBack { .. } | Request::RestoreTable { .. } => return None,
     };
     let (path, database) = operation.plan.steps().find_map(|step| match &step.action {
         Action::PutInPlace { live, database, .. } | Action::BringBack { live, database, .. } => {
@@ -180,6 +180,7 @@ pub fn plan(known: &Known, request: &Request) -> Result<Plan, Failure> {
             }
             Request::Export { .. } | Request::Copy { .. } => Err(nothing_to_undo(operation)),
             Request::Compromise { .. } | Request::Attest { .. } => Err(nothing_to_undo(operation)),
+            Request::BringBack { .. } | Request::RestoreTable { .. } => Err(nothing_to_undo(operation)),
             Request::Fence { .. } => {
                 Err(nothing_to_undo(operation).hint("lifeboat fence on, off and status say what they do themselves"))
             }
@@ -200,6 +201,18 @@ pub(crate) fn renamed(known: &super::databases::Renamed, request: &Request) -> R
         Request::Release { .. } => super::databases::release(known, request),
         _undo => super::databases::undo(known, request),
     }
+}
+
+/// Whether an operation that changed something else than places may be taken back by this request.
+pub(super) fn may_be_taken_back(operation: &Operation, common: &Common, request: &Request) -> Result<(), Failure> {
+    if operation.plan.scope != common.scope {
+        let message = format!("{} belongs to {}, not to {}", operation.id, operation.plan.scope, common.scope);
+        return Err(Failure::new(FailureKind::Refused, message));
+    }
+    if matches!(request, Request::Release { .. }) {
+        return Err(Failure::new(FailureKind::Refused, format!("{} set nothing aside", operation.id)));
+    }
+    must_be_done(operation)
 }
 
 fn must_be_done(operation: &Operation) -> Result<(), Failure> {
@@ -418,6 +431,7 @@ pub fn is_undoable(operation: &Operation) -> bool {
     let done = operation.state == OperationState::Done;
     let kind = match &operation.plan.request {
         Request::Restore { .. } | Request::Undo { .. } | Request::Retention | Request::Mark { .. } => true,
+        Request::BringBack { .. } | Request::RestoreTable { .. } => true,
         Request::Backup { .. } | Request::Prove { .. } | Request::Prune | Request::Release { .. } => false,
         Request::Export { .. } | Request::Adopt { .. } | Request::Copy { .. } => false,
         Request::Compromise { .. } | Request::Attest { .. } | Request::Fence { .. } => false,

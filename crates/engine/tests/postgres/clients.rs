@@ -17,7 +17,7 @@ use lifeboat_io::{
 use lifeboat_model::{OperationState, ResourceKind};
 use lifeboat_testkit::{World, databases, world::restore_of};
 
-use super::shop;
+use super::{salvage::any_restore, shop};
 
 /// A client's memory: what the server acknowledged, and the longest time between two answers.
 #[derive(Default)]
@@ -61,7 +61,7 @@ fn no_row_that_was_acknowledged_is_lost_while_clients_write_through_a_swap() {
             std::thread::spawn(move || write_until(&over, &url, client))
         })
         .collect();
-    let restored = world.run(&restore_of("db"));
+    let restored = world.run(&any_restore());
     let until = Instant::now() + Duration::from_secs(20);
     while world.psql("shop", "SELECT count(DISTINCT split_part(what, ',', 1)) FROM log") != "3"
         && Instant::now() < until

@@ -10,6 +10,9 @@
 //!   look        inspect → facts; compare_facts, check_database, try_writes, negative_control → checks
 //!               fingerprint, Fingerprint::differences: which definitions differ
 //!   loss        same_lineage, glance: what was written since, in one scan; RowIndex: row by row, from a backup's files
+//!   salvage     compare_rows: which rows a backup does not have, and the rows themselves; raise_sequences
+//!               bring_back: such rows inserted again, in the order of their references; take_away: its undo
+//!   rows        lay_beside: a table of a backup in a schema beside; compare_beside, missing_beside; drop_beside
 //!   take place  swap_preflight → swap_databases; the same with SwapNames::undone is the way back; swap_state tells
 //!   stop writes fence_on → prove_fence; enter_fence for our own session; fence_off needs nothing; fence_status
 //! ```
@@ -22,6 +25,7 @@
 
 mod address;
 mod archive;
+mod bring_back;
 mod capture;
 mod catalog;
 mod checks;
@@ -38,9 +42,11 @@ mod message;
 mod migrations;
 mod restore;
 mod rows;
+mod salvage;
 mod schedule;
 mod server;
 mod session;
+mod side;
 mod sql;
 mod swap;
 mod tls;
@@ -49,6 +55,7 @@ mod workers;
 
 pub use address::{Address, SslMode};
 pub use archive::{SchemaEntry, Section, cut_section, portable, read_archive, read_contents};
+pub use bring_back::{BringBack, bring_back, take_away};
 pub use capture::{Capture, CaptureOptions, Captured, capture, inspect, rewritten};
 pub use catalog::{Table, copy_target};
 pub use checks::{ask_question, check_database, compare_facts, negative_control, try_writes};
@@ -58,16 +65,22 @@ pub use databases::{
 };
 pub use digest::RowDigest;
 pub use error::{ErrorClass, PgError, ServerSaid};
-pub use fence::{FenceStatus, NoWriter, enter_fence, fence_off, fence_on, fence_status, prove_fence};
+pub use fence::{
+    FenceStatus, NoWriter, enter_fence, fence_off, fence_on, fence_refused, fence_status, hold_writes, prove_fence,
+};
 pub use fingerprint::{Fingerprint, fingerprint};
 pub use globals::{globals_sql, missing_roles};
 pub use loss::{Glance, OtherLineage, RowChanges, RowIndex, glance, same_lineage};
 pub use message::Row;
 pub use restore::{Restore, RestoreOptions, Restored, Sources, restore};
 pub use rows::{Sink, Sinks};
+pub use salvage::{Baseline, ChangedTable, KeepRows, compare_rows, decoded, horizon_now, raise_sequences, table_file};
 pub use server::{Privileges, Target, look_at, refuse_pooler};
 pub use session::Session;
+pub use side::{
+    CommonColumns, Side, common_columns, compare_beside, drop_beside, lay_beside, missing_beside, schema_exists,
+};
 pub use swap::{
-    SwapNames, SwapState, Swapped, close_database, end_sessions, open_database, rename_database, sessions_of,
+    SwapNames, SwapState, Swapped, close_database, end_sessions, is_open, open_database, rename_database, sessions_of,
     swap_databases, swap_preflight, swap_state,
 };

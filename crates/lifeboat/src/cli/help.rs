@@ -33,6 +33,8 @@ Examples:
   lifeboat restore db --before '2h ago' --yes --confirm shop/production
   lifeboat restore db --confirm shop/production --accept-loss 12
   lifeboat restore db --from b-7q2 --into ./shop-yesterday.db
+  lifeboat restore ledger --table public.orders --where 'customer = 7'
+  lifeboat restore ledger --table public.orders --where 'customer = 7' --apply --yes
   lifeboat restore sqlite:./shop.db --vault ./vault";
 
 pub const PREFLIGHT: &str = "\
@@ -151,6 +153,20 @@ Examples:
   lifeboat fence on db --reason 'rolling back the release of this morning'
   lifeboat fence status db
   lifeboat fence off db";
+
+pub const SALVAGE: &str = "\
+A restore of a PostgreSQL database finds the rows that leave with it, while writes are held, and keeps them with its operation:
+CSV for people, and a form that `apply` reads. `apply` inserts what came since the backup, parents before children, in one
+transaction, with triggers off where it may. A row whose key or unique value is taken, or whose parent is missing, is listed
+and left out; rows that were changed or deleted are shown and left as they are. A second `apply` inserts nothing;
+`lifeboat undo` takes away what was inserted and nobody has changed since.
+
+Examples:
+  lifeboat salvage list
+  lifeboat salvage show o-0123456789abcdef --table orders
+  lifeboat salvage export o-0123456789abcdef --to ./lost-rows
+  lifeboat salvage apply o-0123456789abcdef --dry-run
+  lifeboat salvage apply o-0123456789abcdef --table orders --yes";
 
 pub const RETENTION: &str = "\
 Examples:

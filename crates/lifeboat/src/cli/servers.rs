@@ -37,3 +37,65 @@ pub enum FenceCommand {
         resource: String,
     },
 }
+
+/// One table, in place of all of a database.
+#[derive(Clone, Debug, Default, Args)]
+pub struct RowsAsk {
+    /// PostgreSQL: only this table, into a schema beside; says how it differs from the live one, which stays as it is
+    #[arg(long, value_name = "TABLE", conflicts_with_all = ["into", "without_emergency_backup", "accept_loss", "urgent"])]
+    pub table: Option<String>,
+    /// Only rows for which this SQL is true, such as "customer = 7"
+    #[arg(long = "where", value_name = "SQL", requires = "table")]
+    pub condition: Option<String>,
+    /// Inserts the rows that the live table lacks; never over a row that is there
+    #[arg(long, requires = "table")]
+    pub apply: bool,
+}
+
+/// `salvage`.
+#[derive(Clone, Debug, Args)]
+pub struct SalvageArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: SalvageCommand,
+}
+
+/// What to do with rows that left.
+#[derive(Clone, Debug, Subcommand)]
+pub enum SalvageCommand {
+    /// Lists operations that keep rows, or the tables of one of them
+    List {
+        /// Which operation: its id, or the beginning of it
+        operation: Option<String>,
+    },
+    /// Shows rows: those that came, both versions of those that changed, those that had gone
+    Show {
+        /// Which operation: its id, or the beginning of it
+        operation: String,
+        /// Only this table
+        #[arg(long = "table", value_name = "TABLE")]
+        tables: Vec<String>,
+    },
+    /// Copies the CSV files into a new folder
+    Export {
+        /// Which operation: its id, or the beginning of it
+        operation: String,
+        /// Only this table
+        #[arg(long = "table", value_name = "TABLE")]
+        tables: Vec<String>,
+        /// The folder; it must not exist yet
+        #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+        to: std::path::PathBuf,
+    },
+    /// Inserts rows that came since the backup and are not there; never over a row that is
+    Apply {
+        /// Which operation: its id, or the beginning of it
+        operation: String,
+        /// Only this table
+        #[arg(long = "table", value_name = "TABLE")]
+        tables: Vec<String>,
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        run: super::RunArgs,
+    },
+}

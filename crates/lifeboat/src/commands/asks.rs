@@ -4,7 +4,7 @@ use lifeboat_model::{BackupChoice, BackupReason, Failure, FailureKind, Request, 
 
 use super::{App, Session};
 use crate::{
-    cli::{BackupAsk, ProveAsk, ReasonArg, RestoreAsk},
+    cli::{BackupAsk, ProveAsk, ReasonArg, RestoreArgs, RestoreAsk},
     ui::when,
 };
 
@@ -31,6 +31,18 @@ pub fn restore(app: &App, session: &Session, ask: &RestoreAsk) -> Result<Request
         without_emergency_backup: ask.without_emergency_backup.clone(),
         accept_loss: ask.accept_loss.unwrap_or_default(),
         urgent: ask.reason.clone().filter(|_| ask.urgent),
+    })
+}
+
+/// What `restore --table` asks for.
+pub fn table(app: &App, session: &Session, args: &RestoreArgs, table: &str) -> Result<Request, Failure> {
+    let resource = session.named.first().cloned().ok_or_else(|| Failure::new(FailureKind::Usage, "name a resource"))?;
+    Ok(Request::RestoreTable {
+        resource,
+        from: choice(app, session, args.ask.from.as_deref(), args.ask.before.as_deref())?,
+        table: table.to_owned(),
+        condition: args.rows.condition.clone(),
+        insert: args.rows.apply,
     })
 }
 

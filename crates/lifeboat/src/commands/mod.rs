@@ -22,6 +22,7 @@ mod plans;
 mod preflight;
 mod requests;
 mod retention;
+mod salvage;
 mod schedule;
 mod shell;
 mod shims;
@@ -60,6 +61,7 @@ pub fn dispatch(app: &App, command: Option<Command>) -> Done {
         Command::Plan(args) => plans::plan(app, &args.what),
         Command::Apply(args) => plans::apply(app, &args),
         Command::Release(args) => requests::release(app, &args),
+        Command::Salvage(args) => salvage::run(app, &args),
         Command::Fence(args) => fence::fence(app, &args),
         Command::Retention(args) => retention::run(app, &args.command),
         Command::Vault(args) => vault::run(app, &args.command),

@@ -41,6 +41,11 @@ pub fn backup(app: &App, args: &BackupArgs) -> Done {
 
 pub fn restore(app: &App, args: &RestoreArgs) -> Done {
     let session = app.open(std::slice::from_ref(&args.ask.resource))?;
+    if let Some(table) = &args.rows.table {
+        let request = asks::table(app, &session, args, table)?;
+        let plan = session.engine.plan(&request)?;
+        return carry_out(app, &session, &plan, args.consent.consent());
+    }
     let plan = session.engine.plan(&asks::restore(app, &session, &args.ask)?)?;
     carry_out(app, &session, &plan, args.consent.consent())
 }

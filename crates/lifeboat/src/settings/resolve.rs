@@ -180,8 +180,7 @@ fn by_path(word: &str, io: &Io) -> Result<Option<Resource>, Failure> {
 
 /// A resource that nobody has said more about.
 fn plain(name: ResourceName, kind: ResourceKind) -> Resource {
-    let (critical_tables, may_be_empty) = (Vec::new(), Vec::new());
-    Resource { name, kind, writer: None, critical_tables, may_be_empty, checks: Default::default() }
+    Resource::plain(name, kind)
 }
 
 /// The address in `postgres:ADDRESS`, `postgres://...` or `postgresql://...`.
@@ -329,6 +328,8 @@ fn resource_of(name: &str, what: &ResourceSettings, folder: &Path, io: &Io) -> R
         critical_tables: what.critical_tables.clone(),
         may_be_empty: what.may_be_empty.clone(),
         checks: what.checks.iter().map(|(name, check)| (name.clone(), question(check))).collect(),
+        owner_columns: what.owner_columns.clone(),
+        salvage_columns: what.salvage_columns.clone(),
     };
     Ok((resource, server))
 }
@@ -600,6 +601,13 @@ impl Choice<'_> {
             if !tables.is_empty() {
                 tell(key, tables.join(" "));
             }
+        }
+        if !resource.owner_columns.is_empty() {
+            tell("owner_columns", resource.owner_columns.join(" "));
+        }
+        if !resource.salvage_columns.is_empty() {
+            let pairs = resource.salvage_columns.iter().map(|(from, to)| format!("{from}={to}"));
+            tell("salvage_columns", pairs.collect::<Vec<_>>().join(" "));
         }
         if !resource.checks.is_empty() {
             tell("checks", resource.checks.keys().cloned().collect::<Vec<_>>().join(" "));

@@ -257,6 +257,19 @@ impl Resource<'_> {
                 tell(key, format!("{name} is no database and has no {key}"), "take it out, or write kind = \"sqlite\"");
             }
         }
+        let leaving = [
+            ("owner_columns", !self.what.owner_columns.is_empty()),
+            ("salvage_columns", !self.what.salvage_columns.is_empty()),
+        ];
+        if *kind != KindSettings::Postgres {
+            for (key, _) in leaving.iter().filter(|(_, said)| *said) {
+                tell(
+                    key,
+                    format!("{name} is on no server and has no {key}"),
+                    "take it out, or write kind = \"postgres\"",
+                );
+            }
+        }
         if *kind != KindSettings::Files && !exclude.is_empty() {
             tell(
                 "exclude",

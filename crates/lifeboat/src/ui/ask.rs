@@ -30,6 +30,8 @@ pub fn consequence(plan: &Plan) -> Consequence {
         Request::Restore { into: Some(_), .. } | Request::Export { .. } => Consequence::Harmless,
         Request::Adopt { .. } | Request::Copy { .. } => Consequence::Harmless,
         Request::Compromise { .. } | Request::Attest { .. } => Consequence::Harmless,
+        Request::BringBack { .. } | Request::RestoreTable { insert: true, .. } => Consequence::Reversible,
+        Request::RestoreTable { insert: false, .. } => Consequence::Harmless,
         Request::Fence { on, .. } => {
             if *on {
                 Consequence::Reversible
@@ -117,6 +119,8 @@ fn what_it_does(plan: &Plan) -> String {
         Request::Backup { .. } | Request::Prove { .. } | Request::Mark { .. } => plan.title.clone(),
         Request::Export { .. } | Request::Adopt { .. } | Request::Copy { .. } => plan.title.clone(),
         Request::Compromise { .. } | Request::Attest { .. } => plan.title.clone(),
+        Request::RestoreTable { table, .. } => format!("this inserts rows of a backup into {table} of {scope}"),
+        Request::BringBack { operation, .. } => format!("this inserts rows of {operation} into {scope}"),
         Request::Fence { resource, .. } => format!("this refuses every write to {resource} of {scope}"),
     }
 }

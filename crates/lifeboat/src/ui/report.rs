@@ -204,7 +204,7 @@ pub fn show_trouble(operation: &Operation, again: &str) -> String {
 pub fn undo(operation: &Operation) -> Option<String> {
     let undoable = match &operation.plan.request {
         Request::Restore { .. } | Request::Undo { .. } | Request::Backup { .. } => true,
-        Request::Adopt { .. } => true,
+        Request::Adopt { .. } | Request::BringBack { .. } | Request::RestoreTable { .. } => true,
         Request::Export { .. } | Request::Copy { .. } => false,
         Request::Compromise { .. } | Request::Attest { .. } | Request::Fence { .. } => false,
         Request::Retention => !operation.steps.is_empty(),

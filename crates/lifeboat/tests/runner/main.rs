@@ -23,6 +23,7 @@ mod reference;
 mod rehearsal;
 mod restore;
 mod retention;
+mod salvage;
 mod scripts;
 mod secrets;
 mod shell;

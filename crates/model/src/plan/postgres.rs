@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    id::BackupId,
+    id::{BackupId, OperationId},
+    loss::{AcceptLoss, LossLine},
+    postgres::Horizon,
     resource::{Resource, ResourceName},
 };
 
@@ -112,6 +114,127 @@ pub enum PgAction {
         on: bool,
         /// Why.
         why: String,
+        /// For a moment within a plan: reading is not made the default, which would go along to what takes its place.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        brief: bool,
+        /// Another database of the same server than that of the address.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        database: Option<String>,
+    },
+    /// Takes the fence out of a database that may be closed, and leaves it as open or closed as it was.
+    Unfence {
+        /// The server.
+        url: String,
+        /// The database.
+        database: String,
+    },
+    /// Finds row by row what leaves when the live database is replaced, and keeps those rows with the operation. Fails,
+    /// and keeps nothing, when that is more than somebody has agreed to.
+    Salvage {
+        /// The live database.
+        url: String,
+        /// Where what it is compared with is.
+        vault: String,
+        /// Which backup.
+        backup: BackupId,
+        /// The resource as the settings describe it.
+        resource: Box<Resource>,
+        /// The database that takes its place, where that is another one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        successor: Option<String>,
+        /// The moment from which on rows are younger than that; the backup's own when there is none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        since: Option<Horizon>,
+        /// What was shown when the plan was made; nothing when it could not be counted, which was told.
+        shown: Option<Vec<LossLine>>,
+        /// What somebody has agreed to.
+        accepted: AcceptLoss,
+    },
+    /// Removes what this operation keeps of rows that leave: they stay.
+    ForgetSalvage {
+        /// The name under which they are kept, when that is not the operation's own.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        of: Option<OperationId>,
+    },
+    /// Lays a table of a backup beside the live one, in a schema of its own. The live table is only read.
+    LayBeside {
+        /// The database.
+        url: String,
+        /// Where the backup is.
+        vault: String,
+        /// Which.
+        backup: BackupId,
+        /// Which of its parts.
+        resource: ResourceName,
+        /// The table, as the manifest calls it.
+        table: String,
+        /// The schema; it is ours.
+        schema: String,
+        /// Only rows for which this SQL is true.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        condition: Option<String>,
+    },
+    /// Compares a table that was laid beside with the live one, and writes down the rows that the live one lacks.
+    CompareBeside {
+        /// The database.
+        url: String,
+        /// Where the backup is.
+        vault: String,
+        /// Which.
+        backup: BackupId,
+        /// Which of its parts.
+        resource: ResourceName,
+        /// The table, as the manifest calls it.
+        table: String,
+        /// The schema.
+        schema: String,
+        /// Only rows for which this SQL is true.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        condition: Option<String>,
+        /// Under which name the missing rows are kept; they are only counted when there is none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        keep: Option<OperationId>,
+    },
+    /// Drops a schema that was laid beside.
+    DropBeside {
+        /// The database.
+        url: String,
+        /// The schema.
+        schema: String,
+    },
+    /// Inserts rows again that left with an operation; never over a row that is there.
+    BringBack {
+        /// The database.
+        url: String,
+        /// The operation that keeps them.
+        from: OperationId,
+        /// The resource as the settings describe it.
+        resource: Box<Resource>,
+        /// Of which tables; all when empty.
+        tables: Vec<String>,
+    },
+    /// Takes rows away again that were brought back, as long as nobody has changed them since.
+    TakeAway {
+        /// The database.
+        url: String,
+        /// The operation that keeps them.
+        from: OperationId,
+        /// The resource as the settings describe it.
+        resource: Box<Resource>,
+        /// Of which tables; all when empty.
+        tables: Vec<String>,
+        /// The operation that brought them back, when it is another than this one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<OperationId>,
+    },
+    /// Raises sequences of one database to where those of another stand: no number is given out a second time.
+    Sequences {
+        /// The server.
+        url: String,
+        /// Where they stood; it may be closed.
+        from: String,
+        /// Where they are raised.
+        to: String,
     },
     /// Removes a database. Only ones that we made, or that a person released.
     Drop {

@@ -7,6 +7,7 @@ use lifeboat_model::postgres::{DatabaseFacts, Horizon, SequenceFacts};
 use super::{
     PgError, Selection, Session,
     fence::{FENCE_SCHEMA, fence_status},
+    side::SIDE_PREFIX,
     sql::{literal, literals, plain},
 };
 
@@ -65,8 +66,10 @@ pub fn copy_target(title: &str, columns: &[String]) -> String {
 
 /// Which schemas are a person's: not PostgreSQL's own, and selected.
 pub(super) fn schema_condition(selection: &Selection) -> String {
-    let mut condition =
-        format!("n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', {})", literal(FENCE_SCHEMA));
+    let mut condition = format!(
+        "n.nspname !~ '^(pg_|{SIDE_PREFIX})' AND n.nspname NOT IN ('information_schema', {})",
+        literal(FENCE_SCHEMA)
+    );
     if !selection.only.is_empty() {
         condition += &format!(" AND n.nspname IN ({})", literals(selection.only.iter().map(String::as_str)));
     }

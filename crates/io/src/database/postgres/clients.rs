@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Address, PgError, fence::FENCE_SCHEMA};
+use super::{Address, PgError, fence::FENCE_SCHEMA, side::SIDE_PREFIX};
 use crate::{
     env::Env,
     exec::{Exec, Invocation},
@@ -159,6 +159,7 @@ pub fn dump_schema(
         .arg(format!("--lock-wait-timeout={LOCK_WAIT_MS}"))
         .args(snapshot.map(|id| format!("--snapshot={id}")))
         .arg(format!("--exclude-schema={FENCE_SCHEMA}"))
+        .arg(format!("--exclude-schema={SIDE_PREFIX}*"))
         .args(selection.only.iter().map(|name| format!("--schema={}", quoted(name))))
         .args(selection.except.iter().map(|name| format!("--exclude-schema={}", quoted(name))))
         .arg("--file")
@@ -233,7 +234,7 @@ mod tests {
         assert_eq!(
             what.to_string(),
             "/pg15/pg_dump --format=custom --section=pre-data --section=post-data --no-password -B --lock-wait-timeout=10000 \
-             --snapshot=00000003-1 --exclude-schema=lifeboat_fence '--schema=\"my \"\"schema\"\"\"' --file /w/schema.dump"
+             --snapshot=00000003-1 --exclude-schema=lifeboat_fence '--exclude-schema=lifeboat_restored_*' '--schema=\"my \"\"schema\"\"\"' --file /w/schema.dump"
         );
         assert!(!format!("{what:?}").contains("s3cret"));
         assert!(what.env.contains(&("PGPASSWORD".into(), "s3cret".into())));

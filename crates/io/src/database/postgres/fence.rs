@@ -84,13 +84,40 @@ pub fn fence_on(
     clock: &dyn Clock,
     stop: &Stop,
 ) -> Result<FenceStatus, PgError> {
-    refuse_what_cannot_be_closed(session)?;
+    fence_preflight(session)?;
     let database = quoted(&session.value("SELECT pg_catalog.current_database()")?);
     // Where reading was the default before, it stays so afterwards.
     let before = fence_status(session)?;
     session.transaction("BEGIN", |session| {
         session.run(&format!("ALTER DATABASE {database} SET default_transaction_read_only = on"))?;
         session.run(&make_fence(pass, note))?;
+        if before.reads_by_default && !before.is_on {
+            session.run(&format!("COMMENT ON FUNCTION {FENCE_SCHEMA}.refuse() IS '{READS_BEFORE}'"))?;
+        }
+        Ok(())
+    })?;
+    close_all(session, wait_max, clock, stop)?;
+    fence_status(session)
+}
+
+/// Closes a database to writes for a moment: as [`fence_on`], without making reading the default, which would go along to
+/// whatever takes the database's place.
+///
+/// # Errors
+/// As [`fence_on`].
+pub fn hold_writes(
+    session: &mut Session,
+    pass: &str,
+    note: &str,
+    wait_max: Duration,
+    clock: &dyn Clock,
+    stop: &Stop,
+) -> Result<FenceStatus, PgError> {
+    fence_preflight(session)?;
+    let before = fence_status(session)?;
+    session.transaction("BEGIN", |session| {
+        session.run(&make_fence(pass, note))?;
+        // What is the default is none of ours, so that nobody takes it back.
         if before.reads_by_default && !before.is_on {
             session.run(&format!("COMMENT ON FUNCTION {FENCE_SCHEMA}.refuse() IS '{READS_BEFORE}'"))?;
         }
@@ -132,7 +159,24 @@ fn close_all(session: &mut Session, wait_max: Duration, clock: &dyn Clock, stop:
     }
 }
 
-fn refuse_what_cannot_be_closed(session: &mut Session) -> Result<(), PgError> {
+/// Why a fence could not close everything, as far as that will not change by itself; nothing when it could.
+///
+/// # Errors
+/// As [`Session::run`].
+pub fn fence_refused(session: &mut Session) -> Result<Option<String>, PgError> {
+    match fence_preflight(session) {
+        Ok(()) => Ok(None),
+        Err(PgError::Preflight { found, .. }) if found.starts_with("these tables") => Ok(Some(found)),
+        Err(PgError::Preflight { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Refuses a fence that could not close everything.
+///
+/// # Errors
+/// [`PgError::Preflight`] when tables are not ours to close, or prepared transactions could still write.
+fn fence_preflight(session: &mut Session) -> Result<(), PgError> {
     let refused = |found: String, hint: &str| Err(PgError::Preflight { found, hint: hint.into() });
     let foreign = session.ask(&format!(
         "SELECT pg_catalog.format('%I.%I', n.nspname, c.relname) FROM {TABLES} AND NOT pg_catalog.pg_has_role(c.relowner, 'USAGE')"

@@ -206,7 +206,7 @@ impl RowIndex {
 }
 
 /// A tab within a value is written as `\t`, so that each one that is there ends a field.
-fn key_hash(row: &[u8], key: &[usize]) -> u64 {
+pub(super) fn key_hash(row: &[u8], key: &[usize]) -> u64 {
     let fields: Vec<&[u8]> = match key {
         [first] => row.split(|byte| *byte == b'\t').skip(*first).take(1).collect(),
         many => {

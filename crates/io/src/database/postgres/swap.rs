@@ -210,6 +210,15 @@ pub fn rename_database(session: &mut Session, from: &str, to: &str) -> Result<()
     open_database(session, to)
 }
 
+/// Whether anybody may connect to a database; one that is not there is closed.
+///
+/// # Errors
+/// As [`Session::run`].
+pub fn is_open(session: &mut Session, name: &str) -> Result<bool, PgError> {
+    let sql = format!("SELECT datallowconn FROM pg_catalog.pg_database WHERE datname = {}", literal(name));
+    Ok(session.ask(&sql)?.first().is_some_and(|row| row.is_true(0)))
+}
+
 /// Lets everybody connect again.
 ///
 /// # Errors

@@ -1,0 +1,307 @@
+//! Rows that leave with a swap on a server: held still, found, kept - around the rename of `databases.rs`.
+//!
+//! ```text
+//!   look            a swap could happen
+//!   hold            every write is refused; reading goes on
+//!   salvage         rows that leave are found one by one and kept with the operation
+//!   sequences       no number is given out twice
+//!   ready           nothing has come in the way meanwhile
+//!   take-the-name   ── the point of no return ──
+//!   lift            what is kept has no fence any more
+//! ```
+
+use lifeboat_model::{
+    AcceptLoss, Action, BackupId, BackupReason, Failure, Lease, LossLine, Operation, OperationId, PgAction, Plan,
+    Request, Resource, SalvagedTable, Step, StepClass, Undo, postgres::Horizon,
+};
+
+use super::steps::{self, by, read, step};
+use crate::{
+    Engine,
+    act::postgres::losses::{self, Against, Holdable},
+};
+
+/// What is known of rows that would leave.
+pub(crate) struct Leaving {
+    /// The vault of what they are compared with.
+    pub vault: String,
+    /// What they are compared with.
+    pub backup: BackupId,
+    /// The resource as the settings describe it, by the name it has in that backup.
+    pub resource: Resource,
+    /// From when on rows are younger.
+    pub since: Option<Horizon>,
+    /// Table by table; nothing when they could not be counted.
+    pub lines: Option<Vec<LossLine>>,
+    /// Why they could not.
+    pub uncounted: Option<String>,
+    /// Whether writes can be held meanwhile.
+    pub holdable: Holdable,
+}
+
+/// Three names of databases on one server.
+#[derive(Clone, Copy)]
+pub(crate) struct Names<'a> {
+    pub url: &'a str,
+    pub live: &'a str,
+    pub aside: &'a str,
+    pub kept: &'a str,
+}
+
+/// Looks at what would leave if `backup` took the place of what is at `url`.
+pub(crate) fn leaving(
+    engine: &Engine,
+    (resource, url): (Resource, &str),
+    (vault, backup): (&str, &BackupId),
+    since: Option<Horizon>,
+) -> Leaving {
+    let against = Against { vault, backup, resource: &resource, since: since.as_ref() };
+    let counted = losses::count(engine, url, &against);
+    let (lines, uncounted) = match counted {
+        Ok(lines) => (Some(lines), None),
+        Err(failure) => (None, Some(failure.to_string())),
+    };
+    let holdable = losses::holdable(engine, url).unwrap_or_else(|failure| Holdable::No(failure.to_string()));
+    let (vault, backup) = (vault.to_owned(), backup.clone());
+    Leaving { vault, backup, resource, since, lines, uncounted, holdable }
+}
+
+/// The steps before a swap. The last of them is the caller's, whose undo opens the live database again: it has to be taken
+/// back before the fence is.
+/// `is_ours`: what takes the name was made by this plan, and nothing else knows it.
+pub(crate) fn before_swap(
+    leaving: &Leaving,
+    names: &Names<'_>,
+    accepted: AcceptLoss,
+    ready: Step,
+    is_ours: bool,
+) -> Vec<Step> {
+    let Names { url, live, aside, .. } = *names;
+    let look = Action::Postgres(PgAction::Ready {
+        url: url.to_owned(),
+        live: live.to_owned(),
+        aside: aside.to_owned(),
+        kept: names.kept.to_owned(),
+    });
+    let mut steps = vec![read("look", format!("a swap of {live} could happen"), look)];
+    steps.extend(hold(leaving, names, is_ours));
+    let salvage = PgAction::Salvage {
+        url: url.to_owned(),
+        vault: leaving.vault.clone(),
+        backup: leaving.backup.clone(),
+        resource: Box::new(leaving.resource.clone()),
+        successor: Some(aside.to_owned()),
+        since: leaving.since.clone(),
+        shown: leaving.lines.clone(),
+        accepted,
+    };
+    let title = "find the rows that leave, one by one; keep them with this operation";
+    let undo = by(Action::Postgres(PgAction::ForgetSalvage { of: None }));
+    steps.push(step("salvage", title, StepClass::Idempotent, Action::Postgres(salvage), undo));
+    if is_ours {
+        steps.push(sequences(url, live, aside));
+    }
+    steps.push(ready);
+    steps
+}
+
+/// How writes are held: by a fence for a moment, or by the one that a person has put up, which goes along.
+fn hold(leaving: &Leaving, names: &Names<'_>, is_ours: bool) -> Option<Step> {
+    let Names { url, live, aside, .. } = *names;
+    match &leaving.holdable {
+        Holdable::Yes => {
+            let why = "a restore counts what leaves".to_owned();
+            let fence = PgAction::Fence { url: url.to_owned(), on: true, why, brief: true, database: None };
+            let action = Action::Postgres(fence);
+            let undo = by(Action::Postgres(PgAction::Unfence { url: url.to_owned(), database: live.to_owned() }));
+            let title = format!("hold every write to {live}; reading goes on");
+            Some(step("hold", title, StepClass::Idempotent, action, undo))
+        }
+        Holdable::Held(note) if is_ours => {
+            let (why, database) = (note.clone(), Some(aside.to_owned()));
+            let action = PgAction::Fence { url: url.to_owned(), on: true, why, brief: false, database };
+            let title = format!("the fence of {live} goes along to what takes its place");
+            Some(step("hold", title, StepClass::Idempotent, Action::Postgres(action), Undo::Nothing))
+        }
+        Holdable::Held(_) | Holdable::No(_) => None,
+    }
+}
+
+/// The steps after a swap: the fence is taken out of what is kept, unless a person had put it up.
+pub(crate) fn after_swap(leaving: &Leaving, names: &Names<'_>) -> Option<Step> {
+    match &leaving.holdable {
+        Holdable::Yes => {
+            let (url, database) = (names.url.to_owned(), names.kept.to_owned());
+            let title = format!("take the fence out of {}, which is kept", names.kept);
+            let action = Action::Postgres(PgAction::Unfence { url, database });
+            Some(step("lift", title, StepClass::Idempotent, action, Undo::Nothing))
+        }
+        Holdable::Held(_) | Holdable::No(_) => None,
+    }
+}
+
+/// Raises the sequences of what is or will be live to where those of the former one stand.
+pub(crate) fn sequences(url: &str, from: &str, to: &str) -> Step {
+    let [url, from, to] = [url, from, to].map(str::to_owned);
+    let title = format!("sequences of {to} stand no lower than those of {from}");
+    let action = Action::Postgres(PgAction::Sequences { url, from, to });
+    step("sequences", title, StepClass::Idempotent, action, Undo::Nothing)
+}
+
+/// What a person should know about it.
+pub(crate) fn notes(leaving: &Leaving, live: &str) -> Vec<String> {
+    let mut notes = Vec::new();
+    match &leaving.holdable {
+        Holdable::Yes => notes.push(format!(
+            "Writes to {live} are refused while the rows that leave are counted again and kept, reading goes on; \
+             transactions that hold a table for 10 s are ended."
+        )),
+        Holdable::Held(note) => notes.push(format!("{live} has a fence already, and keeps it ({note}).")),
+        Holdable::No(why) => notes.push(format!(
+            "Writes cannot be held before the swap ({why}): what is written in the last moment is in the kept database only."
+        )),
+    }
+    let rows: (u64, u64) = leaving
+        .lines
+        .iter()
+        .flatten()
+        .fold((0, 0), |sum, line| (sum.0 + line.created.unwrap_or(0), sum.1 + line.changed.unwrap_or(0)));
+    if rows.0 > 0 {
+        notes.push(format!("Rows created since, which leave: {}.", rows.0));
+    }
+    if rows.1 > 0 {
+        notes.push(format!("Changes that will be reverted: {}.", rows.1));
+    }
+    if rows != (0, 0) {
+        notes.push("They are kept with this operation: lifeboat salvage list, lifeboat salvage apply.".to_owned());
+    }
+    notes
+}
+
+/// What an operation made live, as a backup holds it, and the moment from which on it was written to.
+pub(crate) fn origin(engine: &Engine, operation: &Operation) -> Option<(String, BackupId, String, Option<Horizon>)> {
+    let (vault, backup, name) = state_after(engine, operation)?;
+    let horizon = operation.plan.steps().find_map(|step| match &step.action {
+        Action::Postgres(PgAction::Salvage { .. }) => operation.output(&step.id)?.get("horizon").cloned(),
+        _other => None,
+    });
+    Some((vault, backup, name, horizon.and_then(|horizon| serde_json::from_value(horizon).ok())))
+}
+
+/// The backup that holds what was live after an operation.
+fn state_after(engine: &Engine, operation: &Operation) -> Option<(String, BackupId, String)> {
+    let filled = operation.plan.steps().find_map(|step| match &step.action {
+        Action::Postgres(PgAction::Fill { vault, backup, resource, .. }) => {
+            Some((vault.clone(), backup.clone(), resource.to_string()))
+        }
+        _other => None,
+    });
+    filled.or_else(|| match &operation.plan.request {
+        Request::Undo { operation: undone } => state_before(engine, &engine.look().operation(undone).ok()?),
+        _other => None,
+    })
+}
+
+/// The backup that holds what was live before an operation.
+fn state_before(engine: &Engine, operation: &Operation) -> Option<(String, BackupId, String)> {
+    let emergency = operation.plan.steps().find_map(|step| match &step.action {
+        Action::StoreBackup { vault, backup, reason: BackupReason::Emergency, parts, .. } => {
+            Some((vault.clone(), backup.clone(), parts.first()?.resource.name.to_string()))
+        }
+        _other => None,
+    });
+    emergency.or_else(|| match &operation.plan.request {
+        Request::Undo { operation: undone } => state_after(engine, &engine.look().operation(undone).ok()?),
+        _other => None,
+    })
+}
+
+/// Plans to bring rows back that left with an operation.
+pub(crate) fn plan(engine: &Engine, request: &Request) -> Result<Plan, Failure> {
+    let Request::BringBack { operation, tables } = request else { return Err(steps::wrong_planner()) };
+    let common = engine.common()?;
+    let (salvage, _folder) = engine.salvage(operation)?;
+    let (resource, url) = engine.home_of(&salvage)?;
+    let title = format!("bring rows back into {} of {} that left with {operation}", resource.name, common.scope);
+    let mut plan = steps::new_plan(&common, request, title, Lease::Environment);
+    let what = Brought { url, from: operation.clone(), resource: Box::new(resource), tables: tables.clone() };
+    plan.phases = vec![steps::phase(&common, "salvage", vec![], vec![what.bring_back()])];
+    let meant = |table: &&SalvagedTable| {
+        tables.is_empty() || tables.iter().any(|word| crate::act::is_meant_table(&table.table, word))
+    };
+    let chosen: Vec<&SalvagedTable> = salvage.tables.iter().filter(meant).collect();
+    let sum = |count: fn(&SalvagedTable) -> u64| chosen.iter().map(|table| count(table)).sum::<u64>();
+    let (inserted, updated, deleted) =
+        (sum(|table| table.inserted), sum(|table| table.updated), sum(|table| table.deleted));
+    plan.notes = vec![
+        format!("{inserted} rows were created since; those that are not there are inserted, in one transaction."),
+        "A row whose key is taken, whose parent is missing or whose value does not fit is listed, never guessed."
+            .to_owned(),
+    ];
+    if updated + deleted > 0 {
+        plan.notes.push(format!(
+            "{updated} rows that had changed and {deleted} that had gone are left as they are: lifeboat salvage show {operation}"
+        ));
+    }
+    Ok(plan)
+}
+
+/// Rows that are brought back or taken away again.
+#[derive(Clone)]
+pub(crate) struct Brought {
+    pub url: String,
+    pub from: OperationId,
+    pub resource: Box<Resource>,
+    pub tables: Vec<String>,
+}
+
+impl Brought {
+    fn actions(&self, by: Option<OperationId>) -> (Action, Action) {
+        let Brought { url, from, resource, tables } = self.clone();
+        let forth = PgAction::BringBack { url, from, resource, tables };
+        let Brought { url, from, resource, tables } = self.clone();
+        (Action::Postgres(forth), Action::Postgres(PgAction::TakeAway { url, from, resource, tables, by }))
+    }
+
+    pub fn bring_back(&self) -> Step {
+        let title = format!("insert rows that {} keeps, parents before children", self.from);
+        let (forth, back) = self.actions(None);
+        step("bring-back", title, StepClass::Idempotent, forth, by(back))
+    }
+
+    pub fn take_away(&self, brought_by: &OperationId) -> Step {
+        let title = format!("take away the rows that {brought_by} inserted and nobody has changed since");
+        let (forth, back) = self.actions(Some(brought_by.clone()));
+        step("take-away", title, StepClass::Idempotent, back, by(forth))
+    }
+}
+
+/// What an operation has brought back, or taken away again.
+pub(crate) fn brought_back(operation: &Operation) -> Option<(Brought, bool)> {
+    operation.plan.steps().find_map(|step| match &step.action {
+        Action::Postgres(PgAction::BringBack { url, from, resource, tables }) => {
+            let (url, from, resource, tables) = (url.clone(), from.clone(), resource.clone(), tables.clone());
+            Some((Brought { url, from, resource, tables }, true))
+        }
+        Action::Postgres(PgAction::TakeAway { url, from, resource, tables, .. }) => {
+            let (url, from, resource, tables) = (url.clone(), from.clone(), resource.clone(), tables.clone());
+            Some((Brought { url, from, resource, tables }, false))
+        }
+        _other => None,
+    })
+}
+
+/// Plans to take that back.
+pub(crate) fn undo(engine: &Engine, operation: &Operation, request: &Request) -> Result<Plan, Failure> {
+    let common = engine.common()?;
+    super::undo::may_be_taken_back(operation, &common, request)?;
+    let Some((what, is_back)) = brought_back(operation) else { return Err(steps::wrong_planner()) };
+    let title = format!("undo {}: {}", operation.id, operation.plan.title);
+    let mut plan = steps::new_plan(&common, request, title, Lease::Environment);
+    let step = if is_back { what.take_away(&operation.id) } else { what.bring_back() };
+    plan.phases = vec![steps::phase(&common, "salvage", vec![], vec![step])];
+    if is_back {
+        plan.notes.push("Rows that were changed since, or that others refer to, stay and are told.".to_owned());
+    }
+    Ok(plan)
+}
