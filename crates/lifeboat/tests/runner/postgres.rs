@@ -22,7 +22,7 @@ const TABLES: &str = "
     REFRESH MATERIALIZED VIEW best; COMMENT ON TABLE orders IS 'what was ''sold''';";
 
 /// A server with a shop on it.
-fn shop(major: u32) -> Server {
+pub fn shop(major: u32) -> Server {
     let server = Server::start(major);
     server.sql("postgres", SHOP);
     server.sql("shop", TABLES);
@@ -30,7 +30,7 @@ fn shop(major: u32) -> Server {
 }
 
 /// Runs the program where a `pg_dump` for servers up to 16 is found.
-fn run(home: &Home, words: &[&str]) -> Ran {
+pub fn run(home: &Home, words: &[&str]) -> Ran {
     let path = format!("{}:{}", client_programs(16).display(), std::env::var("PATH").unwrap_or_default());
     home.ran(words, home.command(words).env("PATH", path).output().unwrap())
 }
