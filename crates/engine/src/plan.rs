@@ -2,6 +2,7 @@
 //! other, except that plans which overwrite begin with the backup planner's steps.
 
 pub mod adopt;
+mod adopt_dump;
 pub mod backup;
 pub mod copy;
 mod databases;
@@ -14,6 +15,7 @@ mod salvage;
 pub mod steps;
 mod tables;
 pub mod undo;
+mod write_out;
 
 use lifeboat_model::{Failure, Plan, Request};
 
@@ -35,6 +37,9 @@ fn planned(engine: &Engine, request: &Request) -> Result<Plan, Failure> {
         Request::Restore { .. } => restore::plan(&restore::gather(engine, request)?, request),
         Request::Prove { .. } => prove::plan(&prove::gather(engine, request)?, request),
         Request::Export { .. } => export::plan(&export::gather(engine, request)?, request),
+        Request::Adopt { .. } if adopt_dump::is_meant(engine, request) => {
+            adopt_dump::plan(&adopt_dump::gather(engine, request)?, request)
+        }
         Request::Adopt { .. } => adopt::plan(&adopt::gather(engine, request)?, request),
         Request::Undo { operation } | Request::Release { operation } => {
             let known = engine.look().operation(operation)?;

@@ -78,7 +78,9 @@ fn an_export_comes_out_whole(format: ExportFormat) {
     world.backup();
     let to = world.path("exports");
     let from = BackupChoice::Latest;
-    let request = Request::Export { resources: vec![], from, to, format, tables: vec![], encrypt_to: vec![] };
+    let (tables, encrypt_to) = (vec![], vec![]);
+    let request =
+        Request::Export { resources: vec![], from, to, format, tables, encrypt_to, data_only: false, gzip: false };
     let tried = prove_plan(&Case { world: &world, request, undo: false });
     assert!(tried.as_before > 0 && tried.as_meant > 0, "{tried:?}");
 }
@@ -114,7 +116,9 @@ fn an_encrypted_export_leaves_nothing_in_the_clear_whatever_happens() {
     let key = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p".to_owned();
     let (from, to) = (BackupChoice::Latest, world.path("exports"));
     let format = ExportFormat::Sqlite;
-    let request = Request::Export { resources: vec![], from, to, format, tables: vec![], encrypt_to: vec![key] };
+    let (tables, encrypt_to) = (vec![], vec![key]);
+    let request =
+        Request::Export { resources: vec![], from, to, format, tables, encrypt_to, data_only: false, gzip: false };
     let tried = prove_plan(&Case { world: &world, request, undo: false });
     assert!(tried.as_before > 0 && tried.as_meant > 0, "{tried:?}");
 }

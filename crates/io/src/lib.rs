@@ -10,6 +10,7 @@ pub mod exec;
 pub mod failpoint;
 pub mod files;
 pub mod git;
+pub mod gzip;
 pub mod holders;
 pub mod lease;
 pub mod objects;

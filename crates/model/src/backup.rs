@@ -53,6 +53,8 @@ pub enum BackupReason {
     Scheduled,
     /// Before a deploy.
     PreDeploy,
+    /// A file or a dump that others had made was taken in.
+    Adopted,
     /// What was there before a restore overwrote it. Perhaps the broken state: never chosen by itself.
     Emergency,
 }

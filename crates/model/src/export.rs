@@ -23,6 +23,10 @@ pub enum ExportFormat {
     Sqlite,
     /// One file a table, and the schema as SQL.
     Csv,
+    /// PostgreSQL: one file of SQL that `psql` loads.
+    Sql,
+    /// PostgreSQL: an archive that `pg_restore` loads.
+    Custom,
 }
 
 impl ExportFormat {
@@ -31,7 +35,19 @@ impl ExportFormat {
         match self {
             ExportFormat::Sqlite => "sqlite",
             ExportFormat::Csv => "csv",
+            ExportFormat::Sql => "sql",
+            ExportFormat::Custom => "custom",
         }
+    }
+
+    /// Whether a place named so is the one file that a database becomes, and not a folder.
+    pub fn is_file_name(self, name: &str) -> bool {
+        let ends: &[&str] = match self {
+            ExportFormat::Sqlite | ExportFormat::Csv => &[],
+            ExportFormat::Sql => &[".sql", ".sql.gz"],
+            ExportFormat::Custom => &[".dump", ".pgdump", ".custom", ".backup"],
+        };
+        ends.iter().any(|end| name.len() > end.len() && name.ends_with(end))
     }
 }
 
@@ -91,6 +107,17 @@ pub struct ExportedFile {
     /// Rows of each table, when it is a database.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tables: Option<std::collections::BTreeMap<String, u64>>,
+}
+
+/// The name of the file that a PostgreSQL database becomes.
+pub fn database_file(database: &str, format: ExportFormat, gzip: bool) -> String {
+    let name = table_file(database);
+    let name = name.trim_end_matches(".csv");
+    match (format, gzip) {
+        (ExportFormat::Custom, _) => format!("{name}.dump"),
+        (_, true) => format!("{name}.sql.gz"),
+        (_, false) => format!("{name}.sql"),
+    }
 }
 
 /// The name of a table's file: letters, digits, `-`, `_` and `.` stay, every other byte is written as `%XX`. A name that

@@ -37,7 +37,8 @@ pub use manifest::{
 };
 pub use operation::{Entry, Event, Found, Operation, OperationState, Outcome, StepState};
 pub use plan::{
-    Action, ExpectedFact, ExportPart, Fact, Lease, OnFailure, Part, PgAction, Phase, Plan, Step, StepClass, Undo,
+    Action, ExpectedFact, ExportPart, Fact, Foreign, Lease, OnFailure, Part, PgAction, Phase, Plan, Step, StepClass,
+    Undo,
 };
 pub use postgres::PostgresFacts;
 pub use predict::{Prediction, Sample, predict};

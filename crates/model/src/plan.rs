@@ -265,6 +265,20 @@ pub struct Part {
     /// Store also what is not sound: it is what there is (an emergency backup of a damaged database).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub accept_unsound: bool,
+    /// What it stands for, when it is a database that a dump of others was loaded into.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub foreign: Option<Foreign>,
+}
+
+/// A dump that others made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Foreign {
+    /// The file it came from.
+    pub origin: String,
+    /// Up to when it is complete.
+    pub as_of: Timestamp,
+    /// What its database is called where it is in use.
+    pub database: String,
 }
 
 /// A piece of an export: what was fetched, and where it lies.

@@ -65,6 +65,12 @@ pub enum Request {
         /// For which public keys of age everything is encrypted; in the clear when empty.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         encrypt_to: Vec<String>,
+        /// Rows alone, for a database that the app's migrations have made.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        data_only: bool,
+        /// Whether SQL is compressed.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        gzip: bool,
     },
     /// Take a file that some script made into the vault, as a backup of a resource. The file is left alone.
     Adopt {

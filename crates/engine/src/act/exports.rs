@@ -111,11 +111,16 @@ fn write_part(
     let manifest = summary::manifest(&vault, &part.backup)?;
     let about = super::fetches::part(&manifest, &part.backup, &part.resource)?;
     let (kind, files) = match (&about.content, what.format) {
-        (Content::Sqlite(facts), ExportFormat::Sqlite) => ("sqlite", vec![database(what, part, facts, context)?]),
+        (Content::Sqlite(facts), ExportFormat::Sqlite | ExportFormat::Sql | ExportFormat::Custom) => {
+            ("sqlite", vec![database(what, part, facts, context)?])
+        }
         (Content::Sqlite(facts), ExportFormat::Csv) => ("sqlite", tables(what, part, facts, context)?),
         (Content::Files(_), _) => ("files", tree_files(what, part, context)?),
         (Content::Env(_), _) => ("env", vec![private(what, &part.fetched, context)?]),
-        (Content::Postgres(_), _) => ("postgres", tree_files(what, part, context)?),
+        (Content::Postgres(facts), format) => {
+            let files = tree_files(what, part, context)?;
+            ("postgres", super::postgres::tables_of_files(files, facts, format, what.tables))
+        }
     };
     let ResourceManifest { name, origin, recovery_point, .. } = about;
     Ok(ExportedResource {

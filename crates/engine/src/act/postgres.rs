@@ -1,10 +1,14 @@
 //! Databases on a PostgreSQL server: capturing them into a vault, filling, comparing, renaming and dropping them.
 
+mod dumps;
+mod exports;
 mod keeping;
 pub(crate) mod losses;
 pub(crate) mod salvage;
 mod side;
 mod streams;
+
+pub(crate) use exports::{definitions, tables_of_files};
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -91,6 +95,15 @@ pub fn perform(hands: &Hands, action: &PgAction, context: &Context<'_>) -> Resul
             salvage::take_away(hands, &salvage::What { url, from, resource, tables }, by.as_ref(), context)
         }
         PgAction::Sequences { url, from, to } => losses::sequences(hands, url, (from, to), context),
+        PgAction::WriteOut { vault, backup, resource, into, format, tables, data_only, gzip } => {
+            let form = exports::Form { format: *format, tables, data_only: *data_only, gzip: *gzip };
+            exports::write_out(hands, &Stored { vault, backup, resource }, into, &form, context)
+        }
+        PgAction::LoadDump { file, url, database, like, resource, vault, beside } => {
+            let newest = beside.as_ref();
+            dumps::load(hands, &dumps::Dump { file, url, database, like, resource, vault, newest }, context)
+        }
+        PgAction::Archive { url, database, into } => exports::archive(hands, url, database, into, context),
         PgAction::Drop { url, database } => {
             let mut session = beside(&hands.vaults.database(url)?, database, context.stop)?;
             postgres::drop_database(&mut session, database).map_err(|error| postgres_failure(&error))?;
@@ -145,6 +158,9 @@ pub fn probe(hands: &Hands, action: &PgAction, context: &Context<'_>) -> Result<
         | PgAction::ForgetSalvage { .. }
         | PgAction::Sequences { .. } => Ok((Found::NotStarted, Value::Null)),
         PgAction::BringBack { .. } | PgAction::TakeAway { .. } => Ok((Found::NotStarted, Value::Null)),
+        PgAction::WriteOut { .. } | PgAction::Archive { .. } | PgAction::LoadDump { .. } => {
+            Ok((Found::NotStarted, Value::Null))
+        }
         PgAction::LayBeside { .. } | PgAction::CompareBeside { .. } | PgAction::DropBeside { .. } => {
             Ok((Found::NotStarted, Value::Null))
         }
@@ -246,7 +262,10 @@ pub(crate) fn store(
     let captured = postgres::capture(&what, &sinks, context.stop, progress).map_err(failed);
     files::remove_any(&staging).map_err(|error| path_failure(&error))?;
     files::remove_folder_if_empty(files::parent(&staging)).map_err(|error| path_failure(&error))?;
-    let captured = captured?;
+    let mut captured = captured?;
+    if let Some(foreign) = &part.foreign {
+        captured.facts.database.name.clone_from(&foreign.database);
+    }
     let schema = serde_json::to_vec(&captured.entries)
         .map_err(|error| Failure::new(FailureKind::Bug, "definitions cannot be written").because(error.to_string()))?;
     let meta = streams::meta(begun);
@@ -266,8 +285,11 @@ pub(crate) fn store(
     }
     Ok(ResourceManifest {
         name: part.resource.name.clone(),
-        origin: url.to_owned(),
-        recovery_point: captured.facts.horizon.at.unwrap_or(begun),
+        origin: part.foreign.as_ref().map_or(url, |foreign| &foreign.origin).to_owned(),
+        recovery_point: match &part.foreign {
+            Some(foreign) => foreign.as_of,
+            None => captured.facts.horizon.at.unwrap_or(begun),
+        },
         path: folder.to_owned(),
         bytes,
         content: Content::Postgres(Box::new(captured.facts)),
@@ -294,6 +316,32 @@ impl Stored<'_> {
     }
 }
 
+impl Stored<'_> {
+    /// Whether what comes out of it gets its owners and grants; else why not. Where it goes to another environment, the
+    /// roles there are that one's own: those that are missing are no reason to fail.
+    fn owners(
+        &self,
+        hands: &Hands,
+        session: &mut Session,
+        facts: &PostgresFacts,
+        context: &Context<'_>,
+    ) -> Result<Result<(), String>, Failure> {
+        let failed = |error: PgError| postgres_failure(&error);
+        if !gives_owners(session, facts).map_err(failed)? {
+            return Ok(Err("this role may not give things to others".to_owned()));
+        }
+        let from = summary::manifest(&hands.vaults.open(self.vault)?, self.backup)?.scope;
+        if from == context.operation.plan.scope {
+            return Ok(Ok(()));
+        }
+        let missing = postgres::missing_roles(session, &facts.roles).map_err(failed)?;
+        Ok(match missing.is_empty() {
+            true => Ok(()),
+            false => Err(format!("these roles of {from} are not on this server: {}", missing.join(", "))),
+        })
+    }
+}
+
 fn fill(
     hands: &Hands,
     stored: &Stored<'_>,
@@ -316,14 +364,14 @@ fn fill(
     postgres::create_database(&mut session, database, &facts.database).map_err(failed)?;
     drop(session);
     let inside = address.with_database(database);
-    let gives_owners = {
-        let mut session = Session::open(&inside, context.stop).map_err(failed)?;
-        gives_owners(&mut session, &facts).map_err(failed)?
-    };
     let mut options = postgres::RestoreOptions::default();
-    if !gives_owners {
+    let owners = {
+        let mut session = Session::open(&inside, context.stop).map_err(failed)?;
+        stored.owners(hands, &mut session, &facts, context)?
+    };
+    if let Err(why) = owners {
         options.owners_and_grants = false;
-        context.watch.note("Owners and grants are left out: this role may not give things to others.");
+        context.watch.note(&format!("Owners and grants are left out: {why}."));
     }
     let what = postgres::Restore {
         address: &inside,
@@ -384,7 +432,7 @@ fn check(
     let address = hands.vaults.database(url)?.with_database(database);
     let found = found_in(hands, &address, &expected, context)?;
     let mut session = Session::open(&address, context.stop).map_err(failed)?;
-    let with_grants = gives_owners(&mut session, &expected).map_err(failed)?;
+    let with_grants = stored.owners(hands, &mut session, &expected, context)?.is_ok();
     let compared = postgres::compare_facts(&expected, &found, with_grants);
     if !writes {
         if Tri::worst(compared.iter().map(|check| check.outcome)) != Tri::Pass {
@@ -595,8 +643,8 @@ fn dress(hands: &Hands, session: &mut Session, database: &str, context: &Context
     });
     let Some(stored) = filled else { return Ok(()) };
     let (_, facts) = stored.manifest(hands)?;
-    let may = gives_owners(session, &facts).map_err(failed)?;
-    if may && postgres::database_exists(session, database).map_err(failed)? {
+    let may = stored.owners(hands, session, &facts, context)?;
+    if may.is_ok() && postgres::database_exists(session, database).map_err(failed)? {
         let notes = postgres::dress_database(session, database, &facts.database).map_err(failed)?;
         notes.iter().for_each(|note| context.watch.note(note));
     }

@@ -116,6 +116,7 @@ pub fn reason_word(reason: BackupReason) -> &'static str {
         BackupReason::Manual => "manual",
         BackupReason::Scheduled => "scheduled",
         BackupReason::PreDeploy => "pre-deploy",
+        BackupReason::Adopted => "adopted",
         BackupReason::Emergency => "emergency",
     }
 }
@@ -126,7 +127,13 @@ fn summary_from_tags(snapshot: &Snapshot) -> Option<Summary> {
     }
     let value = |key: &str| snapshot.tags.iter().find_map(|tag| tag.strip_prefix(key)?.strip_prefix('='));
     let (app, environment) = value("scope")?.split_once('/')?;
-    let reasons = [BackupReason::Manual, BackupReason::Scheduled, BackupReason::PreDeploy, BackupReason::Emergency];
+    let reasons = [
+        BackupReason::Manual,
+        BackupReason::Scheduled,
+        BackupReason::PreDeploy,
+        BackupReason::Adopted,
+        BackupReason::Emergency,
+    ];
     let names = snapshot.tags.iter().filter_map(|tag| ResourceName::new(tag.strip_prefix("resource=")?).ok());
     Some(Summary {
         schema: "lifeboat/summary@1".to_owned(),

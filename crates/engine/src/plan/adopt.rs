@@ -38,7 +38,7 @@ pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failur
     match &resource.kind {
         ResourceKind::Sqlite { .. } => {}
         ResourceKind::Files { .. } | ResourceKind::Env { .. } | ResourceKind::Postgres { .. } => {
-            let message = format!("{} is no database; only files of SQLite databases can be adopted", resource.name);
+            let message = format!("{} is no database; only databases have dumps and copies to adopt", resource.name);
             return Err(Failure::new(FailureKind::Usage, message));
         }
     }
@@ -57,7 +57,7 @@ pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failur
 }
 
 /// What somebody says, else what the name says, else when the file last changed.
-fn complete_up_to(file: &Path, said: Option<Timestamp>) -> Result<(Timestamp, String), Failure> {
+pub(super) fn complete_up_to(file: &Path, said: Option<Timestamp>) -> Result<(Timestamp, String), Failure> {
     if let Some(at) = said {
         return Ok((at, "as you say".to_owned()));
     }
@@ -90,7 +90,7 @@ pub fn plan(known: &Known, request: &Request) -> Result<Plan, Failure> {
         common,
         prefix: "",
         backup: common.ids.backup.clone(),
-        reason: BackupReason::Manual,
+        reason: BackupReason::Adopted,
         label: Some(label),
         sources: std::slice::from_ref(&known.source),
         instead: Some(Instead { file: &known.file, as_of: known.as_of }),

@@ -64,7 +64,7 @@ fn stamped(live: &str, word: &str, now: Timestamp, plan: &lifeboat_model::PlanId
     derived(live, &format!("{word}_{}_{}", now.strftime("%Y%m%d%H%M%S"), tail.get(..4).unwrap_or(tail)))
 }
 
-fn aside_name(live: &str, common: &Common) -> String {
+pub(super) fn aside_name(live: &str, common: &Common) -> String {
     derived(live, &format!("lifeboat_{}", common.ids.plan.to_string().replace('-', "")))
 }
 
@@ -551,6 +551,24 @@ fn facts(known: &Renamed, until: &str) -> Vec<ExpectedFact> {
             until: Some(until.into()),
         })
         .collect()
+}
+
+/// The phases that fill a database of its own and compare it, and what it is called: for somebody who looks at it and
+/// drops it.
+pub(crate) fn fill_for(
+    common: &Common,
+    backup: &Backup,
+    resource: &Resource,
+    part: &ResourceManifest,
+    url: &str,
+    database_of: &str,
+) -> (Vec<Phase>, String) {
+    let database = aside_name(database_of, common);
+    let mut phases = bring(common, backup, part, resource, url, &database, false);
+    for step in phases.iter_mut().flat_map(|phase| &mut phase.steps) {
+        step.id.0 = format!("{}.{}", step.id.0, resource.name);
+    }
+    (phases, database)
 }
 
 /// The phases of a rehearsal: filled into a database of its own, compared, written to, damaged, dropped.

@@ -14,6 +14,7 @@ use super::{
     prove::configured,
     restore,
     steps::{self, by, guess, phase, read, step},
+    write_out,
 };
 use crate::{
     Engine,
@@ -31,6 +32,8 @@ pub struct Known {
     pub taken: bool,
     /// Whether there is a folder for it to lie in.
     pub has_parent: bool,
+    /// What single tables of a PostgreSQL database leave out.
+    pub left_out: Vec<String>,
 }
 
 pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failure> {
@@ -52,7 +55,8 @@ pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failur
     };
     let parts = chosen.into_iter().map(part).collect::<Result<Vec<_>, Failure>>()?;
     let has_parent = files::is_folder(files::parent(to));
-    Ok(Known { common, parts, taken: files::exists(to), has_parent })
+    let left_out = write_out::gather(engine, request, &parts)?;
+    Ok(Known { common, parts, taken: files::exists(to), has_parent, left_out })
 }
 
 /// Everything that a backup holds, also what the settings do not know any more.
@@ -70,7 +74,9 @@ fn all_of(engine: &Engine, backups: &[Backup], id: &lifeboat_model::BackupId) ->
 /// # Errors
 /// When the folder exists, a table is in none of the databases, or the words do not fit together.
 pub fn plan(known: &Known, request: &Request) -> Result<Plan, Failure> {
-    let Request::Export { to, format, tables, encrypt_to, .. } = request else { return Err(steps::wrong_planner()) };
+    let Request::Export { to, format, tables, encrypt_to, data_only, .. } = request else {
+        return Err(steps::wrong_planner());
+    };
     lifeboat_io::sealed::check_recipients(encrypt_to).map_err(|error| crate::act::sealed_failure(&error))?;
     let common = &known.common;
     if known.taken {
@@ -83,6 +89,7 @@ pub fn plan(known: &Known, request: &Request) -> Result<Plan, Failure> {
         return Err(failure.hint("make it first, or name another one"));
     }
     check_tables(known, *format, tables)?;
+    let one_file = write_out::is_one_file(request, &known.parts)?;
     let places = Places { to, format: *format, aside: aside(to, common), encrypt_to };
     let names: Vec<&str> = known.parts.iter().map(|(resource, ..)| resource.name.as_str()).collect();
     let title = format!("export {} of {} to {}", names.join(", "), common.scope, to.display());
@@ -93,9 +100,15 @@ pub fn plan(known: &Known, request: &Request) -> Result<Plan, Failure> {
     let make = step("make-folder", "make a folder for your eyes only", StepClass::Idempotent, make, undo);
     plan.phases.push(phase(common, "begin", vec![], vec![make]));
     for (resource, backup, part) in &known.parts {
-        plan.phases.extend(bring(common, &places, resource, backup, part));
+        let folder = places.fetched(common, part);
+        let written = write_out::bring(common, request, &folder, (resource, backup, part));
+        plan.phases.extend(written.unwrap_or_else(|| bring(common, &places, resource, backup, part)));
     }
-    plan.phases.push(phase(common, "write", vec![], write(known, &places, tables)));
+    let last = match known.parts.first().filter(|_| one_file) {
+        Some((_, _, part)) => put_one(known, &places, write_out::file_of(&places.fetched(common, part), part, request)),
+        None => write(known, &places, tables),
+    };
+    plan.phases.push(phase(common, "write", vec![], last));
     if !encrypt_to.is_empty() {
         let keys = encrypt_to.join(", ");
         plan.notes = vec![format!("Only who has the secret key of {keys} can read it; names of files stay readable.")];
@@ -103,6 +116,11 @@ pub fn plan(known: &Known, request: &Request) -> Result<Plan, Failure> {
     plan.facts = rests_on(known, to);
     if encrypt_to.is_empty() {
         plan.notes = vec![EXPORT_WARNING.to_owned()];
+    }
+    plan.notes.extend(known.left_out.iter().cloned());
+    if *data_only {
+        let how = "It goes into a database that the app's migrations have made and that is empty otherwise; what migration tools write down about themselves is left to them.";
+        plan.notes.push(how.to_owned());
     }
     Ok(plan)
 }
@@ -120,7 +138,10 @@ impl Places<'_> {
     fn fetched(&self, common: &Common, part: &ResourceManifest) -> PathBuf {
         match (&part.content, self.format) {
             (Content::Sqlite(_), ExportFormat::Csv) => common.sandbox.join(format!("{}.sqlite", part.name)),
-            (Content::Sqlite(_), ExportFormat::Sqlite)
+            (Content::Postgres(_), ExportFormat::Sql | ExportFormat::Csv | ExportFormat::Custom) => {
+                self.aside.join(part.name.as_str())
+            }
+            (Content::Sqlite(_), ExportFormat::Sqlite | ExportFormat::Sql | ExportFormat::Custom)
             | (Content::Files(_) | Content::Env(_) | Content::Postgres(_), _) => {
                 let name = part.path.rsplit('/').next().unwrap_or(part.name.as_str());
                 self.aside.join(part.name.as_str()).join(name)
@@ -137,8 +158,10 @@ fn aside(to: &Path, common: &Common) -> PathBuf {
 }
 
 fn check_tables(known: &Known, format: ExportFormat, tables: &[String]) -> Result<(), Failure> {
-    if tables.is_empty() {
-        return Ok(());
+    let is_postgres =
+        |(_, _, part): &(Resource, Backup, ResourceManifest)| matches!(part.content, Content::Postgres(_));
+    if tables.is_empty() || known.parts.iter().any(is_postgres) {
+        return Ok(()); // those of PostgreSQL databases were looked for already
     }
     if format != ExportFormat::Csv {
         let failure = Failure::new(FailureKind::Usage, "single tables come out as CSV only");
@@ -168,7 +191,9 @@ fn preflight(known: &Known, places: &Places<'_>) -> Vec<Step> {
     let databases: u64 = known.parts.iter().filter(|(_, _, part)| database(part)).map(|(_, _, part)| part.bytes).sum();
     let mut found = Vec::new();
     match places.format {
-        ExportFormat::Sqlite => found.push(steps::space("space.target", folder, with_margin(bytes))),
+        ExportFormat::Sqlite | ExportFormat::Sql | ExportFormat::Custom => {
+            found.push(steps::space("space.target", folder, with_margin(bytes)));
+        }
         ExportFormat::Csv => {
             // As text a table takes about what it takes in the database; quotes and digits can make it more.
             found.push(steps::space("space.target", folder, with_margin(bytes + databases / 2)));
@@ -248,7 +273,9 @@ fn write(known: &Known, places: &Places<'_>, tables: &[String]) -> Vec<Step> {
         parts: known.parts.iter().map(part).collect(),
     };
     let title = match places.format {
-        ExportFormat::Sqlite => "describe it in export.json: sizes, SHA-256, rows",
+        ExportFormat::Sqlite | ExportFormat::Sql | ExportFormat::Custom => {
+            "describe it in export.json: sizes, SHA-256, rows"
+        }
         ExportFormat::Csv => "write one CSV file a table, and export.json: sizes, SHA-256, rows",
     };
     let sealed = facts::path_with(&aside, ".sealed");
@@ -271,6 +298,19 @@ fn write(known: &Known, places: &Places<'_>, tables: &[String]) -> Vec<Step> {
         step("put-in-place", named, StepClass::ProbeFirst, put, take),
     ]);
     all
+}
+
+/// A single file gets its name; the folder it was made in goes.
+fn put_one(known: &Known, places: &Places<'_>, file: PathBuf) -> Vec<Step> {
+    let live = places.to.to_owned();
+    let put = Action::PutInPlace { database: false, aside: file.clone(), live: live.clone(), like: None };
+    let named = format!("give it the name {}", live.display());
+    let take = by(Action::TakeAway { database: false, aside: file, live });
+    let clean = Action::Remove { paths: vec![known.common.sandbox.clone(), places.aside.clone()] };
+    vec![
+        step("put-in-place", named, StepClass::ProbeFirst, put, take),
+        step("clean", "remove working copies", StepClass::Idempotent, clean, Undo::Nothing),
+    ]
 }
 
 fn rests_on(known: &Known, to: &Path) -> Vec<ExpectedFact> {

@@ -155,7 +155,8 @@ pub(crate) fn passed_over(all: &[Backup], chosen: &Backup, from: &BackupChoice) 
                 (BackupChoice::Exactly(_), _, _) => return None,
                 (_, _, Some(why)) => format!("suspect: {why}"),
                 (_, BackupReason::Emergency, None) => "an emergency backup, perhaps of the broken state".to_owned(),
-                (_, BackupReason::Manual | BackupReason::Scheduled | BackupReason::PreDeploy, None) => return None,
+                (_, BackupReason::Manual | BackupReason::Scheduled, None) => return None,
+                (_, BackupReason::PreDeploy | BackupReason::Adopted, None) => return None,
             };
             Some((backup.id.clone(), why))
         })

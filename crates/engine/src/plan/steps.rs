@@ -150,10 +150,12 @@ impl Taking<'_> {
                     captured_by: Some(self.id("capture", &resource)),
                     inspected_by: None,
                     accept_unsound: self.reason == BackupReason::Emergency,
+                    foreign: None,
                     resource,
                 },
                 ResourceKind::Files { .. } | ResourceKind::Env { .. } | ResourceKind::Postgres { .. } => {
-                    Part { resource, staged: None, captured_by: None, inspected_by: None, accept_unsound: false }
+                    let (staged, captured_by, inspected_by, foreign) = (None, None, None, None);
+                    Part { resource, staged, captured_by, inspected_by, accept_unsound: false, foreign }
                 }
             }
         });

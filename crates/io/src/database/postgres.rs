@@ -9,6 +9,8 @@
 //!   way back    create_database → restore(Restore, sources) → dress_database; sources are the files of the manifest
 //!   look        inspect → facts; compare_facts, check_database, try_writes, negative_control → checks
 //!               fingerprint, Fingerprint::differences: which definitions differ
+//!   ways out    write_sql, write_data_sql, write_csv: text that needs no Lifeboat; subset: some tables of it
+//!   ways in     dump_form, archive_as_sql, load_sql: dumps that others made, into an empty database
 //!   loss        same_lineage, glance: what was written since, in one scan; RowIndex: row by row, from a backup's files
 //!   salvage     compare_rows: which rows a backup does not have, and the rows themselves; raise_sequences
 //!               bring_back: such rows inserted again, in the order of their references; take_away: its undo
@@ -37,17 +39,21 @@ mod fence;
 mod fingerprint;
 mod globals;
 mod large_objects;
+mod load;
 mod loss;
 mod message;
 mod migrations;
+mod plain;
 mod restore;
 mod rows;
 mod salvage;
 mod schedule;
+mod script;
 mod server;
 mod session;
 mod side;
 mod sql;
+mod subset;
 mod swap;
 mod tls;
 mod wire;
@@ -59,7 +65,7 @@ pub use bring_back::{BringBack, bring_back, take_away};
 pub use capture::{Capture, CaptureOptions, Captured, capture, inspect, rewritten};
 pub use catalog::{Table, copy_target};
 pub use checks::{ask_question, check_database, compare_facts, negative_control, try_writes};
-pub use clients::{Clients, Selection, choose_clients, find_clients, find_clients_in};
+pub use clients::{Clients, Selection, choose_clients, dump_archive, find_clients, find_clients_in, run_client};
 pub use databases::{
     count_rows, create_database, database_about, database_exists, dress_database, drop_database, empty_database,
 };
@@ -70,8 +76,10 @@ pub use fence::{
 };
 pub use fingerprint::{Fingerprint, fingerprint};
 pub use globals::{globals_sql, missing_roles};
+pub use load::{DumpForm, Loaded, archive_as_sql, create_database_beside, dump_form, load_sql};
 pub use loss::{Glance, OtherLineage, RowChanges, RowIndex, glance, same_lineage};
 pub use message::Row;
+pub use plain::{Plain, sequences_sql, write_csv, write_data_sql, write_sql};
 pub use restore::{Restore, RestoreOptions, Restored, Sources, restore};
 pub use rows::{Sink, Sinks};
 pub use salvage::{Baseline, ChangedTable, KeepRows, compare_rows, decoded, horizon_now, raise_sequences, table_file};
@@ -80,6 +88,7 @@ pub use session::Session;
 pub use side::{
     CommonColumns, Side, common_columns, compare_beside, drop_beside, lay_beside, missing_beside, schema_exists,
 };
+pub use subset::{Subset, subset};
 pub use swap::{
     SwapNames, SwapState, Swapped, close_database, end_sessions, is_open, open_database, rename_database, sessions_of,
     swap_databases, swap_preflight, swap_state,

@@ -6,6 +6,7 @@ mod connect;
 mod fence;
 mod helpers;
 mod look;
+mod plain;
 mod restore;
 mod swap;
 // The floors do not let this crate know the testkit, so the file itself is shared.

@@ -78,7 +78,7 @@ pub fn differences(one: &[String], other: &[String]) -> String {
 }
 
 /// Source and copy: the same text from `pg_dump`, the same digests, the same fingerprint, the same settings around them.
-fn check_same(server: &Server, source: &str, copy: &str, captured: &Captured) {
+pub fn check_same(server: &Server, source: &str, copy: &str, captured: &Captured) {
     let (was, is) = (sorted_dump(server, source), sorted_dump(server, copy));
     assert!(was == is, "PostgreSQL {}:\n{}", server.major, differences(&was, &is));
     let prints = |database: &str| fingerprint(&mut open(server, database), &Selection::default()).unwrap();
@@ -88,7 +88,7 @@ fn check_same(server: &Server, source: &str, copy: &str, captured: &Captured) {
 }
 
 /// The copy is what was captured, by digests and fingerprints.
-fn check_captured(server: &Server, copy: &str, captured: &Captured) {
+pub fn check_captured(server: &Server, copy: &str, captured: &Captured) {
     let address = address(&server.url(copy));
     let is =
         inspect(&address, &CaptureOptions::default(), &SystemClock::default(), &Stop::default(), &|_, _| ()).unwrap();

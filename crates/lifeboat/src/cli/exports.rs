@@ -22,15 +22,22 @@ pub struct ExportArgs {
     /// Out of the newest good backup that is complete before this: 14:05, "2026-11-20 14:05", "2h ago", or RFC 3339
     #[arg(long, value_name = "TIME")]
     pub before: Option<String>,
-    /// The folder; it must not exist yet
+    /// The folder; it must not exist yet. With --format sql or custom also one file: NAME.sql, NAME.sql.gz, NAME.dump
     #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
     pub to: PathBuf,
-    /// How databases come out: sqlite (the file) or csv (one file a table)
+    /// How databases come out: sqlite (as they are in the vault), csv (one file a table); PostgreSQL also as sql (one file
+    /// for psql) or custom (an archive for pg_restore)
     #[arg(long, value_name = "FORMAT", default_value = "sqlite", hide_possible_values = true)]
     pub format: FormatArg,
-    /// Only these tables; with --format csv
+    /// Only these tables; with --format csv or sql
     #[arg(long = "table", value_name = "TABLE")]
     pub tables: Vec<String>,
+    /// Rows alone, for a database that the app's migrations have made; with --format sql
+    #[arg(long)]
+    pub data_only: bool,
+    /// Compresses SQL [default: when the file is called NAME.sql.gz]
+    #[arg(long)]
+    pub gzip: bool,
     /// Encrypts every file for this public key of age (age1...); once for each who is to read it
     #[arg(long, value_name = "PUBLIC-KEY")]
     pub encrypt: Vec<String>,
@@ -46,6 +53,10 @@ pub enum FormatArg {
     Sqlite,
     /// One file a table.
     Csv,
+    /// One file of SQL.
+    Sql,
+    /// An archive of PostgreSQL's own.
+    Custom,
 }
 
 impl From<FormatArg> for ExportFormat {
@@ -53,16 +64,22 @@ impl From<FormatArg> for ExportFormat {
         match format {
             FormatArg::Sqlite => ExportFormat::Sqlite,
             FormatArg::Csv => ExportFormat::Csv,
+            FormatArg::Sql => ExportFormat::Sql,
+            FormatArg::Custom => ExportFormat::Custom,
         }
     }
 }
 
-/// `backups adopt`. The resource is said with `--for`.
+/// `backups adopt`. The resource is said with `--resource` or `--for`.
 #[derive(Clone, Debug, Args)]
 pub struct AdoptArgs {
-    /// The file: a SQLite database that some script copied; it is left alone
+    /// The file: a SQLite database that some script copied; or a dump of a PostgreSQL database: .sql, .sql.gz, or pg_dump's
+    /// custom, tar or directory format. It is left alone
     #[arg(value_hint = ValueHint::FilePath)]
     pub file: PathBuf,
+    /// Which resource it is a backup of; the same as --for
+    #[arg(long, value_name = "RESOURCE")]
+    pub resource: Option<String>,
     /// Up to when it is complete [default: the time in its name, read as UTC; else when it last changed]
     #[arg(long, value_name = "TIME")]
     pub at: Option<String>,

@@ -90,6 +90,9 @@ Examples:
   lifeboat export db --to ./export
   lifeboat export db --to ./export --format csv --table orders --table customers
   lifeboat export db --to ./export --before '2h ago'
+  lifeboat export db --to backup/database-20261126.sql.gz --format sql
+  lifeboat export db --to ./rows.sql --format sql --data-only
+  lifeboat export db --to ./shop.dump --format custom
   lifeboat export --all --to ./export --from b-7q2";
 
 pub const SHIMS: &str = "\
@@ -114,6 +117,7 @@ Examples:
   lifeboat backups verify b-7q2
   lifeboat backups diff b-7q2 b-9xk
   lifeboat backups adopt ./database.sqlite.backup.20251104 --for db
+  lifeboat backups adopt ./cloud_backup_20251104_143000.sql.gz --resource db
   lifeboat backups adopt ./old.db --for db --at '2025-11-04 02:00' --label 'before Lifeboat'
   lifeboat backups hold b-7q2 --why 'evidence for incident 12'
   lifeboat backups suspect b-9xk --why 'taken after the bad deploy'";

@@ -20,13 +20,16 @@ pub fn run(app: &App, args: &ExportArgs) -> Done {
         format: args.format.into(),
         tables: args.tables.clone(),
         encrypt_to: args.encrypt.clone(),
+        data_only: args.data_only,
+        gzip: args.gzip || args.to.extension().is_some_and(|end| end == "gz"),
     };
     let plan = session.engine.plan(&request)?;
     let code = carry_out(app, &session, &plan, requests::dry(args.run.dry_run))?;
     if code == ExitCode::Ok && !args.run.dry_run && app.ui.json.is_none() {
-        match args.encrypt.is_empty() {
-            true => app.ui.err(&format!("{} {EXPORT_WARNING}\n", app.ui.paint_err.doubtful("warning:"))),
-            false => plan.notes.iter().for_each(|note| app.ui.talk(&format!("{note}\n"))),
+        let more = plan.notes.iter().filter(|note| *note != EXPORT_WARNING);
+        more.for_each(|note| app.ui.talk(&format!("{note}\n")));
+        if args.encrypt.is_empty() {
+            app.ui.err(&format!("{} {EXPORT_WARNING}\n", app.ui.paint_err.doubtful("warning:")));
         }
     }
     Ok(code)
@@ -34,12 +37,12 @@ pub fn run(app: &App, args: &ExportArgs) -> Done {
 
 /// `backups adopt`.
 pub fn adopt(app: &App, args: &AdoptArgs) -> Done {
-    let about = match app.global.about.as_slice() {
-        [] | [_, _, ..] => {
+    let about = match (&args.resource, app.global.about.as_slice()) {
+        (Some(one), [] | [_]) | (None, [one]) => std::slice::from_ref(one),
+        (None, []) | (_, [_, _, ..]) => {
             let failure = Failure::new(FailureKind::Usage, "a file is adopted as a backup of one resource");
             return Err(failure.hint("say which: --for RESOURCE").into());
         }
-        [one] => std::slice::from_ref(one),
     };
     let session = app.open(about)?;
     let resource = session.named.first().cloned();

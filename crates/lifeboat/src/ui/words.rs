@@ -76,6 +76,7 @@ pub fn reason(reason: BackupReason) -> &'static str {
         BackupReason::Manual => "manual",
         BackupReason::Scheduled => "scheduled",
         BackupReason::PreDeploy => "pre-deploy",
+        BackupReason::Adopted => "adopted",
         BackupReason::Emergency => "emergency",
     }
 }

@@ -20,7 +20,7 @@ fn a_file_that_a_script_made_becomes_a_backup() {
         let list = home.run(&["backups", "list", "--json"]).ends(ExitCode::Ok).json();
         let all = list["backups"].as_array().unwrap();
         let adopted = all.iter().find(|one| one["label"] == format!("adopted: {name}")).unwrap();
-        assert_eq!((adopted["recovery_point"].as_str(), adopted["reason"].as_str()), (Some(at), Some("manual")));
+        assert_eq!((adopted["recovery_point"].as_str(), adopted["reason"].as_str()), (Some(at), Some("adopted")));
     }
     // It is a backup like every other: chosen by its time, proven, restored under the database's own name.
     home.sell(5);

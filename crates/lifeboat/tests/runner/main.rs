@@ -17,6 +17,8 @@ mod journal;
 mod manual;
 mod plans;
 mod postgres;
+mod postgres_in;
+mod postgres_out;
 mod prove;
 mod records;
 mod reference;

@@ -1,8 +1,11 @@
 //! What an actor can be asked to do with a PostgreSQL database.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    export::ExportFormat,
     id::{BackupId, OperationId},
     loss::{AcceptLoss, LossLine},
     postgres::Horizon,
@@ -235,6 +238,56 @@ pub enum PgAction {
         from: String,
         /// Where they are raised.
         to: String,
+    },
+    /// Writes a database of a backup out as text, rows compared with the manifest as they pass. No server takes part.
+    WriteOut {
+        /// Where the backup is.
+        vault: String,
+        /// Which.
+        backup: BackupId,
+        /// Which of its parts.
+        resource: ResourceName,
+        /// The folder to write into; it is ours, and replaced.
+        into: PathBuf,
+        /// As SQL or CSV.
+        format: ExportFormat,
+        /// Which tables; all when empty.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        tables: Vec<String>,
+        /// Rows alone.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        data_only: bool,
+        /// Whether SQL is compressed.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        gzip: bool,
+    },
+    /// Writes a database that was filled from a backup as an archive, by `pg_dump`.
+    Archive {
+        /// The server.
+        url: String,
+        /// The database.
+        database: String,
+        /// The file; it is ours, and replaced.
+        into: PathBuf,
+    },
+    /// Loads a dump that others made into a database of its own; fails at the first error, and when it holds no rows. A
+    /// database of that name, left by an earlier try, goes first.
+    LoadDump {
+        /// The dump: a file, or a folder.
+        file: PathBuf,
+        /// The server.
+        url: String,
+        /// The new database.
+        database: String,
+        /// The database whose encoding and locale it takes on, when there is one of that name.
+        like: String,
+        /// The resource as the settings describe it.
+        resource: Box<Resource>,
+        /// Where backups are.
+        vault: String,
+        /// The newest good one, whose rows it is compared with.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        beside: Option<BackupId>,
     },
     /// Removes a database. Only ones that we made, or that a person released.
     Drop {

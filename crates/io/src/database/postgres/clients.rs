@@ -17,6 +17,8 @@ use crate::{
 const VERSION_LIMIT: Duration = Duration::from_secs(10);
 /// How long reading or writing a schema may take.
 const SCHEMA_LIMIT: Duration = Duration::from_secs(3600);
+/// How long writing a whole database may take.
+const ARCHIVE_LIMIT: Duration = Duration::from_secs(7 * 86_400);
 /// How long `pg_dump` waits for a table that others are changing, in milliseconds.
 const LOCK_WAIT_MS: u32 = 10_000;
 
@@ -176,6 +178,21 @@ pub fn section_as_sql(clients: &Clients, archive: &Path, section: &str, into: &P
         .arg(archive)
 }
 
+/// Writes all of an archive as SQL, rows included. No server takes part.
+pub fn restore_as_sql(clients: &Clients, archive: &Path, into: &Path) -> Invocation {
+    Invocation::new(clients.folder.join("pg_restore"), ARCHIVE_LIMIT).arg("--file").arg(into).arg(archive)
+}
+
+/// Writes a whole database, rows included, as an archive that `pg_restore` loads.
+pub fn dump_archive(clients: &Clients, address: &Address, into: &Path) -> Invocation {
+    Invocation::new(clients.folder.join("pg_dump"), ARCHIVE_LIMIT)
+        .args(["--format=custom", "--no-password"])
+        .arg(format!("--exclude-schema={FENCE_SCHEMA}"))
+        .arg("--file")
+        .arg(into)
+        .with_variables(address)
+}
+
 trait WithVariables {
     fn with_variables(self, address: &Address) -> Self;
 }
@@ -187,7 +204,10 @@ impl WithVariables for Invocation {
 }
 
 /// Runs a program that must succeed.
-pub(super) fn run_client(exec: &dyn Exec, what: &Invocation, stop: &Stop) -> Result<(), PgError> {
+///
+/// # Errors
+/// [`PgError::Program`] with what it said; [`PgError::Exec`].
+pub fn run_client(exec: &dyn Exec, what: &Invocation, stop: &Stop) -> Result<(), PgError> {
     let exit = exec.run(what, None, stop)?;
     if exit.ok() {
         return Ok(());

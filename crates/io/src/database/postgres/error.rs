@@ -288,6 +288,7 @@ fn class_of(said: &ServerSaid) -> ErrorClass {
         "42704" if said.message.starts_with("role ") => ErrorClass::MissingRole,
         "42704" if said.message.contains("configuration parameter") => ErrorClass::Version,
         "42501" if about_extension => ErrorClass::Extension,
+        "22023" if said.message.starts_with("role ") => ErrorClass::MissingRole,
         "28000" if said.message.contains("does not exist") => ErrorClass::MissingRole,
         "42501" | "28P01" | "28000" => ErrorClass::Permission,
         "23505" | "42P04" | "42P06" | "42P07" | "42710" | "42723" => ErrorClass::DuplicateKey,
