@@ -202,9 +202,34 @@ impl Engine {
 
     /// The same of another vault.
     pub(crate) fn backups_in(&self, location: &str) -> Result<Vec<Backup>, Failure> {
+        self.listed(location, &|backup| backup.scope == self.setup.scope)
+    }
+
+    /// The backups among which a choice is made: those of this scope, unless somebody asked for another one's.
+    pub(crate) fn backups_for(&self, choice: &lifeboat_model::BackupChoice) -> Result<Vec<Backup>, Failure> {
+        match choice {
+            lifeboat_model::BackupChoice::Elsewhere { scope, .. } => {
+                self.listed(&self.setup.vault, &|backup| backup.scope == *scope)
+            }
+            _ours => self.backups(),
+        }
+    }
+
+    /// All backups in the vault, of whatever app and environment, oldest first.
+    ///
+    /// # Errors
+    /// When the vault cannot be read.
+    pub fn backups_of_all(&self) -> Result<Vec<Backup>, Failure> {
+        match self.vaults.exists(&self.setup.vault)? {
+            true => self.listed(&self.setup.vault, &|_| true),
+            false => Ok(Vec::new()),
+        }
+    }
+
+    fn listed(&self, location: &str, meant: &dyn Fn(&Backup) -> bool) -> Result<Vec<Backup>, Failure> {
         let vault = self.vaults.open(location)?;
         let mut backups = summary::backups(&vault)?;
-        backups.retain(|backup| backup.scope == self.setup.scope);
+        backups.retain(meant);
         let catalog = self.catalog()?;
         backups.iter_mut().try_for_each(|backup| decorate(backup, &catalog))?;
         backups.sort_by(|left, right| (left.recovery_point, &left.id).cmp(&(right.recovery_point, &right.id)));

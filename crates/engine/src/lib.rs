@@ -1,7 +1,10 @@
 //! What we do. Four verbs: plan, run, resume, look.
 
 pub mod act;
+mod again;
+pub mod assertions;
 pub mod copies;
+mod diagnose;
 pub mod evidence;
 pub mod examine;
 pub mod facts;

@@ -9,6 +9,7 @@ mod databases;
 pub mod export;
 pub mod keep;
 pub mod prove;
+mod reach;
 pub mod record;
 pub mod restore;
 mod salvage;

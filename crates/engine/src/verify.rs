@@ -16,6 +16,7 @@ use serde::Serialize;
 use crate::{
     Engine,
     act::{path_failure, sqlite_failure},
+    assertions::{self, Asserted, Assertions},
 };
 
 /// The note in a working folder that says which process works there.
@@ -52,6 +53,8 @@ pub struct Look {
     pub against: Option<BackupId>,
     /// By how much the number of rows of a table may differ from a backup, in percent.
     pub tolerance: Option<u32>,
+    /// What a person asserts besides; for databases on servers.
+    pub assertions: Assertions,
 }
 
 /// Rows of a table may differ by less than this, in percent, when nobody says otherwise.
@@ -67,7 +70,10 @@ pub struct Verified {
     /// The same, summed up under the lines of a validation report; a line that nothing was looked at for is not there.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub categories: Vec<CategoryLine>,
-    /// The worst of it; unknown is not good.
+    /// What a person asserts besides, with the answers.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub assertions: Vec<Asserted>,
+    /// The worst of it; unknown is not good. Assertions that are minor and do not hold count in the score alone.
     pub outcome: Tri,
     /// How long it took, in milliseconds.
     pub took_ms: u64,
@@ -101,6 +107,7 @@ impl Engine {
 
     fn verify_one(&self, resource: &Resource, look: &Look, stop: &Stop) -> Result<Verified, Failure> {
         let begin = self.io.clock.elapsed();
+        let mut answered = Vec::new();
         let checks = match &resource.kind {
             ResourceKind::Sqlite { path } => self.verify_sqlite(resource, path, look, stop)?,
             ResourceKind::Files { path, .. } | ResourceKind::Env { path } => {
@@ -109,13 +116,23 @@ impl Engine {
                 vec![Check::new("readable", Tri::from_bool(readable.is_ok()), detail)]
             }
             ResourceKind::Postgres { url, .. } => {
-                crate::act::postgres::verify(&self.vaults.database(url)?, resource, stop)
+                let (address, mut rows) = (self.vaults.database(url)?, Default::default());
+                let mut checks = crate::act::postgres::verify(&address, resource, stop, &mut rows);
+                if let Some(manifest) = self.compared_with(resource, look)?.filter(|_| !rows.is_empty()) {
+                    checks.extend(crate::diagnose::counts(self, resource, &manifest, &rows, look.tolerance));
+                }
+                if !look.assertions.all.is_empty() {
+                    let (asserted, score) = assertions::ask(&address, &look.assertions, stop);
+                    answered = asserted;
+                    checks.extend(score);
+                }
+                checks
             }
         };
-        let outcome = Tri::worst(checks.iter().map(|check| check.outcome));
+        let outcome = Tri::worst(checks.iter().map(|check| check.outcome).chain(assertions::outcomes(&answered)));
         let took_ms = self.io.clock.elapsed().saturating_sub(begin).as_millis() as u64;
         let categories = categories(resource, &checks);
-        Ok(Verified { resource: resource.name.clone(), checks, categories, outcome, took_ms })
+        Ok(Verified { resource: resource.name.clone(), checks, categories, assertions: answered, outcome, took_ms })
     }
 
     fn verify_sqlite(

@@ -366,7 +366,8 @@ pub struct ProveArgs {
 pub struct RestoreAsk {
     /// Which resource: its name in the settings, or sqlite:PATH, files:PATH, env:PATH
     pub resource: String,
-    /// From this backup, whatever it is: its id, or the beginning of it [default: the newest good one]
+    /// From this backup, whatever it is: its id, or the beginning of it; or from the newest good one of another
+    /// environment, by its name [default: the newest good one of its own]
     #[arg(long, value_name = "BACKUP", conflicts_with = "before")]
     pub from: Option<String>,
     /// From the newest good backup that is complete before this: 14:05, "2026-11-20 14:05", "2h ago", or RFC 3339
@@ -409,6 +410,9 @@ pub struct RestoreArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub consent: ConsentArgs,
+    /// Says that the last try from the same backup failed, by the class that was told, and that it was dealt with
+    #[arg(long, value_name = "CLASS")]
+    pub ack: Option<String>,
 }
 
 /// `undo`.
@@ -567,6 +571,9 @@ pub struct VerifyArgs {
     /// By how much the number of rows of a table may differ from the backup
     #[arg(long, value_name = "PERCENT", default_value_t = 50)]
     pub tolerance: u32,
+    /// Asks a PostgreSQL database what this file asserts: [[check]] with name, sql and expect
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub checks: Option<PathBuf>,
 }
 
 /// `preflight`.

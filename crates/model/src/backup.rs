@@ -69,6 +69,44 @@ pub enum BackupChoice {
     Before(Timestamp),
     /// This one, whatever it is.
     Exactly(BackupId),
+    /// One of another environment, or of another resource: only ever taken when somebody asked for it.
+    Elsewhere {
+        /// App and environment it is of.
+        scope: Scope,
+        /// What it is a backup of there.
+        resource: ResourceName,
+        /// Which of those.
+        which: Box<BackupChoice>,
+    },
+}
+
+impl BackupChoice {
+    /// Which one is meant, wherever it is from.
+    pub fn which(&self) -> &BackupChoice {
+        match self {
+            BackupChoice::Elsewhere { which, .. } => which.which(),
+            BackupChoice::Latest | BackupChoice::Before(_) | BackupChoice::Exactly(_) => self,
+        }
+    }
+
+    /// Whose backup is meant, when nothing else is said.
+    pub fn whose<'a>(&'a self, scope: &'a Scope, resource: &'a ResourceName) -> (&'a Scope, &'a ResourceName) {
+        match self {
+            BackupChoice::Elsewhere { scope, resource, which } => which.whose(scope, resource),
+            BackupChoice::Latest | BackupChoice::Before(_) | BackupChoice::Exactly(_) => (scope, resource),
+        }
+    }
+
+    /// The same source, another one of its backups.
+    #[must_use]
+    pub fn instead(&self, other: BackupChoice) -> BackupChoice {
+        match self {
+            BackupChoice::Elsewhere { scope, resource, .. } => {
+                BackupChoice::Elsewhere { scope: scope.clone(), resource: resource.clone(), which: Box::new(other) }
+            }
+            BackupChoice::Latest | BackupChoice::Before(_) | BackupChoice::Exactly(_) => other,
+        }
+    }
 }
 
 /// Why there is no backup to take.
@@ -94,6 +132,7 @@ pub fn choose_backup<'a>(
     resource: &ResourceName,
     choice: &BackupChoice,
 ) -> Result<&'a Backup, NoBackup> {
+    let ((scope, resource), choice) = (choice.whose(scope, resource), choice.which());
     let (scope, resource) = (scope.clone(), resource.clone());
     if let BackupChoice::Exactly(id) = choice {
         let found = backups.iter().find(|backup| &backup.id == id && backup.scope == scope);
@@ -111,7 +150,7 @@ pub fn choose_backup<'a>(
         oldest.ok_or_else(|| NoBackup::OnlyDoubtful { resource: resource.clone(), newest: newest.id.clone() })?;
     let in_time = |backup: &&&Backup| match choice {
         BackupChoice::Before(before) => backup.recovery_point < *before,
-        BackupChoice::Latest | BackupChoice::Exactly(_) => true,
+        BackupChoice::Latest | BackupChoice::Exactly(_) | BackupChoice::Elsewhere { .. } => true,
     };
     let chosen = good().filter(in_time).max_by_key(|backup| backup.recovery_point);
     match (chosen, choice) {

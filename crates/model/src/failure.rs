@@ -15,6 +15,9 @@ pub struct Failure {
     /// What to do next; something one can type, where there is such a thing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
+    /// A finer class, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<FailureClass>,
 }
 
 /// The kinds of failure, by what the person has to do about them.
@@ -43,10 +46,66 @@ pub enum FailureKind {
     Bug,
 }
 
+/// What a database refused, finer than a kind: the same try once more needs this word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FailureClass {
+    /// A privilege is missing.
+    Permission,
+    /// Rows are already there.
+    DuplicateKey,
+    /// A table, column, function or type is missing.
+    MissingRelation,
+    /// The database is not there.
+    MissingDatabase,
+    /// A role is not there.
+    MissingRole,
+    /// An extension is missing or cannot be made.
+    Extension,
+    /// Client and server do not fit.
+    Version,
+    /// A disk is full.
+    Disk,
+    /// Nobody answers, or the connection broke.
+    Connection,
+    /// Others hold what is needed.
+    Lock,
+    /// Rows break a rule.
+    Content,
+    /// Stored bytes are not what they were.
+    Damage,
+    /// A statement cannot be understood.
+    Syntax,
+    /// Somebody asked to stop.
+    Stopped,
+}
+
+impl FailureClass {
+    /// Its word.
+    pub fn word(self) -> &'static str {
+        match self {
+            FailureClass::Permission => "permission",
+            FailureClass::DuplicateKey => "duplicate-key",
+            FailureClass::MissingRelation => "missing-relation",
+            FailureClass::MissingDatabase => "missing-database",
+            FailureClass::MissingRole => "missing-role",
+            FailureClass::Extension => "extension",
+            FailureClass::Version => "version",
+            FailureClass::Disk => "disk",
+            FailureClass::Connection => "connection",
+            FailureClass::Lock => "lock",
+            FailureClass::Content => "content",
+            FailureClass::Damage => "damage",
+            FailureClass::Syntax => "syntax",
+            FailureClass::Stopped => "stopped",
+        }
+    }
+}
+
 impl Failure {
     /// A failure without causes or hint.
     pub fn new(kind: FailureKind, message: impl Into<String>) -> Failure {
-        Failure { kind, message: message.into(), causes: Vec::new(), hint: None }
+        Failure { kind, message: message.into(), causes: Vec::new(), hint: None, class: None }
     }
 
     /// Makes a failure out of an error and all that lies beneath it.
@@ -62,7 +121,31 @@ impl Failure {
             }
             next = cause.source();
         }
-        Failure { kind, message, causes, hint: None }
+        Failure { kind, message, causes, hint: None, class: None }
+    }
+
+    /// Says which class it is of.
+    #[must_use]
+    pub fn of_class(mut self, class: FailureClass) -> Failure {
+        self.class = Some(class);
+        self
+    }
+
+    /// Its class in a word; its kind's where there is no finer one.
+    pub fn class_word(&self) -> &'static str {
+        let kind = || match self.kind {
+            FailureKind::Usage => "usage",
+            FailureKind::Refused => "refused",
+            FailureKind::Stale => "stale",
+            FailureKind::Busy => "busy",
+            FailureKind::Unknown => "unknown",
+            FailureKind::NeedsPerson => "needs-person",
+            FailureKind::Outside => "outside",
+            FailureKind::Damaged => "damaged",
+            FailureKind::Interrupted => "interrupted",
+            FailureKind::Bug => "bug",
+        };
+        self.class.map_or_else(kind, FailureClass::word)
     }
 
     /// Says what to do next.

@@ -5,6 +5,7 @@
 //! what is lost by it ([`loss`]) and kept of that ([`salvage`]), what happened
 //! ([`operation`]), how long it may be kept ([`keep`]) and what a person reads when it goes wrong ([`failure`]).
 
+pub mod assertion;
 pub mod backup;
 pub mod check;
 pub mod compare;
@@ -28,7 +29,7 @@ pub mod time;
 pub use backup::{Backup, BackupChoice, BackupReason, NoBackup, choose_backup};
 pub use check::{Check, Tri};
 pub use export::{Export, ExportFormat, ExportedFile, ExportedResource};
-pub use failure::{ExitCode, Failure, FailureKind};
+pub use failure::{ExitCode, Failure, FailureClass, FailureKind};
 pub use id::{BackupId, OperationId, PlanId, ProofId, StepId};
 pub use keep::{Keep, Verdict, decide_keep};
 pub use loss::{AcceptLoss, Loss, LossLine};

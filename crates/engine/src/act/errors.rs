@@ -67,7 +67,11 @@ pub fn postgres_failure(error: &PgError) -> Failure {
         (PgError::Pooler { .. } | PgError::LockTable { .. } | PgError::Preflight { .. }, _) => K::Refused,
         (_, _) => K::Outside,
     };
-    Failure::from_error(kind, error).hint(error.next_step())
+    let failure = Failure::from_error(kind, error).hint(error.next_step());
+    match error.class().failure_class() {
+        None => failure,
+        Some(class) => failure.of_class(class),
+    }
 }
 
 /// A database's error as a failure.

@@ -13,7 +13,7 @@ pub(crate) use exports::{definitions, tables_of_files};
 use std::{collections::BTreeMap, time::Duration};
 
 use lifeboat_io::{
-    database::postgres::{self, Address, PgError, Selection, Session, SwapNames, SwapState},
+    database::postgres::{self, Address, ErrorClass, PgError, Selection, Session, SwapNames, SwapState},
     files,
 };
 use lifeboat_model::{
@@ -474,16 +474,37 @@ fn policy(resource: &Resource, rows: &BTreeMap<String, u64>) -> Vec<Check> {
 
 /// Looks at a live database: constraints and indexes that the server knows to be unfit, critical tables, the questions of
 /// the settings. Nothing is written.
-pub(crate) fn verify(address: &Address, resource: &Resource, stop: &lifeboat_io::Stop) -> Vec<Check> {
+/// How many rows each table has is told as well, when it could be counted.
+pub(crate) fn verify(
+    address: &Address,
+    resource: &Resource,
+    stop: &lifeboat_io::Stop,
+    counted: &mut BTreeMap<String, u64>,
+) -> Vec<Check> {
     let mut session = match Session::open(address, stop) {
         Ok(session) => session,
-        Err(error) => return vec![Check::new("connection", Tri::Unknown, error.to_string())],
+        Err(error) => {
+            // A server that does not answer says nothing about its data; one that says its disk lost some does.
+            let (outcome, what) = match error.class() {
+                ErrorClass::Connection => (Tri::Unknown, "unreachable, which says nothing about the data: "),
+                ErrorClass::Damage => (Tri::Fail, "damaged: "),
+                _ => (Tri::Unknown, ""),
+            };
+            return vec![Check::new("connection", outcome, format!("{what}{error}; {}", error.next_step()))];
+        }
     };
     let mut checks = vec![Check::new("connection", Tri::Pass, address.to_string())];
     checks.extend(postgres::check_database(&mut session));
     match postgres::count_rows(&mut session) {
-        Ok(rows) => checks.extend(policy(resource, &rows)),
-        Err(error) => checks.push(Check::new("rows", Tri::Unknown, error.to_string())),
+        Ok(rows) => {
+            checks.extend(policy(resource, &rows));
+            *counted = rows;
+        }
+        Err(error) => {
+            let damaged = error.class() == ErrorClass::Damage;
+            let outcome = if damaged { Tri::Fail } else { Tri::Unknown };
+            checks.push(Check::new("rows", outcome, format!("{error}; {}", error.next_step())));
+        }
     }
     checks.extend(resource.checks.iter().map(|(name, question)| ask(&mut session, name, question)));
     checks
@@ -507,12 +528,15 @@ fn ask(session: &mut Session, name: &str, question: &lifeboat_model::SqlCheck) -
     };
     let number = answer.trim().parse::<f64>().ok();
     let enough = question.min.is_none_or(|min| number.is_some_and(|number| number >= min as f64));
+    let ratio = question.percent.is_none_or(|least| number.is_some_and(|number| number >= f64::from(least)));
     let equal = question.equals.as_ref().is_none_or(|wanted| *wanted == answer);
     let mut wrong = Vec::new();
     wrong.extend(question.min.filter(|_| !enough).map(|min| format!("at least {min}")));
     wrong.extend(question.equals.as_ref().filter(|_| !equal).map(|wanted| format!("exactly {wanted}")));
-    match (question.min.is_none() && question.equals.is_none(), wrong.is_empty()) {
-        (true, _) => Check::new(name, Tri::Unknown, format!("{answer}; it has neither `min` nor `equals`")),
+    wrong.extend(question.percent.filter(|_| !ratio).map(|least| format!("at least {least} %")));
+    let silent = question.min.is_none() && question.equals.is_none() && question.percent.is_none();
+    match (silent, wrong.is_empty()) {
+        (true, _) => Check::new(name, Tri::Unknown, format!("{answer}; it has none of `min`, `equals` and `percent`")),
         (false, true) => Check::new(name, Tri::Pass, answer),
         (false, false) => Check::new(name, Tri::Fail, format!("{answer}; it must be {}", wrong.join(" and "))),
     }

@@ -83,9 +83,10 @@ pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failur
     }
     let resource = engine.setup().resource(resource)?.clone();
     let ResourceKind::Postgres { url, schemas } = &resource.kind else { return Err(steps::wrong_planner()) };
-    let backups = engine.backups()?;
+    let backups = engine.backups_for(from)?;
     let (backup, part) = restore::choose(engine, &backups, &resource, from)?;
-    let older = BackupChoice::Before(backup.recovery_point);
+    super::reach::must_answer(engine, url, &resource.name, &backup.id)?;
+    let older = from.instead(BackupChoice::Before(backup.recovery_point));
     let next_older = choose_backup(&backups, &common.scope, &resource.name, &older).ok().map(|older| older.id.clone());
     let address = engine.vaults.database(url)?;
     let live = match into {
@@ -101,7 +102,7 @@ pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failur
     let leaving = (into.is_none() && target.exists && target.unreadable.is_none())
         .then(|| salvage::leaving(engine, (resource.clone(), url), (&common.vault, &backup.id), None));
     let passed_over = restore::passed_over(&backups, &backup, from);
-    let rehearsed = engine.is_rehearsed(&backup.id, &resource.name)?;
+    let rehearsed = engine.is_rehearsed(&backup.id, &part.name)?;
     let kept = stamped(&live, "before", common.now, &common.ids.plan);
     let kept_identity = engine.database_identity(url, &kept)?;
     Ok(Known {
@@ -246,7 +247,8 @@ fn bring(
     database: &str,
     writes: bool,
 ) -> Vec<Phase> {
-    let (vault, name) = (common.vault.clone(), &resource.name);
+    // In its own backup it may have another name.
+    let (vault, name) = (common.vault.clone(), &part.name);
     let undo = by(Action::Postgres(PgAction::Drop { url: url.to_owned(), database: database.to_owned() }));
     let fill = PgAction::Fill {
         vault: vault.clone(),
@@ -258,7 +260,7 @@ fn bring(
     let check = PgAction::Check {
         vault: vault.clone(),
         backup: backup.id.clone(),
-        resource: Box::new(resource.clone()),
+        resource: Box::new(Resource { name: name.clone(), ..resource.clone() }),
         url: url.to_owned(),
         database: database.to_owned(),
         writes,
@@ -336,6 +338,7 @@ fn notes(known: &Known, replaces: bool, kept: &str, without: Option<&str>, urgen
     };
     let mut notes =
         vec![format!("{} is complete up to {} and {proven}.", backup.id, steps::instant(backup.recovery_point))];
+    notes.extend(steps::whose(&known.common, backup, &known.part, &known.target.resource));
     if let Some(older) = &known.next_older {
         notes.push(format!("Should it prove damaged, the next older good one is {older}: --from {older}."));
     }

@@ -43,10 +43,12 @@ pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failur
         let failure = Failure::new(FailureKind::Refused, format!("there is no vault in {}", common.vault));
         return Err(failure.hint("check the vault's location; lifeboat doctor looks for it"));
     }
-    let backups = engine.backups()?;
-    let chosen = match (resources.as_slice(), from) {
+    let backups = engine.backups_for(from)?;
+    let chosen = match (resources.as_slice(), from.which()) {
         ([], BackupChoice::Exactly(id)) => all_of(engine, &backups, id)?,
-        ([], BackupChoice::Latest | BackupChoice::Before(_)) => engine.setup().resources.clone(),
+        ([], BackupChoice::Latest | BackupChoice::Before(_) | BackupChoice::Elsewhere { .. }) => {
+            engine.setup().resources.clone()
+        }
         (names, _) => names.iter().map(|name| engine.setup().resource(name).cloned()).collect::<Result<_, _>>()?,
     };
     let part = |resource: Resource| {

@@ -54,10 +54,10 @@ pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failur
         return Err(steps::no_vault(&common));
     }
     let resource = engine.setup().resource(resource)?.clone();
-    let backups = engine.backups()?;
+    let backups = engine.backups_for(from)?;
     let (backup, part) = choose(engine, &backups, &resource, from)?;
     let passed_over = passed_over(&backups, &backup, from);
-    let older = BackupChoice::Before(backup.recovery_point);
+    let older = from.instead(BackupChoice::Before(backup.recovery_point));
     let next_older = choose_backup(&backups, &common.scope, &resource.name, &older).ok().map(|older| older.id.clone());
     let target = match into {
         Some(path) => engine.live(&Resource { kind: moved(&resource.kind, path), writer: None, ..resource.clone() })?,
@@ -73,7 +73,7 @@ pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failur
         (ResourceKind::Sqlite { path }, true) => corrupt(path),
         (_, _) => None,
     };
-    let rehearsed = engine.is_rehearsed(&backup.id, &resource.name)?;
+    let rehearsed = engine.is_rehearsed(&backup.id, &part.name)?;
     let word = if unsound.is_some() || corrupt.is_some() { "CORRUPTED" } else { "REPLACED" };
     let kept = facts::free_beside(&target.place, word, common.now);
     Ok(Known {
@@ -118,7 +118,7 @@ pub(crate) fn choose(
         let backup = backup.map_err(|error| no_backup(&error, resource))?.clone();
         let manifest = summary::manifest(&vault, &backup.id).map_err(|failure| {
             // Never silently another one; but the person should not have to look for it.
-            let before = BackupChoice::Before(backup.recovery_point);
+            let before = from.instead(BackupChoice::Before(backup.recovery_point));
             match choose_backup(&left, &setup.scope, &resource.name, &before) {
                 Ok(older) => failure.hint(format!(
                     "{} is the good one before it, of {}: lifeboat restore {} --from {}",
@@ -130,13 +130,17 @@ pub(crate) fn choose(
                 Err(_there_is_none) => failure,
             }
         })?;
-        let part = manifest.resource(&resource.name).cloned().ok_or_else(|| {
-            let message = format!("the manifest of {} says nothing about {}", backup.id, resource.name);
+        let (_, its_name) = from.whose(&setup.scope, &resource.name);
+        let part = manifest.resource(its_name).cloned().ok_or_else(|| {
+            let message = format!("the manifest of {} says nothing about {its_name}", backup.id);
             Failure::new(FailureKind::Damaged, message)
         })?;
-        match from {
+        match from.which() {
             BackupChoice::Before(before) if part.recovery_point >= *before => left.retain(|one| one.id != backup.id),
-            BackupChoice::Before(_) | BackupChoice::Latest | BackupChoice::Exactly(_) => return Ok((backup, part)),
+            BackupChoice::Before(_)
+            | BackupChoice::Latest
+            | BackupChoice::Exactly(_)
+            | BackupChoice::Elsewhere { .. } => return Ok((backup, part)),
         }
     }
 }
@@ -151,7 +155,7 @@ pub(crate) fn passed_over(all: &[Backup], chosen: &Backup, from: &BackupChoice) 
     let newer = all.iter().filter(|backup| backup.recovery_point > chosen.recovery_point);
     newer
         .filter_map(|backup| {
-            let why = match (from, backup.reason, &backup.suspect) {
+            let why = match (from.which(), backup.reason, &backup.suspect) {
                 (BackupChoice::Exactly(_), _, _) => return None,
                 (_, _, Some(why)) => format!("suspect: {why}"),
                 (_, BackupReason::Emergency, None) => "an emergency backup, perhaps of the broken state".to_owned(),
@@ -324,12 +328,12 @@ fn bring(known: &Known, names: &Names, losses: Option<&Action>) -> Vec<lifeboat_
     let fetch = Action::Fetch {
         vault: vault.clone(),
         backup: backup.clone(),
-        resource: resource.name.clone(),
+        resource: known.part.name.clone(),
         into: names.aside.clone(),
     };
     let undo = by(Action::Remove { paths: vec![names.aside.clone()] });
-    let check =
-        Action::CheckFetched { vault, backup, resource: resource.clone(), at: names.aside.clone(), writes: false };
+    let as_captured = Resource { name: known.part.name.clone(), ..resource.clone() };
+    let check = Action::CheckFetched { vault, backup, resource: as_captured, at: names.aside.clone(), writes: false };
     let mut verify = vec![read("check", "compare it with the manifest: integrity, rows, digests", check)];
     if let Some(action) = losses.filter(|_| resource.writer.is_some()) {
         // Before anything is stopped for nothing.
@@ -463,6 +467,7 @@ fn notes(known: &Known, names: &Names, replaces: bool, without: Option<&str>) ->
             steps::instant(backup.recovery_point)
         )),
     }
+    notes.extend(steps::whose(&known.common, backup, &known.part, &known.target.resource));
     if let Some(older) = &known.next_older {
         notes.push(format!("Should it prove damaged, the next older good one is {older}: --from {older}."));
     }

@@ -35,6 +35,20 @@ pub(crate) fn wrong_planner() -> lifeboat_model::Failure {
     lifeboat_model::Failure::new(lifeboat_model::FailureKind::Bug, "a request came to the wrong planner")
 }
 
+/// Says that a backup is of something else than what it replaces.
+pub(crate) fn whose(
+    common: &Common,
+    backup: &lifeboat_model::Backup,
+    part: &lifeboat_model::ResourceManifest,
+    resource: &Resource,
+) -> Option<String> {
+    let other = backup.scope != common.scope || part.name != resource.name;
+    other.then(|| {
+        let what = format!("{} is a backup of {} of {}", backup.id, part.name, backup.scope);
+        format!("{what}; roles, settings and secrets of {} stay what they are.", common.scope)
+    })
+}
+
 /// An instant in a sentence, to the second.
 pub fn instant(at: lifeboat_model::Timestamp) -> String {
     at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()

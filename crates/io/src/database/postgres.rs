@@ -64,7 +64,7 @@ pub use archive::{SchemaEntry, Section, cut_section, portable, read_archive, rea
 pub use bring_back::{BringBack, bring_back, take_away};
 pub use capture::{Capture, CaptureOptions, Captured, capture, inspect, rewritten};
 pub use catalog::{Table, copy_target};
-pub use checks::{ask_question, check_database, compare_facts, negative_control, try_writes};
+pub use checks::{ask_question, ask_rows, check_database, compare_facts, negative_control, try_writes};
 pub use clients::{Clients, Selection, choose_clients, dump_archive, find_clients, find_clients_in, run_client};
 pub use databases::{
     count_rows, create_database, database_about, database_exists, dress_database, drop_database, empty_database,

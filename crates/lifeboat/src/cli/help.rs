@@ -27,6 +27,7 @@ more than was shown, nothing is swapped until somebody agrees with --accept-loss
 In production (rehearse_first in the settings) only a backup that has passed a proof is taken; --urgent --reason goes on without.
 
 Examples:
+  lifeboat restore db --env staging --from production
   lifeboat restore db --dry-run
   lifeboat restore db
   lifeboat restore db --before 14:05
@@ -238,6 +239,7 @@ when something is not good.
 
 Examples:
   lifeboat verify
+  lifeboat verify db --checks validate.toml
   lifeboat verify db --json
   lifeboat verify sqlite:./shop.db";
 

@@ -2,7 +2,7 @@
 
 use lifeboat_model::{BackupChoice, BackupReason, Failure, FailureKind, Request, ResourceName};
 
-use super::{App, Session};
+use super::{App, Session, elsewhere};
 use crate::{
     cli::{BackupAsk, ProveAsk, ReasonArg, RestoreArgs, RestoreAsk},
     ui::when,
@@ -20,10 +20,10 @@ pub fn backup(session: &Session, ask: &BackupAsk) -> Request {
 
 /// What `restore` asks for.
 pub fn restore(app: &App, session: &Session, ask: &RestoreAsk) -> Result<Request, Failure> {
-    let from = choice(app, session, ask.from.as_deref(), ask.before.as_deref())?;
+    let resource = session.named.first().cloned().ok_or_else(|| Failure::new(FailureKind::Usage, "name a resource"))?;
+    let from = elsewhere::choice(app, session, &resource, ask)?;
     let into = ask.into.as_deref().map(lifeboat_io::files::absolute).transpose();
     let into = into.map_err(|error| Failure::from_error(FailureKind::Usage, &error))?;
-    let resource = session.named.first().cloned().ok_or_else(|| Failure::new(FailureKind::Usage, "name a resource"))?;
     Ok(Request::Restore {
         resource,
         from,

@@ -1,6 +1,7 @@
 //! Every command: words become requests, requests become plans, answers become text or JSON.
 
 mod asks;
+mod assertions;
 mod backups;
 mod card;
 mod carry;
@@ -10,6 +11,7 @@ mod copies;
 mod copy;
 mod demo;
 pub mod doctor;
+mod elsewhere;
 mod evidence;
 mod export;
 mod fence;

@@ -47,6 +47,9 @@ pub fn restore(app: &App, args: &RestoreArgs) -> Done {
         return carry_out(app, &session, &plan, args.consent.consent());
     }
     let plan = session.engine.plan(&asks::restore(app, &session, &args.ask)?)?;
+    if !args.consent.dry_run {
+        session.engine.must_be_acknowledged(&plan, args.ack.as_deref())?;
+    }
     carry_out(app, &session, &plan, args.consent.consent())
 }
 

@@ -2,12 +2,15 @@
 
 use std::fmt::Write;
 
-use lifeboat_engine::verify::{CategoryLine, Closely, Look, Verified};
+use lifeboat_engine::{
+    assertions::Asserted,
+    verify::{CategoryLine, Closely, Look, Verified},
+};
 use lifeboat_io::Stop;
-use lifeboat_model::{Category, ExitCode, Failure, FailureKind, Tri};
+use lifeboat_model::{Category, ExitCode, Failure, FailureKind, ResourceKind, Tri, assertion::Severity};
 use serde_json::json;
 
-use super::App;
+use super::{App, Session, assertions};
 use crate::{
     cli::VerifyArgs,
     error::Done,
@@ -21,7 +24,11 @@ pub fn run(app: &App, args: &VerifyArgs) -> Done {
     let _signals = wire::signals(&stop);
     let closely = if args.quick { Closely::Quick } else { Closely::Full };
     let against = args.against.as_deref().map(|start| session.engine.find_backup(start)).transpose()?;
-    let look = Look { closely, against: against.map(|backup| backup.id), tolerance: Some(args.tolerance) };
+    let assertions = args.checks.as_deref().map(assertions::read).transpose()?.unwrap_or_default();
+    if !assertions.all.is_empty() {
+        must_be_on_servers(&session)?;
+    }
+    let look = Look { assertions, closely, against: against.map(|backup| backup.id), tolerance: Some(args.tolerance) };
     let found = session.engine.verify(&session.named, &look, &stop)?;
     let outcome = Tri::worst(found.iter().map(|one| one.outcome));
     let took_ms: u64 = found.iter().map(|one| one.took_ms).sum();
@@ -54,6 +61,20 @@ pub fn run(app: &App, args: &VerifyArgs) -> Done {
     Ok(code)
 }
 
+/// Questions of a file are asked at a server; a SQLite database has those of its settings.
+fn must_be_on_servers(session: &Session) -> Result<(), Failure> {
+    let setup = session.engine.setup();
+    let meant = setup.resources.iter().filter(|one| session.named.is_empty() || session.named.contains(&one.name));
+    match meant.into_iter().find(|one| !matches!(one.kind, ResourceKind::Postgres { .. })) {
+        None => Ok(()),
+        Some(other) => {
+            let message = format!("{} is on no server; --checks asks PostgreSQL databases", other.name);
+            Err(Failure::new(FailureKind::Usage, message)
+                .hint("name the database; other questions: `checks` in lifeboat.toml"))
+        }
+    }
+}
+
 fn tell(found: &[Verified]) -> String {
     let mut text = String::new();
     // Writing into a String cannot fail.
@@ -61,6 +82,10 @@ fn tell(found: &[Verified]) -> String {
         let _ = writeln!(text, "{}: {} ({})", one.resource, tri(one.outcome), took(one.took_ms));
         for check in &one.checks {
             let _ = writeln!(text, "  {:<8} {}: {}", tri(check.outcome), check.name, check.detail);
+        }
+        for Asserted { check, severity } in &one.assertions {
+            let (outcome, word) = (tri(check.outcome), severity.word());
+            let _ = writeln!(text, "  {outcome:<8} {} ({word}): {}", check.name, check.detail);
         }
     }
     text
@@ -83,7 +108,11 @@ fn verdict(found: &[Verified]) -> String {
     }
     let wrong: Vec<String> = found
         .iter()
-        .flat_map(|one| one.checks.iter().map(move |check| (one, check)))
+        .flat_map(|one| {
+            let minor = |one: &&Asserted| one.severity == Severity::Minor && one.check.outcome == Tri::Fail;
+            let asserted = one.assertions.iter().filter(move |one| !minor(one)).map(|asserted| &asserted.check);
+            one.checks.iter().chain(asserted).map(move |check| (one, check))
+        })
         .filter(|(_, check)| check.outcome != Tri::Pass)
         .map(|(one, check)| format!("{}: {} of {}: {}", passed(check.outcome), check.name, one.resource, check.detail))
         .collect();

@@ -19,6 +19,8 @@ mod plans;
 mod postgres;
 mod postgres_in;
 mod postgres_out;
+mod postgres_to;
+mod postgres_verify;
 mod prove;
 mod records;
 mod reference;

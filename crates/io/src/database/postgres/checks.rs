@@ -311,11 +311,20 @@ const SEARCH_PATH: &str = "SELECT COALESCE((
 /// # Errors
 /// As [`Session::run`].
 pub fn ask_question(session: &mut Session, sql: &str) -> Result<Option<String>, PgError> {
+    ask_rows(session, sql).map(|(_, first)| first)
+}
+
+/// The same, with the number of rows.
+///
+/// # Errors
+/// As [`ask_question`].
+pub fn ask_rows(session: &mut Session, sql: &str) -> Result<(usize, Option<String>), PgError> {
     let path = session.value(SEARCH_PATH)?;
     session.run("BEGIN READ ONLY")?;
     session.run(&format!("SET LOCAL search_path TO {path}"))?;
     let answer =
         session.run(&format!("SET LOCAL statement_timeout = {}", literal("10min"))).and_then(|()| session.ask(sql));
     session.run("ROLLBACK")?;
-    Ok(answer?.first().and_then(|row| row.maybe(0)))
+    let rows = answer?;
+    Ok((rows.len(), rows.first().and_then(|row| row.maybe(0))))
 }

@@ -2,6 +2,8 @@
 
 use std::{fmt, io};
 
+use lifeboat_model::FailureClass;
+
 use crate::{exec::ExecError, stop::Stopped};
 
 /// Something about a PostgreSQL database that did not work. No password is in any of its words.
@@ -195,6 +197,8 @@ pub enum ErrorClass {
     Lock,
     /// Rows break a rule: a foreign key, a check, a type.
     Content,
+    /// The server says that stored bytes are not what they were.
+    Damage,
     /// The statement cannot be parsed.
     Syntax,
     /// Asked to stop.
@@ -204,6 +208,27 @@ pub enum ErrorClass {
 }
 
 impl ErrorClass {
+    /// The class as journals and people know it.
+    pub fn failure_class(self) -> Option<FailureClass> {
+        Some(match self {
+            ErrorClass::Permission => FailureClass::Permission,
+            ErrorClass::DuplicateKey => FailureClass::DuplicateKey,
+            ErrorClass::MissingRelation => FailureClass::MissingRelation,
+            ErrorClass::MissingDatabase => FailureClass::MissingDatabase,
+            ErrorClass::MissingRole => FailureClass::MissingRole,
+            ErrorClass::Extension => FailureClass::Extension,
+            ErrorClass::Version => FailureClass::Version,
+            ErrorClass::Disk => FailureClass::Disk,
+            ErrorClass::Connection => FailureClass::Connection,
+            ErrorClass::Lock => FailureClass::Lock,
+            ErrorClass::Content => FailureClass::Content,
+            ErrorClass::Damage => FailureClass::Damage,
+            ErrorClass::Syntax => FailureClass::Syntax,
+            ErrorClass::Stopped => FailureClass::Stopped,
+            ErrorClass::Other => return None,
+        })
+    }
+
     /// What a person does next.
     pub fn next_step(self) -> &'static str {
         match self {
@@ -228,6 +253,7 @@ impl ErrorClass {
             }
             ErrorClass::Lock => "end the sessions that hold the tables, or try again later",
             ErrorClass::Content => "the rows break a rule of the schema; look at the named table and constraint",
+            ErrorClass::Damage => "the server's disk has lost data: bring back a good backup, lifeboat restore",
             ErrorClass::Syntax => "the file is damaged, or was written for another version",
             ErrorClass::Stopped => "run it again when you are ready",
             ErrorClass::Other => "read the server's sentence; its log may say more",
@@ -299,6 +325,7 @@ fn class_of(said: &ServerSaid) -> ErrorClass {
         "53200" => ErrorClass::Other,
         "55P03" | "40P01" | "55006" => ErrorClass::Lock,
         "42601" => ErrorClass::Syntax,
+        "XX001" | "XX002" => ErrorClass::Damage,
         code => match code.get(..2).unwrap_or_default() {
             "08" | "57" | "53" => ErrorClass::Connection,
             "22" | "23" => ErrorClass::Content,

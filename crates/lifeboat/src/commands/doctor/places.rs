@@ -7,7 +7,7 @@ use std::{
 
 use lifeboat_engine::{Copy, Vaults};
 use lifeboat_io::{Io, files};
-use lifeboat_model::{Failure, FailureKind, Resource, ResourceKind, Tri, time::show_bytes};
+use lifeboat_model::{Failure, FailureClass, FailureKind, Resource, ResourceKind, Tri, time::show_bytes};
 
 use super::Finding;
 use crate::{
@@ -62,6 +62,11 @@ fn server(resource: &Resource, resolved: &Resolved, io: &Io) -> Finding {
     };
     match wire::look_at_server(url, resolved, io) {
         Ok(found) => Finding::new(name, Tri::Pass, found),
+        Err(failure) if failure.class == Some(FailureClass::Connection) => {
+            let lost =
+                "it is unreachable, which says nothing about its data; nothing can be backed up or restored there";
+            Finding::failure(name, &failure).lost(lost)
+        }
         Err(failure) => Finding::failure(name, &failure).lost(format!("no backup of {name} can be made")),
     }
 }
