@@ -42,6 +42,9 @@ pub struct LossLine {
     /// The greatest value now of columns such as `created_at` and `updated_at`, as text.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub newest: BTreeMap<String, String>,
+    /// Columns that what comes back does not have: their values leave with them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub columns_leaving: Vec<String>,
     /// Digest of the rows as they were when this was written, as in [`crate::TableFacts::digest`]; nothing when the
     /// database was too large for that.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -14,10 +14,11 @@ use super::salvage::shop_since;
 const TICKETS: &str = "
     CREATE TABLE tickets (id bigserial PRIMARY KEY, subject varchar(10), ref text UNIQUE, parent bigint REFERENCES tickets,
                           customer bigint REFERENCES customers, price numeric(8, 0));
+    CREATE SEQUENCE mails;
     CREATE TABLE teams (id int PRIMARY KEY, lead int);
     CREATE TABLE members (id int PRIMARY KEY, team int NOT NULL REFERENCES teams);
     ALTER TABLE teams ADD FOREIGN KEY (lead) REFERENCES members;
-    CREATE FUNCTION mail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO public.log VALUES ('mail'); RETURN new; END $$;
+    CREATE FUNCTION mail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM nextval('public.mails'); RETURN new; END $$;
     CREATE TRIGGER mail AFTER INSERT ON tickets FOR EACH ROW EXECUTE FUNCTION mail();
     ALTER TABLE tickets ENABLE ALWAYS TRIGGER mail;
     INSERT INTO tickets (subject, ref) SELECT 'old', 'r-' || n FROM generate_series(1, 3) AS n;";
@@ -66,7 +67,7 @@ fn slv_03_rows_come_back_into_the_older_schema_and_what_does_not_fit_is_listed()
     let tried = world.engine().try_bring_back(&restored.id, &[]).unwrap();
     assert_eq!(world.look(), before, "a trial changes nothing");
 
-    let mails = || world.psql("shop", "SELECT count(*) FROM log");
+    let mails = || world.psql("shop", "SELECT last_value FROM mails");
     let sent = mails();
     let done = world.must(&request);
     let told = brought_back(&done);
@@ -156,6 +157,27 @@ fn a_table_of_a_backup_is_laid_beside_compared_and_what_is_missing_inserted() {
     assert_eq!(world.psql("shop", "SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'lifeboat_restored%'"), "0");
     let bad = world.run(&table_of(false, Some("nothing = 1"))).unwrap();
     assert!(matches!(bad.state, lifeboat_model::OperationState::PutBack { .. }), "{:?}", bad.state);
+}
+
+/// The same rows are in the emergency backup, for as long as it is kept.
+#[test]
+fn slv_05_rows_that_left_come_back_out_of_the_emergency_backup_too() {
+    let world = shop_since();
+    world.restore("db");
+    let emergency =
+        world.backups().into_iter().find(|one| one.reason == lifeboat_model::BackupReason::Emergency).unwrap();
+    for name in ["public.customers", "public.orders"] {
+        let mut request = table_of(true, None);
+        if let Request::RestoreTable { from, table, .. } = &mut request {
+            (*from, *table) = (lifeboat_model::BackupChoice::Exactly(emergency.id.clone()), name.to_owned());
+        }
+        world.must(&request);
+    }
+    assert_eq!(
+        world.psql("shop", "SELECT string_agg(id::text, ' ' ORDER BY id) FROM orders WHERE id > 300"),
+        "301 302 303"
+    );
+    assert_eq!(world.psql("shop", "SELECT cents FROM orders WHERE id = 7"), "7", "what had changed is left as it is");
 }
 
 #[test]

@@ -235,13 +235,15 @@ fn a_column_that_came_since_does_not_make_every_row_another_one() {
     world.backup();
     world.psql(
         "shop",
-        "ALTER TABLE orders ADD COLUMN note text DEFAULT 'none'; ALTER TABLE customers DROP COLUMN email CASCADE",
+        "ALTER TABLE orders ADD COLUMN note text DEFAULT 'none'; ALTER TABLE log ADD COLUMN by text; ALTER TABLE customers DROP COLUMN email CASCADE",
     );
     world.psql("shop", "INSERT INTO orders (customer, cents, note) VALUES (1, 9, 'tab\there'); CREATE TABLE tasks (id int PRIMARY KEY, what text); INSERT INTO tasks VALUES (1, 'x')");
     let plan = world.engine().plan(&restore_of("db")).unwrap();
     let created: Vec<(&str, Option<u64>)> =
         plan.losses[0].what.iter().map(|line| (line.table.as_str(), line.created)).collect();
-    assert_eq!(created, [("public.orders", Some(1)), ("public.tasks", Some(1))], "{:?}", plan.losses);
+    let all = [("public.log", Some(0)), ("public.orders", Some(1)), ("public.tasks", Some(1))];
+    assert_eq!(created, all, "{:?}", plan.losses);
+    assert_eq!(plan.losses[0].what[0].columns_leaving, ["by"]);
     let done = world.restore("db");
     let salvage = kept(&world, &done);
     assert_eq!(table(&salvage, "public.orders").only_now, ["note"]);

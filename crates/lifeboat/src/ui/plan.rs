@@ -223,6 +223,9 @@ fn one_table(line: &LossLine) -> String {
         more.push("changed rows are counted before the swap".to_owned());
     }
     more.extend(line.newest.iter().map(|(column, at)| format!("last {column} {}", words::one_line(at))));
+    if !line.columns_leaving.is_empty() {
+        more.push(format!("columns that leave: {}", line.columns_leaving.join(", ")));
+    }
     if more.is_empty() { says } else { format!("{says}; {}", more.join(", ")) }
 }
 

@@ -60,5 +60,13 @@ fn rows_that_left_are_listed_shown_written_out_and_brought_back() {
         .says(&["0 rows were inserted, 3 were there already"]);
     with(&["undo", "--yes"]).ends(ExitCode::Ok);
     assert_eq!(count(), "5002", "the second one had inserted nothing");
-    with(&["salvage", "show", "o-nothing"]).ends(ExitCode::Refused);
+    with(&["salvage", "show", "o-nothing"]).ends(ExitCode::Usage);
+
+    // One table out of the backup, beside the live one.
+    let table = ["restore", "shop", "--table", "orders", "--where", "id = 3"];
+    server.sql("shop", "DELETE FROM orders WHERE id = 3");
+    with(&table).ends(ExitCode::Ok).says(&["1 rows are only in the backup", "lifeboat undo"]);
+    with(&[&table[..], &["--apply", "--yes"]].concat()).ends(ExitCode::Ok).says(&["1 rows were inserted"]);
+    assert_eq!(server.sql("shop", "SELECT cents FROM orders WHERE id = 3"), "3");
+    with(&["restore", "shop", "--table", "nothing"]).ends(ExitCode::Usage).says(&["no table nothing"]);
 }

@@ -35,9 +35,7 @@ struct Open {
     csv: NewFile,
     now: Option<NewFile>,
     then: Option<NewFile>,
-    /// Columns of the CSV, quoted where SQL needs it.
-    header: Vec<String>,
-    /// Where each of them is in rows as they are now, and as they were then.
+    /// Where each column of the CSV is in rows as they are now, and as they were then.
     places: [Vec<Option<usize>>; 2],
     /// Where owners are, by column.
     owners: [Vec<(usize, String)>; 2],
@@ -130,7 +128,6 @@ impl KeepRows for Keeping {
             csv,
             now: None,
             then: None,
-            header,
         };
         if table.changes.inserted + table.changes.updated > 0 {
             (open.now, open.table.now) = (Some(create(".now.copy")?), Some(format!("{name}.now.copy")));
@@ -180,7 +177,6 @@ impl KeepRows for Keeping {
         let Some(open) = self.open.take() else { return Ok(()) };
         open.csv.finish().map_err(other)?;
         [open.now, open.then].into_iter().flatten().try_for_each(|file| file.finish().map_err(other))?;
-        debug_assert_eq!(open.header.len(), open.places[0].len());
         self.tables.push(open.table);
         Ok(())
     }

@@ -83,6 +83,7 @@ fn line_of(table: &ChangedTable) -> LossLine {
         created: Some(table.changes.inserted),
         changed: Some(table.changes.updated),
         deleted: Some(table.changes.deleted),
+        columns_leaving: if table.rows_then.is_some() { table.only_now.clone() } else { Vec::new() },
         ..LossLine::default()
     }
 }

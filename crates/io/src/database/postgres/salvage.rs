@@ -392,7 +392,7 @@ fn both(
         let outdated = then.rows.rows.saturating_sub(seen.rows - seen.touched);
         changed.rows_now = Some(seen.rows);
         if seen.touched == 0 && outdated == 0 {
-            return Ok(None);
+            return Ok((!shape.extra.is_empty()).then_some(changed));
         }
         // All that was captured is there as it was: what is younger came.
         if outdated == 0 && (keep.is_none() || !shape.key.is_empty()) {
@@ -413,7 +413,7 @@ fn both(
     changed.rows_now = Some(is.0.len() as u64);
     changed.changes = was.changes(&is, !shape.key.is_empty());
     if changed.changes == RowChanges::default() {
-        return Ok(None);
+        return Ok((!shape.extra.is_empty()).then_some(changed));
     }
     if let Some(keep) = keep {
         let kept = &mut **keep;
