@@ -5,6 +5,7 @@ pub mod copies;
 pub mod evidence;
 pub mod examine;
 pub mod facts;
+pub mod incidents;
 pub mod kit;
 pub mod leaks;
 mod lease;
