@@ -109,6 +109,11 @@ impl Board {
         self.left > 0 && running == 0 && self.ready.is_empty()
     }
 
+    /// Whether nothing can run beside the jobs that run now.
+    pub fn is_idle(&self) -> bool {
+        self.ready.is_empty()
+    }
+
     pub fn cost(&self, at: usize) -> u64 {
         self.jobs[at].cost
     }
