@@ -242,6 +242,8 @@ pub(crate) fn decorate(backup: &mut Backup, catalog: &Catalog) -> Result<(), Fai
     let broken = |error: CatalogError| Failure::from_error(FailureKind::Outside, &error);
     let marks = catalog.marks(&backup.id).map_err(broken)?;
     (backup.held, backup.suspect) = (marks.held, marks.suspect);
+    let incidents = catalog.incidents(&backup.scope).map_err(broken)?;
+    incidents.iter().for_each(|incident| incident.judge(backup));
     if let Some(bytes) = catalog.added(&backup.id).map_err(broken)? {
         backup.bytes_added = bytes; // what the snapshot itself says was written before its last packs
     }

@@ -8,6 +8,7 @@ mod diagnose;
 pub mod evidence;
 pub mod examine;
 pub mod facts;
+pub mod incidents;
 pub mod kit;
 pub mod leaks;
 mod lease;

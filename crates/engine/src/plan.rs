@@ -7,6 +7,7 @@ pub mod backup;
 pub mod copy;
 mod databases;
 pub mod export;
+pub mod incident;
 pub mod keep;
 pub mod prove;
 mod reach;
@@ -26,6 +27,7 @@ use crate::Engine;
 pub(crate) fn make(engine: &Engine, request: &Request) -> Result<Plan, Failure> {
     let mut plan = planned(engine, request)?;
     crate::leaks::guard(engine, &mut plan)?;
+    crate::incidents::guard(engine, &plan)?;
     Ok(plan)
 }
 
@@ -60,6 +62,7 @@ fn planned(engine: &Engine, request: &Request) -> Result<Plan, Failure> {
         Request::BringBack { .. } => salvage::plan(engine, request),
         Request::RestoreTable { .. } => tables::plan(engine, request),
         Request::Compromise { .. } | Request::Attest { .. } => record::plan(&record::gather(engine)?, request),
+        Request::Incident { about } => incident::plan(&incident::gather(engine)?, request, about),
         Request::Retention | Request::Prune | Request::Mark { .. } => keep::plan(&keep::gather(engine)?, request),
     }
 }

@@ -13,7 +13,7 @@ use lifeboat_model::AcceptLoss;
 
 use self::{
     exports::{AdoptArgs, CopyArgs, DocsArgs, ExportArgs, ScheduleArgs, ShimsArgs},
-    records::{AttestArgs, CompromisedArgs, EvidenceArgs, LogsArgs},
+    records::{AttestArgs, CompromisedArgs, EvidenceArgs, IncidentArgs, LogsArgs},
     servers::{FenceArgs, SalvageArgs},
 };
 
@@ -169,6 +169,9 @@ pub enum Command {
     /// Collects evidence about an operation, and looks whether it was changed since
     #[command(after_help = help::EVIDENCE, display_order = 32)]
     Evidence(EvidenceArgs),
+    /// Says that something is wrong, that it is over, that it was reviewed; until then nothing of it is deleted
+    #[command(after_help = help::INCIDENT, display_order = 34)]
+    Incident(IncidentArgs),
     /// Looks through logs of the app: files, and the table it keeps itself
     #[command(after_help = help::LOGS, display_order = 33)]
     Logs(LogsArgs),

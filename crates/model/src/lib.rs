@@ -12,6 +12,7 @@ pub mod compare;
 pub mod export;
 pub mod failure;
 pub mod id;
+pub mod incident;
 pub mod keep;
 pub mod loss;
 pub mod manifest;
@@ -31,6 +32,7 @@ pub use check::{Check, Tri};
 pub use export::{Export, ExportFormat, ExportedFile, ExportedResource};
 pub use failure::{ExitCode, Failure, FailureClass, FailureKind};
 pub use id::{BackupId, OperationId, PlanId, ProofId, StepId};
+pub use incident::{Incident, IncidentStep, Said};
 pub use keep::{Keep, Verdict, decide_keep};
 pub use loss::{AcceptLoss, Loss, LossLine};
 pub use manifest::{

@@ -148,6 +148,10 @@ pub enum Content {
 pub struct SqliteFacts {
     /// SHA-256 of the captured file, hex.
     pub sha256: String,
+    /// XXH3-128 of the captured file, hex: tells a restored file from another one while it is written, at a tenth of the
+    /// price. Empty in manifests of 0.1.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub quick_digest: String,
     /// Bytes a page.
     pub page_size: u32,
     /// Pages in the file.

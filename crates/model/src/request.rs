@@ -8,6 +8,7 @@ use crate::{
     backup::{BackupChoice, BackupReason},
     export::ExportFormat,
     id::{BackupId, OperationId},
+    incident::IncidentStep,
     loss::AcceptLoss,
     resource::{ResourceName, VaultName},
     time::Timestamp,
@@ -162,6 +163,11 @@ pub enum Request {
         /// What the person says to it.
         note: String,
     },
+    /// Say that an incident has begun, is over, or was reviewed.
+    Incident {
+        /// Which of these.
+        about: IncidentStep,
+    },
 }
 
 /// What a person can say about a backup.
@@ -204,6 +210,7 @@ impl Request {
             Request::Fence { .. } => "fence",
             Request::BringBack { .. } => "salvage",
             Request::RestoreTable { .. } => "restore",
+            Request::Incident { .. } => "incident",
         }
     }
 
@@ -213,7 +220,7 @@ impl Request {
         match self {
             Request::Backup { .. } | Request::Prove { .. } | Request::Prune | Request::Mark { .. } => true,
             Request::Export { .. } | Request::Adopt { .. } | Request::Copy { .. } => true,
-            Request::Compromise { .. } | Request::Attest { .. } => true,
+            Request::Compromise { .. } | Request::Attest { .. } | Request::Incident { .. } => true,
             Request::Restore { .. } | Request::Undo { .. } | Request::Retention | Request::Release { .. } => false,
             Request::Fence { .. } | Request::BringBack { .. } | Request::RestoreTable { .. } => false,
         }

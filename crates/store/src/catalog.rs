@@ -6,8 +6,8 @@
 use std::{collections::BTreeSet, path::Path};
 
 use lifeboat_model::{
-    BackupId, BackupMark, Operation, OperationId, OperationState, PgAction, Proof, Sample, StepState, Timestamp,
-    plan::Action,
+    BackupId, BackupMark, Incident, IncidentStep, Operation, OperationId, OperationState, PgAction, Proof, Request,
+    Sample, Scope, StepState, Timestamp, plan::Action,
 };
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -42,7 +42,7 @@ impl CatalogError {
 }
 
 /// The layout's number; another one makes the catalog fill itself anew.
-const LAYOUT: i64 = 3;
+const LAYOUT: i64 = 4;
 
 const SCHEMA: &str = "
     CREATE TABLE operations (
@@ -59,6 +59,7 @@ const SCHEMA: &str = "
     CREATE TABLE marks (
         backup TEXT NOT NULL, mark TEXT NOT NULL, on_it INTEGER NOT NULL, why TEXT NOT NULL, at TEXT NOT NULL,
         op TEXT NOT NULL, PRIMARY KEY (backup, mark, op));
+    CREATE TABLE incidents (op TEXT PRIMARY KEY, scope TEXT NOT NULL, at TEXT NOT NULL, body TEXT NOT NULL);
     CREATE TABLE added (backup TEXT PRIMARY KEY, bytes INTEGER NOT NULL);
     CREATE TABLE damaged_journals (id TEXT PRIMARY KEY, path TEXT NOT NULL, bytes INTEGER NOT NULL, what TEXT NOT NULL);
 ";
@@ -194,7 +195,7 @@ impl Catalog {
     }
 
     fn drop_operation(&self, id: &str) -> Result<(), CatalogError> {
-        for table in ["timings", "proofs", "marks"] {
+        for table in ["timings", "proofs", "marks", "incidents"] {
             self.change(&format!("DELETE FROM {table} WHERE op = ?1"), params![id])?;
         }
         self.change("DELETE FROM operations WHERE id = ?1", params![id])
@@ -229,6 +230,11 @@ impl Catalog {
         transaction
             .execute("INSERT OR REPLACE INTO operations VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)", row)
             .map_err(|error| self.sqlite(error))?;
+        if let (Request::Incident { about }, OperationState::Done) = (&operation.plan.request, &operation.state) {
+            let (scope, at) = (operation.plan.scope.to_string(), sortable(operation.started_at));
+            let row = params![operation.id.as_str(), scope, at, serde_json::to_string(about)?];
+            self.change("INSERT OR REPLACE INTO incidents VALUES (?1, ?2, ?3, ?4)", row)?;
+        }
         for (step, state) in operation.plan.steps().zip(&operation.steps) {
             if let StepState::Done { took_ms, output } = state {
                 self.take_step(operation, step, *took_ms, output)?;
@@ -333,6 +339,24 @@ impl Catalog {
             Ok(newest.filter(|(on, _)| *on).map(|(_, why)| why))
         };
         Ok(Marks { held: why("held")?, suspect: why("suspect")? })
+    }
+
+    /// The incidents of a scope as they stand, oldest first.
+    pub fn incidents(&self, scope: &Scope) -> Result<Vec<Incident>, CatalogError> {
+        let mut question = self
+            .db
+            .prepare("SELECT at, op, body FROM incidents WHERE scope = ?1 ORDER BY at, op")
+            .map_err(|error| self.sqlite(error))?;
+        let rows = question
+            .query_map([scope.to_string()], |row| {
+                let at = row.get::<_, String>(0)?.parse().map_err(|error| unreadable(0, error))?;
+                let id = OperationId::parse(&row.get::<_, String>(1)?).map_err(|error| unreadable(1, error))?;
+                let step = serde_json::from_str(&row.get::<_, String>(2)?).map_err(|error| unreadable(2, error))?;
+                Ok((at, id, step))
+            })
+            .and_then(Iterator::collect::<rusqlite::Result<Vec<(Timestamp, OperationId, IncidentStep)>>>)
+            .map_err(|error| self.sqlite(error))?;
+        Ok(lifeboat_model::incident::incidents(rows))
     }
 
     /// The proofs of a backup, newest first; of all backups when none is named.

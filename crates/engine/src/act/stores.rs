@@ -231,7 +231,7 @@ impl Storing<'_> {
             recovery_point: captured.recovery_point,
             path: inside,
             bytes,
-            content: Content::Sqlite(SqliteFacts { sha256, ..facts }),
+            content: Content::Sqlite(SqliteFacts { sha256, quick_digest: digest, ..facts }),
         })
     }
 

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use lifeboat_io::files;
 use lifeboat_model::{
     Action, BackupId, BackupMark, Content, ExpectedFact, Fact, Failure, FailureKind, Lease, Loss, LossLine, Operation,
-    OperationState, Plan, Request, Resource, ResourceKind, ResourceName, SqliteFacts, Step, StepClass, StepState, Undo,
+    OperationState, Plan, Request, Resource, ResourceKind, ResourceName, SqliteFacts, Step, StepClass, StepState,
+    Timestamp, Undo,
 };
 
 use super::{
@@ -54,7 +55,7 @@ pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failur
     let common = engine.common()?;
     let kept_now = live.as_ref().map(|live| facts::free_beside(&live.place, "UNDONE", common.now));
     let held = match &operation.plan.request {
-        Request::Backup { .. } | Request::Adopt { .. } => held(engine, &stored(&operation))?,
+        Request::Backup { .. } | Request::Adopt { .. } => held(engine, &stored(&operation), operation.last_at)?,
         _keeps_its_backups => Vec::new(),
     };
     let counted = match (&live, &kept) {
@@ -90,12 +91,17 @@ fn restored(engine: &Engine, operation: &Operation) -> Option<SqliteFacts> {
     }
 }
 
-fn held(engine: &Engine, backups: &[BackupId]) -> Result<Vec<(BackupId, String)>, Failure> {
+fn held(engine: &Engine, backups: &[BackupId], made_at: Timestamp) -> Result<Vec<(BackupId, String)>, Failure> {
     let catalog = engine.catalog()?;
     let mut held = Vec::new();
     for backup in backups {
         let marks = catalog.marks(backup).map_err(|error| engine.failure(&error))?;
         held.extend(marks.held.map(|why| (backup.clone(), why)));
+    }
+    for incident in engine.incidents()? {
+        held.extend(
+            incident.holds(made_at).into_iter().flat_map(|why| backups.iter().map(move |id| (id.clone(), why.clone()))),
+        );
     }
     Ok(held)
 }
@@ -131,6 +137,7 @@ fn swapped(operation: &Operation) -> Option<Swapped> {
         Request::Backup { .. } | Request::Prove { .. } | Request::Retention => return None,
         Request::Export { .. } | Request::Adopt { .. } | Request::Copy { .. } => return None,
         Request::Compromise { .. } | Request::Attest { .. } | Request::Fence { .. } => return None,
+        Request::Incident { .. } => return None,
         Request::Prune | Request::Mark { .. } | Request::Release { .. } => return None,
         Request::BringBack { .. } | Request::RestoreTable { .. } => return None,
     };
@@ -181,6 +188,7 @@ pub fn plan(known: &Known, request: &Request) -> Result<Plan, Failure> {
             Request::Export { .. } | Request::Copy { .. } => Err(nothing_to_undo(operation)),
             Request::Compromise { .. } | Request::Attest { .. } => Err(nothing_to_undo(operation)),
             Request::BringBack { .. } | Request::RestoreTable { .. } => Err(nothing_to_undo(operation)),
+            Request::Incident { .. } => Err(nothing_to_undo(operation)),
             Request::Fence { .. } => {
                 Err(nothing_to_undo(operation).hint("lifeboat fence on, off and status say what they do themselves"))
             }
@@ -435,6 +443,7 @@ pub fn is_undoable(operation: &Operation) -> bool {
         Request::Backup { .. } | Request::Prove { .. } | Request::Prune | Request::Release { .. } => false,
         Request::Export { .. } | Request::Adopt { .. } | Request::Copy { .. } => false,
         Request::Compromise { .. } | Request::Attest { .. } | Request::Fence { .. } => false,
+        Request::Incident { .. } => false,
     };
     done && kind && !facts_gone(operation)
 }

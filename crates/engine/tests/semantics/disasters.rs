@@ -313,3 +313,30 @@ fn a_database_with_a_module_we_do_not_have_comes_back_all_the_same() {
     let sql = "SELECT sql FROM sqlite_schema WHERE name = 'vectors'";
     assert!(ask(&world.app("shop.db"), sql).contains("vec0"));
 }
+
+#[test]
+fn a_fetched_copy_that_is_touched_before_it_is_compared_is_read_again_and_found_out() {
+    let world = only_database();
+    world.backup();
+    world.sell(2);
+    let before = world.look();
+    let spoil = |flip: u8| {
+        bent(&world, move |action, _context| {
+            if let lifeboat_model::Action::CheckFetched { at, .. } = action {
+                let mut body = fs::read(at).unwrap();
+                let last = body.len() - 1;
+                body[last] ^= flip;
+                fs::write(at, body).unwrap();
+            }
+            None
+        })
+    };
+    let changed = spoil(1);
+    let failed = run(&changed, &changed.plan(&restore_of("db")).unwrap()).unwrap();
+    assert!(matches!(failed.state, OperationState::PutBack { .. }), "{:?}", failed.state);
+    assert_eq!(world.look(), before);
+    // Touched, and still what it was: that is found out too.
+    let same = spoil(0);
+    let done = run(&same, &same.plan(&restore_of("db")).unwrap()).unwrap();
+    assert_eq!(done.state, OperationState::Done);
+}

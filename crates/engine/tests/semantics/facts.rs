@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 use lifeboat_engine::{Unwatched, plan::undo::is_undoable};
 use lifeboat_io::{Stop, failpoint::Death};
 use lifeboat_model::{
-    Action, BackupChoice, BackupMark, FailureKind, Keep, OperationState, Plan, Request, ResourceName,
+    Action, BackupChoice, BackupMark, FailureKind, IncidentStep, Keep, OperationState, Plan, Request, ResourceName,
 };
 use lifeboat_testkit::{
     World,
@@ -250,6 +250,9 @@ fn a_plan_of_every_request_changes_nothing() {
         Request::Retention,
         Request::Prune,
         Request::Mark { backup: id, mark: BackupMark::Suspect { why: "x".into() } },
+        Request::Incident {
+            about: IncidentStep::Open { title: "x".into(), since: lifeboat_model::Timestamp::UNIX_EPOCH },
+        },
     ];
     for request in requests {
         let plan = world.engine().plan(&request).unwrap();

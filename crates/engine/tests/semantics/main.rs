@@ -6,6 +6,7 @@ mod disasters;
 mod facts;
 mod flight;
 mod hands;
+mod incidents;
 mod leases;
 mod losses;
 mod people;

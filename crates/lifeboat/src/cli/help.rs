@@ -251,6 +251,16 @@ Examples:
   lifeboat evidence collect o-5k1 --attach /var/log/shop.log --attach screenshot.png
   lifeboat evidence verify ./state/evidence/o-5k1m2n3p4q-20261120-140500";
 
+pub const INCIDENT: &str = "\
+While an incident is open no backup goes, whatever the rules of retention say. When it is closed, what was made since it began -
+emergency backups, files and databases that a restore set aside - stays until its review is on record. Backups from between its
+beginning and its end are suspect: they are never chosen by themselves.
+
+Examples:
+  lifeboat incident open 'import wrote wrong prices' --since 14:05
+  lifeboat incident close --note 'restored the backup of 14:00'
+  lifeboat incident review --note 'import validates prices now'";
+
 pub const LOGS: &str = "\
 A line without a time has that of the line before it. Times without a zone are in the time zone of the settings.
 

@@ -70,6 +70,49 @@ pub enum EvidenceCommand {
     },
 }
 
+/// `incident`.
+#[derive(Clone, Debug, Args)]
+pub struct IncidentArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: IncidentCommand,
+}
+
+/// What can be said about incidents.
+#[derive(Clone, Debug, Subcommand)]
+pub enum IncidentCommand {
+    /// Lists incidents and what they hold
+    List,
+    /// Says that something is wrong: from now on nothing goes
+    Open {
+        /// What is wrong, in a few words
+        title: String,
+        /// From when on [default: now]
+        #[arg(long, value_name = "TIME")]
+        since: Option<String>,
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        run: RunArgs,
+    },
+    /// Says that it is over; what was made since it began stays until the review
+    Close(IncidentStepArgs),
+    /// Says that it was reviewed: the rules of retention apply again
+    Review(IncidentStepArgs),
+}
+
+/// Which incident, and what there is to say.
+#[derive(Clone, Debug, Args)]
+pub struct IncidentStepArgs {
+    /// Its id, or the beginning of it [default: the only one that it can be]
+    pub incident: Option<String>,
+    /// How it ended, or what the review found
+    #[arg(long, value_name = "TEXT")]
+    pub note: String,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub run: RunArgs,
+}
+
 /// `logs`.
 #[derive(Clone, Debug, Args)]
 pub struct LogsArgs {

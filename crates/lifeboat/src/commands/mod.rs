@@ -16,6 +16,7 @@ mod evidence;
 mod export;
 mod fence;
 mod history;
+mod incidents;
 pub mod init;
 mod journal;
 mod leaks;
@@ -68,6 +69,7 @@ pub fn dispatch(app: &App, command: Option<Command>) -> Done {
         Command::Retention(args) => retention::run(app, &args.command),
         Command::Vault(args) => vault::run(app, &args.command),
         Command::History(args) => history::run(app, &args),
+        Command::Incident(args) => incidents::run(app, &args.command),
         Command::Evidence(args) => evidence::run(app, &args.command),
         Command::Logs(args) => logs::run(app, &args.command),
         Command::Journal(args) => journal::run(app, &args.command),

@@ -29,7 +29,7 @@ pub fn consequence(plan: &Plan) -> Consequence {
         Request::Backup { .. } | Request::Prove { .. } | Request::Mark { .. } => Consequence::Harmless,
         Request::Restore { into: Some(_), .. } | Request::Export { .. } => Consequence::Harmless,
         Request::Adopt { .. } | Request::Copy { .. } => Consequence::Harmless,
-        Request::Compromise { .. } | Request::Attest { .. } => Consequence::Harmless,
+        Request::Compromise { .. } | Request::Attest { .. } | Request::Incident { .. } => Consequence::Harmless,
         Request::BringBack { .. } | Request::RestoreTable { insert: true, .. } => Consequence::Reversible,
         Request::RestoreTable { insert: false, .. } => Consequence::Harmless,
         Request::Fence { on, .. } => {
@@ -118,7 +118,7 @@ fn what_it_does(plan: &Plan) -> String {
         Request::Release { operation } => format!("this deletes for good what {operation} set aside in {scope}"),
         Request::Backup { .. } | Request::Prove { .. } | Request::Mark { .. } => plan.title.clone(),
         Request::Export { .. } | Request::Adopt { .. } | Request::Copy { .. } => plan.title.clone(),
-        Request::Compromise { .. } | Request::Attest { .. } => plan.title.clone(),
+        Request::Compromise { .. } | Request::Attest { .. } | Request::Incident { .. } => plan.title.clone(),
         Request::RestoreTable { table, .. } => format!("this inserts rows of a backup into {table} of {scope}"),
         Request::BringBack { operation, .. } => format!("this inserts rows of {operation} into {scope}"),
         Request::Fence { resource, .. } => format!("this refuses every write to {resource} of {scope}"),

@@ -85,6 +85,35 @@ fn aud_03_every_restore_and_undo_is_told_to_the_incident_log() {
 }
 
 #[test]
+fn ret_06_an_incident_is_opened_closed_and_reviewed() {
+    let home = home();
+    home.backup();
+    home.run(&["incident", "list"]).ends(ExitCode::Ok).says(&["There is no incident"]);
+    home.run(&["incident", "close", "--note", "x"]).ends(ExitCode::Usage).says(&["no incident is open"]);
+    home.run(&["incident", "open", "prices are wrong", "--since", "1h ago", "--dry-run"]).ends(ExitCode::Ok);
+    home.run(&["incident", "list"]).says(&["There is no incident"]);
+    home.run(&["incident", "open", "prices are wrong", "--since", "1h ago"]).ends(ExitCode::Ok);
+    home.run(&["incident", "list"]).ends(ExitCode::Ok).says(&["prices are wrong", "open", "1 backup"]);
+    // The only backup was taken while it was wrong already: it comes back only by name.
+    home.run(&["restore", "db", "--confirm", "shop/local"]).ends(ExitCode::Refused);
+    let listed = home.run(&["backups", "list", "--json"]).json();
+    let backup = listed["backups"][0]["id"].as_str().unwrap().to_owned();
+    home.run(&["restore", "db", "--from", &backup, "--confirm", "shop/local"]).ends(ExitCode::Ok);
+    let history = home.run(&["history", "--json"]).json();
+    let operation = history["operations"][0]["id"].as_str().unwrap().to_owned();
+    home.run(&["incident", "close", "--note", "restored"]).ends(ExitCode::Ok);
+    let refused = home.run(&["release", &operation, "--confirm", "shop/local"]).ends(ExitCode::Refused);
+    assert!(refused.err.contains("is not reviewed: prices are wrong"), "{}", refused.err);
+    home.run(&["incident", "review", "--note", "prices are checked now"]).ends(ExitCode::Ok);
+    let listed = home.run(&["incident", "list", "--json"]).json();
+    assert_eq!(
+        (&listed["incidents"][0]["state"], &listed["incidents"][0]["holds_backups"]),
+        (&"reviewed".into(), &0.into())
+    );
+    home.run(&["release", &operation, "--yes", "--confirm", "shop/local"]).ends(ExitCode::Ok);
+}
+
+#[test]
 fn aud_02_evidence_is_complete_held_and_its_change_is_noticed() {
     let home = home();
     let backup = home.backup();

@@ -2,9 +2,10 @@
 //!
 //! ```text
 //!   definitions before the rows     one after the other
-//!   rows, indexes, keys, triggers   one graph of jobs (schedule.rs), longest way first
+//!   rows, indexes, keys, triggers,
+//!   and the planner's statistics    one graph of jobs (schedule.rs), longest way first
 //!   grants, materialized views      when all of that is there
-//!   statistics, event triggers      last
+//!   event triggers                  last
 //! ```
 //!
 //! The first error ends all of it, running statements included. Rows are digested as they pass; a table whose digest is
@@ -16,13 +17,13 @@ use std::{
     time::Duration,
 };
 
-use lifeboat_model::{PostgresFacts, postgres::PgTableFacts};
+use lifeboat_model::PostgresFacts;
 
 use super::{
     Address, PgError, Session,
     archive::{SchemaEntry, Section},
     globals,
-    schedule::{Job, Work, is_grant, is_last, jobs},
+    schedule::{is_grant, is_last, jobs},
     sql::{literal, literals},
     workers::run_jobs,
 };
@@ -109,9 +110,9 @@ pub fn restore(
     phase.ends("definitions");
 
     let rows = AtomicU64::new(0);
-    let pool = |jobs: Vec<Job>| run_jobs(jobs, what, sources, &rows, stop, progress);
-    pool(jobs(what.entries, what.facts, what.options.connections))?;
-    phase.ends("rows, indexes and constraints");
+    let graph = jobs(what.entries, what.facts, what.options.connections, what.options.analyze);
+    run_jobs(graph, what, sources, &rows, stop, progress)?;
+    phase.ends("rows, indexes, constraints and statistics");
 
     if !superuser {
         grants(&mut session, what)?;
@@ -121,10 +122,6 @@ pub fn restore(
     }
     phase.ends("grants and materialized views");
 
-    if what.options.analyze {
-        pool(analyze_jobs(what.facts))?;
-        phase.ends("statistics");
-    }
     for entry in what.entries.iter().filter(|entry| is_last(entry) && entry.kind != "MATERIALIZED VIEW DATA") {
         make(&mut session, entry, what)?;
     }
@@ -253,14 +250,4 @@ fn grants(session: &mut Session, what: &Restore<'_>) -> Result<(), PgError> {
         what.facts.public_schema.iter().try_for_each(|line| session.run(line))?;
     }
     what.entries.iter().filter(|entry| is_grant(entry)).try_for_each(|entry| make(session, entry, what))
-}
-
-fn analyze_jobs(facts: &PostgresFacts) -> Vec<Job> {
-    let job = |(title, table): (&String, &PgTableFacts)| Job {
-        work: Work::Analyze(title.clone()),
-        needs: vec![],
-        locks: vec![],
-        cost: table.disk_bytes / 50,
-    };
-    facts.tables.iter().map(job).collect()
 }

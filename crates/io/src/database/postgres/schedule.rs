@@ -109,6 +109,11 @@ impl Board {
         self.left > 0 && running == 0 && self.ready.is_empty()
     }
 
+    /// Whether nothing can run beside the jobs that run now.
+    pub fn is_idle(&self) -> bool {
+        self.ready.is_empty()
+    }
+
     pub fn cost(&self, at: usize) -> u64 {
         self.jobs[at].cost
     }
@@ -187,9 +192,9 @@ impl<'a> Tables<'a> {
     }
 }
 
-/// The jobs of a restore after the definitions before the rows: rows, large objects, sequences and all definitions
-/// after the rows, but those that must see grants.
-pub(super) fn jobs(entries: &[SchemaEntry], facts: &PostgresFacts, connections: usize) -> Vec<Job> {
+/// The jobs of a restore after the definitions before the rows: rows, large objects, sequences, all definitions after the
+/// rows but those that must see grants, and the planner's statistics where they are asked for.
+pub(super) fn jobs(entries: &[SchemaEntry], facts: &PostgresFacts, connections: usize, analyze: bool) -> Vec<Job> {
     let tables = Tables::new(entries, facts);
     let mut jobs: Vec<Job> = Vec::new();
     let rows = row_jobs(&mut jobs, facts, connections);
@@ -217,7 +222,28 @@ pub(super) fn jobs(entries: &[SchemaEntry], facts: &PostgresFacts, connections: 
         let locks = needed.into_iter().map(|title| (title, !shared)).collect();
         jobs.push(Job { work: Work::Entry(at), needs, locks, cost: cost_of(entry, bytes) });
     }
+    if analyze {
+        analyze_jobs(&mut jobs, &rows, facts);
+    }
     jobs
+}
+
+/// A table's statistics are made beside the last indexes of others: when its rows are there and all that locks it is made,
+/// for some of it (indexes of expressions) has statistics too.
+fn analyze_jobs(jobs: &mut Vec<Job>, rows: &BTreeMap<String, Vec<usize>>, facts: &PostgresFacts) {
+    let mut needs: BTreeMap<String, Vec<usize>> = rows.clone();
+    for (at, job) in jobs.iter().enumerate() {
+        for (title, _alone) in &job.locks {
+            needs.entry(title.clone()).or_default().push(at);
+        }
+    }
+    for (title, table) in &facts.tables {
+        let mut needs = needs.remove(title).unwrap_or_default();
+        needs.sort_unstable();
+        needs.dedup();
+        let locks = vec![(title.clone(), true)];
+        jobs.push(Job { work: Work::Analyze(title.clone()), needs, locks, cost: table.disk_bytes / 50 });
+    }
 }
 
 fn is_after_rows(entry: &SchemaEntry) -> bool {

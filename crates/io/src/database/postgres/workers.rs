@@ -99,7 +99,16 @@ fn locked<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
 
 fn work(pool: &Pool<'_>, stop: &Stop) -> Result<(), PgError> {
     let mut session = open_writer(pool.what.address, stop)?;
-    while let Some((at, work)) = next(pool)? {
+    // An index that is sorted by one process in memory costs less than one that several write to tapes and merge; they are
+    // only worth it where a core would have nothing else to do.
+    let many = session.value("SHOW max_parallel_maintenance_workers")?;
+    let mut is_alone = true;
+    while let Some((at, work, alone)) = next(pool)? {
+        if alone != is_alone && builds(pool, &work) {
+            let workers = if alone { many.as_str() } else { "0" };
+            session.run(&format!("SET max_parallel_maintenance_workers = {workers}"))?;
+            is_alone = alone;
+        }
         let ended = retried(&mut session, |session| run_one(pool, session, &work));
         let mut board = locked(&pool.board);
         board.1 -= 1;
@@ -113,16 +122,25 @@ fn work(pool: &Pool<'_>, stop: &Stop) -> Result<(), PgError> {
     Ok(())
 }
 
-/// Waits for a job that can run; none when all are done or somebody failed.
-fn next(pool: &Pool<'_>) -> Result<Option<(usize, Work)>, PgError> {
+/// Whether a job is one that the server can share among several processes.
+fn builds(pool: &Pool<'_>, work: &Work) -> bool {
+    match work {
+        Work::Entry(at) => matches!(pool.what.entries[*at].kind.as_str(), "INDEX" | "CONSTRAINT"),
+        Work::Rows { .. } | Work::LargeObjects | Work::Sequences | Work::Analyze(_) => false,
+    }
+}
+
+/// Waits for a job that can run, and says whether it runs alone; none when all are done or somebody failed.
+fn next(pool: &Pool<'_>) -> Result<Option<(usize, Work, bool)>, PgError> {
     let mut board = locked(&pool.board);
     loop {
         if board.0.is_done() || pool.over.load(Ordering::SeqCst) {
             return Ok(None);
         }
-        if let Some(job) = board.0.take() {
+        if let Some((at, work)) = board.0.take() {
             board.1 += 1;
-            return Ok(Some(job));
+            let alone = board.1 == 1 && board.0.is_idle();
+            return Ok(Some((at, work, alone)));
         }
         if board.0.is_stuck(board.1) {
             let found = "its definitions wait for each other in a circle".into();

@@ -1,0 +1,117 @@
+//! While an incident is open, and until it is reviewed, nothing of it is deleted or chosen by itself.
+
+use std::time::Duration;
+
+use lifeboat_io::Clock;
+use lifeboat_model::{BackupChoice, BackupReason, FailureKind, IncidentStep, Keep, OperationId, Request, Timestamp};
+use lifeboat_testkit::{World, world::restore_of};
+
+use crate::hands::only_database;
+
+const MONTHS: Duration = Duration::from_secs(100 * 86_400);
+
+fn open(world: &World, since: Timestamp) -> OperationId {
+    let about = IncidentStep::Open { title: "prices are wrong".into(), since };
+    world.must(&Request::Incident { about }).id
+}
+
+fn closed(incident: &OperationId) -> Request {
+    Request::Incident { about: IncidentStep::Close { incident: incident.clone(), note: "restored".into() } }
+}
+
+fn reviewed(incident: &OperationId) -> Request {
+    Request::Incident { about: IncidentStep::Review { incident: incident.clone(), note: "validated now".into() } }
+}
+
+/// What retention would do, in its own words.
+fn retention(world: &World) -> String {
+    world.engine().plan(&Request::Retention).unwrap().title
+}
+
+#[test]
+fn ret_06_what_belongs_to_an_incident_is_held_until_its_review() {
+    let mut world = only_database();
+    world.setup.keep = Keep { within: None, last: 1, daily: 0, weekly: 0, monthly: 0, ..Keep::default() };
+    for _ in 0..2 {
+        world.backup();
+        world.clock.advance(MONTHS);
+    }
+    world.must(&Request::Prove { backup: BackupChoice::Latest, resources: vec![] });
+    assert_eq!(retention(&world), "let 1 of 2 backups of shop/production go");
+    let before = world.engine().plan(&Request::Retention).unwrap();
+
+    // Open: nothing goes at all, not even by a plan that was made before.
+    let incident = open(&world, world.clock.now());
+    assert_eq!(retention(&world), "let 0 of 2 backups of shop/production go");
+    let stale = crate::hands::run(&world.engine(), &before).unwrap_err();
+    assert_eq!(stale.failure.kind, FailureKind::Stale);
+    let restored = world.restore("db");
+    let release = Request::Release { operation: restored.id };
+    let emergency =
+        |world: &World| world.backups().into_iter().find(|backup| backup.reason == BackupReason::Emergency).unwrap();
+    assert!(emergency(&world).held.unwrap().contains("is open: prices are wrong"));
+
+    // Over, and much later: what was there before goes by the rules, what was made since then stays.
+    world.must(&closed(&incident));
+    world.clock.advance(MONTHS);
+    world.backup();
+    world.must(&Request::Prove { backup: BackupChoice::Latest, resources: vec![] });
+    assert!(emergency(&world).held.unwrap().contains("is not reviewed"));
+    assert_eq!(retention(&world), "let 1 of 4 backups of shop/production go");
+    let refused = world.engine().plan(&release).unwrap_err();
+    assert_eq!(refused.kind, FailureKind::Refused);
+    assert!(refused.message.contains(incident.as_str()), "{refused}");
+
+    // Reviewed: the rules are all there is.
+    world.must(&reviewed(&incident));
+    assert_eq!(emergency(&world).held, None);
+    assert_eq!(retention(&world), "let 2 of 4 backups of shop/production go");
+    world.must(&release);
+}
+
+#[test]
+fn bkp_27_a_backup_from_during_an_incident_is_never_chosen_by_itself() {
+    let world = only_database();
+    world.backup();
+    world.clock.advance(Duration::from_secs(600));
+    let since = world.clock.now();
+    world.clock.advance(Duration::from_secs(600));
+    world.backup();
+    let chosen = |world: &World| {
+        let plan = world.engine().plan(&restore_of("db")).unwrap();
+        plan.steps().find_map(|step| match &step.action {
+            lifeboat_model::Action::Fetch { backup, .. } => Some(backup.clone()),
+            _other => None,
+        })
+    };
+    let ids = |world: &World| world.backups().into_iter().map(|backup| Some(backup.id)).collect::<Vec<_>>();
+    assert_eq!(chosen(&world), ids(&world)[1]);
+    // It began before it was noticed: the second backup was taken in between.
+    let incident = open(&world, since);
+    assert_eq!(chosen(&world), ids(&world)[0]);
+    world.must(&closed(&incident));
+    assert_eq!(chosen(&world), ids(&world)[0], "it is what it was");
+    world.clock.advance(Duration::from_secs(600));
+    world.backup();
+    assert_eq!(chosen(&world), ids(&world)[2], "from after the end");
+}
+
+#[test]
+fn what_is_said_of_an_incident_follows_one_order() {
+    let world = only_database();
+    let now = world.clock.now();
+    let refused = |request: &Request| world.engine().plan(request).unwrap_err().kind;
+    let later = IncidentStep::Open { title: "x".into(), since: now + Duration::from_secs(60) };
+    assert_eq!(refused(&Request::Incident { about: later }), FailureKind::Usage);
+    let silent = IncidentStep::Open { title: " ".into(), since: now };
+    assert_eq!(refused(&Request::Incident { about: silent }), FailureKind::Usage);
+    let incident = open(&world, now);
+    assert_eq!(refused(&reviewed(&incident)), FailureKind::Refused, "it is still open");
+    world.must(&closed(&incident));
+    assert_eq!(refused(&closed(&incident)), FailureKind::Refused, "once is enough");
+    world.must(&reviewed(&incident));
+    assert_eq!(refused(&reviewed(&incident)), FailureKind::Refused);
+    assert_eq!(refused(&closed(&OperationId::from_random(7))), FailureKind::Refused, "there is none");
+    let [found] = &world.engine().incidents().unwrap()[..] else { panic!("one incident") };
+    assert_eq!((found.state(), found.reviewed.as_ref().unwrap().note.as_str()), ("reviewed", "validated now"));
+}
