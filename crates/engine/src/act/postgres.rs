@@ -626,9 +626,12 @@ fn seen_to_hold(
     let until = clock.elapsed() + FENCE_SEEN;
     loop {
         let seen = postgres::prove_fence(session)?;
+        let tables = postgres::NoWriter { writing_sessions: 0, write_locks: 0, ..seen.clone() };
+        if brief && tables.is_shown() {
+            return Ok(tables);
+        }
         if seen.is_shown() || clock.elapsed() >= until || stop.wanted() {
-            let tables = postgres::NoWriter { writing_sessions: 0, write_locks: 0, ..seen.clone() };
-            return Ok(if brief { tables } else { seen });
+            return Ok(seen);
         }
         clock.sleep(Duration::from_millis(5), stop).map_err(PgError::Stopped)?;
     }

@@ -100,7 +100,7 @@ pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failur
     let target = engine.live(&there)?;
     // What is broken must not stand in the way of its own restore: what cannot be counted is told.
     let leaving = (into.is_none() && target.exists && target.unreadable.is_none())
-        .then(|| salvage::leaving(engine, (resource.clone(), url), (&common.vault, &backup.id), None));
+        .then(|| salvage::leaving(engine, (resource.clone(), url), (&common.vault, &backup.id, &part.name), None));
     let passed_over = restore::passed_over(&backups, &backup, from);
     let rehearsed = engine.is_rehearsed(&backup.id, &part.name)?;
     let kept = stamped(&live, "before", common.now, &common.ids.plan);
@@ -451,12 +451,13 @@ pub(crate) fn gather_renamed(engine: &Engine, operation: Operation) -> Result<Re
 /// Rows that were written to what an operation made live; they leave when it is taken back.
 fn written_since(engine: &Engine, operation: &Operation, url: &str, live: &str) -> Option<Leaving> {
     let (vault, backup, name, since) = salvage::origin(engine, operation)?;
+    let part = lifeboat_model::ResourceName::new(name).ok()?;
     let address = engine.vaults.database(url).ok()?;
-    let configured = engine.setup().resources.iter().find(|one| one.name.as_str() == name);
+    let is_it = |one: &&Resource| matches!(&one.kind, ResourceKind::Postgres { url: its, .. } if its == url);
+    let configured = engine.setup().resources.iter().find(is_it);
     let kind = ResourceKind::Postgres { url: url.to_owned(), schemas: Vec::new() };
-    let plain = || Some(Resource::plain(lifeboat_model::ResourceName::new(name.clone()).ok()?, kind));
-    let resource = configured.cloned().or_else(plain)?;
-    (address.database == live).then(|| salvage::leaving(engine, (resource, url), (&vault, &backup), since))
+    let resource = configured.cloned().unwrap_or_else(|| Resource::plain(part.clone(), kind));
+    (address.database == live).then(|| salvage::leaving(engine, (resource, url), (&vault, &backup, &part), since))
 }
 
 /// Plans to take a rename back. What is live now is kept in turn.

@@ -12,7 +12,7 @@
 
 use lifeboat_model::{
     AcceptLoss, Action, BackupId, BackupReason, Failure, Lease, LossLine, Operation, OperationId, PgAction, Plan,
-    Request, Resource, SalvagedTable, Step, StepClass, Undo, postgres::Horizon,
+    Request, Resource, ResourceName, SalvagedTable, Step, StepClass, Undo, postgres::Horizon,
 };
 
 use super::steps::{self, by, read, step};
@@ -27,7 +27,9 @@ pub(crate) struct Leaving {
     pub vault: String,
     /// What they are compared with.
     pub backup: BackupId,
-    /// The resource as the settings describe it, by the name it has in that backup.
+    /// What it is called in that backup, when that is another name.
+    pub part: Option<ResourceName>,
+    /// The resource as the settings describe it.
     pub resource: Resource,
     /// From when on rows are younger.
     pub since: Option<Horizon>,
@@ -52,10 +54,11 @@ pub(crate) struct Names<'a> {
 pub(crate) fn leaving(
     engine: &Engine,
     (resource, url): (Resource, &str),
-    (vault, backup): (&str, &BackupId),
+    (vault, backup, part): (&str, &BackupId, &ResourceName),
     since: Option<Horizon>,
 ) -> Leaving {
-    let against = Against { vault, backup, resource: &resource, since: since.as_ref() };
+    let part = (*part != resource.name).then(|| part.clone());
+    let against = Against { vault, backup, resource: &resource, part: part.as_ref(), since: since.as_ref() };
     let counted = losses::count(engine, url, &against);
     let (lines, uncounted) = match counted {
         Ok(lines) => (Some(lines), None),
@@ -63,7 +66,7 @@ pub(crate) fn leaving(
     };
     let holdable = losses::holdable(engine, url).unwrap_or_else(|failure| Holdable::No(failure.to_string()));
     let (vault, backup) = (vault.to_owned(), backup.clone());
-    Leaving { vault, backup, resource, since, lines, uncounted, holdable }
+    Leaving { vault, backup, part, resource, since, lines, uncounted, holdable }
 }
 
 /// The steps before a swap. The last of them is the caller's, whose undo opens the live database again: it has to be taken
@@ -90,6 +93,7 @@ pub(crate) fn before_swap(
         vault: leaving.vault.clone(),
         backup: leaving.backup.clone(),
         resource: Box::new(leaving.resource.clone()),
+        part: leaving.part.clone(),
         successor: Some(aside.to_owned()),
         since: leaving.since.clone(),
         shown: leaving.lines.clone(),

@@ -35,7 +35,7 @@ pub(crate) fn plan(engine: &Engine, request: &Request) -> Result<Plan, Failure> 
     let keep = insert.then(|| kept_under(&common.ids.plan)).transpose()?;
     let title = format!("lay {table} of {} beside {} of {}", backup.id, resource.name, common.scope);
     let mut plan = steps::new_plan(&common, request, title, Lease::Environment);
-    let (vault, name) = (common.vault.clone(), resource.name.clone());
+    let (vault, name) = (common.vault.clone(), part.name.clone());
     let lay = Action::Postgres(PgAction::LayBeside {
         url: url.clone(),
         vault: vault.clone(),

@@ -250,3 +250,19 @@ fn a_column_that_came_since_does_not_make_every_row_another_one() {
     let csv = fs::read_to_string(world.state().salvage(&done.id).join("public.orders.csv")).unwrap();
     assert_eq!(csv, "change,id,customer,cents,note\ninserted,301,1,9,tab\there\n");
 }
+
+#[test]
+fn rows_that_leave_for_a_backup_of_another_name_are_counted_and_kept_too() {
+    let mut world = shop_since();
+    let (there, here) = ["db", "ledger"].map(|name| lifeboat_model::ResourceName::new(name).unwrap()).into();
+    world.setup.resources[0].name = here.clone();
+    let mut request = restore_of("ledger");
+    if let Request::Restore { from, .. } = &mut request {
+        let (scope, which) = (world.setup.scope.clone(), Box::new(lifeboat_model::BackupChoice::Latest));
+        *from = lifeboat_model::BackupChoice::Elsewhere { scope, resource: there, which };
+    }
+    let plan = world.engine().plan(&request).unwrap();
+    assert_eq!(plan.losses[0].what.len(), 3, "{:?}", plan.notes);
+    let salvage = kept(&world, &world.must(&request));
+    assert_eq!((salvage.counts(), salvage.resource), ((6, 2, 1), here));
+}

@@ -142,6 +142,9 @@ pub enum PgAction {
         backup: BackupId,
         /// The resource as the settings describe it.
         resource: Box<Resource>,
+        /// What it is called in that backup, when that is another name than the resource's.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        part: Option<ResourceName>,
         /// The database that takes its place, where that is another one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         successor: Option<String>,

@@ -29,10 +29,17 @@ use crate::{Engine, perform::Context, setup::Vaults};
 pub(crate) struct Against<'a> {
     pub vault: &'a str,
     pub backup: &'a BackupId,
-    /// The part of that name in the backup.
     pub resource: &'a Resource,
+    /// What it is called in the backup, when that is another name.
+    pub part: Option<&'a lifeboat_model::ResourceName>,
     /// From when on rows are younger than it; the backup's own moment when there is none.
     pub since: Option<&'a Horizon>,
+}
+
+impl Against<'_> {
+    fn part_name(&self) -> &lifeboat_model::ResourceName {
+        self.part.unwrap_or(&self.resource.name)
+    }
 }
 
 /// Compares what lives at an address with a backup.
@@ -65,7 +72,7 @@ fn compare(
 /// When the database or the backup cannot be read.
 pub(crate) fn count(engine: &Engine, url: &str, against: &Against<'_>) -> Result<Vec<LossLine>, Failure> {
     let manifest = engine.manifest(against.backup)?;
-    let part = super::part(&manifest, against.backup, &against.resource.name)?;
+    let part = super::part(&manifest, against.backup, against.part_name())?;
     let lifeboat_model::Content::Postgres(facts) = &part.content else {
         return Err(Failure::new(FailureKind::Bug, format!("{} is not a PostgreSQL database", part.name)));
     };
@@ -90,10 +97,10 @@ fn line_of(table: &ChangedTable) -> LossLine {
 
 /// Finds the rows that leave, keeps them, and fails when nobody has agreed to that.
 pub(super) fn salvage(hands: &Hands, action: &PgAction, context: &Context<'_>) -> Result<Value, Failure> {
-    let PgAction::Salvage { url, vault, backup, resource, successor, since, shown, accepted } = action else {
+    let PgAction::Salvage { url, vault, backup, resource, part, successor, since, shown, accepted } = action else {
         return Err(Failure::new(FailureKind::Bug, "rows are to be kept by another action"));
     };
-    let against = Against { vault, backup, resource, since: since.as_ref() };
+    let against = Against { vault, backup, resource, part: part.as_ref(), since: since.as_ref() };
     let folder = hands.state.salvage(&context.operation.id);
     let found = keep(hands, url, &against, &folder, context);
     let (salvage, changed) = match found {
@@ -135,7 +142,7 @@ fn keep(
     folder: &std::path::Path,
     context: &Context<'_>,
 ) -> Result<(Salvage, Vec<ChangedTable>), Failure> {
-    let stored = Stored { vault: against.vault, backup: against.backup, resource: &against.resource.name };
+    let stored = Stored { vault: against.vault, backup: against.backup, resource: against.part_name() };
     let (part, facts) = stored.manifest(hands)?;
     let mut keeping = Keeping::begin(folder, &against.resource.owner_columns)?;
     let facts = (&facts, part.path.clone());
@@ -226,11 +233,15 @@ pub(in crate::act) fn check_again(engine: &Engine, plan: &Plan) -> Result<Option
             vault,
             backup,
             resource,
+            part,
             since,
             shown: Some(shown),
             accepted,
             ..
-        }) => Some((url, Against { vault, backup, resource, since: since.as_ref() }, shown, *accepted)),
+        }) => {
+            let (part, since) = (part.as_ref(), since.as_ref());
+            Some((url, Against { vault, backup, resource, part, since }, shown, *accepted))
+        }
         _other => None,
     });
     let Some((url, against, shown, accepted)) = salvage else { return Ok(None) };
