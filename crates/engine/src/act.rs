@@ -152,6 +152,7 @@ impl Perform for Hands {
             Fact::BackupIsThere { vault, backup } => stores::snapshot_name(self, vault, backup),
             Fact::Backups { vault } => stores::list_digest(self, vault),
             Fact::Database { url, database } => postgres::look_at(self, url, database),
+            Fact::Schemas { url, schemas } => postgres::schemas::look_at(self, url, schemas),
         }
     }
 

@@ -97,6 +97,8 @@ pub struct Live {
     pub unreadable: Option<String>,
     /// Who has it open, by name and process id.
     pub held_by: Vec<String>,
+    /// PostgreSQL: schemas that a backup leaves out, since the platform makes them itself.
+    pub leave_out: Vec<String>,
 }
 
 impl Engine {
@@ -152,12 +154,13 @@ impl Engine {
         };
         let place = files::resolved(path);
         let (identity, settings) = (identity(&place), settings_digest(resource));
-        Ok(Live { resource: resource.clone(), place, bytes, exists, identity, settings, unreadable, held_by })
+        let (resource, leave_out) = (resource.clone(), Vec::new());
+        Ok(Live { resource, place, bytes, exists, identity, settings, unreadable, held_by, leave_out })
     }
 
     /// A database on a server. One that does not answer counts as there, and as unreadable.
     fn live_database(&self, resource: &Resource) -> Result<Live, Failure> {
-        let ResourceKind::Postgres { url, .. } = &resource.kind else {
+        let ResourceKind::Postgres { url, schemas } = &resource.kind else {
             return Err(Failure::new(FailureKind::Bug, format!("{} is not a database", resource.name)));
         };
         let address = self.vaults.database(url)?;
@@ -168,8 +171,12 @@ impl Engine {
             Err(failure) => (true, 0, "cannot be looked at".to_owned(), Some(failure.to_string())),
         };
         let settings = settings_digest(resource);
-        let (resource, place) = (resource.clone(), PathBuf::new());
-        Ok(Live { resource, place, bytes, exists, identity, settings, unreadable, held_by: Vec::new() })
+        let leave_out = match exists && unreadable.is_none() && schemas.is_empty() {
+            true => crate::act::postgres::schemas::platform_schemas(&address),
+            false => Vec::new(),
+        };
+        let (resource, place, held_by) = (resource.clone(), PathBuf::new(), Vec::new());
+        Ok(Live { resource, place, bytes, exists, identity, settings, unreadable, held_by, leave_out })
     }
 
     /// What the fence of a database is at this moment; from the database alone.

@@ -14,6 +14,7 @@ mod reach;
 pub mod record;
 pub mod restore;
 mod salvage;
+mod schemas;
 pub mod steps;
 mod tables;
 pub mod undo;
@@ -52,9 +53,10 @@ fn planned(engine: &Engine, request: &Request) -> Result<Plan, Failure> {
             if salvage::brought_back(&known).is_some() {
                 return salvage::undo(engine, &known, request);
             }
-            match databases::renamed(&known) {
-                Some(_) => undo::renamed(&databases::gather_renamed(engine, known)?, request),
-                None => undo::plan(&undo::gather(engine, request)?, request),
+            match (databases::renamed(&known), schemas::swapped(&known)) {
+                (Some(_), _) => undo::renamed(&databases::gather_renamed(engine, known)?, request),
+                (None, Some(_)) => undo::exchanged(&schemas::gather_swapped(engine, known)?, request),
+                (None, None) => undo::plan(&undo::gather(engine, request)?, request),
             }
         }
         Request::Copy { .. } => copy::plan(&copy::gather(engine, request)?, request),

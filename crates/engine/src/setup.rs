@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use lifeboat_io::database::postgres::Address;
-use lifeboat_model::{Duration, Failure, FailureKind, Keep, Resource, ResourceName, Scope, VaultName};
+use lifeboat_model::{Duration, Failure, FailureKind, Keep, Resource, ResourceName, Scope, SwapStrategy, VaultName};
 use lifeboat_store::vault::Vault;
 
 /// A second vault that holds copies of backups.
@@ -52,6 +52,10 @@ pub struct Setup {
     pub backup_folders: Vec<std::path::PathBuf>,
     /// What was deployed when a backup is taken, as somebody says it: a tag, an image. Else it is looked up.
     pub deploy_said: Option<String>,
+    /// PostgreSQL databases that somebody has said of how they are swapped.
+    pub swaps: BTreeMap<ResourceName, SwapStrategy>,
+    /// Roles of PostgreSQL databases that are asked what they can see; those that policies and grants name when none is said.
+    pub roles: BTreeMap<ResourceName, Vec<String>>,
     /// The file that tells of every restore and undo, one line or paragraph each.
     pub incident_log: Option<std::path::PathBuf>,
 }
@@ -75,6 +79,8 @@ impl Setup {
             aliases: Vec::new(),
             backup_folders: Vec::new(),
             deploy_said: None,
+            swaps: BTreeMap::new(),
+            roles: BTreeMap::new(),
             incident_log: None,
         }
     }

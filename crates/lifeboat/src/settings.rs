@@ -263,6 +263,14 @@ pub struct ResourceSettings {
     /// PostgreSQL: only these schemas. Default: all; on Supabase those of the app, and `auth` and `storage`.
     #[serde(default)]
     pub schemas: Vec<String>,
+    /// PostgreSQL: how a restored database takes the place of the live one: `rename` or `schema`. Default: what the role may
+    /// do decides.
+    #[schemars(extend("x-kind" = "choice"))]
+    pub swap: Option<SwapSettings>,
+    /// PostgreSQL: roles that a backup asks how many rows each can see, and a proof asks again. Default: those that policies
+    /// and grants name.
+    #[serde(default)]
+    pub roles: Vec<String>,
     /// Files: paths below it that are left out; `*` stands for anything within one name.
     #[serde(default)]
     pub exclude: Vec<String>,
@@ -292,6 +300,25 @@ pub struct ResourceSettings {
     /// SQLite: whether each backup renews the file `NAME.backup` beside the database, the newest verified copy.
     #[serde(default)]
     pub alias: bool,
+}
+
+/// How a restored database takes the place of the one that is live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum SwapSettings {
+    /// A new database takes the name of the live one. Sessions are ended.
+    Rename,
+    /// New schemas take the names of the present ones inside the live database, in one transaction.
+    Schema,
+}
+
+impl From<SwapSettings> for lifeboat_model::SwapStrategy {
+    fn from(said: SwapSettings) -> Self {
+        match said {
+            SwapSettings::Rename => Self::Rename,
+            SwapSettings::Schema => Self::Schema,
+        }
+    }
 }
 
 /// What a resource is.

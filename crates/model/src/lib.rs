@@ -40,14 +40,14 @@ pub use manifest::{
 };
 pub use operation::{Entry, Event, Found, Operation, OperationState, Outcome, StepState};
 pub use plan::{
-    Action, ExpectedFact, ExportPart, Fact, Foreign, Lease, OnFailure, Part, PgAction, Phase, Plan, Step, StepClass,
-    Undo,
+    Action, ExpectedFact, ExportPart, Fact, Foreign, Lease, OnFailure, Part, PgAction, Phase, Plan, SchemaNames,
+    SchemaReturn, Step, StepClass, StoredPart, Undo,
 };
 pub use postgres::PostgresFacts;
 pub use predict::{Prediction, Sample, predict};
 pub use proof::{Proof, ProofLevel, level_reached};
 pub use request::{BackupMark, Request};
-pub use resource::{Category, Resource, ResourceKind, ResourceName, Scope, SqlCheck, VaultName, Writer};
+pub use resource::{Category, Resource, ResourceKind, ResourceName, Scope, SqlCheck, SwapStrategy, VaultName, Writer};
 pub use salvage::{RowKind, Salvage, SalvagedTable};
 pub use stamp::{NameStamp, stamp_in};
 pub use time::{Duration, Timestamp};

@@ -23,7 +23,7 @@ use crate::{
 
 mod postgres;
 
-pub use postgres::PgAction;
+pub use postgres::{PgAction, SchemaNames, SchemaReturn, StoredPart};
 
 /// The schema tag of a plan. Fields are only added within one number; old plans stay readable.
 pub const PLAN_SCHEMA: &str = "lifeboat/plan@1";
@@ -233,6 +233,13 @@ pub enum Fact {
         /// The name.
         database: String,
     },
+    /// Which schemas have these names in a database: their numbers, or that there is none.
+    Schemas {
+        /// The database.
+        url: String,
+        /// The names.
+        schemas: Vec<String>,
+    },
 }
 
 impl std::fmt::Display for Fact {
@@ -244,6 +251,7 @@ impl std::fmt::Display for Fact {
             Fact::Settings { resource } => write!(f, "the settings of {resource}"),
             Fact::Backups { vault } => write!(f, "the list of backups in {vault}"),
             Fact::Database { database, .. } => write!(f, "which database is called {database}"),
+            Fact::Schemas { schemas, .. } => write!(f, "which schemas are called {}", schemas.join(", ")),
         }
     }
 }
@@ -265,6 +273,9 @@ pub struct Part {
     /// Store also what is not sound: it is what there is (an emergency backup of a damaged database).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub accept_unsound: bool,
+    /// PostgreSQL: schemas that are left out, as the plan decided. Plans of 0.2 left it to whoever acted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leave_out: Option<Vec<String>>,
     /// What it stands for, when it is a database that a dump of others was loaded into.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub foreign: Option<Foreign>,

@@ -32,6 +32,13 @@ pub struct PostgresFacts {
     pub large_objects: Option<LargeObjectFacts>,
     /// One digest over the definitions of each kind: `column`, `policy`, `trigger`, ...
     pub fingerprint: BTreeMap<String, KindFacts>,
+    /// The same for each schema by itself, without what is in no schema.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub by_schema: BTreeMap<String, BTreeMap<String, KindFacts>>,
+    /// How many rows each role could see, by role and table: a copy may not show it more. A table that is not named could not
+    /// be read by it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub seen: BTreeMap<String, BTreeMap<String, u64>>,
     /// Tables in which migration tools keep what they have run, with the newest entry.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub migrations: BTreeMap<String, String>,

@@ -170,6 +170,16 @@ impl ResourceKind {
     }
 }
 
+/// How a restored database takes the place of the one that is live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SwapStrategy {
+    /// A new database takes the name of the live one. Sessions are ended.
+    Rename,
+    /// New schemas take the names of the present ones inside the live database, in one transaction.
+    Schema,
+}
+
 /// The program that writes to a resource: how to stop it before a swap and start it again afterwards.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Writer {

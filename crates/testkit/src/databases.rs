@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lifeboat_io::{
     Stop,
-    database::postgres::{Address, Session},
+    database::postgres::{Address, Session, dependents, kept_schemas},
 };
 
 use crate::postgres::{Server, ServerOptions};
@@ -55,17 +55,21 @@ pub(crate) fn look(address: &Address) -> Databases {
         .ask(
             "SELECT datname, datallowconn, pg_get_userbyid(datdba), (SELECT COALESCE(string_agg(a::text, ',' ORDER BY a::text), '') FROM unnest(datacl) a), datconnlimit,
                     COALESCE((SELECT setconfig::text FROM pg_db_role_setting WHERE setdatabase = d.oid), '')
-               FROM pg_database d WHERE NOT datistemplate AND datname <> 'postgres' ORDER BY datname",
+               FROM pg_database d WHERE NOT datistemplate ORDER BY datname",
         )
         .unwrap();
     let mut seen = Databases { live: "nothing".to_owned(), kept: BTreeMap::new(), debris: BTreeSet::new() };
     for row in &all {
         let (name, is_open) = (row.text(0), row.is_true(1));
+        if name == "postgres" && name != address.database {
+            continue;
+        }
         let dress = [2, 3, 4, 5].map(|column| row.text(column)).join(" ");
         let content = content(&mut session, &address.with_database(name), name, is_open);
         let told = format!("{} {dress} {content}", if is_open { "open" } else { "closed" });
         if name == address.database {
             seen.live = told;
+            look_at_kept(&mut seen, address);
         } else if name.contains("_lifeboat_") {
             seen.debris.insert(format!("database {name}"));
         } else {
@@ -77,6 +81,38 @@ pub(crate) fn look(address: &Address) -> Databases {
     seen
 }
 
+/// What operations kept inside of the live database, and whether anything still leans on it.
+fn look_at_kept(seen: &mut Databases, address: &Address) {
+    let mut session = Session::open(address, &Stop::default()).unwrap();
+    let kept = kept_schemas(&mut session).unwrap();
+    for name in &kept {
+        let without_time = name.split("_2").next().unwrap();
+        seen.kept.insert(
+            format!("schema {without_time}"),
+            rows(&mut session, &format!("n.nspname = '{name}'")).join("; ").replace(name, without_time),
+        );
+    }
+    let kept: Vec<&str> = kept.iter().map(String::as_str).collect();
+    seen.debris.extend(dependents(&mut session, &kept).unwrap().iter().map(ToString::to_string));
+}
+
+/// Each table of some schemas with its rows and digest.
+fn rows(session: &mut Session, condition: &str) -> Vec<String> {
+    let tables = format!(
+        "SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+          WHERE c.relkind IN ('r', 'p') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+            AND has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT') AND {condition} ORDER BY 1"
+    );
+    let mut told = Vec::new();
+    for table in session.ask(&tables).unwrap().iter().map(|row| row.text(0).to_owned()) {
+        let digest =
+            format!("SELECT count(*), md5(COALESCE(string_agg(t::text, '|' ORDER BY t::text), '')) FROM {table} t");
+        let row = session.one(&digest).unwrap();
+        told.push(format!("{table} {} {}", row.text(0), row.text(1)));
+    }
+    told
+}
+
 /// Every table with rows and digest, and every sequence. A closed database is opened for that long.
 fn content(beside: &mut Session, address: &Address, name: &str, is_open: bool) -> String {
     let open = |beside: &mut Session, open: bool| {
@@ -86,20 +122,16 @@ fn content(beside: &mut Session, address: &Address, name: &str, is_open: bool) -
         open(beside, true);
     }
     let mut session = Session::open(address, &Stop::default()).unwrap();
-    let tables = "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables
-                   WHERE schemaname !~ '^pg_' AND schemaname <> 'information_schema' ORDER BY 1";
-    let mut told = Vec::new();
-    for table in session.ask(tables).unwrap().iter().map(|row| row.text(0).to_owned()) {
-        let digest =
-            format!("SELECT count(*), md5(COALESCE(string_agg(t::text, '|' ORDER BY t::text), '')) FROM {table} t");
-        let row = session.one(&digest).unwrap();
-        told.push(format!("{table} {} {}", row.text(0), row.text(1)));
-    }
-    let others = "SELECT COALESCE(string_agg(w, '; ' ORDER BY w), '') FROM (
-                      SELECT format('%s at %s', sequencename, last_value) AS w FROM pg_sequences
+    let kept = "COALESCE(obj_description(n.oid, 'pg_namespace') LIKE 'kept by lifeboat: %', false)";
+    let mut told = rows(&mut session, &format!("NOT {kept}"));
+    let others = format!(
+        "SELECT COALESCE(string_agg(w, '; ' ORDER BY w), '') FROM (
+                      SELECT format('%s at %s', sequencename, last_value) AS w FROM pg_sequences s
+                        JOIN pg_namespace n ON n.nspname = s.schemaname WHERE NOT {kept}
                       UNION ALL SELECT indexdef FROM pg_indexes WHERE schemaname = 'public'
-                      UNION ALL SELECT viewname || definition FROM pg_views WHERE schemaname = 'public') all_of_them";
-    told.push(session.value(others).unwrap());
+                      UNION ALL SELECT viewname || definition FROM pg_views WHERE schemaname = 'public') all_of_them"
+    );
+    told.push(session.value(&others).unwrap());
     drop(session);
     if !is_open {
         open(beside, false);

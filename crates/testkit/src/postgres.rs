@@ -25,6 +25,11 @@ const UNPRIVILEGED: &str = "65534";
 /// How long a server may take to start or to end.
 const SERVER_WAIT_MAX: Duration = Duration::from_secs(60);
 
+/// A Supabase project as the platform and an app make it, in database `postgres`; for [`Server::supabase`].
+const SUPABASE: &str = include_str!("supabase.sql");
+/// The superuser of a Supabase project; the customer's role `postgres` is none.
+const SUPABASE_SUPERUSER: &str = "supabase_admin";
+
 /// How a server is to be.
 #[derive(Clone, Debug, Default)]
 pub struct ServerOptions {
@@ -55,6 +60,8 @@ pub struct Server {
     pub major: u32,
     /// Its port; also a part of the socket's name.
     pub port: u16,
+    /// Its superuser.
+    pub superuser: &'static str,
     folder: tempfile::TempDir,
     child: Child,
     options: ServerOptions,
@@ -71,10 +78,29 @@ impl Server {
         Server::on_copy_of(&template(major), major, options)
     }
 
+    /// A Supabase project with a small app in it: the platform's roles, schemas, grants and default privileges; accounts,
+    /// policies that ask who is asking, a trigger on the accounts, and things outside of `public` that look into it.
+    pub fn supabase(major: u32, options: ServerOptions) -> Server {
+        let mut server = Server::with(major, options);
+        // The first superuser cannot become less; under the platform's name another `postgres` can be made.
+        server.sql("postgres", "CREATE ROLE lifeboat_setup LOGIN SUPERUSER");
+        server.superuser = "lifeboat_setup";
+        server.sql("postgres", "ALTER ROLE postgres RENAME TO supabase_admin");
+        server.superuser = SUPABASE_SUPERUSER;
+        server.sql(
+            "postgres",
+            "DROP ROLE lifeboat_setup; CREATE ROLE postgres LOGIN CREATEDB CREATEROLE REPLICATION BYPASSRLS",
+        );
+        server.sql("postgres", SUPABASE);
+        server
+    }
+
     /// Another server that holds the same. Nobody may be writing to this one meanwhile.
     pub fn copy(&self) -> Server {
         self.sql("postgres", "CHECKPOINT");
-        Server::on_copy_of(&self.data_folder(), self.major, self.options.clone())
+        let mut copy = Server::on_copy_of(&self.data_folder(), self.major, self.options.clone());
+        copy.superuser = self.superuser;
+        copy
     }
 
     fn on_copy_of(data: &Path, major: u32, options: ServerOptions) -> Server {
@@ -91,7 +117,7 @@ impl Server {
         give_away(&sockets);
         configure(folder.path(), &options, port);
         let child = launch(major, folder.path(), &options);
-        let mut server = Server { major, port, folder, child, options };
+        let mut server = Server { major, port, superuser: "postgres", folder, child, options };
         server.wait_until_ready();
         server
     }
@@ -113,7 +139,7 @@ impl Server {
 
     /// A connection string for the superuser, over the socket.
     pub fn url(&self, database: &str) -> String {
-        self.url_as("postgres", database)
+        self.url_as(self.superuser, database)
     }
 
     /// A connection string for a role, over the socket.
@@ -123,7 +149,7 @@ impl Server {
 
     /// Runs statements with `psql`, which ends at the first that fails; gives back its output without headings.
     pub fn sql(&self, database: &str, statements: &str) -> String {
-        let output = self.try_sql("postgres", database, statements);
+        let output = self.try_sql(self.superuser, database, statements);
         let told = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "psql ended with {}: {told}\n{statements}", output.status);
         String::from_utf8(output.stdout).unwrap().trim_end().to_owned()

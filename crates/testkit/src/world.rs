@@ -88,6 +88,16 @@ impl World {
         world.on(server)
     }
 
+    /// A Supabase project; the resource is its database, as the customer's role sees it.
+    pub fn on_supabase(major: u32) -> World {
+        let options = crate::postgres::ServerOptions::default().set("autovacuum", "off");
+        let mut world = World::around(tempfile::tempdir().unwrap(), 1);
+        world.setup.resources.truncate(1);
+        world.setup.resources[0].kind =
+            ResourceKind::Postgres { url: databases::url("postgres", "postgres"), schemas: vec![] };
+        world.on(Server::supabase(major, options))
+    }
+
     fn on(mut self, server: Server) -> World {
         self.vaults.server_is(&server.socket_folder());
         self.server = Some(Arc::new(Mutex::new(server)));
@@ -134,6 +144,7 @@ impl World {
         world.setup.keep = self.setup.keep.clone();
         world.setup.budgets_ms = self.setup.budgets_ms.clone();
         world.setup.copies = self.setup.copies.clone();
+        world.setup.swaps = self.setup.swaps.clone();
         let known = |mine: &Resource| self.setup.resources.iter().any(|theirs| theirs.name == mine.name);
         world.setup.resources.retain(known);
         for (mine, theirs) in world.setup.resources.iter_mut().zip(&self.setup.resources) {

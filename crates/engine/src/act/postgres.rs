@@ -5,6 +5,7 @@ mod exports;
 mod keeping;
 pub(crate) mod losses;
 pub(crate) mod salvage;
+pub(crate) mod schemas;
 mod side;
 mod streams;
 
@@ -104,6 +105,16 @@ pub fn perform(hands: &Hands, action: &PgAction, context: &Context<'_>) -> Resul
             dumps::load(hands, &dumps::Dump { file, url, database, like, resource, vault, newest }, context)
         }
         PgAction::Archive { url, database, into } => exports::archive(hands, url, database, into, context),
+        PgAction::Quarantine { url, database } => {
+            let address = hands.vaults.database(url)?.with_database(database);
+            let mut session = Session::open(&address, context.stop).map_err(|error| postgres_failure(&error))?;
+            let notes = postgres::quarantine(&mut session).map_err(|error| postgres_failure(&error))?;
+            notes.iter().for_each(|note| context.watch.note(note));
+            Ok(json!({ "switched_off": notes }))
+        }
+        PgAction::ReadySchemas { .. } | PgAction::ReturnSchemas { .. } => schemas::perform(hands, action, context),
+        PgAction::SwapSchemas { .. } | PgAction::ExchangeSchemas { .. } => schemas::perform(hands, action, context),
+        PgAction::DropSchemas { .. } => schemas::perform(hands, action, context),
         PgAction::Drop { url, database } => {
             let mut session = beside(&hands.vaults.database(url)?, database, context.stop)?;
             postgres::drop_database(&mut session, database).map_err(|error| postgres_failure(&error))?;
@@ -150,6 +161,9 @@ pub fn probe(hands: &Hands, action: &PgAction, context: &Context<'_>) -> Result<
                 false => (Found::Done, json!({ "dropped": database })),
             })
         }
+        PgAction::SwapSchemas { .. } | PgAction::ExchangeSchemas { .. } | PgAction::DropSchemas { .. } => {
+            schemas::probe(hands, action, context)
+        }
         PgAction::CheckSource { .. } | PgAction::Fill { .. } | PgAction::Check { .. } => {
             Ok((Found::NotStarted, Value::Null))
         }
@@ -162,6 +176,9 @@ pub fn probe(hands: &Hands, action: &PgAction, context: &Context<'_>) -> Result<
             Ok((Found::NotStarted, Value::Null))
         }
         PgAction::LayBeside { .. } | PgAction::CompareBeside { .. } | PgAction::DropBeside { .. } => {
+            Ok((Found::NotStarted, Value::Null))
+        }
+        PgAction::ReadySchemas { .. } | PgAction::ReturnSchemas { .. } | PgAction::Quarantine { .. } => {
             Ok((Found::NotStarted, Value::Null))
         }
         PgAction::Control { .. } | PgAction::Ready { .. } | PgAction::Reopen { .. } | PgAction::Fence { .. } => {
@@ -235,17 +252,15 @@ pub(crate) fn store(
         (session.major(), target.is_supabase)
     };
     let clients = clients(hands, major, context)?;
-    let selection = match (schemas.is_empty(), is_supabase) {
+    let selection = match (schemas.is_empty(), &part.leave_out) {
         (false, _) => Selection { only: schemas.to_vec(), except: Vec::new() },
-        (true, true) => Selection::supabase(),
-        (true, false) => Selection::default(),
+        (true, Some(except)) => Selection { only: Vec::new(), except: except.clone() },
+        // A plan from before that was a plan's to decide.
+        (true, None) if is_supabase => Selection::supabase(),
+        (true, None) => Selection::default(),
     };
-    if schemas.is_empty() && is_supabase {
-        context.watch.note(
-            "This looks like Supabase: schemas that the platform makes itself are left out; `schemas` in lifeboat.toml says otherwise.",
-        );
-    }
-    let options = postgres::CaptureOptions { selection, ..postgres::CaptureOptions::default() };
+    let roles = hands.setup.roles.get(&part.resource.name).cloned().unwrap_or_default();
+    let options = postgres::CaptureOptions { selection, roles, ..postgres::CaptureOptions::default() };
     let staging = hands.state.staging(&context.operation.plan.id).join(format!("{}.definitions", part.resource.name));
     files::remove_any(&staging).map_err(|error| path_failure(&error))?;
     files::create_private_folder(&staging).map_err(|error| path_failure(&error))?;
@@ -314,6 +329,13 @@ impl Stored<'_> {
         let facts = (**facts).clone();
         Ok((part, facts))
     }
+
+    fn entries(&self, sources: &streams::OutOfVault) -> Result<Vec<postgres::SchemaEntry>, Failure> {
+        serde_json::from_slice(&sources.small(SCHEMA)?).map_err(|error| {
+            let message = format!("the definitions in {} cannot be understood", self.backup);
+            Failure::new(FailureKind::Damaged, message).because(error.to_string())
+        })
+    }
 }
 
 impl Stored<'_> {
@@ -354,10 +376,7 @@ fn fill(
     let vault = hands.vaults.open(stored.vault)?;
     let snapshot = summary::snapshot_of(&vault, stored.backup)?;
     let sources = streams::OutOfVault { vault, snapshot, folder: part.path.clone(), stop: context.stop.clone() };
-    let entries: Vec<postgres::SchemaEntry> = serde_json::from_slice(&sources.small(SCHEMA)?).map_err(|error| {
-        let message = format!("the definitions in {} cannot be understood", stored.backup);
-        Failure::new(FailureKind::Damaged, message).because(error.to_string())
-    })?;
+    let entries = stored.entries(&sources)?;
     let address = hands.vaults.database(url)?;
     let mut session = beside(&address, database, context.stop)?;
     postgres::drop_database(&mut session, database).map_err(failed)?;
@@ -410,7 +429,12 @@ fn found_in(
 ) -> Result<PostgresFacts, Failure> {
     // All that is in a database that was filled from a backup came out of it - but for schema `public`, which is in every one.
     let selection = match expected.schemas.iter().any(|schema| schema == "public") {
-        true => Selection::default(),
+        true => {
+            // And but for schemas that are there for an extension only: the platform's, which a backup leaves out.
+            let mut session = Session::open(address, context.stop).map_err(|error| postgres_failure(&error))?;
+            let beside = postgres::extension_schemas(&mut session, &expected.schemas);
+            Selection { only: Vec::new(), except: beside.map_err(|error| postgres_failure(&error))? }
+        }
         false => Selection { only: expected.schemas.clone(), except: Vec::new() },
     };
     let options = postgres::CaptureOptions { selection, ..postgres::CaptureOptions::default() };
@@ -444,11 +468,28 @@ fn check(
     }
     let rows = expected.tables.iter().map(|(title, table)| (title.clone(), table.rows.rows)).collect();
     let mut consistent = compared;
-    consistent.extend(postgres::check_database(&mut session));
+    consistent.extend(postgres::compare_seen(&mut session, &expected, &found, with_grants));
+    let mut looked = postgres::check_database(&mut session);
+    // Where it is not there it is no part of a proof: the indexes of a copy were built a moment ago.
+    if let Some(at) = looked.iter().position(|check| check.detail == postgres::NO_AMCHECK) {
+        let check = looked.remove(at);
+        context.watch.note(&format!("The {} was not looked at: {}.", check.name, check.detail));
+    }
+    consistent.extend(looked);
     consistent.extend(policy(resource, &rows));
     consistent.extend(resource.checks.iter().map(|(name, question)| ask(&mut session, name, question)));
     let at = |level: ProofLevel, checks: Vec<Check>| checks.into_iter().map(move |check| (level, check));
-    let usable = postgres::try_writes(&mut session, &expected);
+    // Compared as it was captured; from here on nothing in it reaches out, whatever is written.
+    let quiet = postgres::quarantine(&mut session);
+    consistent.push(match &quiet {
+        Ok(notes) if notes.is_empty() => Check::new("quarantine", Tri::Pass, "nothing in it acts by itself"),
+        Ok(notes) => Check::new("quarantine", Tri::Pass, notes.join(" ")),
+        Err(error) => Check::new("quarantine", Tri::Unknown, error.to_string()),
+    });
+    let usable = match quiet {
+        Ok(_) => postgres::try_writes(&mut session, &expected),
+        Err(_) => vec![Check::new("takes writes", Tri::Unknown, "not tried: something in it could reach out")],
+    };
     let checks = at(ProofLevel::Consistent, consistent).chain(at(ProofLevel::Usable, usable)).collect();
     output(&CheckOutput { bytes: part.bytes, checks })
 }

@@ -152,6 +152,7 @@ fn store(known: &Known, label: String) -> Vec<lifeboat_model::Step> {
     let ResourceKind::Postgres { schemas, .. } = &known.resource.kind else { return Vec::new() };
     let kind = ResourceKind::Postgres { url: known.scratch.clone(), schemas: schemas.clone() };
     let part = Part {
+        leave_out: Some(Vec::new()),
         resource: Resource { kind, ..known.resource.clone() },
         staged: None,
         captured_by: None,

@@ -78,6 +78,7 @@ pub fn plan(known: &Known, request: &Request) -> Result<Plan, Failure> {
         steps::phase(common, "clean", vec![], vec![taking.clean()]),
     ];
     plan.notes = known.last_alike.iter().filter_map(|last| shrunk(taking.bytes(), last)).collect();
+    plan.notes.extend(known.sources.iter().filter_map(left_out));
     plan.phases.retain(|phase| !phase.steps.is_empty());
     Ok(plan)
 }
@@ -106,6 +107,18 @@ pub(crate) fn preflight_of(common: &Common, last_added: Option<u64>, taking: &Ta
         found.push(steps::step("create-vault", title, StepClass::Idempotent, action, Undo::Nothing));
     }
     found
+}
+
+/// Which schemas of a platform a backup leaves out.
+fn left_out(live: &Live) -> Option<String> {
+    let text = || {
+        format!(
+            "{} is on Supabase. Schemas that the platform makes itself are left out: {}. `schemas` in lifeboat.toml says otherwise.",
+            live.resource.name,
+            live.leave_out.join(", ")
+        )
+    };
+    (!live.leave_out.is_empty()).then(text)
 }
 
 /// A source that is much smaller than it was is worth a look before the older backups go.

@@ -7,14 +7,15 @@
 //! ```
 
 use lifeboat_model::{
-    AcceptLoss, Action, Backup, BackupChoice, BackupId, BackupReason, ExpectedFact, Fact, Failure, FailureKind, Lease,
-    Loss, LossLine, Operation, PgAction, Phase, Plan, Request, Resource, ResourceKind, ResourceManifest, Step,
-    StepClass, StepState, Timestamp, Undo, choose_backup,
+    AcceptLoss, Action, Backup, BackupChoice, BackupId, BackupReason, Content, ExpectedFact, Fact, Failure,
+    FailureKind, Lease, Loss, LossLine, Operation, PgAction, Phase, Plan, Request, Resource, ResourceKind,
+    ResourceManifest, Step, StepClass, StepState, SwapStrategy, Timestamp, Undo, choose_backup,
 };
 
 use super::{
     restore,
     salvage::{self, Leaving, Names},
+    schemas::{self, Ground},
     steps::{self, Taking, by, guess, phase, read, step},
 };
 use crate::{
@@ -28,17 +29,19 @@ const NAME_BYTES_MAX: usize = 63;
 
 /// What is known when a restore into a server is planned.
 pub struct Known {
-    common: Common,
-    backup: Backup,
+    pub(super) common: Common,
+    pub(super) backup: Backup,
     part: ResourceManifest,
-    target: Live,
+    pub(super) target: Live,
     /// The address of a database of the server, without a password.
-    url: String,
+    pub(super) url: String,
     /// The name it will have.
-    live: String,
+    pub(super) live: String,
     in_place: bool,
     /// What would leave; nothing when nothing that can be read is replaced.
-    leaving: Option<Leaving>,
+    pub(super) leaving: Option<Leaving>,
+    /// What decides how it takes its place, where it replaces something that can be looked at.
+    ground: Option<Ground>,
     /// Newer backups that were passed over, with the reason.
     passed_over: Vec<(BackupId, String)>,
     rehearsed: bool,
@@ -57,7 +60,7 @@ fn derived(live: &str, end: &str) -> String {
     format!("{}_{end}", &live[..cut])
 }
 
-fn stamped(live: &str, word: &str, now: Timestamp, plan: &lifeboat_model::PlanId) -> String {
+pub(super) fn stamped(live: &str, word: &str, now: Timestamp, plan: &lifeboat_model::PlanId) -> String {
     // The plan's name keeps two of one second apart.
     let plan = plan.to_string();
     let tail = plan.rsplit('-').next().unwrap_or_default();
@@ -99,8 +102,20 @@ pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failur
     };
     let target = engine.live(&there)?;
     // What is broken must not stand in the way of its own restore: what cannot be counted is told.
-    let leaving = (into.is_none() && target.exists && target.unreadable.is_none())
+    let mut leaving = (into.is_none() && target.exists && target.unreadable.is_none())
         .then(|| salvage::leaving(engine, (resource.clone(), url), (&common.vault, &backup.id, &part.name), None));
+    let ground = match into.is_none() && target.exists && target.unreadable.is_none() {
+        // One that cannot be looked into is replaced as a whole.
+        true => schemas::ground(&address, engine.setup().swaps.get(&resource.name).copied()).ok(),
+        false => None,
+    };
+    if let (Some(ground), Content::Postgres(facts)) = (&ground, &part.content)
+        && schemas::choose(ground).0 == SwapStrategy::Schema
+    {
+        let swapped = schemas::split(ground, &facts.schemas).0;
+        let lines = leaving.iter_mut().filter_map(|leaving| leaving.lines.as_mut());
+        lines.for_each(|lines| schemas::only(lines, &swapped));
+    }
     let passed_over = restore::passed_over(&backups, &backup, from);
     let rehearsed = engine.is_rehearsed(&backup.id, &part.name)?;
     let kept = stamped(&live, "before", common.now, &common.ids.plan);
@@ -113,6 +128,7 @@ pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failur
         live,
         in_place: into.is_none(),
         leaving,
+        ground,
         passed_over,
         rehearsed,
         rehearse_first: engine.setup().rehearse_first,
@@ -123,7 +139,7 @@ pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failur
 }
 
 /// What would leave, for the plan.
-fn losses(known: &Known, leaving: Option<&Leaving>, since: Timestamp, kept: String) -> Vec<Loss> {
+pub(super) fn losses(known: &Known, leaving: Option<&Leaving>, since: Timestamp, kept: String) -> Vec<Loss> {
     let lines = leaving.and_then(|leaving| leaving.lines.clone());
     let resource = known.target.resource.name.clone();
     lines.map(|what| Loss { resource, since, what, kept }).into_iter().collect()
@@ -149,6 +165,9 @@ pub(crate) fn plan(known: &Known, request: &Request) -> Result<Plan, Failure> {
         false => format!("restore {name} of {} from {} into database {live}", common.scope, known.backup.id),
     };
     let mut plan = steps::new_plan(common, request, title, Lease::Environment);
+    if let Some(ground) = known.ground.as_ref().filter(|ground| schemas::choose(ground).0 == SwapStrategy::Schema) {
+        return schemas::plan(known, ground, request, plan);
+    }
     let replaces = known.in_place && known.target.exists;
     let keeps = replaces && without_emergency_backup.is_none() && known.target.unreadable.is_none();
     let aside = aside_name(live, common);
@@ -171,6 +190,11 @@ pub(crate) fn plan(known: &Known, request: &Request) -> Result<Plan, Failure> {
     }
     plan.phases.extend(bring(common, &known.backup, &known.part, &known.target.resource, &known.url, &aside, false));
     let mut swap = vec![take_the_name(known, replaces, &aside, &kept)];
+    if !known.in_place {
+        let quiet = PgAction::Quarantine { url: known.url.clone(), database: aside.clone() };
+        let title = "switch off what would act in a copy: subscriptions, jobs, ways into other servers, web calls";
+        swap.insert(0, step("quarantine", title, StepClass::Idempotent, Action::Postgres(quiet), Undo::Nothing));
+    }
     if replaces {
         let spare = stamped(live, "new", common.now, &common.ids.plan);
         let ready = ready(&known.url, (live, &aside, &kept), &spare);
@@ -194,7 +218,7 @@ pub(crate) fn plan(known: &Known, request: &Request) -> Result<Plan, Failure> {
     Ok(plan)
 }
 
-fn taking(known: &Known) -> Taking<'_> {
+pub(super) fn taking(known: &Known) -> Taking<'_> {
     Taking {
         common: &known.common,
         prefix: "keep.",
@@ -347,13 +371,20 @@ fn notes(known: &Known, replaces: bool, kept: &str, without: Option<&str>, urgen
     }
     if let Some(leaving) = &known.leaving {
         notes.extend(uncounted_note(leaving));
-        notes.extend(salvage::notes(leaving, &known.live));
+        if replaces {
+            notes.extend(salvage::notes(leaving, &known.live));
+        }
     }
     if replaces && known.target.resource.writer.is_some() {
         notes.push("`stop` and `start` are not used for it: every session is ended instead.".to_owned());
     }
     if replaces {
-        notes.push(format!("Strategy rename: every session of {} is ended for about a tenth of a second.", known.live));
+        let why =
+            known.ground.as_ref().map(|ground| format!(", since {}", schemas::choose(ground).1)).unwrap_or_default();
+        notes.push(format!(
+            "Strategy rename{why}: every session of {} is ended for about a tenth of a second.",
+            known.live
+        ));
         notes.push(format!("What is there now is kept as database {kept}, closed, until: lifeboat release."));
     }
     notes.extend(known.target.unreadable.iter().map(|why| format!("There is no emergency backup: {why}.")));
@@ -361,6 +392,36 @@ fn notes(known: &Known, replaces: bool, kept: &str, without: Option<&str>, urgen
     notes.extend(urgent.map(|why| format!("Urgent: {why}.")));
     notes.push("To take it back afterwards: lifeboat undo.".to_owned());
     notes
+}
+
+impl Known {
+    /// Up to when the backup is complete.
+    pub(super) fn recovery_point(&self) -> Timestamp {
+        self.part.recovery_point
+    }
+
+    /// The schemas in the backup.
+    pub(super) fn schemas(&self) -> &[String] {
+        match &self.part.content {
+            Content::Postgres(facts) => &facts.schemas,
+            Content::Sqlite(_) | Content::Files(_) | Content::Env(_) => &[],
+        }
+    }
+
+    /// Whether the backup has large objects, which are in no schema.
+    pub(super) fn has_large_objects(&self) -> bool {
+        matches!(&self.part.content, Content::Postgres(facts) if facts.large_objects.is_some())
+    }
+
+    /// Fills a database beside and compares it.
+    pub(super) fn bring(&self, database: &str) -> Vec<Phase> {
+        bring(&self.common, &self.backup, &self.part, &self.target.resource, &self.url, database, false)
+    }
+
+    /// What there is to say about any restore.
+    pub(super) fn notes(&self, without: Option<&str>, urgent: Option<&str>) -> Vec<String> {
+        notes(self, false, "", without, urgent)
+    }
 }
 
 /// Plans to stop writes, or to let them in again.

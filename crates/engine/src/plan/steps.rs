@@ -165,11 +165,13 @@ impl Taking<'_> {
                     inspected_by: None,
                     accept_unsound: self.reason == BackupReason::Emergency,
                     foreign: None,
+                    leave_out: None,
                     resource,
                 },
                 ResourceKind::Files { .. } | ResourceKind::Env { .. } | ResourceKind::Postgres { .. } => {
+                    let leave_out = Some(live.leave_out.clone()).filter(|_| live.resource.kind.path().is_none());
                     let (staged, captured_by, inspected_by, foreign) = (None, None, None, None);
-                    Part { resource, staged, captured_by, inspected_by, accept_unsound: false, foreign }
+                    Part { resource, staged, captured_by, inspected_by, accept_unsound: false, foreign, leave_out }
                 }
             }
         });

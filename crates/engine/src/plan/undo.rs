@@ -223,6 +223,20 @@ pub(super) fn may_be_taken_back(operation: &Operation, common: &Common, request:
     must_be_done(operation)
 }
 
+/// The same for an operation that put schemas in others' places.
+pub(crate) fn exchanged(known: &super::schemas::Swapped, request: &Request) -> Result<Plan, Failure> {
+    let operation = &known.operation;
+    if operation.plan.scope != known.common.scope {
+        let message = format!("{} belongs to {}, not to {}", operation.id, operation.plan.scope, known.common.scope);
+        return Err(Failure::new(FailureKind::Refused, message));
+    }
+    must_be_done(operation)?;
+    match request {
+        Request::Release { .. } => super::schemas::release(known, request),
+        _undo => super::schemas::undo(known, request),
+    }
+}
+
 fn must_be_done(operation: &Operation) -> Result<(), Failure> {
     let id = &operation.id;
     match &operation.state {
@@ -431,7 +445,9 @@ fn release(known: &Known, request: &Request) -> Result<Plan, Failure> {
 /// Whether an operation put something in the place of what was live, or took it away.
 pub fn changed_what_is_live(operation: &Operation) -> bool {
     !matches!(operation.plan.request, Request::Restore { into: Some(_), .. })
-        && (swapped(operation).is_some() || super::databases::renamed(operation).is_some())
+        && (swapped(operation).is_some()
+            || super::databases::renamed(operation).is_some()
+            || super::schemas::swapped(operation).is_some())
 }
 
 /// Whether an operation that is done can be taken back by `undo` without a name: the newest such one is meant.

@@ -11,11 +11,14 @@
 //!               fingerprint, Fingerprint::differences: which definitions differ
 //!   ways out    write_sql, write_data_sql, write_csv: text that needs no Lifeboat; subset: some tables of it
 //!   ways in     dump_form, archive_as_sql, load_sql: dumps that others made, into an empty database
+//!               seen_by → what each role can see; compare_seen
+//!   quiet       quarantine: a copy that calls, mails and fetches nothing
 //!   loss        same_lineage, glance: what was written since, in one scan; RowIndex: row by row, from a backup's files
 //!   salvage     compare_rows: which rows a backup does not have, and the rows themselves; raise_sequences
 //!               bring_back: such rows inserted again, in the order of their references; take_away: its undo
 //!   rows        lay_beside: a table of a backup in a schema beside; compare_beside, missing_beside; drop_beside
 //!   take place  swap_preflight → swap_databases; the same with SwapNames::undone is the way back; swap_state tells
+//!               inside one database: schemas_preflight → swap_schemas, exchange_schemas, schemas_state, drop_kept_schemas
 //!   stop writes fence_on → prove_fence; enter_fence for our own session; fence_off needs nothing; fence_status
 //! ```
 //!
@@ -44,10 +47,13 @@ mod loss;
 mod message;
 mod migrations;
 mod plain;
+mod quarantine;
 mod restore;
+mod roles;
 mod rows;
 mod salvage;
 mod schedule;
+mod schema_swap;
 mod script;
 mod server;
 mod session;
@@ -64,7 +70,7 @@ pub use archive::{SchemaEntry, Section, cut_section, portable, read_archive, rea
 pub use bring_back::{BringBack, bring_back, take_away};
 pub use capture::{Capture, CaptureOptions, Captured, capture, inspect, rewritten};
 pub use catalog::{Table, copy_target};
-pub use checks::{ask_question, ask_rows, check_database, compare_facts, negative_control, try_writes};
+pub use checks::{NO_AMCHECK, ask_question, ask_rows, check_database, compare_facts, negative_control, try_writes};
 pub use clients::{Clients, Selection, choose_clients, dump_archive, find_clients, find_clients_in, run_client};
 pub use databases::{
     count_rows, create_database, database_about, database_exists, dress_database, drop_database, empty_database,
@@ -80,9 +86,16 @@ pub use load::{DumpForm, Loaded, archive_as_sql, create_database_beside, dump_fo
 pub use loss::{Glance, OtherLineage, RowChanges, RowIndex, glance, same_lineage};
 pub use message::Row;
 pub use plain::{Plain, sequences_sql, write_csv, write_data_sql, write_sql};
+pub use quarantine::quarantine;
 pub use restore::{Restore, RestoreOptions, Restored, Sources, restore};
+pub use roles::{compare_seen, named_roles, seen_by};
 pub use rows::{Sink, Sinks};
 pub use salvage::{Baseline, ChangedTable, KeepRows, compare_rows, decoded, horizon_now, raise_sequences, table_file};
+pub use schema_swap::{
+    Around, Dependent, SCHEMA_LOCK_WAIT_MS, SchemaHere, SchemaSwap, SchemasSwapped, dependents, drop_kept_schemas,
+    exchange_schemas, exchange_state, extension_schemas, kept_schemas, plain_name, schema_numbers, schema_told,
+    schemas_here, schemas_preflight, schemas_settled, schemas_state, swap_schemas,
+};
 pub use server::{Privileges, Target, look_at, refuse_pooler};
 pub use session::Session;
 pub use side::{

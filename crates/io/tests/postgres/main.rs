@@ -7,7 +7,10 @@ mod fence;
 mod helpers;
 mod look;
 mod plain;
+mod proofs;
 mod restore;
+mod schema_swap;
+mod supabase;
 mod swap;
 // The floors do not let this crate know the testkit, so the file itself is shared.
 #[path = "../../../testkit/src/postgres.rs"]

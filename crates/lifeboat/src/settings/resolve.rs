@@ -280,6 +280,12 @@ pub fn environment_of(loaded: &Loaded, environment: &str, global: &GlobalArgs, i
             resolved.passwords.insert_server(server, password);
         }
         choice.show_resource(&resource);
+        if let Some(swap) = what.swap {
+            resolved.setup.swaps.insert(resource.name.clone(), swap.into());
+        }
+        if !what.roles.is_empty() {
+            resolved.setup.roles.insert(resource.name.clone(), what.roles.clone());
+        }
         if what.alias {
             resolved.setup.aliases.push(resource.name.clone());
         }

@@ -289,13 +289,15 @@ impl Resource<'_> {
 
     /// Files have a path, databases on servers an address, and neither has what belongs to the other.
     fn check_place(&self, tell: &mut dyn FnMut(&str, String, &str)) {
-        let ResourceSettings { kind, path, url, url_from, password, schemas, .. } = self.what;
+        let ResourceSettings { kind, path, url, url_from, password, schemas, swap, roles, .. } = self.what;
         let name = self.name;
         let on_server = [
             ("url", url.is_some()),
             ("url_from", url_from.is_some()),
             ("password", password.is_some()),
             ("schemas", !schemas.is_empty()),
+            ("swap", swap.is_some()),
+            ("roles", !roles.is_empty()),
         ];
         match (kind, url.is_some(), url_from.is_some()) {
             (KindSettings::Postgres, false, false) => tell(

@@ -12,6 +12,40 @@ use crate::{
     resource::{Resource, ResourceName},
 };
 
+/// A database in a backup.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredPart {
+    /// Where the backup is.
+    pub vault: String,
+    /// Which.
+    pub backup: BackupId,
+    /// Which of its parts.
+    pub resource: ResourceName,
+}
+
+/// A schema that another one takes the place of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SchemaNames {
+    /// The name that everybody uses.
+    pub live: String,
+    /// What the present one will be called; nothing when there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<String>,
+}
+
+/// A schema that comes back from another name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SchemaReturn {
+    /// The name that everybody uses.
+    pub live: String,
+    /// What it is called until then; nothing when none comes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub returns: Option<String>,
+    /// What the present one will be called; nothing when there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub becomes: Option<String>,
+}
+
 /// What an actor can be asked to do with a PostgreSQL database. `url` is the address of a database, without a password;
 /// where another database of the same server is meant, it is named beside it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -297,6 +331,66 @@ pub enum PgAction {
         /// The server.
         url: String,
         /// The database.
+        database: String,
+    },
+    /// Fails when a swap of schemas would fail: things elsewhere that point into them and cannot be pointed elsewhere,
+    /// missing rights, a prepared transaction. Of an exchange only that it was not made yet is known before.
+    ReadySchemas {
+        /// The database.
+        url: String,
+        /// The backup that fills the new ones.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        from: Option<StoredPart>,
+        /// The swap; none when it is an exchange.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        schemas: Vec<SchemaNames>,
+        /// The exchange; none when it is a swap.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        exchange: Vec<SchemaReturn>,
+    },
+    /// Takes back a swap of schemas whose answer was lost, when it did happen: the former ones return, and the others get
+    /// names of their own, since somebody may have written to them.
+    ReturnSchemas {
+        /// The database.
+        url: String,
+        /// The swap; none when it was an exchange.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        schemas: Vec<SchemaNames>,
+        /// The exchange; none when it was a swap.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        exchange: Vec<SchemaReturn>,
+        /// What happens when it was done.
+        back: Vec<SchemaReturn>,
+    },
+    /// Fills new schemas from a backup and puts them in the place of the present ones, all in one transaction.
+    SwapSchemas {
+        /// The backup that fills them.
+        from: StoredPart,
+        /// The database.
+        url: String,
+        /// The schemas.
+        schemas: Vec<SchemaNames>,
+    },
+    /// Exchanges schemas with ones that were kept, in one transaction.
+    ExchangeSchemas {
+        /// The database.
+        url: String,
+        /// The schemas.
+        schemas: Vec<SchemaReturn>,
+    },
+    /// Drops schemas that were kept; refused while anything outside depends on them.
+    DropSchemas {
+        /// The database.
+        url: String,
+        /// Their names.
+        schemas: Vec<String>,
+    },
+    /// Switches off what would act in a copy as it does in the original: subscriptions, jobs, ways into other servers,
+    /// triggers that call the web.
+    Quarantine {
+        /// The server.
+        url: String,
+        /// The copy.
         database: String,
     },
 }

@@ -59,7 +59,11 @@ fn compare(
     let mut session = Session::open(&vaults.database(url)?, stop).map_err(failed)?;
     let horizon = against.since.unwrap_or(&facts.horizon);
     let known = postgres::same_lineage(&mut session, horizon).map_err(failed)?.is_ok();
-    let selection = Selection::default();
+    // What a platform keeps for itself is no loss of ours, and not ours to read.
+    let selection = match postgres::look_at(&mut session).map_err(failed)?.is_supabase {
+        true => Selection::supabase(),
+        false => Selection::default(),
+    };
     let horizon = known.then_some(horizon);
     let moved = &against.resource.salvage_columns;
     let baseline = Baseline { facts, sources: &sources, horizon, moved, selection: &selection };

@@ -26,8 +26,9 @@ use super::{
     catalog::{self, Table},
     clients,
     fence::FENCE_TRIGGER,
-    fingerprint, globals, large_objects, migrations,
+    fingerprint, globals, large_objects, migrations, roles,
     rows::{Done, Reading, Sink, Sinks, add_part, plan_jobs, read_rows, table_facts},
+    schema_swap::kept_schemas,
     server,
 };
 use crate::{clock::Clock, exec::Exec, files, stop::Stop};
@@ -43,11 +44,14 @@ pub struct CaptureOptions {
     pub attempts_max: u32,
     /// How long to wait for a table that somebody is changing, in milliseconds.
     pub lock_wait_ms_max: u64,
+    /// Roles that are asked what they can see; those that policies and grants name when none is said.
+    pub roles: Vec<String>,
 }
 
 impl Default for CaptureOptions {
     fn default() -> Self {
-        CaptureOptions { connections: 2, selection: Selection::default(), attempts_max: 5, lock_wait_ms_max: 10_000 }
+        let (selection, roles) = (Selection::default(), Vec::new());
+        CaptureOptions { connections: 2, selection, attempts_max: 5, lock_wait_ms_max: 10_000, roles }
     }
 }
 
@@ -97,7 +101,11 @@ pub fn capture(
 ) -> Result<Captured, PgError> {
     let (mut leader, mut held, definitions, restarts) = define_and_hold(what, stop)?;
     held.facts.client_version = what.clients.version.clone();
-    let facts = read_held(&mut leader, held, what.address, what.options, sinks, stop, progress)?;
+    let mut facts = read_held(&mut leader, held, what.address, what.options, sinks, stop, progress)?;
+    for schema in &facts.schemas {
+        facts.by_schema.insert(schema.clone(), fingerprint::of_schema(&mut leader, schema, &|_| true)?);
+    }
+    facts.seen = seen(&mut leader, what.options, &facts)?;
     let globals = globals::globals_sql(&mut leader)?;
     leader.run("COMMIT")?;
     let Definitions { entries, pre_data, post_data } = definitions;
@@ -322,6 +330,15 @@ fn read_held(
     Ok(facts)
 }
 
+/// What each role can see, under the snapshot.
+fn seen(leader: &mut Session, options: &CaptureOptions, facts: &PostgresFacts) -> Result<roles::Seen, PgError> {
+    let asked = match options.roles.as_slice() {
+        [] => roles::named_roles(leader)?,
+        said => said.to_vec(),
+    };
+    roles::seen_by(leader, &asked, &roles::rows_of(facts))
+}
+
 fn is_fence(entry: &SchemaEntry) -> bool {
     entry.kind == "TRIGGER" && entry.tag.ends_with(&format!(" {FENCE_TRIGGER}"))
 }
@@ -331,7 +348,10 @@ fn dump_definitions(what: &Capture<'_>, stop: &Stop) -> Result<Definitions, PgEr
     let ours =
         |doing: &str, error: files::PathError| PgError::Ours { doing: doing.into(), source: io::Error::other(error) };
     let archive_file = what.folder.join("schema.dump");
-    let selection = &what.options.selection;
+    // What a restore has kept is left out; `pg_dump` wants it said by name.
+    let mut selection = what.options.selection.clone();
+    selection.except.extend(kept_schemas(&mut Session::open(what.address, stop)?)?);
+    let selection = &selection;
     let dump = clients::dump_schema(what.clients, what.address, None, selection, &archive_file);
     clients::run_client(what.exec, &dump, stop)?;
     let contents = archive::read_archive(&archive_file)?;

@@ -7,6 +7,7 @@ use lifeboat_model::postgres::{DatabaseFacts, Horizon, SequenceFacts};
 use super::{
     PgError, Selection, Session,
     fence::{FENCE_SCHEMA, fence_status},
+    schema_swap::KEPT_COMMENT,
     side::SIDE_PREFIX,
     sql::{literal, literals, plain},
 };
@@ -69,6 +70,11 @@ pub(super) fn schema_condition(selection: &Selection) -> String {
     let mut condition = format!(
         "n.nspname !~ '^(pg_|{SIDE_PREFIX})' AND n.nspname NOT IN ('information_schema', {})",
         literal(FENCE_SCHEMA)
+    );
+    // What a restore has kept is no part of the database as it is.
+    condition += &format!(
+        " AND NOT COALESCE(pg_catalog.starts_with(pg_catalog.obj_description(n.oid, 'pg_namespace'), {}), false)",
+        literal(KEPT_COMMENT)
     );
     if !selection.only.is_empty() {
         condition += &format!(" AND n.nspname IN ({})", literals(selection.only.iter().map(String::as_str)));

@@ -33,7 +33,7 @@ pub fn database_about(session: &mut Session, name: &str) -> Result<Option<(u64, 
     Ok(rows.first().map(|row| (row.count(0), row.count(1))))
 }
 
-/// Rows of every table that a person made, by `schema.name`, quoted where SQL needs it. Each table is counted.
+/// Rows of every table that a person made and that we may read, by `schema.name`, quoted where SQL needs it. Each table is counted.
 ///
 /// # Errors
 /// As [`Session::run`].
@@ -43,6 +43,7 @@ pub fn count_rows(session: &mut Session) -> Result<BTreeMap<String, u64>, PgErro
            FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
           WHERE c.relkind = 'r' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
             AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_depend d WHERE d.objid = c.oid AND d.deptype = 'e')
+            AND pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND pg_catalog.has_table_privilege(c.oid, 'SELECT')
           ORDER BY 1",
     )?;
     let mut counts = BTreeMap::new();

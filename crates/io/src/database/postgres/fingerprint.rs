@@ -46,7 +46,31 @@ impl Fingerprint {
 /// # Errors
 /// As [`Session::run`].
 pub fn fingerprint(session: &mut Session, selection: &Selection) -> Result<Fingerprint, PgError> {
-    let rows = session.ask(&query(session.major(), selection))?;
+    fingerprint_of(session, selection, &|_| true)
+}
+
+/// Kinds of definitions that are in no schema.
+const IN_NO_SCHEMA: [&str; 4] = ["extension", "publication", "event trigger", "foreign"];
+
+/// The definitions that are in one schema, by kind; what is in none is left out.
+pub(super) fn of_schema(
+    session: &mut Session,
+    schema: &str,
+    takes: &dyn Fn(&str) -> bool,
+) -> Result<BTreeMap<String, KindFacts>, PgError> {
+    let selection = Selection { only: vec![schema.to_owned()], except: Vec::new() };
+    let takes = |kind: &str| takes(kind) && !IN_NO_SCHEMA.contains(&kind);
+    let mut kinds = fingerprint_of(session, &selection, &takes)?.kinds();
+    kinds.retain(|_, facts| facts.count > 0);
+    Ok(kinds)
+}
+
+fn fingerprint_of(
+    session: &mut Session,
+    selection: &Selection,
+    takes: &dyn Fn(&str) -> bool,
+) -> Result<Fingerprint, PgError> {
+    let rows = session.ask(&query(session.major(), selection, takes))?;
     let mut lines: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for row in rows {
         lines.entry(row.text(0).to_owned()).or_default().insert(row.text(1).to_owned());
@@ -54,7 +78,7 @@ pub fn fingerprint(session: &mut Session, selection: &Selection) -> Result<Finge
     Ok(Fingerprint { lines })
 }
 
-fn query(major: u32, selection: &Selection) -> String {
+fn query(major: u32, selection: &Selection, takes: &dyn Fn(&str) -> bool) -> String {
     let schemas = schema_condition(selection);
     let publication_details =
         if major >= 15 { "coalesce(p.attnames::text, '') || coalesce(p.rowfilter, '')" } else { "''" };
@@ -75,6 +99,7 @@ fn query(major: u32, selection: &Selection) -> String {
     );
     let parts: Vec<String> = KINDS
         .iter()
+        .filter(|(kind, _)| takes(kind))
         .map(|(kind, from)| {
             let from = from
                 .replace("{publication}", publication_details)
@@ -144,7 +169,7 @@ const KINDS: [(&str, &str); 27] = [
     ("comment", "coalesce(pg_describe_object(d.classoid, d.objoid, d.objsubid), '') || ' ' || quote_literal(d.description) FROM pg_description d
         WHERE d.objoid >= 16384 AND NOT EXISTS (SELECT 1 FROM ext WHERE ext.classid = d.classoid AND ext.objid = d.objoid)
         AND d.classoid NOT IN ('pg_extension'::regclass, 'pg_largeobject'::regclass)
-        AND (d.classoid <> 'pg_namespace'::regclass OR d.objoid IN (SELECT oid FROM ns)) AND NOT EXISTS (SELECT 1 FROM pg_identify_object(d.classoid, d.objoid, d.objsubid) i
+        AND (d.classoid <> 'pg_namespace'::regclass OR d.objoid IN (SELECT oid FROM ns WHERE nspname <> 'public')) AND NOT EXISTS (SELECT 1 FROM pg_identify_object(d.classoid, d.objoid, d.objsubid) i
         WHERE i.schema IS NOT NULL AND NOT EXISTS (SELECT 1 FROM ns WHERE quote_ident(ns.nspname) = i.schema))"),
     ("owner", "o.line FROM (SELECT 'schema ' || n.nspname || ' ' || n.nspowner::regrole::text AS line FROM spc n
         UNION ALL SELECT c.oid::regclass::text || ' ' || c.relowner::regrole::text FROM rel c WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f')

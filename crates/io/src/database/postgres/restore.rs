@@ -114,8 +114,10 @@ pub fn restore(
     run_jobs(graph, what, sources, &rows, stop, progress)?;
     phase.ends("rows, indexes, constraints and statistics");
 
-    if !superuser {
-        grants(&mut session, what)?;
+    match (superuser, what.options.owners_and_grants) {
+        (true, _) => {}
+        (false, true) => grants(&mut session, what)?,
+        (false, false) => restored.notes.extend(grant_what_we_may(&mut session, what)?),
     }
     for entry in what.entries.iter().filter(|entry| is_last(entry) && entry.kind == "MATERIALIZED VIEW DATA") {
         make(&mut session, entry, what)?;
@@ -220,15 +222,31 @@ fn notes_of(
     }
 }
 
+/// The schema that an extension is to be made in: where it is the platform's, no definition makes it.
+fn schema_of_extension(entry: &SchemaEntry) -> Option<&str> {
+    if entry.kind != "EXTENSION" {
+        return None;
+    }
+    entry.sql.trim_end().strip_suffix(';')?.rsplit_once(" WITH SCHEMA ").map(|(_, schema)| schema)
+}
+
 /// Makes one definition, and gives it to its owner.
 pub(super) fn make(session: &mut Session, entry: &SchemaEntry, what: &Restore<'_>) -> Result<(), PgError> {
+    make_as(session, entry, what.options.owners_and_grants)
+}
+
+/// The same, with or without its owner.
+pub(super) fn make_as(session: &mut Session, entry: &SchemaEntry, owner: bool) -> Result<(), PgError> {
     let mut sql = format!("SET default_tablespace = {}; ", literal(&entry.tablespace));
     if !entry.access_method.is_empty() {
         sql += &format!("SET default_table_access_method = {}; ", literal(&entry.access_method));
     }
+    if let Some(schema) = schema_of_extension(entry).filter(|schema| *schema != "pg_catalog") {
+        sql += &format!("CREATE SCHEMA IF NOT EXISTS {schema}; ");
+    }
     sql += &entry.sql;
     // Materialized views' rows, and nothing else, are made in place: their owner is known already.
-    if what.options.owners_and_grants {
+    if owner {
         sql += &entry.owner_sql;
     }
     session.run(&sql).map_err(|error| about(error, &format!("make {} {}", entry.kind, entry.tag)))
@@ -250,4 +268,26 @@ fn grants(session: &mut Session, what: &Restore<'_>) -> Result<(), PgError> {
         what.facts.public_schema.iter().try_for_each(|line| session.run(line))?;
     }
     what.entries.iter().filter(|entry| is_grant(entry)).try_for_each(|entry| make(session, entry, what))
+}
+
+/// Where all belongs to us, grants can still be given: what roles see can be asked then. What we may not give is told.
+fn grant_what_we_may(session: &mut Session, what: &Restore<'_>) -> Result<Vec<String>, PgError> {
+    let of_public = what.facts.schemas.iter().any(|name| name == "public");
+    let lines = what
+        .facts
+        .public_schema
+        .iter()
+        .filter(|line| of_public && !line.starts_with("ALTER SCHEMA"))
+        .map(String::as_str);
+    let grants = what.entries.iter().filter(|entry| entry.kind == "ACL").map(|entry| entry.sql.as_str());
+    let mut left = 0;
+    for sql in lines.chain(grants) {
+        match session.run(sql) {
+            Ok(()) => {}
+            // Not ours to give, or a role that is not here.
+            Err(error) if matches!(error.code(), Some("42501" | "42704" | "0LP01" | "2BP01")) => left += 1,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok((left > 0).then(|| format!("{left} grants could not be given by this role.")).into_iter().collect())
 }

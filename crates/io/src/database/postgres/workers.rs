@@ -247,9 +247,9 @@ fn copy_part(
 }
 
 /// Digests what passes.
-struct Digested<'a> {
-    source: Box<dyn Read + 'a>,
-    digest: &'a mut RowDigest,
+pub(super) struct Digested<'a> {
+    pub source: Box<dyn Read + 'a>,
+    pub digest: &'a mut RowDigest,
 }
 
 impl Read for Digested<'_> {
