@@ -70,3 +70,25 @@ fn a_proof_on_a_server_leaves_no_database_behind() {
     let request = Request::Prove { backup: BackupChoice::Latest, resources: vec![] };
     prove_plan(&Case { world: &world, request, undo: false });
 }
+
+#[test]
+fn an_adopted_dump_is_a_backup_or_leaves_nothing() {
+    let world = shop(15);
+    let file = world.path("cloud_backup_20240101_020000.sql");
+    std::fs::write(&file, "CREATE TABLE orders (id int);\nCOPY orders (id) FROM stdin;\n1\n2\n\\.\n").unwrap();
+    let resource = lifeboat_model::ResourceName::new("db").unwrap();
+    let request = Request::Adopt { resource, file, at: None, label: None };
+    let tried = prove_plan(&Case { world: &world, request, undo: false });
+    assert!(tried.as_before > 0 && tried.as_meant > 0, "{tried:?}");
+}
+
+#[test]
+fn an_archive_is_whole_or_not_there_and_leaves_no_database_behind() {
+    let world = shop(15);
+    let (from, format) = (BackupChoice::Latest, lifeboat_model::ExportFormat::Custom);
+    let (resources, tables, encrypt_to) = (vec![], vec![], vec![]);
+    let to = world.path("shop.dump");
+    let request = Request::Export { resources, from, to, format, tables, encrypt_to, data_only: false, gzip: false };
+    let tried = prove_plan(&Case { world: &world, request, undo: false });
+    assert!(tried.as_before > 0 && tried.as_meant > 0, "{tried:?}");
+}

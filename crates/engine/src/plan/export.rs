@@ -302,16 +302,20 @@ fn write(known: &Known, places: &Places<'_>, tables: &[String]) -> Vec<Step> {
     all
 }
 
-/// A single file gets its name; the folder it was made in goes.
+/// A single file is moved out of the folder it was made in, which goes; then it gets its name. In this order each step can
+/// be taken back when the later ones are done.
 fn put_one(known: &Known, places: &Places<'_>, file: PathBuf) -> Vec<Step> {
-    let live = places.to.to_owned();
-    let put = Action::PutInPlace { database: false, aside: file.clone(), live: live.clone(), like: None };
-    let named = format!("give it the name {}", live.display());
-    let take = by(Action::TakeAway { database: false, aside: file, live });
+    let (live, alone) = (places.to.to_owned(), facts::path_with(&places.aside, ".file"));
+    let out = Action::PutInPlace { database: false, aside: file, live: alone.clone(), like: None };
+    let remove = by(Action::Remove { paths: vec![alone.clone()] });
     let clean = Action::Remove { paths: vec![known.common.sandbox.clone(), places.aside.clone()] };
+    let put = Action::PutInPlace { database: false, aside: alone.clone(), live: live.clone(), like: None };
+    let named = format!("give it the name {}", live.display());
+    let take = by(Action::TakeAway { database: false, aside: alone, live });
     vec![
-        step("put-in-place", named, StepClass::ProbeFirst, put, take),
+        step("move-out", "move it out of the working folder", StepClass::ProbeFirst, out, remove),
         step("clean", "remove working copies", StepClass::Idempotent, clean, Undo::Nothing),
+        step("put-in-place", named, StepClass::ProbeFirst, put, take),
     ]
 }
 
