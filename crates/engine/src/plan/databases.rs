@@ -400,6 +400,11 @@ impl Known {
         self.part.recovery_point
     }
 
+    /// What the resource is called in the backup.
+    pub(super) fn part_name(&self) -> &lifeboat_model::ResourceName {
+        &self.part.name
+    }
+
     /// The schemas in the backup.
     pub(super) fn schemas(&self) -> &[String] {
         match &self.part.content {

@@ -185,7 +185,7 @@ fn notes(known: &Known, ground: &Ground, names: &[SchemaNames], stays: &[String]
 
 fn from(known: &Known) -> StoredPart {
     let (vault, backup) = (known.common.vault.clone(), known.backup.id.clone());
-    StoredPart { vault, backup, resource: known.target.resource.name.clone() }
+    StoredPart { vault, backup, resource: known.part_name().clone() }
 }
 
 /// Looks whether the swap can happen; taken back, the former schemas are in their places whatever became of it.
