@@ -154,7 +154,7 @@ pub enum Command {
     /// Stops all writes to a PostgreSQL database, and lets them in again
     #[command(after_help = help::FENCE, display_order = 22)]
     Fence(FenceArgs),
-    /// Rows that left a PostgreSQL database with a restore or an undo: shows them, brings them back
+    /// Shows rows that left a PostgreSQL database with a restore, brings them back
     #[command(after_help = help::SALVAGE, display_order = 22)]
     Salvage(SalvageArgs),
     /// Says which backups stay, why, and which may go
@@ -169,7 +169,7 @@ pub enum Command {
     /// Collects evidence about an operation, and looks whether it was changed since
     #[command(after_help = help::EVIDENCE, display_order = 32)]
     Evidence(EvidenceArgs),
-    /// Says that something is wrong, that it is over, that it was reviewed; until then nothing of it is deleted
+    /// Opens, closes and reviews incidents; until its review nothing of one is deleted
     #[command(after_help = help::INCIDENT, display_order = 34)]
     Incident(IncidentArgs),
     /// Looks through logs of the app: files, and the table it keeps itself

@@ -154,7 +154,8 @@ fn odd_samples_give_finite_answers() {
             assert!(predicted.p50_ms <= predicted.p95_ms, "{samples:?} {bytes}: {predicted:?}");
         }
     }
-    assert_eq!(predict(&[Sample { bytes: 100, ms: 150 }], 200, 1.0).p50_ms, 250, "50 ms are fixed, the rest doubles");
+    let large = Sample { bytes: 100 << 20, ms: 150 };
+    assert_eq!(predict(&[large], 200 << 20, 1.0).p50_ms, 250, "50 ms are fixed, the rest doubles");
     let fewer = predict(&[Sample { bytes: 1, ms: 100 }; 2], 1, 1.0);
     let more = predict(&[Sample { bytes: 1, ms: 100 }; 19], 1, 1.0);
     assert!(fewer.p95_ms > more.p95_ms, "the margin shrinks as measurements come in");

@@ -139,6 +139,8 @@ pub(super) fn part<'a>(
 /// Compares the copy with the manifest. In a restore the first thing that does not pass is a failure; in a rehearsal
 /// (`writes`) everything found is the result.
 pub fn check_fetched(hands: &Hands, what: &Fetched<'_>, writes: bool, context: &Context<'_>) -> Result<Value, Failure> {
+    // What came whole is not read again, and nothing below might look whether this was broken off.
+    context.stop.check().map_err(|stopped| Failure::from_error(FailureKind::Interrupted, &stopped))?;
     let vault = hands.vaults.open(what.vault)?;
     let manifest = summary::manifest(&vault, what.backup)?;
     let part = part(&manifest, what.backup, &what.resource.name)?;

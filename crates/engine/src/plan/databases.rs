@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     Engine,
-    act::postgres as hands,
+    act::postgres::{self as hands, losses::Holdable},
     facts::{Common, Live},
 };
 
@@ -215,6 +215,13 @@ pub(crate) fn plan(known: &Known, request: &Request) -> Result<Plan, Failure> {
     };
     plan.losses = losses(known, known.leaving.as_ref(), known.part.recovery_point, kept_where);
     plan.notes = notes(known, replaces, &kept, without_emergency_backup.as_deref(), urgent.as_deref());
+    let is_held = |leaving: &Leaving| matches!(leaving.holdable, Holdable::Held(_));
+    if known.leaving.as_ref().is_some_and(|leaving| !is_held(leaving)) && *accept_loss == AcceptLoss::Shown {
+        plan.notes.push(format!(
+            "Rows that are written while this runs stop it before the swap, since nobody has seen them: lifeboat fence on {name} \
+             first, or --accept-loss any."
+        ));
+    }
     Ok(plan)
 }
 
