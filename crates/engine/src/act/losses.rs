@@ -82,16 +82,28 @@ const COMPARE_KEPT: Duration = Duration::from_secs(3);
 /// What leaves when a database that was set aside takes its place again: what was written since the other one was put
 /// there. That one came out of a backup, of which `restored` knows the tables; without it, all that is in no row of what
 /// was kept. `rows_backup` are those of what comes back.
+/// With the lines comes why they are not all, when they are not.
 ///
 /// # Errors
 /// When one of the two cannot be read.
-pub fn leaving(live: &Path, kept: &Path, restored: Option<&SqliteFacts>) -> Result<Vec<LossLine>, Failure> {
+pub fn leaving(
+    live: &Path,
+    kept: &Path,
+    restored: Option<&SqliteFacts>,
+) -> Result<(Vec<LossLine>, Option<String>), Failure> {
     let failed = |error: sqlite::SqliteError| sqlite_failure(&error);
-    let written = match restored {
-        Some(facts) => lines_now(live, facts)?,
+    let numbers_only = |why: String| Some(format!("only numbers of rows and their times were compared, since {why}"));
+    let (written, uncounted) = match restored {
+        Some(facts) => {
+            let is_large = files::size(live).is_ok_and(|bytes| bytes > sqlite::DIGEST_BYTES_MAX);
+            (lines_now(live, facts)?, if is_large { numbers_only("it is large".to_owned()) } else { None })
+        }
         None => match sqlite::compare_kept(live, kept, COMPARE_KEPT).map_err(failed)? {
-            Some(changes) => changes.into_iter().map(|(table, change)| line_of(table, &change)).collect(),
-            None => Vec::new(),
+            Some(changes) => (changes.into_iter().map(|(table, change)| line_of(table, &change)).collect(), None),
+            None => {
+                let why = format!("comparing every row takes more than {} s", COMPARE_KEPT.as_secs());
+                (Vec::new(), numbers_only(why))
+            }
         },
     };
     let (now, then) = (sqlite::count_rows(live).map_err(failed)?, sqlite::count_rows(kept).map_err(failed)?);
@@ -109,7 +121,7 @@ pub fn leaving(live: &Path, kept: &Path, restored: Option<&SqliteFacts>) -> Resu
         let differs = rows_backup != rows_now || line.rows_lost() > 0 || line.is_uncounted();
         differs.then_some(line)
     };
-    Ok(tables.into_iter().filter_map(line).collect())
+    Ok((tables.into_iter().filter_map(line).collect(), uncounted))
 }
 
 /// What is compared, and what somebody has agreed to.

@@ -60,19 +60,21 @@ pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failur
     };
     let counted = match (&live, &kept) {
         (Some(live), Some((kept, _))) => difference(engine, &operation, live, kept),
-        _nothing_to_compare => Ok(Vec::new()),
+        _nothing_to_compare => Ok((Vec::new(), None)),
     };
-    let (differs, uncounted) = match counted {
-        Ok(differs) => (differs, None),
-        Err(error) => (Vec::new(), Some(error.to_string())),
-    };
+    let (differs, uncounted) = counted.unwrap_or_else(|error| (Vec::new(), Some(error.to_string())));
     Ok(Known { common, operation, live, kept_now, held, differs, uncounted, kept })
 }
 
 /// What leaves if what was kept comes back.
-fn difference(engine: &Engine, operation: &Operation, live: &Live, kept: &Path) -> Result<Vec<LossLine>, Failure> {
+fn difference(
+    engine: &Engine,
+    operation: &Operation,
+    live: &Live,
+    kept: &Path,
+) -> Result<(Vec<LossLine>, Option<String>), Failure> {
     if !matches!(live.resource.kind, ResourceKind::Sqlite { .. }) || !live.exists || !files::exists(kept) {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), None));
     }
     losses::leaving(&live.place, kept, restored(engine, operation).as_ref())
 }

@@ -32,7 +32,7 @@ mod writes;
 
 pub use audit::{AuditLog, audit_log};
 pub use capture::{CaptureOptions, Captured, How, capture};
-pub use changes::{TableChange, TableLook, compare_kept, compare_live, look_at_tables, table_digest};
+pub use changes::{DIGEST_BYTES_MAX, TableChange, TableLook, compare_kept, compare_live, look_at_tables, table_digest};
 pub use check::{ask, check_copy, examine};
 pub use csv::{SchemaSql, schema_sql, table_names, write_csv};
 pub use damage::{Damage, damage_copy};

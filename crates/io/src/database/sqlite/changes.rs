@@ -30,7 +30,7 @@ use crate::stop::Stop;
 
 /// Above this size of the file, in bytes, a first look counts and asks for times, and does not digest: planning a restore
 /// should take seconds.
-const DIGEST_BYTES_MAX: u64 = 1 << 30;
+pub const DIGEST_BYTES_MAX: u64 = 1 << 30;
 
 /// What a first look at a live table found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
