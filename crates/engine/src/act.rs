@@ -16,6 +16,7 @@ mod proofs;
 pub(crate) mod readme;
 mod stores;
 pub mod summary;
+mod sync;
 mod trees;
 
 use std::sync::Arc;
@@ -115,6 +116,7 @@ impl Perform for Hands {
             Action::CopyBackup { from, to, backup } => copies::copy_backup(self, from, to, backup, context),
             Action::CopyJournals { from, to } => copies::copy_journals(self, from, to, context),
             Action::Postgres(action) => postgres::perform(self, action, context),
+            Action::Sync { link, action } => sync::perform(self, link, action, context),
             Action::Say { lines } => Ok(serde_json::json!({ "said": lines })),
         }
     }
@@ -133,7 +135,7 @@ impl Perform for Hands {
             Action::VerifyStored { .. } | Action::CheckUnused { .. } | Action::CaptureSqlite { .. } => again(context),
             Action::InspectSqlite { .. } | Action::DropBackup { .. } | Action::Fetch { .. } => again(context),
             Action::CheckFetched { .. } | Action::CheckTheChecks { .. } | Action::RecordProof { .. } => again(context),
-            Action::CompareLoss { .. } => again(context),
+            Action::CompareLoss { .. } | Action::Sync { .. } => again(context),
             Action::Command { .. } | Action::Remove { .. } | Action::Unforget { .. } => again(context),
             Action::Prune { .. } | Action::Mark { .. } => again(context),
             Action::MakeFolder { .. } | Action::WriteExport { .. } | Action::EncryptFolder { .. } => again(context),

@@ -2,8 +2,8 @@
 
 use lifeboat_io::{Stop, lease};
 use lifeboat_model::{
-    Action, Backup, BackupId, Failure, FailureKind, Lease, Manifest, Operation, OperationId, OperationState, Plan,
-    Proof, StepId, StepState, Tri, id::find_by_start,
+    Action, Backup, BackupId, Failure, FailureKind, Manifest, Operation, OperationId, OperationState, Plan, Proof,
+    StepId, StepState, Tri, id::find_by_start,
 };
 
 use crate::{
@@ -117,7 +117,7 @@ impl Engine {
     /// # Errors
     /// When the lease cannot be read.
     pub fn is_worked_on(&self, operation: &Operation) -> Result<Tri, Failure> {
-        let path = self.state.lease(&operation.plan.scope, operation.plan.lease == Lease::Sandbox);
+        let path = self.state.lease(&operation.plan.scope, operation.plan.lease);
         let note = lease::read_note(&path).map_err(|error| self.failure(&error))?;
         Ok(match note {
             Some(note) if note.operation.as_deref() == Some(operation.id.as_str()) => note.process.is_alive(),
@@ -147,6 +147,7 @@ fn looks_only(action: &Action) -> bool {
         Action::Prune { .. } | Action::Mark { .. } => false,
         Action::MakeFolder { .. } | Action::WriteExport { .. } | Action::EncryptFolder { .. } => false,
         Action::CopyBackup { .. } | Action::CopyJournals { .. } | Action::Say { .. } => false,
+        Action::Sync { .. } => false,
         Action::Postgres(action) => matches!(action, lifeboat_model::PgAction::CheckSource { .. }),
     }
 }

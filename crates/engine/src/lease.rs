@@ -25,7 +25,7 @@ impl Engine {
         by: &str,
         watch: &dyn Watch,
     ) -> Result<Held, Failure> {
-        let path = self.state.lease(&plan.scope, plan.lease == Lease::Sandbox);
+        let path = self.state.lease(&plan.scope, plan.lease);
         let claim = Claim {
             who: by.to_owned(),
             host: self.io.env.host(),
@@ -62,8 +62,8 @@ impl Engine {
     /// When one cannot even be looked at.
     pub fn damaged_leases(&self) -> Result<Vec<String>, Failure> {
         let mut found = Vec::new();
-        for sandbox in [false, true] {
-            let path = self.state.lease(&self.setup.scope, sandbox);
+        for lease in Lease::ALL {
+            let path = self.state.lease(&self.setup.scope, lease);
             if lease::is_damaged(&path).map_err(|error| self.failure(&error))? {
                 found.push(path.display().to_string());
             }

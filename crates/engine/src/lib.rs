@@ -22,6 +22,7 @@ mod resume;
 mod run;
 pub mod setup;
 pub mod strays;
+pub mod sync;
 pub mod vaults;
 pub mod verify;
 
@@ -35,6 +36,7 @@ pub use examine::Rehearsed;
 pub use perform::{Context, Perform, Unwatched, Watch};
 pub use run::RunError;
 pub use setup::{Copy, Setup, Vaults};
+pub use sync::Mirror;
 
 use crate::run::Course;
 

@@ -16,6 +16,7 @@ pub mod restore;
 mod salvage;
 mod schemas;
 pub mod steps;
+mod sync;
 mod tables;
 pub mod undo;
 mod write_out;
@@ -64,6 +65,7 @@ fn planned(engine: &Engine, request: &Request) -> Result<Plan, Failure> {
         Request::BringBack { .. } => salvage::plan(engine, request),
         Request::RestoreTable { .. } => tables::plan(engine, request),
         Request::Compromise { .. } | Request::Attest { .. } => record::plan(&record::gather(engine)?, request),
+        Request::Sync { link, about } => sync::plan(engine, request, link, about),
         Request::Incident { about } => incident::plan(&incident::gather(engine)?, request, about),
         Request::Retention | Request::Prune | Request::Mark { .. } => keep::plan(&keep::gather(engine)?, request),
     }

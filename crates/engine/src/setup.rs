@@ -58,6 +58,8 @@ pub struct Setup {
     pub roles: BTreeMap<ResourceName, Vec<String>>,
     /// The file that tells of every restore and undo, one line or paragraph each.
     pub incident_log: Option<std::path::PathBuf>,
+    /// SQLite files that are mirrored to PostgreSQL databases.
+    pub links: Vec<lifeboat_model::sync::Link>,
 }
 
 impl Setup {
@@ -82,6 +84,7 @@ impl Setup {
             swaps: BTreeMap::new(),
             roles: BTreeMap::new(),
             incident_log: None,
+            links: Vec::new(),
         }
     }
 

@@ -251,6 +251,26 @@ pub fn exists(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok()
 }
 
+/// A file that is locked as long as this lives. The kernel lets go of it when the process ends, however it does.
+#[derive(Debug)]
+pub struct LockedFile {
+    _file: std::fs::File,
+}
+
+/// Locks a file, making it when it is not there; nothing when another process has it.
+///
+/// # Errors
+/// When it cannot be opened or locked.
+pub fn lock_file(path: &Path) -> Result<Option<LockedFile>, PathError> {
+    let opened = std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(path);
+    let file = opened.at(path)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(LockedFile { _file: file })),
+        Err(std::fs::TryLockError::WouldBlock) => Ok(None),
+        Err(std::fs::TryLockError::Error(error)) => Err(error).at(path),
+    }
+}
+
 /// Device and inode of what is at a path; nothing when nothing is.
 pub fn identity(path: &Path) -> Result<Option<(u64, u64)>, PathError> {
     use std::os::unix::fs::MetadataExt;

@@ -25,6 +25,7 @@ pub mod request;
 pub mod resource;
 pub mod salvage;
 pub mod stamp;
+pub mod sync;
 pub mod time;
 
 pub use backup::{Backup, BackupChoice, BackupReason, NoBackup, choose_backup};

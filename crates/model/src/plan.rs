@@ -105,6 +105,22 @@ pub enum Lease {
     Environment,
     /// The environment's sandbox: rehearsals, which touch nothing of the environment.
     Sandbox,
+    /// The mirror's: a backup that runs does not keep anybody from switching it off.
+    Sync,
+}
+
+impl Lease {
+    /// What the name of its file ends in.
+    pub fn word(self) -> &'static str {
+        match self {
+            Lease::Environment => "",
+            Lease::Sandbox => ".sandbox",
+            Lease::Sync => ".sync",
+        }
+    }
+
+    /// All of them.
+    pub const ALL: [Lease; 3] = [Lease::Environment, Lease::Sandbox, Lease::Sync];
 }
 
 /// A part of a plan with a budget of its own.
@@ -571,4 +587,11 @@ pub enum Action {
     },
     /// Something with a PostgreSQL database.
     Postgres(PgAction),
+    /// Changes something about the mirror of a SQLite file.
+    Sync {
+        /// Which link, with all that is needed to reach both sides.
+        link: Box<crate::sync::Link>,
+        /// What.
+        action: crate::sync::SyncAction,
+    },
 }

@@ -11,6 +11,7 @@ use crate::{
     incident::IncidentStep,
     loss::AcceptLoss,
     resource::{ResourceName, VaultName},
+    sync::SyncAsk,
     time::Timestamp,
 };
 
@@ -168,6 +169,13 @@ pub enum Request {
         /// Which of these.
         about: IncidentStep,
     },
+    /// Change something about the mirror of a SQLite file.
+    Sync {
+        /// Which link.
+        link: ResourceName,
+        /// What.
+        about: SyncAsk,
+    },
 }
 
 /// What a person can say about a backup.
@@ -211,6 +219,7 @@ impl Request {
             Request::BringBack { .. } => "salvage",
             Request::RestoreTable { .. } => "restore",
             Request::Incident { .. } => "incident",
+            Request::Sync { .. } => "sync",
         }
     }
 
@@ -221,6 +230,8 @@ impl Request {
             Request::Backup { .. } | Request::Prove { .. } | Request::Prune | Request::Mark { .. } => true,
             Request::Export { .. } | Request::Adopt { .. } | Request::Copy { .. } => true,
             Request::Compromise { .. } | Request::Attest { .. } | Request::Incident { .. } => true,
+            // Its steps are switches and copies: what was begun may be put back, or begun again.
+            Request::Sync { .. } => true,
             Request::Restore { .. } | Request::Undo { .. } | Request::Retention | Request::Release { .. } => false,
             Request::Fence { .. } | Request::BringBack { .. } | Request::RestoreTable { .. } => false,
         }

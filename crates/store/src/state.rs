@@ -8,6 +8,7 @@
 //!   plans/p-….json            plans waiting for `apply`
 //!   staging/o-…/              captured copies on their way into a vault
 //!   sandbox/o-…/              restored copies being looked at
+//!   sync/shop.production.db.db   what a mirror remembers; queues that were cleared
 //!   salvage/o-…/               rows that an operation took out of what is live
 //!   forgotten/b-….snapshot    what brings a forgotten backup back
 //! ```
@@ -15,7 +16,7 @@
 use std::path::{Path, PathBuf};
 
 use lifeboat_io::{PathError, files};
-use lifeboat_model::{BackupId, OperationId, PlanId, Scope};
+use lifeboat_model::{BackupId, Lease, OperationId, PlanId, ResourceName, Scope};
 
 /// The folder, and the names in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,7 +31,7 @@ impl StateFolder {
     /// When a folder cannot be made.
     pub fn open(root: &Path) -> Result<StateFolder, PathError> {
         let root = files::absolute(root)?;
-        for part in ["", "operations", "leases", "plans", "staging", "sandbox", "forgotten", "salvage"] {
+        for part in ["", "operations", "leases", "plans", "staging", "sandbox", "forgotten", "salvage", "sync"] {
             files::create_private_folder(&root.join(part))?;
         }
         Ok(StateFolder { root })
@@ -56,10 +57,19 @@ impl StateFolder {
         self.root.join("lifeboat.db")
     }
 
-    /// The lock file of a scope's lease; `sandbox` for rehearsals.
-    pub fn lease(&self, scope: &Scope, sandbox: bool) -> PathBuf {
-        let end = if sandbox { ".sandbox" } else { "" };
-        self.root.join("leases").join(format!("{}.{}{end}", file_name(&scope.app), file_name(&scope.environment)))
+    /// The lock file of one of a scope's leases.
+    pub fn lease(&self, scope: &Scope, lease: Lease) -> PathBuf {
+        self.root.join("leases").join(format!("{}{}", scope_name(scope), lease.word()))
+    }
+
+    /// What a mirror remembers on this host besides what is in the two databases.
+    pub fn mirror(&self, scope: &Scope, link: &ResourceName) -> PathBuf {
+        self.root.join("sync").join(format!("{}.{}.db", scope_name(scope), file_name(link.as_str())))
+    }
+
+    /// Where the queues of a mirror are saved before they are cleared.
+    pub fn queues(&self, scope: &Scope, link: &ResourceName) -> PathBuf {
+        self.root.join("sync").join(format!("{}.{}.queues", scope_name(scope), file_name(link.as_str())))
     }
 
     /// A plan that waits for `apply`.
@@ -96,6 +106,10 @@ impl StateFolder {
     }
 }
 
+fn scope_name(scope: &Scope) -> String {
+    format!("{}.{}", file_name(&scope.app), file_name(&scope.environment))
+}
+
 /// A scope's name as part of a file name: everything but letters, digits, `-` and `_` becomes its number, so that two
 /// names never share a file.
 fn file_name(name: &str) -> String {
@@ -128,7 +142,10 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let state = StateFolder::open(home.path()).unwrap();
         let scope = |app: &str, environment: &str| Scope { app: app.into(), environment: environment.into() };
-        assert_ne!(state.lease(&scope("a.b", "c"), false), state.lease(&scope("a", "b.c"), false));
-        assert_ne!(state.lease(&scope("a", "b"), true), state.lease(&scope("a", "b"), false));
+        assert_ne!(
+            state.lease(&scope("a.b", "c"), Lease::Environment),
+            state.lease(&scope("a", "b.c"), Lease::Environment)
+        );
+        assert_ne!(state.lease(&scope("a", "b"), Lease::Sandbox), state.lease(&scope("a", "b"), Lease::Environment));
     }
 }

@@ -197,7 +197,7 @@ fn a_lease_that_cannot_be_read_goes_on_from_the_journals() {
         die_at(&world, &restore_of("db"), 5);
         let id = world.engine().unfinished_one(None).unwrap();
         let before = world.engine().look().operation(&id).unwrap().epoch;
-        let lease = world.state().lease(&world.setup.scope, false);
+        let lease = world.state().lease(&world.setup.scope, lifeboat_model::Lease::Environment);
         match lost {
             true => std::fs::remove_file(&lease).unwrap(),
             false => std::fs::write(&lease, vec![b'?'; 8192]).unwrap(),

@@ -46,6 +46,7 @@ mod load;
 mod loss;
 mod message;
 mod migrations;
+mod mirror;
 mod plain;
 mod quarantine;
 mod restore;
@@ -85,6 +86,11 @@ pub use globals::{globals_sql, missing_roles};
 pub use load::{DumpForm, Loaded, archive_as_sql, create_database_beside, dump_form, load_sql};
 pub use loss::{Glance, OtherLineage, RowChanges, RowIndex, glance, same_lineage};
 pub use message::Row;
+pub use mirror::{
+    Change, CloudColumn, CloudRow, CloudTable, Delivery, RangeSum, TableDelivery, Watermark, cloud_tables,
+    delivery_sql, key_range, mirror_table_sql, parents_first, prepare_mirror, range_rows, range_sum, row_sum,
+    set_watermark, table_delivery_sql, touch_watermark, trouble, watermark,
+};
 pub use plain::{Plain, sequences_sql, write_csv, write_data_sql, write_sql};
 pub use quarantine::quarantine;
 pub use restore::{Restore, RestoreOptions, Restored, Sources, restore};
@@ -101,6 +107,7 @@ pub use session::Session;
 pub use side::{
     CommonColumns, Side, common_columns, compare_beside, drop_beside, lay_beside, missing_beside, schema_exists,
 };
+pub use sql::quoted;
 pub use subset::{Subset, subset};
 pub use swap::{
     SwapNames, SwapState, Swapped, close_database, end_sessions, is_open, open_database, rename_database, sessions_of,

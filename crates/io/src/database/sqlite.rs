@@ -24,6 +24,7 @@ mod inspect;
 mod live;
 mod migrations;
 mod open;
+mod outbox;
 mod quiet;
 mod row;
 mod rules;
@@ -41,6 +42,10 @@ pub use header::Header;
 pub use inspect::{inspect, sha256};
 pub use live::{QuickLook, count_rows, peek, quick_check};
 pub use migrations::migrations;
+pub use outbox::{
+    Attachment, Batch, ColumnShape, Identity, KEY_COLUMNS_MAX, Key, Noted, Outbox, RowChange, Shapes, TableShape,
+    Unique, Waiting,
+};
 pub use rules::{check_rules, sample as sample_digest};
 pub use writes::try_writes;
 

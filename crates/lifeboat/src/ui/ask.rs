@@ -2,7 +2,7 @@
 
 use std::io::BufRead;
 
-use lifeboat_model::{Failure, FailureKind, Plan, Request};
+use lifeboat_model::{Failure, FailureKind, Plan, Request, sync::SyncAsk};
 
 use super::{plan, words};
 use crate::app::App;
@@ -30,6 +30,13 @@ pub fn consequence(plan: &Plan) -> Consequence {
         Request::Restore { into: Some(_), .. } | Request::Export { .. } => Consequence::Harmless,
         Request::Adopt { .. } | Request::Copy { .. } => Consequence::Harmless,
         Request::Compromise { .. } | Request::Attest { .. } | Request::Incident { .. } => Consequence::Harmless,
+        Request::Sync { about, .. } => match about {
+            SyncAsk::Enable | SyncAsk::Disable { .. } | SyncAsk::Import { .. } | SyncAsk::Letters { .. } => {
+                Consequence::Harmless
+            }
+            SyncAsk::Clear { .. } | SyncAsk::Attach | SyncAsk::Detach => Consequence::Reversible,
+            SyncAsk::Resync { .. } | SyncAsk::ConfirmDeletes { .. } => Consequence::Reversible,
+        },
         Request::BringBack { .. } | Request::RestoreTable { insert: true, .. } => Consequence::Reversible,
         Request::RestoreTable { insert: false, .. } => Consequence::Harmless,
         Request::Fence { on, .. } => {
@@ -119,6 +126,7 @@ fn what_it_does(plan: &Plan) -> String {
         Request::Backup { .. } | Request::Prove { .. } | Request::Mark { .. } => plan.title.clone(),
         Request::Export { .. } | Request::Adopt { .. } | Request::Copy { .. } => plan.title.clone(),
         Request::Compromise { .. } | Request::Attest { .. } | Request::Incident { .. } => plan.title.clone(),
+        Request::Sync { .. } => format!("this changes the mirror of {scope}: {}", plan.title),
         Request::RestoreTable { table, .. } => format!("this inserts rows of a backup into {table} of {scope}"),
         Request::BringBack { operation, .. } => format!("this inserts rows of {operation} into {scope}"),
         Request::Fence { resource, .. } => format!("this refuses every write to {resource} of {scope}"),

@@ -1,0 +1,69 @@
+//! What is done to a mirror.
+
+use lifeboat_model::{
+    Failure, FailureKind,
+    sync::{Link, Switch, SyncAction},
+};
+use serde_json::{Value, json};
+
+use super::{Hands, captures::output, sqlite_failure};
+use crate::{perform::Context, sync::Mirror};
+
+/// Carries out one action.
+pub fn perform(hands: &Hands, link: &Link, action: &SyncAction, context: &Context<'_>) -> Result<Value, Failure> {
+    let scope = &context.operation.plan.scope;
+    let mut mirror = Mirror::open(link, scope, &hands.io, &hands.state, &hands.vaults)?;
+    match action {
+        SyncAction::Switch { on, why } => {
+            let switch = Switch {
+                enabled: *on,
+                since: hands.io.clock.now(),
+                by: context.operation.by.clone(),
+                why: why.clone(),
+            };
+            mirror.set_switch(Some(&switch))?;
+            output(&switch)
+        }
+        SyncAction::Clear { saved } => {
+            let cleared = mirror.clear_into(saved)?;
+            Ok(json!({ "saved": saved, "count": cleared.changes(), "dropped": cleared.tables }))
+        }
+        SyncAction::Import { file } => Ok(json!({ "entries": mirror.import(file)? })),
+        SyncAction::CheckLocal { emptied } => mirror.check_local(emptied, context.stop).map(|()| Value::Null),
+        SyncAction::Attach => mirror.attach().and_then(|tables| output(&tables)),
+        SyncAction::Detach => mirror.detach().map(|()| Value::Null),
+        SyncAction::PrepareCloud => mirror.prepare_cloud(context.stop).map(|()| Value::Null),
+        SyncAction::Resync { tables, keep_orphans } => {
+            let compared = mirror.resync(tables, *keep_orphans, context.watch, context.stop)?;
+            output(&compared)
+        }
+        SyncAction::Compare { tables } => {
+            let compared = mirror.compare(tables, context.watch, context.stop)?;
+            match compared.is_equal() {
+                true => output(&compared),
+                false => {
+                    let differ = compared.tables.iter().filter(|table| !table.is_equal());
+                    let failure = Failure::new(FailureKind::Damaged, "the cloud does not hold what the file holds");
+                    let failure = differ.fold(failure, |failure, table| failure.because(table.sentence()));
+                    Err(failure.hint("lifeboat sync check says what differs"))
+                }
+            }
+        }
+        SyncAction::ConfirmDeletes { tables } => Ok(json!({ "confirmed": mirror.confirm_deletes(tables)? })),
+        SyncAction::Letters { choice, ids } => Ok(json!({ "rows": mirror.letters(*choice, ids)? })),
+    }
+}
+
+impl Mirror {
+    /// Puts triggers into the file; says which tables are mirrored.
+    fn attach(&mut self) -> Result<Vec<String>, Failure> {
+        let fresh = self.fresh_identity();
+        let wanted = self.link().tables.clone();
+        let done = self.outbox()?.attach(&wanted, &fresh).map_err(|error| sqlite_failure(&error))?;
+        Ok(done.tables)
+    }
+
+    fn detach(&mut self) -> Result<(), Failure> {
+        self.outbox()?.detach().map_err(|error| sqlite_failure(&error))
+    }
+}

@@ -1,0 +1,184 @@
+//! Planning what is changed about a mirror. Delivering itself is no plan: its journal is the watermark in the cloud.
+
+use lifeboat_model::{
+    Action, Failure, FailureKind, Lease, Plan, Request, ResourceName, Step, StepClass, Undo,
+    sync::{Link, SyncAction, SyncAsk, Tier},
+};
+
+use super::steps::{self, by, phase, step};
+use crate::{Engine, sync::Mirror};
+
+/// Plans a change of a mirror.
+///
+/// # Errors
+/// There is no such link; it is switched off for good; what is asked for makes no sense as things are.
+pub(crate) fn plan(engine: &Engine, request: &Request, name: &ResourceName, about: &SyncAsk) -> Result<Plan, Failure> {
+    let link = engine.link(Some(name))?.clone();
+    let mut mirror = engine.mirror(Some(name))?;
+    let common = engine.common()?;
+    let status = mirror.status()?;
+    let acts = Acts { link: &link };
+    let was_on = mirror.switch()?.is_some_and(|switch| switch.enabled);
+    if !status.attached && !matches!(about, SyncAsk::Attach | SyncAsk::Disable { .. }) {
+        let message = format!("{} has no triggers of a mirror", link.file.display());
+        return Err(Failure::new(FailureKind::Refused, message).hint("lifeboat sync attach"));
+    }
+    let mut notes = Vec::new();
+    let (title, steps) = match about {
+        SyncAsk::Enable => {
+            if let Some(setting) = link.said.refusal() {
+                let failure = Failure::new(FailureKind::Refused, format!("{setting} keeps the mirror {name} off"));
+                return Err(failure.hint("take it out of the environment or the app's .env, and start Lifeboat again"));
+            }
+            (format!("deliver changes of {name} again"), vec![acts.switch("enable", true, "", was_on)])
+        }
+        SyncAsk::Disable { why } => {
+            (format!("hold changes of {name}"), vec![acts.switch("disable", false, why, was_on)])
+        }
+        SyncAsk::Clear { why } => {
+            let waiting = status.queue.queue_size;
+            if Tier::of(waiting) < Tier::Advise && why.trim().is_empty() {
+                let message = format!("{waiting} changes wait for {name}, which is no reason to clear them");
+                return Err(Failure::new(FailureKind::Refused, message).hint("say why with --reason, or let them wait"));
+            }
+            let saved = mirror.queue_file();
+            notes.push(format!("What waits is saved in {} first.", saved.display()));
+            let deletes: u64 = status.queue.tables.values().map(|counts| counts.delete).sum();
+            if deletes > 0 {
+                notes.push(format!(
+                    "{deletes} deletes are among it: only a re-sync will take those rows out of the cloud."
+                ));
+            }
+            notes.push("The cloud will lack these changes: lifeboat sync resync brings them there.".to_owned());
+            let undo = by(acts.action(SyncAction::Import { file: saved.clone() }));
+            let title = format!("save {waiting} waiting changes and clear them");
+            let clear = acts.step("clear", title.clone(), SyncAction::Clear { saved }, undo);
+            (format!("{title}: {name}"), vec![clear])
+        }
+        SyncAsk::Import { file } => {
+            let title = format!("put the queue saved in {} back", file.display());
+            let action = SyncAction::Import { file: file.clone() };
+            (title.clone(), vec![acts.step("import", title, action, Undo::Nothing)])
+        }
+        SyncAsk::Attach => (
+            format!("mirror {} to {}", link.file.display(), link.cloud),
+            attach(&mut mirror, &acts, was_on, &mut notes)?,
+        ),
+        SyncAsk::Detach => {
+            notes.push(format!(
+                "What the cloud holds stays there; {} changes that wait are saved.",
+                status.queue.queue_size
+            ));
+            let saved = mirror.queue_file();
+            let off = acts.switch("disable", false, "detached", was_on);
+            let clear = acts.step("clear", "save what waits".to_owned(), SyncAction::Clear { saved }, Undo::Nothing);
+            let undo = by(acts.action(SyncAction::Attach));
+            let detach = acts.step(
+                "detach",
+                format!("take the triggers out of {}", link.file.display()),
+                SyncAction::Detach,
+                undo,
+            );
+            (format!("mirror {} no more", link.file.display()), vec![off, clear, detach])
+        }
+        SyncAsk::Resync { tables, keep_orphans, emptied } => {
+            notes
+                .push("The file is only read. What is only in the cloud is kept in lifeboat.deleted there.".to_owned());
+            (
+                format!("copy {} to the cloud where it differs", link.file.display()),
+                resync(&acts, tables, *keep_orphans, emptied),
+            )
+        }
+        SyncAsk::ConfirmDeletes { tables } => {
+            let held: u64 = status.held_deletes.values().sum();
+            let title = format!("let {held} held deletes of {name} go on");
+            let action = SyncAction::ConfirmDeletes { tables: tables.clone() };
+            (title.clone(), vec![acts.step("confirm", title, action, Undo::Nothing)])
+        }
+        SyncAsk::Letters { choice, ids } => {
+            let word = match choice {
+                lifeboat_model::sync::LetterChoice::Retry => "try rows again that were set aside",
+                lifeboat_model::sync::LetterChoice::Drop => "forget rows that were set aside",
+            };
+            let action = SyncAction::Letters { choice: *choice, ids: ids.clone() };
+            (format!("{word}: {name}"), vec![acts.step("letters", word.to_owned(), action, Undo::Nothing)])
+        }
+    };
+    let mut plan = steps::new_plan(&common, request, title, Lease::Sync);
+    plan.phases = vec![phase(&common, "sync", vec![], steps)];
+    plan.notes = notes;
+    Ok(plan)
+}
+
+struct Acts<'a> {
+    link: &'a Link,
+}
+
+impl Acts<'_> {
+    fn action(&self, action: SyncAction) -> Action {
+        Action::Sync { link: Box::new(self.link.clone()), action }
+    }
+
+    fn step(&self, id: &str, title: String, action: SyncAction, undo: Undo) -> Step {
+        step(id, title, StepClass::Idempotent, self.action(action), undo)
+    }
+
+    fn read(&self, id: &str, title: &str, action: SyncAction) -> Step {
+        steps::read(id, title, self.action(action))
+    }
+
+    fn switch(&self, id: &str, on: bool, why: &str, was_on: bool) -> Step {
+        let title = match on {
+            true => "deliver changes",
+            false => "hold changes",
+        };
+        let undo = by(self.action(SyncAction::Switch { on: was_on, why: format!("put back: {why}") }));
+        self.step(id, title.to_owned(), SyncAction::Switch { on, why: why.to_owned() }, undo)
+    }
+}
+
+fn attach(mirror: &mut Mirror, acts: &Acts<'_>, was_on: bool, notes: &mut Vec<String>) -> Result<Vec<Step>, Failure> {
+    let plan = mirror.plan_attach()?;
+    if plan.tables.is_empty() {
+        let failure = Failure::new(FailureKind::Refused, "there is no table that can be mirrored");
+        return Err(plan
+            .refused
+            .iter()
+            .fold(failure, |failure, (table, why)| failure.because(format!("{table}: {why}"))));
+    }
+    notes.extend(plan.refused.iter().map(|(table, why)| format!("{table} is not mirrored: {why}.")));
+    notes.push(
+        "Triggers note the keys of changed rows in the same transaction; `DELETE` without `WHERE` becomes slower."
+            .to_owned(),
+    );
+    notes.extend(plan.statements.iter().map(|statement| format!("{statement};")));
+    let undo = by(acts.action(SyncAction::Detach));
+    let triggers = format!("put triggers on {} into the file", plan.tables.join(", "));
+    let mut steps = vec![acts.step("attach", triggers, SyncAction::Attach, undo)];
+    if acts.link.said.refusal().is_some() {
+        notes.push(
+            "No connection is opened: the environment keeps the mirror off. Changes are noted from now on.".to_owned(),
+        );
+        return Ok(steps);
+    }
+    let prepare = SyncAction::PrepareCloud;
+    steps.insert(0, acts.step("prepare", "make what is missing in the cloud".to_owned(), prepare, Undo::Nothing));
+    steps.extend(resync(acts, &[], true, &[]));
+    steps.push(acts.switch("enable", true, "attached", was_on));
+    Ok(steps)
+}
+
+fn resync(acts: &Acts<'_>, tables: &[String], keep_orphans: bool, emptied: &[String]) -> Vec<Step> {
+    let tables = tables.to_vec();
+    let local = SyncAction::CheckLocal { emptied: emptied.to_vec() };
+    let copy = SyncAction::Resync { tables: tables.clone(), keep_orphans };
+    let mut steps = vec![
+        acts.read("check-local", "the file is sound, and not suddenly empty", local),
+        acts.step("resync", "copy rows that differ".to_owned(), copy, Undo::Nothing),
+    ];
+    if !keep_orphans {
+        let compare = SyncAction::Compare { tables };
+        steps.push(acts.read("compare", "both sides hold the same", compare));
+    }
+    steps
+}

@@ -1,0 +1,400 @@
+//! Delivering: what waits is read, written in the cloud in one transaction with the watermark, and taken out of the queue.
+
+use std::collections::BTreeMap;
+
+use lifeboat_io::{
+    Stop,
+    database::{
+        postgres::{Change, Delivery, PgError, TableDelivery, delivery_sql, touch_watermark, trouble},
+        sqlite::{Batch, Identity, Key, RowChange},
+    },
+};
+use lifeboat_model::{
+    Failure, FailureKind,
+    sync::{BATCH_BYTES_MAX, BATCH_ROWS_MAX, CycleReport, Trouble, Value, literal, next_batch_rows, too_many_deletes},
+};
+use lifeboat_store::NewLetter;
+
+use super::{
+    Mirror,
+    cloud::{Cloud, Mapped},
+    memory_failure, named, not_attached, stopped,
+};
+use crate::act::sqlite_failure;
+
+/// How often a transaction that lost against another is sent again at once.
+const AGAIN_MAX: u32 = 5;
+
+/// Rows of one table on their way, each with its key in the file.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Load {
+    pub upserts: Vec<(Key, Change)>,
+    pub deletes: Vec<(Key, Change)>,
+}
+
+/// A batch as the cloud will get it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Prepared {
+    pub tables: BTreeMap<String, Load>,
+    pub letters: Vec<NewLetter>,
+}
+
+impl Prepared {
+    fn rows(&self) -> (u64, u64) {
+        let upserts = self.tables.values().map(|load| load.upserts.len() as u64).sum();
+        (upserts, self.tables.values().map(|load| load.deletes.len() as u64).sum())
+    }
+}
+
+impl Mirror {
+    /// Delivers what waits, until nothing does. A switch that is turned off is noticed between two batches.
+    ///
+    /// # Errors
+    /// It may not deliver; the cloud is away; somebody else delivers. What waits goes on waiting.
+    pub fn drain(&mut self, stop: &Stop) -> Result<CycleReport, Failure> {
+        if let Some(refusal) = self.refusal()? {
+            return Err(refusal);
+        }
+        let _turn = self.turn()?;
+        let drained = self.try_drain(stop);
+        if let Err(failure) = &drained {
+            if failure.kind != FailureKind::Interrupted {
+                self.memory.set_last_error(&failure.message).map_err(|error| memory_failure(&error))?;
+            }
+            if matches!(failure.kind, FailureKind::Outside | FailureKind::Busy) {
+                self.cloud = None;
+                let chance = self.io.random.bits();
+                self.breaker.failed(self.now_ms(), chance);
+            }
+        }
+        drained
+    }
+
+    fn try_drain(&mut self, stop: &Stop) -> Result<CycleReport, Failure> {
+        self.follow_schema()?;
+        // Another process of this host may have been at it since, for a re-sync: its place is ours, too.
+        let token = self.memory.tokens().map_err(|error| memory_failure(&error))?.0;
+        if self.cloud.as_ref().is_some_and(|cloud| token.as_ref() != Some(&cloud.held.token)) {
+            self.cloud = None;
+        }
+        self.connect(stop)?;
+        let mut report = CycleReport::default();
+        let mut deleted: BTreeMap<String, u64> = BTreeMap::new();
+        loop {
+            stopped(stop)?;
+            // Between two batches is a safe point.
+            if stop.wanted() || !self.is_enabled()? {
+                return Ok(report);
+            }
+            let began = self.now_ms();
+            let Some(batch) = self.next_batch()? else {
+                self.heartbeat()?;
+                self.memory.end_confirmations().map_err(|error| memory_failure(&error))?;
+                report.drained = true;
+                return Ok(report);
+            };
+            let mut prepared = self.prepare(&batch)?;
+            report.held += self.guard_deletes(&mut prepared, &mut deleted)?;
+            self.send(&batch, prepared, &mut report, stop)?;
+            let took = self.now_ms().saturating_sub(began);
+            let waiting = u64::try_from(batch.newest - batch.upto).unwrap_or(0);
+            self.rows_at_once = next_batch_rows(self.link.batch_rows, self.rows_at_once, waiting, took);
+        }
+    }
+
+    /// When the app has changed its schema, triggers that are missing are made again, and what may have been missed
+    /// meanwhile is to be compared.
+    fn follow_schema(&mut self) -> Result<(), Failure> {
+        let version = self.outbox()?.schema_version().map_err(|error| sqlite_failure(&error))?;
+        if self.shapes.as_ref().is_some_and(|(known, _)| *known == version) {
+            return Ok(());
+        }
+        if !self.outbox()?.is_attached().map_err(|error| sqlite_failure(&error))? {
+            return Err(not_attached(&self.link));
+        }
+        let nobody = Identity { database: String::new(), token: String::new() };
+        let wanted = self.link.tables.clone();
+        let plan = self.outbox()?.plan_attach(&wanted, &nobody).map_err(|error| sqlite_failure(&error))?;
+        if !plan.statements.is_empty() {
+            let known = self.outbox()?.numbers().map_err(|error| sqlite_failure(&error))?;
+            let done = self.outbox()?.attach(&wanted, &nobody).map_err(|error| sqlite_failure(&error))?;
+            let new = done.tables.iter().filter(|name| !known.values().any(|one| one == *name));
+            let doubtful: Vec<String> = done.renewed.iter().chain(new).cloned().collect();
+            self.memory.set_verified(&doubtful, false).map_err(|error| memory_failure(&error))?;
+        }
+        let had_shapes = self.shapes.take().is_some();
+        self.shapes()?;
+        if had_shapes {
+            self.look_again()?;
+        }
+        Ok(())
+    }
+
+    fn next_batch(&mut self) -> Result<Option<Batch>, Failure> {
+        // What was cleared is over, too, and the cloud has not heard of it.
+        let outbox = self.outbox()?;
+        let after = self.cloud()?.held.seq.max(outbox.over().map_err(|error| sqlite_failure(&error))?);
+        drop(outbox);
+        let rows = self.rows_at_once.clamp(1, BATCH_ROWS_MAX);
+        self.shapes()?;
+        let Some((_, shapes)) = &self.shapes else { return Ok(None) };
+        let batch =
+            self.outbox()?.batch(shapes, after, rows, BATCH_BYTES_MAX).map_err(|error| sqlite_failure(&error))?;
+        Ok((batch.changes > 0).then_some(batch))
+    }
+
+    pub(super) fn cloud(&mut self) -> Result<&mut Cloud, Failure> {
+        self.cloud.as_mut().ok_or_else(|| Failure::new(FailureKind::Bug, "nobody has connected to the cloud"))
+    }
+
+    /// Nothing waits: the cloud is asked whether it takes writes, and our place there is still ours.
+    fn heartbeat(&mut self) -> Result<(), Failure> {
+        let source = self.source();
+        let over = self.outbox()?.over().map_err(|error| sqlite_failure(&error))?;
+        let cloud = self.cloud()?;
+        let seq = cloud.held.seq.max(over);
+        if let Err(error) = touch_watermark(&mut cloud.session, &source, &cloud.held, seq) {
+            return Err(self.lost_place(&error));
+        }
+        cloud.held.seq = seq;
+        self.worked()
+    }
+
+    fn worked(&mut self) -> Result<(), Failure> {
+        self.breaker.worked();
+        self.memory.synced(self.io.clock.now()).map_err(|error| memory_failure(&error))
+    }
+
+    fn lost_place(&mut self, error: &PgError) -> Failure {
+        self.cloud = None;
+        match trouble(error) {
+            Trouble::Position => {
+                let message = format!("somebody else has taken the place of {} in the cloud", self.source());
+                Failure::new(FailureKind::Busy, message)
+                    .hint("look for a second Lifeboat that works on a copy of this file")
+            }
+            _ => self.cloud_failure(error),
+        }
+    }
+
+    /// Writes rows down as the cloud reads them; what cannot be is set aside.
+    fn prepare(&mut self, batch: &Batch) -> Result<Prepared, Failure> {
+        let cloud = self.cloud()?;
+        let mut prepared = Prepared::default();
+        for (table, changes) in &batch.tables {
+            match cloud.tables.get(table) {
+                Some(mapped) => prepare_table(mapped, changes, &mut prepared),
+                None => {
+                    let why = cloud.unfit.get(table).cloned();
+                    let why = why.unwrap_or_else(|| "the cloud has no such table".to_owned());
+                    prepared.letters.extend(changes.iter().map(|change| unfit(table, change, &why)));
+                }
+            }
+        }
+        Ok(prepared)
+    }
+
+    /// Holds deletes that look like an accident.
+    fn guard_deletes(&mut self, prepared: &mut Prepared, deleted: &mut BTreeMap<String, u64>) -> Result<u64, Failure> {
+        let share = self.link.delete_share_percent;
+        let mut held = 0;
+        for (table, load) in &mut prepared.tables {
+            let so_far = deleted.entry(table.clone()).or_default();
+            *so_far += load.deletes.len() as u64;
+            // Whether it is a large part of the table is only asked when it may be.
+            let agreed = || self.memory.is_confirmed(table).map_err(|error| memory_failure(&error));
+            if load.deletes.is_empty() || !too_many_deletes(*so_far, 0, share) || agreed()? {
+                continue;
+            }
+            let cloud = self.cloud.as_mut().ok_or_else(|| Failure::new(FailureKind::Bug, "nobody has connected"))?;
+            let Some(mapped) = cloud.tables.get(table) else { continue };
+            let counted = cloud.session.one(&format!("SELECT count(*) FROM {}", mapped.cloud.sql_name()));
+            let rows = match counted {
+                Ok(row) => row.count(0),
+                Err(error) => return Err(self.cloud_failure(&error)),
+            };
+            // Those of this drain that went before were there when it began.
+            if too_many_deletes(*so_far, rows + *so_far - load.deletes.len() as u64, share) {
+                let keys: Vec<Key> = load.deletes.drain(..).map(|(key, _)| key).collect();
+                held += keys.len() as u64;
+                self.memory.hold(table, &keys).map_err(|error| memory_failure(&error))?;
+            }
+        }
+        Ok(held)
+    }
+
+    fn send(
+        &mut self,
+        batch: &Batch,
+        mut prepared: Prepared,
+        report: &mut CycleReport,
+        stop: &Stop,
+    ) -> Result<(), Failure> {
+        let consistent = batch.upto >= batch.newest && prepared.letters.is_empty();
+        let mut again = 0;
+        let mut isolated = false;
+        loop {
+            stopped(stop)?;
+            // On disk before the cloud is told that it is over.
+            if !prepared.letters.is_empty() {
+                let now = self.io.clock.now();
+                self.memory.set_aside(&prepared.letters, now).map_err(|error| memory_failure(&error))?;
+                report.set_aside += prepared.letters.len() as u64;
+                prepared.letters.clear();
+            }
+            let Err(error) = self.send_once(&prepared, batch.upto, consistent && !isolated) else { break };
+            match trouble(&error) {
+                Trouble::Again if again < AGAIN_MAX => again += 1,
+                Trouble::TooLong if self.rows_at_once > 1 => {
+                    self.rows_at_once /= 2;
+                    return Ok(()); // nothing was written; it is read again, in smaller pieces
+                }
+                Trouble::Schema if again == 0 => {
+                    again += 1;
+                    self.look_again()?;
+                    prepared = self.prepare(batch)?;
+                }
+                Trouble::Policy | Trouble::Content | Trouble::Schema if !isolated => {
+                    isolated = true;
+                    self.set_aside_the_bad(&mut prepared)?;
+                }
+                _ => return Err(self.lost_place(&error)),
+            }
+        }
+        let (upserts, deletes) = prepared.rows();
+        let cloud = self.cloud()?;
+        cloud.held.seq = batch.upto;
+        cloud.held.consistent = consistent && !isolated;
+        report.batches += 1;
+        report.changes += batch.changes;
+        report.upserts += upserts;
+        report.deletes += deletes;
+        self.outbox()?.prune(batch.upto).map_err(|error| sqlite_failure(&error))?;
+        self.forget_delivered(&prepared)?;
+        self.worked()
+    }
+
+    fn send_once(&mut self, prepared: &Prepared, upto: i64, consistent: bool) -> Result<(), PgError> {
+        let source = self.source();
+        let Some(cloud) = self.cloud.as_mut() else {
+            return Err(PgError::Preflight { found: "not connected".to_owned(), hint: String::new() });
+        };
+        let sql = delivery_sql(&Delivery {
+            source: &source,
+            held: &cloud.held,
+            upto,
+            consistent,
+            tables: deliveries(&cloud.tables, &cloud.order, prepared),
+        });
+        cloud.session.run(&sql)
+    }
+
+    /// Rows that were set aside before and have got there now are set aside no more.
+    fn forget_delivered(&mut self, prepared: &Prepared) -> Result<(), Failure> {
+        let failed = |error| memory_failure(&error);
+        if self.memory.letter_counts().map_err(failed)?.0 == 0 {
+            return Ok(());
+        }
+        let Some(cloud) = &self.cloud else { return Ok(()) };
+        let mut rows = Vec::new();
+        for (table, load) in &prepared.tables {
+            let Some(mapped) = cloud.tables.get(table) else { continue };
+            let names = mapped.shape.key_names();
+            let keys = load.upserts.iter().chain(&load.deletes).map(|(key, _)| (table.clone(), named(&names, key)));
+            rows.extend(keys);
+        }
+        self.memory.forget_letters(&rows).map_err(failed)
+    }
+}
+
+/// The parts of a batch in the order in which tables refer to each other.
+pub(super) fn deliveries<'a>(
+    tables: &'a BTreeMap<String, Mapped>,
+    order: &[String],
+    prepared: &Prepared,
+) -> Vec<TableDelivery<'a>> {
+    let in_order = order.iter().filter_map(|name| Some((tables.get(name)?, prepared.tables.get(name)?)));
+    in_order
+        .map(|(mapped, load)| TableDelivery {
+            table: &mapped.cloud,
+            columns: mapped.columns.clone(),
+            key: mapped.key.clone(),
+            upserts: load.upserts.iter().map(|(_, row)| row.clone()).collect(),
+            deletes: load.deletes.iter().map(|(_, key)| key.clone()).collect(),
+        })
+        .collect()
+}
+
+fn prepare_table(mapped: &Mapped, changes: &[RowChange], prepared: &mut Prepared) {
+    let mut load = Load::default();
+    for change in changes {
+        let written = match &change.row {
+            Some(row) => written_row(mapped, row).map(|row| load.upserts.push((change.key.clone(), row))),
+            None => written_key(mapped, &change.key).map(|key| load.deletes.push((change.key.clone(), key))),
+        };
+        if let Err(why) = written {
+            prepared.letters.push(letter(
+                mapped,
+                &change.key,
+                "content",
+                why,
+                "change the value in the file, or widen the column in the cloud",
+            ));
+        }
+    }
+    // Always in the order of keys, so that two transactions never wait for each other in a circle.
+    load.upserts.sort_by(|one, two| one.1.cmp(&two.1));
+    load.deletes.sort_by(|one, two| one.1.cmp(&two.1));
+    prepared.tables.insert(mapped.shape.name.clone(), load);
+}
+
+/// A row as the cloud reads it.
+pub(super) fn written_row(mapped: &Mapped, row: &[Value]) -> Result<Change, String> {
+    let key = mapped.shape.key.iter().find(|at| row[**at] == Value::Null);
+    if let Some(at) = key {
+        return Err(format!("its key {} is NULL", mapped.shape.columns[*at].name));
+    }
+    let fields = mapped.local.iter().zip(&mapped.columns).map(|(local, there)| {
+        let column = &mapped.cloud.columns[*there];
+        literal(column.kind, &row[*local]).map_err(|misfit| no_fit(&column.name, &column.type_name, &misfit.0))
+    });
+    fields.collect()
+}
+
+/// A key as the cloud reads it.
+pub(super) fn written_key(mapped: &Mapped, key: &[Value]) -> Result<Change, String> {
+    let fields = key.iter().zip(&mapped.key).map(|(value, there)| {
+        let column = &mapped.cloud.columns[*there];
+        match value {
+            Value::Null => Err(format!("its key {} is NULL", column.name)),
+            value => literal(column.kind, value).map_err(|misfit| no_fit(&column.name, &column.type_name, &misfit.0)),
+        }
+    });
+    fields.collect()
+}
+
+fn no_fit(column: &str, type_name: &str, what: &str) -> String {
+    format!("{column} is {type_name} in the cloud, and the file has {what}")
+}
+
+pub(super) fn letter(mapped: &Mapped, key: &[Value], class: &str, error: String, hint: &str) -> NewLetter {
+    NewLetter {
+        table: mapped.shape.name.clone(),
+        key: named(&mapped.shape.key_names(), key),
+        class: class.to_owned(),
+        error,
+        hint: hint.to_owned(),
+    }
+}
+
+fn unfit(table: &str, change: &RowChange, why: &str) -> NewLetter {
+    let names: Vec<String> = (1..=change.key.len()).map(|at| format!("key {at}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    NewLetter {
+        table: table.to_owned(),
+        key: named(&names, &change.key),
+        class: "schema".to_owned(),
+        error: why.to_owned(),
+        hint: "make the cloud's table fit, then lifeboat sync resync".to_owned(),
+    }
+}

@@ -1,0 +1,104 @@
+//! Rows that the cloud refuses, deletes that look like an accident.
+
+use lifeboat_io::Stop;
+use lifeboat_model::sync::{LetterChoice, SyncAsk};
+
+use super::{drain, shop::Shop};
+
+#[test]
+fn bad_rows_are_set_aside_and_the_others_arrive() {
+    let shop = Shop::attached();
+    shop.cloud("ALTER TABLE mirror.orders ADD CONSTRAINT small CHECK (cents < 1000000)");
+    shop.write(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300)
+         INSERT INTO orders (customer, cents, created_at) SELECT 1, CASE i % 100 WHEN 7 THEN 2000000 ELSE i END, '' FROM n;
+         INSERT INTO customers VALUES (81, 'after them', '');",
+    );
+    let mut mirror = shop.mirror();
+    let report = drain(&mut mirror);
+    assert_eq!((report.set_aside, report.drained), (3, true), "{report:?}");
+    assert_eq!(shop.cloud("SELECT count(*) FROM mirror.orders"), "337");
+    assert_eq!(shop.cloud("SELECT count(*) FROM mirror.customers WHERE id = 81"), "1");
+    let (_, letters) = mirror.queue(10).unwrap();
+    assert!(letters.iter().all(|letter| letter.class == "content" && letter.error.contains("small")), "{letters:?}");
+    let status = mirror.status().unwrap();
+    assert_eq!((status.queue.total_failed, status.queue.failed_ever, status.queue.queue_size), (3, 3, 0));
+    // One is mended in the file, one in the cloud.
+    shop.write("UPDATE orders SET cents = 1 WHERE id = (SELECT min(id) FROM orders WHERE cents = 2000000);");
+    drain(&mut mirror);
+    assert_eq!(mirror.status().unwrap().queue.total_failed, 2);
+    shop.cloud("ALTER TABLE mirror.orders DROP CONSTRAINT small");
+    shop.ask(SyncAsk::Letters { choice: LetterChoice::Retry, ids: vec![] });
+    drain(&mut mirror);
+    let status = mirror.status().unwrap();
+    assert_eq!((status.queue.total_failed, status.queue.failed_ever), (0, 3));
+    shop.is_equal(&mut mirror);
+}
+
+#[test]
+fn a_policy_is_named_and_counted_apart() {
+    let mut shop = Shop::attached();
+    shop.cloud(
+        "CREATE ROLE till LOGIN; GRANT USAGE ON SCHEMA mirror, lifeboat TO till;
+         GRANT ALL ON ALL TABLES IN SCHEMA mirror, lifeboat TO till;
+         CREATE POLICY w ON lifeboat.watermark TO till USING (true) WITH CHECK (true);
+         CREATE POLICY d ON lifeboat.deleted TO till USING (true) WITH CHECK (true);
+         CREATE POLICY c ON mirror.customers TO till USING (true) WITH CHECK (name <> 'forbidden');",
+    );
+    shop.link(|link| link.cloud = lifeboat_testkit::databases::url("till", "shop"));
+    shop.write("INSERT INTO customers VALUES (91, 'forbidden', ''), (92, 'allowed', '');");
+    let mut mirror = shop.mirror();
+    let report = drain(&mut mirror);
+    assert_eq!((report.set_aside, report.upserts), (1, 1), "{report:?}");
+    let (_, letters) = mirror.queue(10).unwrap();
+    assert!(letters[0].class == "policy" && letters[0].hint.contains("pg_policies"), "{letters:?}");
+    assert_eq!(mirror.status().unwrap().queue.rls_violations, 1);
+}
+
+#[test]
+fn a_value_that_does_not_fit_is_set_aside_before_it_is_sent() {
+    let shop = Shop::attached();
+    shop.write("INSERT INTO orders (customer, cents, created_at) VALUES ('not a number', 5, ''), (1, 5, 'fits');");
+    let mut mirror = shop.mirror();
+    assert_eq!(drain(&mut mirror).set_aside, 1);
+    let (_, letters) = mirror.queue(10).unwrap();
+    assert!(letters[0].error.contains("customer is bigint"), "{letters:?}");
+}
+
+#[test]
+fn a_wiped_table_is_held_until_somebody_agrees() {
+    let shop = Shop::attached();
+    shop.write(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000)
+         INSERT INTO orders (customer, cents, created_at) SELECT 1, i, '' FROM n;",
+    );
+    let mut mirror = shop.mirror();
+    drain(&mut mirror);
+    shop.write("DELETE FROM orders; INSERT INTO customers VALUES (95, 'goes on', '');");
+    let report = drain(&mut mirror);
+    assert!(report.held > 1_000 && report.drained, "{report:?}");
+    assert_eq!(shop.cloud("SELECT count(*) FROM mirror.customers WHERE id = 95"), "1");
+    let held = mirror.status().unwrap().held_deletes["orders"];
+    assert_eq!(held, report.held);
+    let there: u64 = shop.cloud("SELECT count(*) FROM mirror.orders").parse().unwrap();
+    assert_eq!(there, held);
+    shop.ask(SyncAsk::ConfirmDeletes { tables: vec![] });
+    drain(&mut mirror);
+    assert_eq!(shop.cloud("SELECT count(*) FROM mirror.orders"), "0");
+    assert!(mirror.status().unwrap().held_deletes.is_empty());
+}
+
+#[test]
+fn a_file_that_is_suddenly_empty_is_not_copied_over_the_cloud() {
+    let shop = Shop::attached();
+    shop.ask(SyncAsk::Disable { why: String::new() });
+    shop.write("DELETE FROM orders;");
+    let request = shop.request(SyncAsk::Resync { tables: vec![], keep_orphans: false, emptied: vec![] });
+    let done = shop.world.run(&request).unwrap();
+    let said = format!("{:?}", done.state);
+    assert!(said.contains("orders is empty in the file"), "{said}");
+    assert_eq!(shop.cloud("SELECT count(*) FROM mirror.orders"), "40");
+    shop.ask(SyncAsk::Resync { tables: vec![], keep_orphans: false, emptied: vec!["orders".into()] });
+    assert_eq!(shop.cloud("SELECT count(*) FROM mirror.orders"), "0");
+    let _ = Stop::default();
+}

@@ -1,0 +1,153 @@
+//! Comparing a table of the cloud with the file, range by range, without fetching its rows: both sides write each row
+//! down in the same way and add up the sums.
+//!
+//! ```text
+//!   field   NULL: 02    else: its length in decimal, a colon, its text
+//!   text    numbers with their bits or without zeros at the end, times in UTC, everything else as it is
+//!   sum     the first 60 bits of MD5 over the fields; of a range: how many rows, and the sum of their sums
+//! ```
+//!
+//! MD5 is what every PostgreSQL has; accidents are what is looked for.
+
+use lifeboat_model::sync::CloudType;
+use md5::{Digest, Md5};
+
+use super::{
+    super::{
+        PgError, Session,
+        sql::{literal, quoted},
+    },
+    Change, CloudColumn, CloudTable,
+};
+
+/// What a range of rows adds up to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RangeSum {
+    /// How many rows.
+    pub rows: u64,
+    /// The sum of their sums.
+    pub sum: i128,
+}
+
+impl RangeSum {
+    /// Adds a row.
+    pub fn add(&mut self, sum: i64) {
+        self.rows += 1;
+        self.sum += i128::from(sum);
+    }
+}
+
+/// A field as both sides write it down.
+fn field(column: &CloudColumn) -> String {
+    let text = text_of(column);
+    format!("coalesce(octet_length({text})::text || ':' || {text}, E'\\x02')")
+}
+
+fn text_of(column: &CloudColumn) -> String {
+    let name = format!("t.{}", quoted(&column.name));
+    match column.kind {
+        CloudType::Boolean => format!("{name}::int::text"),
+        CloudType::Double => format!("encode(float8send({name}), 'hex')"),
+        CloudType::Real => format!("encode(float4send({name}), 'hex')"),
+        CloudType::Numeric => format!("trim_scale({name})::text"),
+        _ => format!("{name}::text"),
+    }
+}
+
+/// The sum of a row whose canonical fields are these.
+pub fn row_sum(fields: &[Option<String>]) -> i64 {
+    let mut written = Vec::new();
+    for field in fields {
+        match field {
+            None => written.push(2),
+            Some(text) => {
+                written.extend(text.len().to_string().into_bytes());
+                written.push(b':');
+                written.extend(text.as_bytes());
+            }
+        }
+    }
+    let digest = Md5::digest(&written);
+    let mut first = [0; 8];
+    first.copy_from_slice(&digest[..8]);
+    (u64::from_be_bytes(first) >> 4) as i64
+}
+
+/// Rows with keys from one key on, and up to and with another.
+pub fn key_range(table: &CloudTable, key: &[usize], after: Option<&Change>, upto: Option<&Change>) -> String {
+    let names: Vec<String> = key.iter().map(|at| format!("t.{}", collated(&table.columns[*at]))).collect();
+    let side = |bound: &Change| {
+        let values: Vec<String> = bound
+            .iter()
+            .zip(key)
+            .map(|(value, at)| match value {
+                Some(value) => format!("{}::{}", literal(value), table.columns[*at].type_name),
+                None => "NULL".to_owned(),
+            })
+            .collect();
+        values.join(", ")
+    };
+    let mut conditions = vec!["true".to_owned()];
+    conditions.extend(after.map(|bound| format!("({}) > ({})", names.join(", "), side(bound))));
+    conditions.extend(upto.map(|bound| format!("({}) <= ({})", names.join(", "), side(bound))));
+    conditions.join(" AND ")
+}
+
+/// A column in the order of its bytes, which is SQLite's.
+fn collated(column: &CloudColumn) -> String {
+    match column.kind {
+        CloudType::Text => format!("{} COLLATE \"C\"", quoted(&column.name)),
+        _ => quoted(&column.name),
+    }
+}
+
+/// A row of the cloud: its key and its sum.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CloudRow {
+    /// Its key, as texts that are compared.
+    pub key: Change,
+    /// What it adds to the sum of a range.
+    pub sum: i64,
+}
+
+fn sum_of(table: &CloudTable, columns: &[usize]) -> String {
+    let fields: Vec<String> = columns.iter().map(|at| field(&table.columns[*at])).collect();
+    format!("('x' || substr(md5(convert_to({}, 'UTF8')), 1, 15))::bit(60)::bigint", fields.join(" || "))
+}
+
+/// What a range of a table, a condition of [`key_range`], adds up to.
+///
+/// # Errors
+/// As [`Session::ask`].
+pub fn range_sum(
+    session: &mut Session,
+    table: &CloudTable,
+    columns: &[usize],
+    range: &str,
+) -> Result<RangeSum, PgError> {
+    let sum = sum_of(table, columns);
+    let asked = format!("SELECT count(*), coalesce(sum({sum}::numeric), 0) FROM {} t WHERE {range}", table.sql_name());
+    let row = session.one(&asked)?;
+    // A sum that cannot be read is no sum of rows: what differs is looked at row by row.
+    Ok(RangeSum { rows: row.count(0), sum: row.text(1).parse().unwrap_or(-1) })
+}
+
+/// The rows of a range with their sums.
+///
+/// # Errors
+/// As [`Session::ask`].
+pub fn range_rows(
+    session: &mut Session,
+    table: &CloudTable,
+    key: &[usize],
+    columns: &[usize],
+    range: &str,
+) -> Result<Vec<CloudRow>, PgError> {
+    let names: Vec<String> = key.iter().map(|at| text_of(&table.columns[*at])).collect();
+    let sum = sum_of(table, columns);
+    let rows = session.ask(&format!("SELECT {sum}, {} FROM {} t WHERE {range}", names.join(", "), table.sql_name()))?;
+    Ok(rows
+        .into_iter()
+        .map(|row| CloudRow { sum: row.number(0), key: (0..key.len()).map(|at| row.maybe(at + 1)).collect() })
+        .collect())
+}

@@ -1,0 +1,64 @@
+//! What is put into an app's database so that its changes are known: one table for what changed, one for what we have
+//! to remember, and triggers. All names begin with `_lifeboat_`.
+//!
+//! The triggers run inside the *app's* SQLite, of whatever age: they use nothing but a plain `INSERT`. The outbox has no
+//! constraint that could fail, since the conflict clause of the app's statement would replace that of the trigger.
+
+use super::{super::open::quoted, shape::TableShape};
+
+/// The table of what changed. Keys are typeless, so that each keeps its storage class.
+pub(super) const OUTBOX: &str =
+    "CREATE TABLE _lifeboat_outbox(seq INTEGER PRIMARY KEY, t INTEGER NOT NULL, o INTEGER NOT NULL, k1, k2, k3, k4)";
+
+/// The table of what has to be remembered with the data: who this database is, tables' numbers, what is over.
+pub(super) const META: &str = "CREATE TABLE _lifeboat_meta(k TEXT PRIMARY KEY, v)";
+
+/// What every name of ours begins with.
+pub(super) const PREFIX: &str = "_lifeboat_";
+
+/// A trigger: its name, and the statement that makes it.
+pub(super) type Trigger = (String, String);
+
+/// The triggers of a table whose number is `number`.
+pub(super) fn triggers(table: &TableShape, number: i64) -> Vec<Trigger> {
+    let key = table.key_names();
+    let places: Vec<String> = (1..=key.len()).map(|at| format!("k{at}")).collect();
+    let into = format!("INSERT INTO _lifeboat_outbox(t, o, {})", places.join(", "));
+    let values = |row: &str, op: i64| {
+        let values: Vec<String> = key.iter().map(|column| format!("{row}.{}", quoted(column))).collect();
+        format!("BEGIN {into} VALUES ({number}, {op}, {}); END", values.join(", "))
+    };
+    let named = |end: &str, when: &str, body: String| {
+        let name = format!("{PREFIX}{}_{end}", table.name);
+        let statement = format!("CREATE TRIGGER {} {when} ON {} {body}", quoted(&name), quoted(&table.name));
+        (name, statement)
+    };
+    let columns = |names: &[&str]| names.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", ");
+    let mut all = vec![
+        named("i", "AFTER INSERT", values("NEW", 0)),
+        named("u", "AFTER UPDATE", values("NEW", 1)),
+        // No WHEN: in a NOCASE column `x` and `X` are the same to SQLite, and two keys to everybody else.
+        named("k", &format!("AFTER UPDATE OF {}", columns(&key)), values("OLD", 2)),
+        named("d", "AFTER DELETE", values("OLD", 2)),
+    ];
+    // REPLACE removes the rows in its way without telling delete triggers. They are marked before; a mark too many only
+    // makes a row be looked at.
+    let own: Vec<String> = key.iter().map(|column| quoted(column)).collect();
+    for (at, unique) in table.uniques.iter().enumerate() {
+        let same: Vec<String> = unique
+            .columns
+            .iter()
+            .map(|(column, collation)| format!("{0} = NEW.{0} COLLATE {1}", quoted(column), quoted(collation)))
+            .collect();
+        let body = format!(
+            "BEGIN {into} SELECT {number}, 1, {} FROM {} WHERE {}; END",
+            own.join(", "),
+            quoted(&table.name),
+            same.join(" AND ")
+        );
+        let of: Vec<&str> = unique.columns.iter().map(|(column, _)| column.as_str()).collect();
+        all.push(named(&format!("r{at}"), "BEFORE INSERT", body.clone()));
+        all.push(named(&format!("s{at}"), &format!("BEFORE UPDATE OF {}", columns(&of)), body));
+    }
+    all
+}

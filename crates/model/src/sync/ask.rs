@@ -1,0 +1,121 @@
+//! What can be asked of a mirror, and what is done for it.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// What can be asked of a mirror.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "what", rename_all = "kebab-case")]
+pub enum SyncAsk {
+    /// Deliver changes again.
+    Enable,
+    /// Hold changes.
+    Disable {
+        /// Why.
+        why: String,
+    },
+    /// Save what waits, and take it out of the queue.
+    Clear {
+        /// Why.
+        why: String,
+    },
+    /// Put a saved queue back.
+    Import {
+        /// The file.
+        file: PathBuf,
+    },
+    /// Put triggers into the file, make the cloud's tables, and copy everything there.
+    Attach,
+    /// Take the triggers out.
+    Detach,
+    /// Copy tables to the cloud, row by row where they differ, and take away what is only there.
+    Resync {
+        /// Which; all when empty.
+        tables: Vec<String>,
+        /// Rows that are only in the cloud stay there.
+        keep_orphans: bool,
+        /// Tables that are meant to be empty although the cloud has rows of them.
+        emptied: Vec<String>,
+    },
+    /// Let deletes go on that were held.
+    ConfirmDeletes {
+        /// Of which tables; all when empty.
+        tables: Vec<String>,
+    },
+    /// Try rows again that were set aside, or leave them be.
+    Letters {
+        /// Which of the two.
+        choice: LetterChoice,
+        /// Which rows, by their numbers; all when empty.
+        ids: Vec<i64>,
+    },
+}
+
+/// What becomes of rows that were set aside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LetterChoice {
+    /// They are tried again.
+    Retry,
+    /// They are forgotten: the cloud keeps differing there until they change again.
+    Drop,
+}
+
+/// What is done to a mirror. Each is all-or-nothing and may be repeated.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "sync", rename_all = "kebab-case")]
+pub enum SyncAction {
+    /// Delivers changes, or holds them.
+    Switch {
+        /// Which of the two.
+        on: bool,
+        /// Why.
+        why: String,
+    },
+    /// Saves what waits into this file, and takes it out of the queue, in one transaction.
+    Clear {
+        /// The file.
+        saved: PathBuf,
+    },
+    /// Puts a saved queue back.
+    Import {
+        /// The file.
+        file: PathBuf,
+    },
+    /// Fails unless the file is sound and not suddenly empty.
+    CheckLocal {
+        /// Tables that may be empty although the cloud has rows of them.
+        emptied: Vec<String>,
+    },
+    /// Puts the triggers into the file.
+    Attach,
+    /// Takes them out.
+    Detach,
+    /// Makes the cloud's tables where they are missing; fails when those that are there cannot hold what the file has.
+    PrepareCloud,
+    /// Copies tables to the cloud where they differ.
+    Resync {
+        /// Which; all when empty.
+        tables: Vec<String>,
+        /// Rows that are only in the cloud stay there.
+        keep_orphans: bool,
+    },
+    /// Compares both sides; fails when they differ.
+    Compare {
+        /// Which; all when empty.
+        tables: Vec<String>,
+    },
+    /// Lets deletes go on that were held.
+    ConfirmDeletes {
+        /// Of which tables; all when empty.
+        tables: Vec<String>,
+    },
+    /// Tries rows again that were set aside, or forgets them.
+    Letters {
+        /// Which of the two.
+        choice: LetterChoice,
+        /// Which rows; all when empty.
+        ids: Vec<i64>,
+    },
+}
