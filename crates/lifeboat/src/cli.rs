@@ -5,6 +5,7 @@ mod help;
 pub mod records;
 pub mod reference;
 pub mod servers;
+pub mod sync;
 
 use std::path::PathBuf;
 
@@ -15,6 +16,7 @@ use self::{
     exports::{AdoptArgs, CopyArgs, DocsArgs, ExportArgs, ScheduleArgs, ShimsArgs},
     records::{AttestArgs, CompromisedArgs, EvidenceArgs, IncidentArgs, LogsArgs},
     servers::{FenceArgs, SalvageArgs},
+    sync::SyncArgs,
 };
 
 /// Backups that are proven by restoring them, and a way back when something went wrong.
@@ -157,6 +159,9 @@ pub enum Command {
     /// Shows rows that left a PostgreSQL database with a restore, brings them back
     #[command(after_help = help::SALVAGE, display_order = 22)]
     Salvage(SalvageArgs),
+    /// Mirrors a SQLite file to a PostgreSQL database: switches, queue, comparing
+    #[command(after_help = help::SYNC, display_order = 25)]
+    Sync(SyncArgs),
     /// Says which backups stay, why, and which may go
     #[command(after_help = help::RETENTION, display_order = 23)]
     Retention(RetentionArgs),

@@ -7,6 +7,7 @@
 
 pub mod copies;
 pub mod document;
+pub mod links;
 pub mod names;
 pub mod problem;
 pub mod resolve;
@@ -242,6 +243,10 @@ pub struct EnvironmentSettings {
     #[serde(default)]
     #[schemars(extend("x-names" = "a resource"))]
     pub resources: BTreeMap<String, ResourceSettings>,
+    /// SQLite files that are mirrored to PostgreSQL databases, by name.
+    #[serde(default)]
+    #[schemars(extend("x-names" = "a link"))]
+    pub links: BTreeMap<String, links::LinkSettings>,
 }
 
 /// Something that holds state.

@@ -173,6 +173,24 @@ Examples:
   lifeboat salvage apply o-0123456789abcdef --dry-run
   lifeboat salvage apply o-0123456789abcdef --table orders --yes";
 
+pub const SYNC: &str = "\
+The file is always right; the cloud follows. Triggers note the keys of changed rows in the file itself, in the same transaction, and
+whoever runs `lifeboat sync run` delivers them. While the cloud is away, or the mirror is switched off, changes wait and none is lost.
+Rows that the cloud refuses are set aside, so that the others need not wait: `sync queue list` shows them, `sync queue retry` tries
+again. `SYNC_ENABLED=false` and `ENABLE_SUPABASE=false`, in the environment or the app's .env, win over every switch.
+
+Examples:
+  lifeboat sync attach --dry-run
+  lifeboat sync attach --yes
+  lifeboat sync run
+  lifeboat sync status
+  lifeboat sync disable --reason 'sync errors in the logs'
+  lifeboat sync queue list
+  lifeboat sync queue clear --reason 'corrupted entries' --yes
+  lifeboat sync check
+  lifeboat sync resync --yes
+  lifeboat sync enable";
+
 pub const RETENTION: &str = "\
 Examples:
   lifeboat retention plan

@@ -82,6 +82,14 @@ pub fn watched(
     })
 }
 
+/// Watches work that is no operation: it changes nothing.
+pub fn watched_by<T>(app: &App, work: impl FnOnce(&dyn Watch, &Stop) -> Result<T, Failure>) -> Result<T, Failure> {
+    let stop = Stop::default();
+    let _signals = wire::signals(&stop);
+    let watch = Progress::new(app.ui, app.io.clock.clone(), &stop);
+    work(&watch, &stop)
+}
+
 /// A reader who has gone away must not stop an operation.
 fn print_line(entry: &Entry) {
     let line = serde_json::to_string(entry).unwrap_or_default();

@@ -30,6 +30,7 @@ mod schedule;
 mod shell;
 mod shims;
 mod status;
+mod sync;
 mod unfinished;
 mod vault;
 mod verify;
@@ -66,6 +67,7 @@ pub fn dispatch(app: &App, command: Option<Command>) -> Done {
         Command::Release(args) => requests::release(app, &args),
         Command::Salvage(args) => salvage::run(app, &args),
         Command::Fence(args) => fence::fence(app, &args),
+        Command::Sync(args) => sync::run(app, &args),
         Command::Retention(args) => retention::run(app, &args.command),
         Command::Vault(args) => vault::run(app, &args.command),
         Command::History(args) => history::run(app, &args),

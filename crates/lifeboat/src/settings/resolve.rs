@@ -16,6 +16,7 @@ use super::{
     BudgetSettings, EnvironmentSettings, KeepSettings, KindSettings, Loaded, PasswordSettings, ResourceSettings,
     Settings, Span, absolute,
     copies::Second,
+    links,
     names::{made_fit, nearest},
     servers,
 };
@@ -290,6 +291,20 @@ pub fn environment_of(loaded: &Loaded, environment: &str, global: &GlobalArgs, i
             resolved.setup.aliases.push(resource.name.clone());
         }
         resolved.setup.resources.push(resource);
+    }
+    for (name, what) in &own.links {
+        let found = links::resolve(name, what, &resolved.setup.resources, folder, io)?;
+        if let Some((server, password)) = found.password {
+            resolved.passwords.insert_server(server, password);
+        }
+        for (key, value, origin) in found.shown {
+            choice.tell(
+                &format!("links.{name}.{key}"),
+                value,
+                origin.unwrap_or_else(|| choice.line(&["environments", environment, "links", name, &key])),
+            );
+        }
+        resolved.setup.links.push(found.link);
     }
     resolved.setup.backup_folders =
         settings.app.backup_folders.iter().map(|path| crate::outside::plain_path(&folder.join(path))).collect();

@@ -33,6 +33,7 @@ mod secrets;
 mod shell;
 mod status;
 mod strays;
+mod sync;
 mod undo;
 mod unfinished;
 mod vault;

@@ -1,0 +1,125 @@
+//! The words of commands about mirrors.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueHint};
+
+use super::ConsentArgs;
+
+/// `sync`.
+#[derive(Clone, Debug, Args)]
+pub struct SyncArgs {
+    /// Which link, when the environment has more than one
+    #[arg(long, global = true, value_name = "NAME")]
+    pub link: Option<String>,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: SyncCommand,
+}
+
+/// What to do with a mirror.
+#[derive(Clone, Debug, Subcommand)]
+pub enum SyncCommand {
+    /// Shows what waits, what failed, when the cloud last had everything
+    Status,
+    /// Delivers changes again
+    Enable,
+    /// Holds changes from now on; none is lost
+    Disable {
+        /// Why
+        #[arg(long, value_name = "WHY", default_value = "")]
+        reason: String,
+    },
+    /// Delivers what waits, once
+    Trigger,
+    /// Delivers what waits, again and again, until it is ended
+    Run,
+    /// Lists, saves, clears and puts back what waits
+    Queue {
+        /// What to do with it
+        #[command(subcommand)]
+        command: QueueCommand,
+    },
+    /// Puts triggers into the file, makes the tables there, and copies everything
+    Attach {
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        consent: ConsentArgs,
+    },
+    /// Saves what waits and takes the triggers out of the file
+    Detach {
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        consent: ConsentArgs,
+    },
+    /// Compares both sides, row by row, and changes nothing
+    Check {
+        /// Only these tables
+        tables: Vec<String>,
+    },
+    /// Makes the cloud equal to the file, writing only what differs
+    #[command(visible_alias = "repair")]
+    Resync {
+        /// Only these tables
+        tables: Vec<String>,
+        /// Rows that are only in the cloud stay there
+        #[arg(long)]
+        keep_orphans: bool,
+        /// This table is meant to be empty, although the cloud has rows of it
+        #[arg(long, value_name = "TABLE")]
+        emptied: Vec<String>,
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        consent: ConsentArgs,
+    },
+    /// Lets deletes go on that were held because they looked like an accident
+    Confirm {
+        /// Only of these tables
+        tables: Vec<String>,
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        consent: ConsentArgs,
+    },
+}
+
+/// What to do with a queue.
+#[derive(Clone, Debug, Subcommand)]
+pub enum QueueCommand {
+    /// Lists what waits, oldest first, and rows that are set aside
+    List {
+        /// At most so many
+        #[arg(long, value_name = "N", default_value_t = 50)]
+        limit: u32,
+    },
+    /// Writes what waits into a file; it goes on waiting
+    Save {
+        /// The file; it must not exist yet
+        #[arg(value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+    },
+    /// Saves what waits and takes it out of the queue: it never reaches the cloud
+    Clear {
+        /// Why; needed while no more than 1,000 changes wait
+        #[arg(long, value_name = "WHY", default_value = "")]
+        reason: String,
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        consent: ConsentArgs,
+    },
+    /// Puts a saved queue back; rows are delivered as they are then
+    Import {
+        /// The file
+        #[arg(value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+    },
+    /// Tries rows again that were set aside
+    Retry {
+        /// Only these, by their numbers
+        ids: Vec<i64>,
+    },
+    /// Forgets rows that were set aside; the cloud goes on without them
+    Drop {
+        /// Only these, by their numbers
+        ids: Vec<i64>,
+    },
+}
