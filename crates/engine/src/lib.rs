@@ -187,6 +187,11 @@ impl Engine {
         Catalog::open(&self.state).map_err(|error| self.failure(&error))
     }
 
+    /// Its doors.
+    pub fn io(&self) -> &Io {
+        &self.io
+    }
+
     /// Where this engine keeps its state.
     pub fn state(&self) -> &StateFolder {
         &self.state

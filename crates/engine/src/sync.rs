@@ -20,7 +20,7 @@ use lifeboat_io::{
 };
 use lifeboat_model::{
     Failure, FailureKind, ResourceName, Scope,
-    sync::{Breaker, Link, Mode, QueueStatus, Switch, SyncStatus, Tier},
+    sync::{Breaker, BreakerState, Link, Mode, QueueStatus, Switch, SyncStatus, Tier},
 };
 use lifeboat_store::{MirrorError, MirrorMemory, StateFolder};
 
@@ -221,6 +221,11 @@ impl Mirror {
     /// Whether something may be tried now, or the cloud is left alone for a while.
     pub fn may_try(&self) -> bool {
         self.breaker.may_try(self.now_ms())
+    }
+
+    /// Whether the cloud is being tried.
+    pub fn breaker(&self) -> BreakerState {
+        self.breaker.state(self.now_ms())
     }
 
     /// Somebody wants it tried now.

@@ -1,5 +1,6 @@
 //! The words of the command line, as types. Nothing here does anything; `commands` does.
 
+pub mod daemon;
 pub mod exports;
 mod help;
 pub mod records;
@@ -13,6 +14,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use lifeboat_model::AcceptLoss;
 
 use self::{
+    daemon::{ServeArgs, TokenArgs},
     exports::{AdoptArgs, CopyArgs, DocsArgs, ExportArgs, ScheduleArgs, ShimsArgs},
     records::{AttestArgs, CompromisedArgs, EvidenceArgs, IncidentArgs, LogsArgs},
     servers::{FenceArgs, SalvageArgs},
@@ -162,6 +164,12 @@ pub enum Command {
     /// Mirrors a SQLite file to a PostgreSQL database: switches, queue, comparing
     #[command(after_help = help::SYNC, display_order = 25)]
     Sync(SyncArgs),
+    /// Runs the daemon: delivers for mirrors, answers over HTTP
+    #[command(after_help = help::SERVE, display_order = 26)]
+    Serve(ServeArgs),
+    /// Says who may use the daemon's HTTP API
+    #[command(after_help = help::TOKEN, display_order = 27)]
+    Token(TokenArgs),
     /// Says which backups stay, why, and which may go
     #[command(after_help = help::RETENTION, display_order = 23)]
     Retention(RetentionArgs),

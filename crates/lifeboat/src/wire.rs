@@ -40,6 +40,13 @@ use crate::{
 /// Secrets that may turn up in what programs and servers say, by the variable that holds them.
 const SECRET_VARIABLES: &[&str] = &["LIFEBOAT_VAULT_PASSWORD", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
 
+pub use lifeboat_store::{Role, TokenError, Tokens};
+
+/// Who may use the daemon of this engine.
+pub fn tokens(engine: &Engine) -> Tokens {
+    Tokens::at(&engine.state().tokens())
+}
+
 /// The real doors.
 pub fn io() -> Io {
     Io::system()

@@ -105,8 +105,10 @@ pub enum Lease {
     Environment,
     /// The environment's sandbox: rehearsals, which touch nothing of the environment.
     Sandbox,
-    /// The mirror's: a backup that runs does not keep anybody from switching it off.
+    /// The mirror's switches and queue: nothing that takes long keeps anybody from switching it off.
     Sync,
+    /// The mirror's copying, which takes long.
+    Mirror,
 }
 
 impl Lease {
@@ -116,11 +118,12 @@ impl Lease {
             Lease::Environment => "",
             Lease::Sandbox => ".sandbox",
             Lease::Sync => ".sync",
+            Lease::Mirror => ".mirror",
         }
     }
 
     /// All of them.
-    pub const ALL: [Lease; 3] = [Lease::Environment, Lease::Sandbox, Lease::Sync];
+    pub const ALL: [Lease; 4] = [Lease::Environment, Lease::Sandbox, Lease::Sync, Lease::Mirror];
 }
 
 /// A part of a plan with a budget of its own.

@@ -4,9 +4,11 @@ pub mod catalog;
 pub mod journal;
 pub mod mirror;
 pub mod state;
+pub mod tokens;
 pub mod vault;
 
 pub use catalog::{Catalog, CatalogError};
 pub use journal::{Journal, JournalError, JournalFile};
 pub use mirror::{MirrorError, MirrorMemory, NewLetter};
 pub use state::StateFolder;
+pub use tokens::{KeptToken, Role, TokenError, Tokens};

@@ -8,6 +8,7 @@
 //!   plans/p-….json            plans waiting for `apply`
 //!   staging/o-…/              captured copies on their way into a vault
 //!   sandbox/o-…/              restored copies being looked at
+//!   tokens.json               who may use the HTTP API
 //!   sync/shop.production.db.db   what a mirror remembers; queues that were cleared
 //!   salvage/o-…/               rows that an operation took out of what is live
 //!   forgotten/b-….snapshot    what brings a forgotten backup back
@@ -60,6 +61,11 @@ impl StateFolder {
     /// The lock file of one of a scope's leases.
     pub fn lease(&self, scope: &Scope, lease: Lease) -> PathBuf {
         self.root.join("leases").join(format!("{}{}", scope_name(scope), lease.word()))
+    }
+
+    /// Who may use the HTTP API.
+    pub fn tokens(&self) -> PathBuf {
+        self.root.join("tokens.json")
     }
 
     /// What a mirror remembers on this host besides what is in the two databases.

@@ -104,7 +104,12 @@ pub(crate) fn plan(engine: &Engine, request: &Request, name: &ResourceName, abou
             (format!("{word}: {name}"), vec![acts.step("letters", word.to_owned(), action, Undo::Nothing)])
         }
     };
-    let mut plan = steps::new_plan(&common, request, title, Lease::Sync);
+    let lease = match about {
+        SyncAsk::Attach | SyncAsk::Detach | SyncAsk::Resync { .. } => Lease::Mirror,
+        SyncAsk::Enable | SyncAsk::Disable { .. } | SyncAsk::Clear { .. } | SyncAsk::Import { .. } => Lease::Sync,
+        SyncAsk::ConfirmDeletes { .. } | SyncAsk::Letters { .. } => Lease::Sync,
+    };
+    let mut plan = steps::new_plan(&common, request, title, lease);
     plan.phases = vec![phase(&common, "sync", vec![], steps)];
     plan.notes = notes;
     Ok(plan)

@@ -191,6 +191,25 @@ Examples:
   lifeboat sync resync --yes
   lifeboat sync enable";
 
+pub const SERVE: &str = "\
+It delivers for every link of the environment, and answers on this host: /api/health, /api/sync/status, /api/sync/queue, POST
+/api/sync/enable, disable, trigger and queue/clear, and /metrics for Prometheus. Ended with Ctrl-C or SIGTERM, it stops between two
+batches.
+
+Examples:
+  lifeboat serve
+  lifeboat serve --listen 127.0.0.1:4002
+  curl -X POST http://localhost:3002/api/sync/disable
+  curl -s http://localhost:3002/api/sync/status | jq .data.queue.queueSize";
+
+pub const TOKEN: &str = "\
+A viewer may look, an operator switch and trigger, an admin do everything. A token is shown once; its hash is kept.
+
+Examples:
+  lifeboat token add ops --role admin
+  lifeboat token list
+  lifeboat token revoke ops";
+
 pub const RETENTION: &str = "\
 Examples:
   lifeboat retention plan

@@ -27,6 +27,7 @@ mod requests;
 mod retention;
 mod salvage;
 mod schedule;
+mod serve;
 mod shell;
 mod shims;
 mod status;
@@ -68,6 +69,8 @@ pub fn dispatch(app: &App, command: Option<Command>) -> Done {
         Command::Salvage(args) => salvage::run(app, &args),
         Command::Fence(args) => fence::fence(app, &args),
         Command::Sync(args) => sync::run(app, &args),
+        Command::Serve(args) => serve::serve(app, &args),
+        Command::Token(args) => serve::token(app, &args),
         Command::Retention(args) => retention::run(app, &args.command),
         Command::Vault(args) => vault::run(app, &args.command),
         Command::History(args) => history::run(app, &args),

@@ -30,6 +30,7 @@ mod retention;
 mod salvage;
 mod scripts;
 mod secrets;
+mod serve;
 mod shell;
 mod status;
 mod strays;

@@ -6,9 +6,9 @@ use lifeboat_testkit::postgres::Server;
 use crate::home::{Home, Ran};
 
 /// A shop whose file is mirrored to a server of its own.
-struct Shop {
-    home: Home,
-    server: Server,
+pub struct Shop {
+    pub home: Home,
+    pub server: Server,
 }
 
 impl Shop {
@@ -28,7 +28,14 @@ impl Shop {
         Shop { home, server }
     }
 
-    fn run(&self, words: &[&str]) -> Ran {
+    /// Its file is mirrored already.
+    pub fn attached() -> Shop {
+        let shop = Shop::new();
+        shop.run(&["attach", "--yes"]).ends(ExitCode::Ok);
+        shop
+    }
+
+    pub fn run(&self, words: &[&str]) -> Ran {
         self.home.run(&[&["sync"], words].concat())
     }
 
@@ -40,7 +47,7 @@ impl Shop {
         self.server.sql("cloud", question).trim().to_owned()
     }
 
-    fn orders(&self) -> String {
+    pub fn orders(&self) -> String {
         self.cloud("SELECT count(*) FROM mirror.orders")
     }
 }

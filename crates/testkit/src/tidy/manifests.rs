@@ -10,7 +10,12 @@ const ARROWS: &[(&str, &[&str], &[&str])] = &[
     ("lifeboat-store", &["lifeboat-model", "lifeboat-io"], &[]),
     ("lifeboat-engine", &["lifeboat-model", "lifeboat-io", "lifeboat-store"], &["lifeboat-testkit"]),
     ("lifeboat-testkit", &["lifeboat-model", "lifeboat-io", "lifeboat-store", "lifeboat-engine"], &[]),
-    ("lifeboat", &["lifeboat-model", "lifeboat-io", "lifeboat-store", "lifeboat-engine"], &["lifeboat-testkit"]),
+    ("lifeboat-web", &["lifeboat-model", "lifeboat-io", "lifeboat-store", "lifeboat-engine"], &["lifeboat-testkit"]),
+    (
+        "lifeboat",
+        &["lifeboat-model", "lifeboat-io", "lifeboat-store", "lifeboat-engine", "lifeboat-web"],
+        &["lifeboat-testkit"],
+    ),
 ];
 
 /// Dependencies that are heavy, or that say what a floor is about: which of our crates may use them, and which more in
@@ -24,7 +29,8 @@ const AT_HOME: &[(&str, &[&str], &[&str])] = &[
     ("postgres-protocol", &["lifeboat-io"], &[]),
     ("rustls-native-certs", &["lifeboat-io"], &[]),
     ("object_store", &["lifeboat-io"], &[]),
-    ("tokio", &["lifeboat-io"], &["lifeboat-store"]),
+    ("tokio", &["lifeboat-io", "lifeboat-web"], &["lifeboat-store"]),
+    ("axum", &["lifeboat-web"], &[]),
     ("reqwest", &["lifeboat-io"], &[]),
     ("rustls", &["lifeboat-io"], &[]),
     ("futures-util", &["lifeboat-io"], &[]),

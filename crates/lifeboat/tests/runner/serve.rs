@@ -1,0 +1,169 @@
+//! `serve` and `token`: the daemon as the document's `curl` commands use it.
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
+    process::{Child, Stdio},
+};
+
+use lifeboat_model::ExitCode;
+use serde_json::Value;
+
+use crate::sync::Shop;
+
+/// A running daemon; ended when dropped.
+pub struct Serving {
+    child: Child,
+    address: String,
+}
+
+impl Serving {
+    pub fn start(shop: &Shop, words: &[&str]) -> Serving {
+        let words = [&["serve", "--listen", "127.0.0.1:0"], words].concat();
+        let mut child = shop.home.command(&words).stderr(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        let mut told = BufReader::new(child.stderr.take().unwrap());
+        told.read_line(&mut line).unwrap();
+        let address = line.split("http://").nth(1).unwrap_or_else(|| panic!("{line}")).split(' ').next().unwrap();
+        Serving { child, address: address.to_owned() }
+    }
+
+    /// Asks, with these header lines; gives the status and the body.
+    pub fn ask(&self, method: &str, path: &str, headers: &[&str]) -> (u16, Value) {
+        let (status, body) = self.text(method, path, headers);
+        (status, serde_json::from_str(&body).unwrap_or(Value::Null))
+    }
+
+    pub fn text(&self, method: &str, path: &str, headers: &[&str]) -> (u16, String) {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        let own = headers.iter().any(|line| line.starts_with("Host:"));
+        let host = if own { String::new() } else { format!("Host: {}\r\n", self.address) };
+        let more: String = headers.iter().map(|line| format!("{line}\r\n")).collect();
+        let request = format!("{method} {path} HTTP/1.1\r\n{host}{more}Connection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+    }
+
+    fn status(&self) -> Value {
+        let (status, told) = self.ask("GET", "/api/sync/status", &[]);
+        assert_eq!(status, 200, "{told}");
+        told["data"].clone()
+    }
+
+    /// Waits until a question about the status is answered with yes.
+    fn until(&self, what: &str, is: impl Fn(&Value) -> bool) {
+        let began = std::time::Instant::now();
+        while !is(&self.status()) {
+            assert!(began.elapsed().as_secs() < 60, "never {what}: {}", self.status());
+            std::thread::yield_now();
+        }
+    }
+
+    /// Ends it as a supervisor would; gives whether it ended well.
+    pub fn end(mut self) -> bool {
+        std::process::Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
+        self.child.wait().unwrap().success()
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn sync_02_the_document_s_commands_work_as_they_are_written() {
+    let shop = Shop::attached();
+    let daemon = Serving::start(&shop, &[]);
+    daemon.until("synced", |status| !status["lastSync"].is_null());
+    assert_eq!(daemon.status()["mode"], "hybrid");
+
+    // SYNC-03, 05: off at once, nothing lost.
+    let (status, told) = daemon.ask("POST", "/api/sync/disable", &[]);
+    assert_eq!((status, &told["data"]["enabled"]), (200, &Value::Bool(false)), "{told}");
+    shop.home.sell(25);
+    daemon.until("held", |status| status["queue"]["queueSize"] == 25);
+    let (status, told) = daemon.ask("POST", "/api/sync/trigger", &[]);
+    assert_eq!(status, 409, "{told}");
+    assert!(told["title"].as_str().unwrap().contains("switched off"), "{told}");
+    let (_, queue) = daemon.ask("GET", "/api/sync/queue", &[]);
+    assert_eq!(queue["data"]["entries"].as_array().unwrap().len(), 25);
+    assert_eq!(queue["data"]["entries"][0]["table"], "orders");
+    assert_eq!(queue["data"]["entries"][0]["op"], "insert");
+    assert!(queue["data"]["entries"][0]["payload"]["what"].is_string(), "{queue}");
+
+    // SYNC-06: killed, it comes back as it was switched.
+    drop(daemon);
+    let daemon = Serving::start(&shop, &[]);
+    assert_eq!(daemon.status()["enabled"], false);
+    let (status, _) = daemon.ask("POST", "/api/sync/enable", &[]);
+    assert_eq!(status, 200);
+    let (status, told) = daemon.ask("POST", "/api/sync/trigger", &[]);
+    assert_eq!((status, &told["data"]["drained"]), (200, &Value::Bool(true)), "{told}");
+    assert_eq!((shop.orders(), daemon.status()["queue"]["queueSize"].as_u64()), ("65".to_owned(), Some(0)));
+
+    assert_eq!(daemon.ask("GET", "/api/sync/disable", &[]).0, 405);
+    assert_eq!(daemon.ask("GET", "/api/nothing", &[]).0, 404);
+    let (status, health) = daemon.ask("GET", "/api/health", &[]);
+    assert_eq!((status, &health["data"]["status"]), (200, &"ok".into()), "{health}");
+    let (_, metrics) = daemon.text("GET", "/metrics", &[]);
+    assert!(metrics.contains("lifeboat_sync_pending_ops{link=\"cloud\"} 0"), "{metrics}");
+    // SYNC-32: who did it is in the journal.
+    shop.home.run(&["history", "--json"]).ends(ExitCode::Ok).says(&["sync"]);
+    assert!(daemon.end(), "ended when it was asked to");
+}
+
+#[test]
+fn sync_13_clearing_needs_an_admin_and_nobody_comes_from_elsewhere() {
+    let shop = Shop::attached();
+    shop.run(&["disable"]).ends(ExitCode::Ok);
+    shop.home.sell(4);
+    let admin = shop.home.run(&["token", "add", "ops", "--role", "admin", "--json"]).ends(ExitCode::Ok).json();
+    let viewer = shop.home.run(&["token", "add", "wall", "--json"]).ends(ExitCode::Ok).json();
+    let bearer = |token: &Value| format!("Authorization: Bearer {}", token["token"].as_str().unwrap());
+    let daemon = Serving::start(&shop, &[]);
+    let clear = |headers: &[&str]| daemon.ask("POST", "/api/sync/queue/clear", headers);
+    assert_eq!(clear(&[]).0, 401);
+    assert_eq!(clear(&["Authorization: Bearer wrong"]).0, 403);
+    assert_eq!(clear(&[&bearer(&viewer)]).0, 403);
+    assert_eq!(daemon.status()["queue"]["queueSize"], 4, "untouched");
+    let (status, told) = clear(&[&bearer(&admin)]);
+    assert_eq!((status, &told["data"]["dropped"]["orders"]["insert"]), (200, &4.into()), "{told}");
+    assert!(std::path::Path::new(told["data"]["saved"].as_str().unwrap()).exists());
+    assert_eq!(daemon.status()["queue"]["queueSize"], 0);
+
+    // SYNC-27: a page in somebody's browser, or a name that points here, can do nothing.
+    let disable = |headers: &[&str]| daemon.ask("POST", "/api/sync/disable", headers).0;
+    assert_eq!(disable(&["Origin: https://evil.example"]), 403);
+    assert_eq!(disable(&["Host: evil.example"]), 403);
+    assert_eq!(disable(&["Origin: http://localhost:3000"]), 200);
+    shop.home.run(&["token", "revoke", "ops"]).ends(ExitCode::Ok);
+    assert_eq!(clear(&[&bearer(&admin)]).0, 403, "worthless at once");
+    drop(daemon);
+    let daemon = Serving::start(&shop, &["--require-token"]);
+    assert_eq!(daemon.ask("POST", "/api/sync/disable", &[]).0, 401);
+    assert_eq!(daemon.ask("GET", "/api/sync/status", &[]).0, 200);
+    shop.home.run(&["token", "revoke", "wall"]).ends(ExitCode::Ok);
+    shop.home.run(&["serve", "--listen", "0.0.0.0:1"]).ends(ExitCode::Refused).says(&["there is no token yet"]);
+}
+
+#[test]
+fn a_cloud_that_is_away_is_told_and_comes_back_by_itself() {
+    let mut shop = Shop::attached();
+    let daemon = Serving::start(&shop, &[]);
+    daemon.until("synced", |status| !status["lastSync"].is_null());
+    shop.server.crash();
+    shop.home.sell(3);
+    daemon.until("told", |status| !status["lastError"].is_null());
+    let (status, health) = daemon.ask("GET", "/api/health", &[]);
+    assert_eq!(status, 503, "{health}");
+    assert_eq!(daemon.status()["queue"]["queueSize"], 3);
+    shop.server.restart();
+    daemon.until("delivered", |status| status["queue"]["queueSize"] == 0 && status["lastError"].is_null());
+    assert_eq!(shop.orders(), "43");
+}

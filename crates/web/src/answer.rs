@@ -1,0 +1,84 @@
+//! Answers: JSON in `data`, and problems as RFC 9457 describes them.
+
+use axum::{
+    Json,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use lifeboat_model::{Failure, FailureKind};
+use serde::Serialize;
+use serde_json::json;
+
+/// A good answer.
+pub struct Data<T>(pub T);
+
+impl<T: Serialize> IntoResponse for Data<T> {
+    fn into_response(self) -> Response {
+        Json(json!({ "data": self.0 })).into_response()
+    }
+}
+
+/// What went wrong, for programs and people.
+#[derive(Debug)]
+pub struct Problem {
+    status: StatusCode,
+    title: String,
+    causes: Vec<String>,
+    hint: Option<String>,
+    kind: String,
+}
+
+impl Problem {
+    /// A problem in one sentence.
+    pub fn new(status: u16, title: impl Into<String>) -> Problem {
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        Problem { status, title: title.into(), causes: Vec::new(), hint: None, kind: "http".to_owned() }
+    }
+
+    /// What to do next.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Problem {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+impl From<Failure> for Problem {
+    fn from(failure: Failure) -> Problem {
+        let status = match failure.kind {
+            FailureKind::Usage => 400,
+            FailureKind::Refused | FailureKind::Stale | FailureKind::NeedsPerson => 409,
+            FailureKind::Busy | FailureKind::Interrupted => 503,
+            FailureKind::Outside => 502,
+            FailureKind::Unknown | FailureKind::Damaged | FailureKind::Bug => 500,
+        };
+        let kind = failure.class_word().to_owned();
+        Problem { causes: failure.causes, hint: failure.hint, kind, ..Problem::new(status, failure.message) }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let body = json!({
+            "type": format!("https://lifeboat.invalid/problems/{}", self.kind), "title": self.title,
+            "status": self.status.as_u16(), "detail": self.causes.join("; "), "hint": self.hint,
+        });
+        let mut response = (self.status, Json(body)).into_response();
+        let kind = header::HeaderValue::from_static("application/problem+json");
+        response.headers_mut().insert(header::CONTENT_TYPE, kind);
+        response
+    }
+}
+
+/// Does blocking work on a thread for it.
+///
+/// # Errors
+/// Those of the work.
+pub async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Problem> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done.map_err(Problem::from),
+        Err(_) => Err(Problem::new(500, "the work broke off")),
+    }
+}
