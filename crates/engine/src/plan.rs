@@ -56,7 +56,10 @@ fn planned(engine: &Engine, request: &Request) -> Result<Plan, Failure> {
             }
             match (databases::renamed(&known), schemas::swapped(&known)) {
                 (Some(_), _) => undo::renamed(&databases::gather_renamed(engine, known)?, request),
-                (None, Some(_)) => undo::exchanged(&schemas::gather_swapped(engine, known)?, request),
+                (None, Some(_)) => undo::exchanged(
+                    &schemas::gather_swapped(engine, known, matches!(request, Request::Undo { .. }))?,
+                    request,
+                ),
                 (None, None) => undo::plan(&undo::gather(engine, request)?, request),
             }
         }

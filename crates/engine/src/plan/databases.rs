@@ -101,21 +101,23 @@ pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failur
         ..resource.clone()
     };
     let target = engine.live(&there)?;
-    // What is broken must not stand in the way of its own restore: what cannot be counted is told.
-    let mut leaving = (into.is_none() && target.exists && target.unreadable.is_none())
-        .then(|| salvage::leaving(engine, (resource.clone(), url), (&common.vault, &backup.id, &part.name), None));
-    let ground = match into.is_none() && target.exists && target.unreadable.is_none() {
+    let replaces = into.is_none() && target.exists && target.unreadable.is_none();
+    let ground = match replaces {
         // One that cannot be looked into is replaced as a whole.
         true => schemas::ground(&address, engine.setup().swaps.get(&resource.name).copied()).ok(),
         false => None,
     };
-    if let (Some(ground), Content::Postgres(facts)) = (&ground, &part.content)
-        && schemas::choose(ground).0 == SwapStrategy::Schema
-    {
-        let swapped = schemas::split(ground, &facts.schemas).0;
-        let lines = leaving.iter_mut().filter_map(|leaving| leaving.lines.as_mut());
-        lines.for_each(|lines| schemas::only(lines, &swapped));
-    }
+    let swapped = match (&ground, &part.content) {
+        (Some(ground), Content::Postgres(facts)) if schemas::choose(ground).0 == SwapStrategy::Schema => {
+            schemas::split(ground, &facts.schemas).0
+        }
+        _whole_database => Vec::new(),
+    };
+    // What is broken must not stand in the way of its own restore: what cannot be counted is told.
+    let leaving = replaces.then(|| {
+        let from = (common.vault.as_str(), &backup.id, &part.name);
+        salvage::leaving(engine, (resource.clone(), url), from, None, swapped)
+    });
     let passed_over = restore::passed_over(&backups, &backup, from);
     let rehearsed = engine.is_rehearsed(&backup.id, &part.name)?;
     let kept = stamped(&live, "before", common.now, &common.ids.plan);
@@ -145,7 +147,7 @@ pub(super) fn losses(known: &Known, leaving: Option<&Leaving>, since: Timestamp,
     lines.map(|what| Loss { resource, since, what, kept }).into_iter().collect()
 }
 
-fn uncounted_note(leaving: &Leaving) -> Option<String> {
+pub(super) fn uncounted_note(leaving: &Leaving) -> Option<String> {
     leaving.uncounted.as_ref().map(|why| format!("What would be lost could not be counted: {why}."))
 }
 
@@ -517,12 +519,18 @@ pub(crate) fn gather_renamed(engine: &Engine, operation: Operation) -> Result<Re
     };
     let is_read = kept.is_some() && live_identity != hands::NOTHING;
     let common = engine.common()?;
-    let leaving = if is_read { written_since(engine, &operation, &url, &live) } else { None };
+    let leaving = if is_read { written_since(engine, &operation, &url, Some(&live), vec![]) } else { None };
     Ok(Renamed { common, operation, url, live, kept, came_from, live_identity, kept_identity, leaving })
 }
 
-/// Rows that were written to what an operation made live; they leave when it is taken back.
-fn written_since(engine: &Engine, operation: &Operation, url: &str, live: &str) -> Option<Leaving> {
+/// Rows that were written to what an operation made live, in these schemas or all; they leave when it is taken back.
+pub(super) fn written_since(
+    engine: &Engine,
+    operation: &Operation,
+    url: &str,
+    live: Option<&str>,
+    schemas: Vec<String>,
+) -> Option<Leaving> {
     let (vault, backup, name, since) = salvage::origin(engine, operation)?;
     let part = lifeboat_model::ResourceName::new(name).ok()?;
     let address = engine.vaults.database(url).ok()?;
@@ -530,7 +538,8 @@ fn written_since(engine: &Engine, operation: &Operation, url: &str, live: &str) 
     let configured = engine.setup().resources.iter().find(is_it);
     let kind = ResourceKind::Postgres { url: url.to_owned(), schemas: Vec::new() };
     let resource = configured.cloned().unwrap_or_else(|| Resource::plain(part.clone(), kind));
-    (address.database == live).then(|| salvage::leaving(engine, (resource, url), (&vault, &backup, &part), since))
+    live.is_none_or(|live| address.database == live)
+        .then(|| salvage::leaving(engine, (resource, url), (&vault, &backup, &part), since, schemas))
 }
 
 /// Plans to take a rename back. What is live now is kept in turn.

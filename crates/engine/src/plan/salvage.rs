@@ -2,8 +2,9 @@
 //!
 //! ```text
 //!   look            a swap could happen
+//!   look-ahead      rows that leave are found while everybody writes: most of the work
 //!   hold            every write is refused; reading goes on
-//!   salvage         rows that leave are found one by one and kept with the operation
+//!   salvage         tables that were written to since are looked at again; what leaves is kept with the operation
 //!   sequences       no number is given out twice
 //!   ready           nothing has come in the way meanwhile
 //!   take-the-name   ── the point of no return ──
@@ -39,6 +40,27 @@ pub(crate) struct Leaving {
     pub uncounted: Option<String>,
     /// Whether writes can be held meanwhile.
     pub holdable: Holdable,
+    /// Only tables in these schemas leave; all when there are none.
+    pub schemas: Vec<String>,
+}
+
+impl Leaving {
+    /// The action that finds and keeps them.
+    pub fn action(&self, url: &str, successor: Option<&str>, accepted: AcceptLoss) -> PgAction {
+        PgAction::Salvage {
+            url: url.to_owned(),
+            vault: self.vault.clone(),
+            backup: self.backup.clone(),
+            resource: Box::new(self.resource.clone()),
+            part: self.part.clone(),
+            successor: successor.map(str::to_owned),
+            since: self.since.clone(),
+            shown: self.lines.clone(),
+            accepted,
+            schemas: self.schemas.clone(),
+            ahead: false,
+        }
+    }
 }
 
 /// Three names of databases on one server.
@@ -56,9 +78,11 @@ pub(crate) fn leaving(
     (resource, url): (Resource, &str),
     (vault, backup, part): (&str, &BackupId, &ResourceName),
     since: Option<Horizon>,
+    schemas: Vec<String>,
 ) -> Leaving {
     let part = (*part != resource.name).then(|| part.clone());
-    let against = Against { vault, backup, resource: &resource, part: part.as_ref(), since: since.as_ref() };
+    let (which, from) = (part.as_ref(), since.as_ref());
+    let against = Against { vault, backup, resource: &resource, part: which, since: from, schemas: &schemas };
     let counted = losses::count(engine, url, &against);
     let (lines, uncounted) = match counted {
         Ok(lines) => (Some(lines), None),
@@ -66,7 +90,7 @@ pub(crate) fn leaving(
     };
     let holdable = losses::holdable(engine, url).unwrap_or_else(|failure| Holdable::No(failure.to_string()));
     let (vault, backup) = (vault.to_owned(), backup.clone());
-    Leaving { vault, backup, part, resource, since, lines, uncounted, holdable }
+    Leaving { vault, backup, part, resource, since, lines, uncounted, holdable, schemas }
 }
 
 /// The steps before a swap. The last of them is the caller's, whose undo opens the live database again: it has to be taken
@@ -87,21 +111,17 @@ pub(crate) fn before_swap(
         kept: names.kept.to_owned(),
     });
     let mut steps = vec![read("look", format!("a swap of {live} could happen"), look)];
+    let undo = || by(Action::Postgres(PgAction::ForgetSalvage { of: None }));
+    let salvage = leaving.action(url, Some(aside), accepted);
+    let mut first = leaving.action(url, None, accepted);
+    if let PgAction::Salvage { ahead, .. } = &mut first {
+        *ahead = true;
+    }
+    let title = "find the rows that leave, while everybody writes";
+    steps.push(step("look-ahead", title, StepClass::Idempotent, Action::Postgres(first), undo()));
     steps.extend(hold(leaving, names, is_ours));
-    let salvage = PgAction::Salvage {
-        url: url.to_owned(),
-        vault: leaving.vault.clone(),
-        backup: leaving.backup.clone(),
-        resource: Box::new(leaving.resource.clone()),
-        part: leaving.part.clone(),
-        successor: Some(aside.to_owned()),
-        since: leaving.since.clone(),
-        shown: leaving.lines.clone(),
-        accepted,
-    };
-    let title = "find the rows that leave, one by one; keep them with this operation";
-    let undo = by(Action::Postgres(PgAction::ForgetSalvage { of: None }));
-    steps.push(step("salvage", title, StepClass::Idempotent, Action::Postgres(salvage), undo));
+    let title = "find those that came since; keep them all with this operation";
+    steps.push(step("salvage", title, StepClass::Idempotent, Action::Postgres(salvage), undo()));
     if is_ours {
         steps.push(sequences(url, live, aside));
     }
@@ -157,14 +177,21 @@ pub(crate) fn notes(leaving: &Leaving, live: &str) -> Vec<String> {
     let mut notes = Vec::new();
     match &leaving.holdable {
         Holdable::Yes => notes.push(format!(
-            "Writes to {live} are refused while the rows that leave are counted again and kept, reading goes on; \
-             transactions that hold a table for 10 s are ended."
+            "Writes to {live} are refused while tables that were written to in the last moment are looked at again, reading \
+             goes on; transactions that hold a table for 10 s are ended."
         )),
         Holdable::Held(note) => notes.push(format!("{live} has a fence already, and keeps it ({note}).")),
         Holdable::No(why) => notes.push(format!(
             "Writes cannot be held before the swap ({why}): what is written in the last moment is in the kept database only."
         )),
     }
+    notes.extend(counted(leaving));
+    notes
+}
+
+/// What a person should know of the rows that leave.
+pub(crate) fn counted(leaving: &Leaving) -> Vec<String> {
+    let mut notes = Vec::new();
     let rows: (u64, u64) = leaving
         .lines
         .iter()
@@ -197,6 +224,9 @@ fn state_after(engine: &Engine, operation: &Operation) -> Option<(String, Backup
     let filled = operation.plan.steps().find_map(|step| match &step.action {
         Action::Postgres(PgAction::Fill { vault, backup, resource, .. }) => {
             Some((vault.clone(), backup.clone(), resource.to_string()))
+        }
+        Action::Postgres(PgAction::SwapSchemas { from, .. }) => {
+            Some((from.vault.clone(), from.backup.clone(), from.resource.to_string()))
         }
         _other => None,
     });

@@ -96,11 +96,14 @@ pub use quarantine::quarantine;
 pub use restore::{Restore, RestoreOptions, Restored, Sources, restore};
 pub use roles::{compare_seen, named_roles, seen_by};
 pub use rows::{Sink, Sinks};
-pub use salvage::{Baseline, ChangedTable, KeepRows, compare_rows, decoded, horizon_now, raise_sequences, table_file};
+pub use salvage::{
+    Ahead, Baseline, ChangedTable, KeepRows, compare_ahead, compare_rest, compare_rows, decoded, horizon_now,
+    raise_sequences, still_holds, table_file,
+};
 pub use schema_swap::{
-    Around, Dependent, SCHEMA_LOCK_WAIT_MS, SchemaHere, SchemaSwap, SchemasSwapped, dependents, drop_kept_schemas,
-    exchange_schemas, exchange_state, extension_schemas, kept_schemas, plain_name, schema_numbers, schema_told,
-    schemas_here, schemas_preflight, schemas_settled, schemas_state, swap_schemas,
+    Around, Dependent, Leaving, Look, SCHEMA_LOCK_WAIT_MS, SchemaHere, SchemaSwap, SchemasSwapped, dependents,
+    drop_kept_schemas, exchange_schemas, exchange_state, extension_schemas, kept_schemas, plain_name, schema_numbers,
+    schema_told, schemas_here, schemas_preflight, schemas_settled, schemas_state, swap_schemas,
 };
 pub use server::{Privileges, Target, look_at, refuse_pooler};
 pub use session::Session;
@@ -110,6 +113,6 @@ pub use side::{
 pub use sql::quoted;
 pub use subset::{Subset, subset};
 pub use swap::{
-    SwapNames, SwapState, Swapped, close_database, end_sessions, is_open, open_database, rename_database, sessions_of,
+    SwapNames, SwapState, Swapped, close_database, is_open, open_database, rename_database, sessions_of,
     swap_databases, swap_preflight, swap_state,
 };

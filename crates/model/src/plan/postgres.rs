@@ -189,6 +189,13 @@ pub enum PgAction {
         shown: Option<Vec<LossLine>>,
         /// What somebody has agreed to.
         accepted: AcceptLoss,
+        /// Only tables in these schemas leave; all when there are none.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        schemas: Vec<String>,
+        /// Done before writes are held: what is found is taken over by the one that follows, which looks only at tables
+        /// that were written to since.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        ahead: bool,
     },
     /// Removes what this operation keeps of rows that leave: they stay.
     ForgetSalvage {
@@ -370,6 +377,10 @@ pub enum PgAction {
         url: String,
         /// The schemas.
         schemas: Vec<SchemaNames>,
+        /// How what leaves is found and kept, a [`PgAction::Salvage`]: just before, and again while the former tables are
+        /// held.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        leaving: Option<Box<PgAction>>,
     },
     /// Exchanges schemas with ones that were kept, in one transaction.
     ExchangeSchemas {
@@ -377,6 +388,9 @@ pub enum PgAction {
         url: String,
         /// The schemas.
         schemas: Vec<SchemaReturn>,
+        /// As for [`PgAction::SwapSchemas`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        leaving: Option<Box<PgAction>>,
     },
     /// Drops schemas that were kept; refused while anything outside depends on them.
     DropSchemas {

@@ -9,12 +9,13 @@ use lifeboat_model::{
     PostgresFacts,
     postgres::{Horizon, PgTableFacts},
 };
+use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 use super::{PgError, Session, catalog, catalog::copy_target};
 
 /// What became of a table's rows since a backup.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RowChanges {
     /// Rows that are new.
     pub inserted: u64,
