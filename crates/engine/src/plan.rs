@@ -51,6 +51,9 @@ fn planned(engine: &Engine, request: &Request) -> Result<Plan, Failure> {
             if tables::laid_beside(&known).is_some() {
                 return tables::undo(engine, &known, request);
             }
+            if tables::made(&known).is_some() {
+                return tables::undo_made(engine, &known, request);
+            }
             if salvage::brought_back(&known).is_some() {
                 return salvage::undo(engine, &known, request);
             }

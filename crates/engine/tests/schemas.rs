@@ -46,9 +46,9 @@ fn project(major: u32) -> World {
 
 /// Without what every restore begins with: that is proven with the other strategy.
 fn restore() -> Request {
-    let Request::Restore { resource, from, into, accept_loss, urgent, .. } = restore_of("db") else { panic!() };
+    let Request::Restore { resource, from, into, accept_loss, urgent, ack, .. } = restore_of("db") else { panic!() };
     let without_emergency_backup = Some("it is proven elsewhere".to_owned());
-    Request::Restore { resource, from, into, without_emergency_backup, accept_loss, urgent }
+    Request::Restore { resource, from, into, without_emergency_backup, accept_loss, urgent, ack }
 }
 
 #[test]

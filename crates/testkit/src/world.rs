@@ -344,6 +344,7 @@ pub fn restore_of(resource: &str) -> Request {
         without_emergency_backup: None,
         accept_loss: lifeboat_model::AcceptLoss::Shown,
         urgent: None,
+        ack: None,
     }
 }
 

@@ -47,6 +47,8 @@ pub struct Known {
     rehearsed: bool,
     rehearse_first: bool,
     next_older: Option<BackupId>,
+    /// Tablespaces of the backup that the server lacks.
+    tablespaces: Vec<String>,
     /// Which database has the name for what is kept: none, if the name is free.
     kept_identity: String,
 }
@@ -118,6 +120,10 @@ pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failur
         let from = (common.vault.as_str(), &backup.id, &part.name);
         salvage::leaving(engine, (resource.clone(), url), from, None, swapped)
     });
+    let tablespaces = match &part.content {
+        Content::Postgres(facts) => hands::missing_tablespaces(&address, facts)?,
+        Content::Sqlite(_) | Content::Files(_) | Content::Env(_) => Vec::new(),
+    };
     let passed_over = restore::passed_over(&backups, &backup, from);
     let rehearsed = engine.is_rehearsed(&backup.id, &part.name)?;
     let kept = stamped(&live, "before", common.now, &common.ids.plan);
@@ -135,6 +141,7 @@ pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failur
         rehearsed,
         rehearse_first: engine.setup().rehearse_first,
         next_older,
+        tablespaces,
         kept_identity,
         common,
     })
@@ -192,10 +199,15 @@ pub(crate) fn plan(known: &Known, request: &Request) -> Result<Plan, Failure> {
     }
     plan.phases.extend(bring(common, &known.backup, &known.part, &known.target.resource, &known.url, &aside, false));
     let mut swap = vec![take_the_name(known, replaces, &aside, &kept)];
-    if !known.in_place {
+    if known.is_a_copy() {
         let quiet = PgAction::Quarantine { url: known.url.clone(), database: aside.clone() };
         let title = "switch off what would act in a copy: subscriptions, jobs, ways into other servers, web calls";
-        swap.insert(0, step("quarantine", title, StepClass::Idempotent, Action::Postgres(quiet), Undo::Nothing));
+        let quiet = step("quarantine", title, StepClass::Idempotent, Action::Postgres(quiet), Undo::Nothing);
+        match plan.phases.last_mut() {
+            // Before writes are held.
+            Some(verify) if replaces => verify.steps.push(quiet),
+            _nothing_to_replace => swap.insert(0, quiet),
+        }
     }
     if replaces {
         let spare = stamped(live, "new", common.now, &common.ids.plan);
@@ -372,6 +384,14 @@ fn notes(known: &Known, replaces: bool, kept: &str, without: Option<&str>, urgen
     let mut notes =
         vec![format!("{} is complete up to {} and {proven}.", backup.id, steps::instant(backup.recovery_point))];
     notes.extend(steps::whose(&known.common, backup, &known.part, &known.target.resource));
+    notes.extend(lifeboat_io::database::postgres::tablespaces_told(&known.tablespaces));
+    if known.in_place && known.is_a_copy() {
+        notes.push(format!(
+            "It comes from {}: what would act in it by itself is switched off - subscriptions, jobs, ways into other servers, \
+             web calls - and told one by one.",
+            backup.scope
+        ));
+    }
     if let Some(older) = &known.next_older {
         notes.push(format!("Should it prove damaged, the next older good one is {older}: --from {older}."));
     }
@@ -404,6 +424,11 @@ fn notes(known: &Known, replaces: bool, kept: &str, without: Option<&str>, urgen
 }
 
 impl Known {
+    /// Whether what comes is a copy: beside the original, or in an environment that is not its own.
+    fn is_a_copy(&self) -> bool {
+        !self.in_place || self.backup.scope.environment != self.common.scope.environment
+    }
+
     /// Up to when the backup is complete.
     pub(super) fn recovery_point(&self) -> Timestamp {
         self.part.recovery_point

@@ -252,13 +252,22 @@ fn state_before(engine: &Engine, operation: &Operation) -> Option<(String, Backu
 
 /// Plans to bring rows back that left with an operation.
 pub(crate) fn plan(engine: &Engine, request: &Request) -> Result<Plan, Failure> {
-    let Request::BringBack { operation, tables } = request else { return Err(steps::wrong_planner()) };
+    let Request::BringBack { operation, tables, overwrite, deletes } = request else {
+        return Err(steps::wrong_planner());
+    };
     let common = engine.common()?;
     let (salvage, _folder) = engine.salvage(operation)?;
     let (resource, url) = engine.home_of(&salvage)?;
     let title = format!("bring rows back into {} of {} that left with {operation}", resource.name, common.scope);
     let mut plan = steps::new_plan(&common, request, title, Lease::Environment);
-    let what = Brought { url, from: operation.clone(), resource: Box::new(resource), tables: tables.clone() };
+    let what = Brought {
+        url,
+        from: operation.clone(),
+        resource: Box::new(resource),
+        tables: tables.clone(),
+        overwrite: *overwrite,
+        deletes: *deletes,
+    };
     plan.phases = vec![steps::phase(&common, "salvage", vec![], vec![what.bring_back()])];
     let meant = |table: &&SalvagedTable| {
         tables.is_empty() || tables.iter().any(|word| crate::act::is_meant_table(&table.table, word))
@@ -272,10 +281,24 @@ pub(crate) fn plan(engine: &Engine, request: &Request) -> Result<Plan, Failure> 
         "A row whose key is taken, whose parent is missing or whose value does not fit is listed, never guessed."
             .to_owned(),
     ];
-    if updated + deleted > 0 {
+    if *overwrite {
         plan.notes.push(format!(
-            "{updated} rows that had changed and {deleted} that had gone are left as they are: lifeboat salvage show {operation}"
+            "{updated} rows had changed: where what came back is still what the backup has, they become as they were live; the \
+             others are listed."
         ));
+    }
+    if *deletes {
+        plan.notes.push(format!(
+            "{deleted} rows had gone: they are taken away again, unless they were touched since or others refer to them."
+        ));
+    }
+    let left = [(updated, "that had changed", *overwrite), (deleted, "that had gone", *deletes)];
+    let left = left.iter().filter(|(rows, _, taken)| *rows > 0 && !taken);
+    let left: Vec<String> = left.map(|(rows, which, _)| format!("{rows} rows {which}")).collect();
+    if !left.is_empty() {
+        let flags = "--overwrite and --deletes bring them too";
+        plan.notes
+            .push(format!("{} are left as they are ({flags}): lifeboat salvage show {operation}", left.join(" and ")));
     }
     Ok(plan)
 }
@@ -287,24 +310,35 @@ pub(crate) struct Brought {
     pub from: OperationId,
     pub resource: Box<Resource>,
     pub tables: Vec<String>,
+    pub overwrite: bool,
+    pub deletes: bool,
 }
 
 impl Brought {
     fn actions(&self, by: Option<OperationId>) -> (Action, Action) {
-        let Brought { url, from, resource, tables } = self.clone();
-        let forth = PgAction::BringBack { url, from, resource, tables };
-        let Brought { url, from, resource, tables } = self.clone();
+        let Brought { url, from, resource, tables, overwrite, deletes } = self.clone();
+        let forth = PgAction::BringBack { url, from, resource, tables, overwrite, deletes };
+        let Brought { url, from, resource, tables, .. } = self.clone();
         (Action::Postgres(forth), Action::Postgres(PgAction::TakeAway { url, from, resource, tables, by }))
     }
 
     pub fn bring_back(&self) -> Step {
-        let title = format!("insert rows that {} keeps, parents before children", self.from);
+        let more = match (self.overwrite, self.deletes) {
+            (true, true) => "; write over what had changed, take away what had gone",
+            (true, false) => "; write over what had changed",
+            (false, true) => "; take away what had gone",
+            (false, false) => "",
+        };
+        let title = format!("insert rows that {} keeps, parents before children{more}", self.from);
         let (forth, back) = self.actions(None);
         step("bring-back", title, StepClass::Idempotent, forth, by(back))
     }
 
     pub fn take_away(&self, brought_by: &OperationId) -> Step {
-        let title = format!("take away the rows that {brought_by} inserted and nobody has changed since");
+        let title = match self.overwrite || self.deletes {
+            true => format!("take back what {brought_by} brought in and nobody has changed since"),
+            false => format!("take away the rows that {brought_by} inserted and nobody has changed since"),
+        };
         let (forth, back) = self.actions(Some(brought_by.clone()));
         step("take-away", title, StepClass::Idempotent, back, by(forth))
     }
@@ -312,15 +346,17 @@ impl Brought {
 
 /// What an operation has brought back, or taken away again.
 pub(crate) fn brought_back(operation: &Operation) -> Option<(Brought, bool)> {
-    operation.plan.steps().find_map(|step| match &step.action {
-        Action::Postgres(PgAction::BringBack { url, from, resource, tables }) => {
+    let of = |action: &Action| match action {
+        Action::Postgres(PgAction::BringBack { url, from, resource, tables, overwrite, deletes }) => {
             let (url, from, resource, tables) = (url.clone(), from.clone(), resource.clone(), tables.clone());
-            Some((Brought { url, from, resource, tables }, true))
+            Some(Brought { url, from, resource, tables, overwrite: *overwrite, deletes: *deletes })
         }
-        Action::Postgres(PgAction::TakeAway { url, from, resource, tables, .. }) => {
-            let (url, from, resource, tables) = (url.clone(), from.clone(), resource.clone(), tables.clone());
-            Some((Brought { url, from, resource, tables }, false))
-        }
+        _other => None,
+    };
+    operation.plan.steps().find_map(|step| match (&step.action, &step.undo) {
+        (Action::Postgres(PgAction::BringBack { .. }), _) => Some((of(&step.action)?, true)),
+        // How it would be brought again is how it was brought.
+        (Action::Postgres(PgAction::TakeAway { .. }), Undo::By(forth)) => Some((of(forth)?, false)),
         _other => None,
     })
 }

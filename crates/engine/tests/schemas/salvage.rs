@@ -46,7 +46,8 @@ fn slv_01_rows_that_leave_with_schemas_are_shown_before_kept_afterwards_and_brou
     assert_eq!(salvage.counts(), (6, 2, 1));
     assert_eq!(salvage.tables.iter().map(|table| table.table.as_str()).collect::<Vec<_>>(), tables);
     assert_eq!(world.psql("shop", "SELECT count(*) FROM orders"), "300");
-    let brought = world.must(&Request::BringBack { operation: done.id, tables: vec![] });
+    let brought =
+        world.must(&Request::BringBack { operation: done.id, tables: vec![], overwrite: false, deletes: false });
     assert_eq!(world.psql("shop", "SELECT count(*) FROM orders"), "303");
     assert_eq!(world.psql("shop", "SELECT count(*) FROM log WHERE what = 'a'"), "3");
     world.must(&Request::Undo { operation: brought.id });

@@ -158,10 +158,11 @@ fn swap(
 ) -> Result<Value, Failure> {
     let (part, facts) = stored(from).manifest(hands)?;
     let sources = sources(hands, from, part.path.clone(), context)?;
-    let entries = stored(from).entries(&sources)?;
+    let mut entries = stored(from).entries(&sources)?;
     let clock = &*hands.io.clock;
     let lock_wait_ms = postgres::SCHEMA_LOCK_WAIT_MS;
     let mut session = open(hands, url, context.stop)?;
+    super::settle_tablespaces(&mut session, &mut entries, context)?;
     let progress = |done, total| context.watch.progress(done, total);
     let work = |leaving: Option<Leaving<'_>>| {
         let what = SchemaSwap { names, facts: &facts, entries: &entries, clock, lock_wait_ms, leaving };
