@@ -8,23 +8,24 @@ use crate::Engine;
 fn filled_from(plan: &Plan) -> Option<&lifeboat_model::BackupId> {
     plan.steps().find_map(|step| match &step.action {
         Action::Postgres(PgAction::Fill { backup, .. }) => Some(backup),
+        Action::Postgres(PgAction::SwapSchemas { from, .. }) => Some(&from.backup),
         _other => None,
     })
 }
 
 impl Engine {
-    /// Refuses a restore into a server whose last try, from the same backup, failed: unless the class of that failure is
-    /// named. What was interrupted has not failed.
+    /// Refuses a restore into a server whose last try, from the same backup, failed: unless its request names the class of
+    /// that failure. What was interrupted has not failed.
     ///
     /// # Errors
     /// [`FailureKind::NeedsPerson`] with the class, and what to do about it first.
-    pub fn must_be_acknowledged(&self, plan: &Plan, ack: Option<&str>) -> Result<(), Failure> {
-        let (Request::Restore { resource, .. }, Some(backup)) = (&plan.request, filled_from(plan)) else {
+    pub fn must_be_acknowledged(&self, plan: &Plan) -> Result<(), Failure> {
+        let (Request::Restore { resource, ack, .. }, Some(backup)) = (&plan.request, filled_from(plan)) else {
             return Ok(());
         };
         let Some((operation, why)) = self.last_restore_failed(plan, resource)? else { return Ok(()) };
         let class = why.class_word();
-        if ack == Some(class) {
+        if ack.as_deref() == Some(class) {
             return Ok(());
         }
         let message = format!("{operation} tried the same and failed: {}", why.message);

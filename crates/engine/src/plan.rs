@@ -51,12 +51,18 @@ fn planned(engine: &Engine, request: &Request) -> Result<Plan, Failure> {
             if tables::laid_beside(&known).is_some() {
                 return tables::undo(engine, &known, request);
             }
+            if tables::made(&known).is_some() {
+                return tables::undo_made(engine, &known, request);
+            }
             if salvage::brought_back(&known).is_some() {
                 return salvage::undo(engine, &known, request);
             }
             match (databases::renamed(&known), schemas::swapped(&known)) {
                 (Some(_), _) => undo::renamed(&databases::gather_renamed(engine, known)?, request),
-                (None, Some(_)) => undo::exchanged(&schemas::gather_swapped(engine, known)?, request),
+                (None, Some(_)) => undo::exchanged(
+                    &schemas::gather_swapped(engine, known, matches!(request, Request::Undo { .. }))?,
+                    request,
+                ),
                 (None, None) => undo::plan(&undo::gather(engine, request)?, request),
             }
         }

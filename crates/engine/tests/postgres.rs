@@ -92,3 +92,34 @@ fn an_archive_is_whole_or_not_there_and_leaves_no_database_behind() {
     let tried = prove_plan(&Case { world: &world, request, undo: false });
     assert!(tried.as_before > 0 && tried.as_meant > 0, "{tried:?}");
 }
+
+/// A server without the tablespaces of the one that was backed up: told before, and made in the default one.
+#[test]
+fn what_was_in_a_tablespace_that_is_not_here_goes_to_the_default_one() {
+    let world = World::on_server(15);
+    let fast = "SET allow_in_place_tablespaces = on; CREATE TABLESPACE fast LOCATION ''";
+    world.psql("postgres", fast);
+    world.psql(
+        "shop",
+        "ALTER TABLE orders SET TABLESPACE fast; CREATE INDEX orders_by_cents ON orders (cents) TABLESPACE fast",
+    );
+    let there =
+        "SELECT count(*) FROM pg_class c JOIN pg_tablespace t ON t.oid = c.reltablespace WHERE spcname = 'fast'";
+    world.backup();
+    world.restore("db");
+    assert_eq!(world.psql("shop", there), "2", "where it is there, it is used");
+    for database in world.psql("postgres", "SELECT datname FROM pg_database WHERE datname LIKE 'shop_%'").lines() {
+        world.psql("postgres", &format!("DROP DATABASE \"{database}\""));
+    }
+    world.psql(
+        "shop",
+        "ALTER TABLE orders SET TABLESPACE pg_default; ALTER INDEX orders_by_cents SET TABLESPACE pg_default",
+    );
+    world.psql("postgres", "DROP TABLESPACE fast");
+    let plan = world.engine().plan(&restore_of("db")).unwrap();
+    let told = "Tablespaces that this server lacks: fast. What was in them is made in the database's default one.";
+    assert!(plan.notes.iter().any(|note| note == told), "{:?}", plan.notes);
+    world.restore("db");
+    assert_eq!(world.psql("shop", "SELECT count(*) FROM orders"), "300");
+    world.must(&Request::Prove { backup: BackupChoice::Latest, resources: vec![] });
+}

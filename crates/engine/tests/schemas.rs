@@ -10,6 +10,8 @@ use lifeboat_testkit::{
 
 #[path = "schemas/crashes.rs"]
 mod crashes;
+#[path = "schemas/salvage.rs"]
+mod salvage;
 
 /// A shop on a server of its own, whose settings ask for a swap of schemas, with one backup and what happened since.
 fn shop(major: u32) -> World {
@@ -44,9 +46,9 @@ fn project(major: u32) -> World {
 
 /// Without what every restore begins with: that is proven with the other strategy.
 fn restore() -> Request {
-    let Request::Restore { resource, from, into, accept_loss, urgent, .. } = restore_of("db") else { panic!() };
+    let Request::Restore { resource, from, into, accept_loss, urgent, ack, .. } = restore_of("db") else { panic!() };
     let without_emergency_backup = Some("it is proven elsewhere".to_owned());
-    Request::Restore { resource, from, into, without_emergency_backup, accept_loss, urgent }
+    Request::Restore { resource, from, into, without_emergency_backup, accept_loss, urgent, ack }
 }
 
 #[test]
@@ -76,6 +78,9 @@ fn a_supabase_project_is_proven_restored_and_put_back_by_its_customer() {
     assert!(backup.proven_at.is_some(), "a project's backup is tried by its customer: {open:?}");
     let before = world.look();
     let restored = world.restore("db");
+    let kept = world.kept_rows(&restored);
+    assert!(kept.tables.iter().any(|table| table.table == "public.log" && table.inserted == 1), "{kept:?}");
+    assert!(kept.tables.iter().all(|table| !table.table.starts_with("auth.")), "{kept:?}");
     assert_eq!(world.psql("postgres", "SELECT count(*) FROM public.orders"), "300");
     assert_eq!(world.psql("postgres", "SELECT count(*) FROM public.turnover"), "20");
     assert_eq!(

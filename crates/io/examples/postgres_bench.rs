@@ -14,8 +14,9 @@ use std::{
 use lifeboat_io::{
     Clock, Stop, SystemClock, SystemEnv, SystemExec,
     database::postgres::{
-        Address, Capture, CaptureOptions, Restore, RestoreOptions, Selection, Session, Sink, Sinks, Sources, capture,
-        choose_clients, create_database, drop_database, find_clients, fingerprint, glance, inspect, restore,
+        Address, Baseline, Capture, CaptureOptions, Restore, RestoreOptions, Selection, Session, Sink, Sinks, Sources,
+        capture, choose_clients, compare_rows, create_database, drop_database, find_clients, fingerprint, inspect,
+        restore,
     },
 };
 
@@ -84,8 +85,11 @@ fn main() {
     fingerprint(&mut session, &Selection::default()).unwrap();
     println!("fingerprint  {:>8.3} s", begun.elapsed().as_secs_f64());
     let begun = Instant::now();
-    glance(&mut session, &captured.facts).unwrap();
-    println!("glance       {:>8.2} s", begun.elapsed().as_secs_f64());
+    let (selection, moved) = (Selection::default(), std::collections::BTreeMap::new());
+    let (facts, horizon) = (&captured.facts, Some(&captured.facts.horizon));
+    let baseline = Baseline { facts, sources: &files, horizon, moved: &moved, selection: &selection, schemas: &[] };
+    compare_rows(&mut session, &baseline, None).unwrap();
+    println!("loss         {:>8.2} s", begun.elapsed().as_secs_f64());
 
     if folder.is_some() {
         let name = "lifeboat_bench";

@@ -404,6 +404,9 @@ pub struct RestoreAsk {
     /// Why it is urgent; written into the journal
     #[arg(long, value_name = "REASON", requires = "urgent")]
     pub reason: Option<String>,
+    /// Says that the last try from the same backup failed, by the class that was told, and that it was dealt with
+    #[arg(long, value_name = "CLASS")]
+    pub ack: Option<String>,
 }
 
 fn accept_loss(text: &str) -> Result<AcceptLoss, String> {
@@ -426,9 +429,6 @@ pub struct RestoreArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub consent: ConsentArgs,
-    /// Says that the last try from the same backup failed, by the class that was told, and that it was dealt with
-    #[arg(long, value_name = "CLASS")]
-    pub ack: Option<String>,
 }
 
 /// `undo`.

@@ -7,7 +7,7 @@ use std::{
     fs,
     os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
 };
 
 use lifeboat_model::ResourceKind;
@@ -41,6 +41,10 @@ impl Place {
     }
 
     fn lifeboat(&self, args: &[&str], failpoint: Option<usize>) -> Output {
+        self.command(args, failpoint).output().unwrap()
+    }
+
+    fn command(&self, args: &[&str], failpoint: Option<usize>) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_lifeboat"));
         command.current_dir(self.0.path()).args(args);
         if !args.contains(&self.1.as_str()) {
@@ -52,7 +56,7 @@ impl Place {
         if let Some(line) = failpoint {
             command.env("LIFEBOAT_FAILPOINT", format!("journal:{line}"));
         }
-        command.output().unwrap()
+        command
     }
 
     fn must(&self, args: &[&str]) -> Output {
@@ -252,4 +256,48 @@ fn kill_a_restore_on_a_server_and(verb: &str) {
         assert_eq!(server.sql("postgres", aside), "0", "{what}");
         place.is_tidy(&what);
     }
+}
+
+/// Sends a signal to a process of the server.
+fn signal(name: &str, process: &str) {
+    assert!(Command::new("kill").args([name, process]).status().unwrap().success());
+}
+
+/// A session that does not hear holds the swap up right between ending sessions and renaming. There the program is killed:
+/// the server takes all of it back, and clients are let in with nobody having typed anything.
+#[test]
+fn a_program_killed_in_the_middle_of_a_swap_leaves_the_database_open() {
+    let server = server_with_shop();
+    let place = Place(tempfile::tempdir().unwrap(), format!("postgres:{}", server.url("shop")));
+    server.sql("postgres", "CREATE DATABASE shop TEMPLATE pristine");
+    let new = orders(&server);
+    place.must(&["backup", &place.1]);
+    make_anew(&server);
+    let mut deaf = server.psql("postgres", "shop");
+    let deaf = deaf.args(["-c", "SELECT pg_sleep(600)"]).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut deaf = deaf.spawn().unwrap();
+    let find = "SELECT pid FROM pg_stat_activity WHERE datname = 'shop' AND query LIKE 'SELECT pg_sleep%'";
+    let process = loop {
+        let found = server.sql("postgres", find);
+        if !found.is_empty() {
+            break found;
+        }
+    };
+    signal("-STOP", &process);
+    let mut restoring = place.command(&RESTORE, None).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let renames = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'ALTER DATABASE%RENAME%' AND state = 'active'
+                      AND pid <> pg_backend_pid()";
+    while server.sql("postgres", renames) != "1" {
+        assert!(restoring.try_wait().unwrap().is_none(), "it must come to the swap");
+    }
+    restoring.kill().unwrap();
+    restoring.wait().unwrap();
+    signal("-CONT", &process);
+    deaf.wait().unwrap();
+    assert_eq!(server.sql("shop", "SELECT count(*) FROM orders"), "311");
+    let open = "SELECT datallowconn FROM pg_database WHERE datname = 'shop'";
+    assert_eq!(server.sql("postgres", open), "t");
+    place.must(&["resume"]);
+    assert_eq!(orders(&server), new);
+    place.is_tidy("killed in the swap");
 }

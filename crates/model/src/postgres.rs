@@ -48,6 +48,9 @@ pub struct PostgresFacts {
     /// Extensions with their versions.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub extensions: BTreeMap<String, String>,
+    /// Tablespaces other than the server's own that tables and indexes are in.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tablespaces: Vec<String>,
 }
 
 /// The database itself, as `CREATE DATABASE` and `ALTER DATABASE` know it.

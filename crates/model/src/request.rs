@@ -44,6 +44,9 @@ pub enum Request {
         /// Go on without a rehearsal of that backup where one is demanded, for this reason.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         urgent: Option<String>,
+        /// The same was tried and failed with an error of this class, and somebody has read why.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ack: Option<String>,
     },
     /// Restore a backup into a sandbox, look at it, record the proof.
     Prove {
@@ -121,6 +124,12 @@ pub enum Request {
         operation: OperationId,
         /// Of which tables; all when empty.
         tables: Vec<String>,
+        /// Write rows over that had changed, where what came back is still what the backup has.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        overwrite: bool,
+        /// Take rows away that had gone, likewise.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        deletes: bool,
     },
     /// Lay a table of a backup beside the live one, compare the two, and insert the rows that are missing when asked to.
     RestoreTable {
@@ -136,6 +145,9 @@ pub enum Request {
         /// Insert what is missing.
         #[serde(default)]
         insert: bool,
+        /// And write over rows that have other values than in the backup.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        overwrite: bool,
     },
     /// Bring a second vault up to date: copy the backups it lacks and its own rules would keep.
     Copy {

@@ -140,15 +140,40 @@ pub struct BroughtBackTable {
     /// Columns that are not there any more, and how many values are left out with each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<(String, u64)>,
-    /// Rows that had changed: never brought back by themselves.
+    /// Rows that had changed: never written over unasked.
     #[serde(default)]
     pub changed: u64,
-    /// Rows that had gone: never taken away by themselves.
+    /// Rows that had gone: never taken away unasked.
     #[serde(default)]
     pub deleted: u64,
     /// Which rows of the file were inserted, from 1 on: what an undo takes away.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rows: Vec<u64>,
+    /// Rows that had changed and were written over.
+    #[serde(default)]
+    pub overwritten: u64,
+    /// Rows that had changed and could be: what came back is still what the backup has.
+    #[serde(default)]
+    pub overwritable: u64,
+    /// Rows that had gone and were taken away.
+    #[serde(default)]
+    pub removed: u64,
+    /// Rows that had gone and could be taken away.
+    #[serde(default)]
+    pub removable: u64,
+    /// Rows that had changed or gone and were touched since they came back, each with its reason; the first of them when
+    /// there are many.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conflicts: Vec<RefusedRow>,
+    /// How many there are of those.
+    #[serde(default)]
+    pub conflicts_in_all: u64,
+    /// Which rows were written over.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub overwritten_rows: Vec<u64>,
+    /// Which rows were taken away.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub removed_rows: Vec<u64>,
 }
 
 /// How a table of a backup, laid beside the live one, differs from it.
@@ -184,6 +209,14 @@ impl BroughtBack {
     pub fn counts(&self) -> (u64, u64, u64) {
         let add = |sum: (u64, u64, u64), table: &BroughtBackTable| {
             (sum.0 + table.inserted, sum.1 + table.there, sum.2 + table.refused_in_all)
+        };
+        self.tables.iter().fold((0, 0, 0), add)
+    }
+
+    /// Rows that had changed or gone, in all: written over, taken away, in conflict.
+    pub fn counts_over(&self) -> (u64, u64, u64) {
+        let add = |sum: (u64, u64, u64), table: &BroughtBackTable| {
+            (sum.0 + table.overwritten, sum.1 + table.removed, sum.2 + table.conflicts_in_all)
         };
         self.tables.iter().fold((0, 0, 0), add)
     }

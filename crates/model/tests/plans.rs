@@ -51,6 +51,7 @@ fn requests_come_back_as_they_went() {
             without_emergency_backup: Some("the disk is full".into()),
             accept_loss: lifeboat_model::AcceptLoss::Rows(3),
             urgent: Some("the shop is down".into()),
+            ack: Some("disk".into()),
         },
         Request::Prove { backup: BackupChoice::Exactly(backup.clone()), resources: vec![resource] },
         Request::Prove { backup: BackupChoice::Latest, resources: vec![] },

@@ -223,6 +223,7 @@ impl Shop {
                 without_emergency_backup: None,
                 accept_loss: lifeboat_model::AcceptLoss::Shown,
                 urgent: None,
+                ack: None,
             };
             let restored = self.world.run(&request).unwrap_or_else(|failure| panic!("seed {}: {failure}", self.seed));
             assert_eq!(restored.state, OperationState::Done, "seed {}: {}", self.seed, backup.id);

@@ -1,11 +1,11 @@
 //! Hands that get into trouble at a chosen moment.
 
 use std::sync::{
-    Arc,
+    Arc, Mutex,
     atomic::{AtomicUsize, Ordering},
 };
 
-use lifeboat_engine::{Context, Perform, act::Hands};
+use lifeboat_engine::{Context, Engine, Perform, act::Hands};
 use lifeboat_io::failpoint::Death;
 use lifeboat_model::{Action, Fact, Failure, FailureKind, Found, Operation};
 use serde_json::Value;
@@ -23,6 +23,66 @@ pub enum Trouble {
     DieAfter(usize),
     /// The action is carried out twice.
     Repeat(usize),
+}
+
+/// What somebody makes of an action: its number from 0 on, what it is, and how it is carried out.
+pub type Around = dyn Fn(usize, &Action, &dyn Fn() -> Result<Value, Failure>) -> Result<Value, Failure> + Send + Sync;
+
+/// Real hands, and somebody around each of their actions.
+struct Meddled {
+    hands: Hands,
+    turn: AtomicUsize,
+    around: Box<Around>,
+}
+
+/// An engine whose hands are meddled with.
+pub fn meddled(world: &crate::World, around: Box<Around>) -> Engine {
+    world.engine_with(|hands| Arc::new(Meddled { hands, turn: AtomicUsize::new(0), around }))
+}
+
+/// An engine in whose world something happens just before the first action of a kind.
+pub fn with_something_before(
+    world: &crate::World,
+    is_it: fn(&Action) -> bool,
+    what: impl FnOnce() + Send + 'static,
+) -> Engine {
+    let what = Mutex::new(Some(what));
+    let before = move |_turn: usize, action: &Action, act: &dyn Fn() -> Result<Value, Failure>| {
+        if is_it(action)
+            && let Some(what) = what.lock().unwrap().take()
+        {
+            what();
+        }
+        act()
+    };
+    meddled(world, Box::new(before))
+}
+
+/// The same, where it is a statement in the shop.
+pub fn written_before(world: &crate::World, is_it: fn(&Action) -> bool, sql: &str) -> Engine {
+    let (server, sql) = (world.server.clone().unwrap(), sql.to_owned());
+    with_something_before(world, is_it, move || {
+        server.lock().unwrap().sql("shop", &sql);
+    })
+}
+
+impl Perform for Meddled {
+    fn perform(&self, action: &Action, context: &Context<'_>) -> Result<Value, Failure> {
+        let turn = self.turn.fetch_add(1, Ordering::SeqCst);
+        (self.around)(turn, action, &|| self.hands.perform(action, context))
+    }
+
+    fn probe(&self, action: &Action, context: &Context<'_>) -> Result<(Found, Value), Failure> {
+        self.hands.probe(action, context)
+    }
+
+    fn look_at(&self, fact: &Fact) -> Result<String, Failure> {
+        self.hands.look_at(fact)
+    }
+
+    fn after_close(&self, operation: &Operation) -> Result<(), Failure> {
+        self.hands.after_close(operation)
+    }
 }
 
 /// Real hands, in trouble.

@@ -200,6 +200,12 @@ impl World {
         Engine::with_hands(self.io.clone(), self.state(), self.setup.clone(), self.vaults.clone(), wrap(hands))
     }
 
+    /// What an operation keeps of rows that left.
+    pub fn kept_rows(&self, operation: &Operation) -> lifeboat_model::Salvage {
+        let file = self.state().salvage(&operation.id).join("manifest.json");
+        serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap()
+    }
+
     /// Plans and runs, and expects it to be done.
     pub fn must(&self, request: &Request) -> Operation {
         let operation = self.run(request).unwrap_or_else(|failure| panic!("{request:?}: {failure}"));
@@ -320,6 +326,14 @@ pub fn backup_of(resources: &[&str]) -> Request {
     Request::Backup { resources, reason: BackupReason::Manual, label: None }
 }
 
+/// What happens in a shop after a backup: three rows come, two change, one goes.
+pub const SINCE: &str = "
+    INSERT INTO customers (email) VALUES ('new@example.org');
+    INSERT INTO orders (customer, cents) VALUES (21, 1001), (21, 1002), (3, 1003);
+    UPDATE orders SET cents = cents + 5000 WHERE id IN (7, 8);
+    DELETE FROM orders WHERE id = 9;
+    INSERT INTO log VALUES ('a'), ('a');";
+
 /// A request for a restore in place from the newest backup.
 pub fn restore_of(resource: &str) -> Request {
     let resource = ResourceName::new(resource).unwrap();
@@ -330,6 +344,7 @@ pub fn restore_of(resource: &str) -> Request {
         without_emergency_backup: None,
         accept_loss: lifeboat_model::AcceptLoss::Shown,
         urgent: None,
+        ack: None,
     }
 }
 

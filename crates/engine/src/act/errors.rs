@@ -2,12 +2,9 @@
 
 use lifeboat_io::{
     ObjectErrorKind, PathError,
-    database::{
-        postgres::{ErrorClass, PgError},
-        sqlite::SqliteError,
-    },
+    database::{postgres::PgError, sqlite::SqliteError},
 };
-use lifeboat_model::{Failure, FailureKind};
+use lifeboat_model::{Failure, FailureClass, FailureKind};
 use lifeboat_store::vault::VaultError;
 
 /// A vault's error as a failure: kind, sentence, hint.
@@ -56,19 +53,20 @@ fn object_kind(kind: ObjectErrorKind) -> (FailureKind, Option<&'static str>) {
 
 /// A PostgreSQL server's error as a failure, with the next step.
 pub fn postgres_failure(error: &PgError) -> Failure {
+    use FailureClass as C;
     use FailureKind as K;
     let kind = match (error, error.class()) {
         (PgError::Damaged { .. }, _) => K::Damaged,
         (PgError::Address { .. }, _) => K::Usage,
-        (_, ErrorClass::Stopped) => K::Interrupted,
-        (_, ErrorClass::Lock) => K::Busy,
-        (_, ErrorClass::Connection | ErrorClass::Disk) => K::Outside,
+        (_, Some(C::Stopped)) => K::Interrupted,
+        (_, Some(C::Lock)) => K::Busy,
+        (_, Some(C::Connection | C::Disk)) => K::Outside,
         (PgError::NotLetIn { .. } | PgError::Refused { .. } | PgError::NoClient { .. }, _) => K::Refused,
         (PgError::Pooler { .. } | PgError::LockTable { .. } | PgError::Preflight { .. }, _) => K::Refused,
         (_, _) => K::Outside,
     };
     let failure = Failure::from_error(kind, error).hint(error.next_step());
-    match error.class().failure_class() {
+    match error.class() {
         None => failure,
         Some(class) => failure.of_class(class),
     }

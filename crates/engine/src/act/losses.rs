@@ -206,6 +206,7 @@ fn fetched(plan: &Plan) -> Option<(&BackupId, &ResourceName)> {
         Action::Fetch { backup, resource, .. } | Action::Postgres(PgAction::Fill { backup, resource, .. }) => {
             Some((backup, resource))
         }
+        Action::Postgres(PgAction::SwapSchemas { from, .. }) => Some((&from.backup, &from.resource)),
         _other => None,
     })
 }

@@ -14,12 +14,12 @@ pub(crate) use exports::{definitions, tables_of_files};
 use std::{collections::BTreeMap, time::Duration};
 
 use lifeboat_io::{
-    database::postgres::{self, Address, ErrorClass, PgError, Selection, Session, SwapNames, SwapState},
+    database::postgres::{self, Address, PgError, Selection, Session, SwapNames, SwapState},
     files,
 };
 use lifeboat_model::{
-    Action, BackupId, Check, Content, Failure, FailureKind, Found, Part, PgAction, PostgresFacts, ProofLevel, Resource,
-    ResourceManifest, ResourceName, Tri,
+    Action, BackupId, Check, Content, Failure, FailureClass, FailureKind, Found, Part, PgAction, PostgresFacts,
+    ProofLevel, Resource, ResourceManifest, ResourceName, Tri,
 };
 use lifeboat_store::vault::BackupWriter;
 use serde_json::{Value, json};
@@ -89,11 +89,22 @@ pub fn perform(hands: &Hands, action: &PgAction, context: &Context<'_>) -> Resul
             side::compare(hands, &what, keep.as_ref(), context)
         }
         PgAction::DropBeside { url, schema } => side::drop(hands, url, schema, context),
-        PgAction::BringBack { url, from, resource, tables } => {
-            salvage::bring_back(hands, &salvage::What { url, from, resource, tables }, context)
+        PgAction::MakeTable { url, vault, backup, resource, table, condition, unless_there } => {
+            let (schema, condition) = ("", condition.as_deref());
+            let what = side::What { url, vault, backup, resource, table, schema, condition };
+            side::make(hands, &what, *unless_there, context)
+        }
+        PgAction::DropTable { url, vault, backup, resource, table, made } => {
+            let what = side::What { url, vault, backup, resource, table, schema: "", condition: None };
+            side::unmake(hands, &what, made.as_ref(), context)
+        }
+        PgAction::BringBack { url, from, resource, tables, overwrite, deletes } => {
+            let (overwrite, deletes) = (*overwrite, *deletes);
+            salvage::bring_back(hands, &salvage::What { url, from, resource, tables, overwrite, deletes }, context)
         }
         PgAction::TakeAway { url, from, resource, tables, by } => {
-            salvage::take_away(hands, &salvage::What { url, from, resource, tables }, by.as_ref(), context)
+            let what = salvage::What { url, from, resource, tables, overwrite: false, deletes: false };
+            salvage::take_away(hands, &what, by.as_ref(), context)
         }
         PgAction::Sequences { url, from, to } => losses::sequences(hands, url, (from, to), context),
         PgAction::WriteOut { vault, backup, resource, into, format, tables, data_only, gzip } => {
@@ -178,6 +189,7 @@ pub fn probe(hands: &Hands, action: &PgAction, context: &Context<'_>) -> Result<
         PgAction::LayBeside { .. } | PgAction::CompareBeside { .. } | PgAction::DropBeside { .. } => {
             Ok((Found::NotStarted, Value::Null))
         }
+        PgAction::MakeTable { .. } | PgAction::DropTable { .. } => Ok((Found::NotStarted, Value::Null)),
         PgAction::ReadySchemas { .. } | PgAction::ReturnSchemas { .. } | PgAction::Quarantine { .. } => {
             Ok((Found::NotStarted, Value::Null))
         }
@@ -200,6 +212,19 @@ pub(crate) fn beside(address: &Address, but: &str, stop: &lifeboat_io::Stop) -> 
         || Failure::new(FailureKind::Bug, "no database to work from"),
         |error| postgres_failure(&error).while_doing(format!("{address} cannot be worked on from beside it")),
     ))
+}
+
+/// Whether the database at an address has a table.
+pub(crate) fn table_exists(address: &Address, title: &str) -> Result<bool, Failure> {
+    let looked = Session::open(address, &lifeboat_io::Stop::default())
+        .and_then(|mut session| postgres::table_exists(&mut session, title));
+    looked.map_err(|error| postgres_failure(&error))
+}
+
+/// Tablespaces of a backup that the server at an address lacks.
+pub(crate) fn missing_tablespaces(address: &Address, facts: &PostgresFacts) -> Result<Vec<String>, Failure> {
+    let mut session = beside(address, &address.database, &lifeboat_io::Stop::default())?;
+    postgres::missing_tablespaces(&mut session, facts).map_err(|error| postgres_failure(&error))
 }
 
 /// What is said of a name that no database has.
@@ -376,9 +401,10 @@ fn fill(
     let vault = hands.vaults.open(stored.vault)?;
     let snapshot = summary::snapshot_of(&vault, stored.backup)?;
     let sources = streams::OutOfVault { vault, snapshot, folder: part.path.clone(), stop: context.stop.clone() };
-    let entries = stored.entries(&sources)?;
+    let mut entries = stored.entries(&sources)?;
     let address = hands.vaults.database(url)?;
     let mut session = beside(&address, database, context.stop)?;
+    settle_tablespaces(&mut session, &mut entries, context)?;
     postgres::drop_database(&mut session, database).map_err(failed)?;
     postgres::create_database(&mut session, database, &facts.database).map_err(failed)?;
     drop(session);
@@ -401,7 +427,7 @@ fn fill(
     };
     let progress = |done, total| context.watch.progress(done, total);
     let restored = postgres::restore(&what, &sources, context.stop, &progress).map_err(|error| {
-        if error.class() == postgres::ErrorClass::Disk {
+        if error.class() == Some(FailureClass::Disk) {
             give_back_the_disk(&inside, context);
         }
         failed(error)
@@ -410,6 +436,17 @@ fn fill(
     let phases: Vec<Value> =
         restored.phases.iter().map(|(name, took)| json!({ "phase": name, "ms": took.as_millis() as u64 })).collect();
     Ok(json!({ "bytes": part.bytes, "rows": restored.rows, "phases": phases, "notes": restored.notes }))
+}
+
+/// Definitions in tablespaces that are not here go to the default one.
+fn settle_tablespaces(
+    session: &mut Session,
+    entries: &mut [postgres::SchemaEntry],
+    context: &Context<'_>,
+) -> Result<(), Failure> {
+    let missing = postgres::leave_missing_tablespaces(session, entries).map_err(|error| postgres_failure(&error))?;
+    postgres::tablespaces_told(&missing).iter().for_each(|note| context.watch.note(note));
+    Ok(())
 }
 
 /// A database is dropped after a checkpoint, which a full disk refuses: what was loaded goes first, table by table. When
@@ -527,8 +564,8 @@ pub(crate) fn verify(
         Err(error) => {
             // A server that does not answer says nothing about its data; one that says its disk lost some does.
             let (outcome, what) = match error.class() {
-                ErrorClass::Connection => (Tri::Unknown, "unreachable, which says nothing about the data: "),
-                ErrorClass::Damage => (Tri::Fail, "damaged: "),
+                Some(FailureClass::Connection) => (Tri::Unknown, "unreachable, which says nothing about the data: "),
+                Some(FailureClass::Damage) => (Tri::Fail, "damaged: "),
                 _ => (Tri::Unknown, ""),
             };
             return vec![Check::new("connection", outcome, format!("{what}{error}; {}", error.next_step()))];
@@ -542,7 +579,7 @@ pub(crate) fn verify(
             *counted = rows;
         }
         Err(error) => {
-            let damaged = error.class() == ErrorClass::Damage;
+            let damaged = error.class() == Some(FailureClass::Damage);
             let outcome = if damaged { Tri::Fail } else { Tri::Unknown };
             checks.push(Check::new("rows", outcome, format!("{error}; {}", error.next_step())));
         }

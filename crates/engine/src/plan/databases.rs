@@ -47,6 +47,8 @@ pub struct Known {
     rehearsed: bool,
     rehearse_first: bool,
     next_older: Option<BackupId>,
+    /// Tablespaces of the backup that the server lacks.
+    tablespaces: Vec<String>,
     /// Which database has the name for what is kept: none, if the name is free.
     kept_identity: String,
 }
@@ -101,21 +103,27 @@ pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failur
         ..resource.clone()
     };
     let target = engine.live(&there)?;
-    // What is broken must not stand in the way of its own restore: what cannot be counted is told.
-    let mut leaving = (into.is_none() && target.exists && target.unreadable.is_none())
-        .then(|| salvage::leaving(engine, (resource.clone(), url), (&common.vault, &backup.id, &part.name), None));
-    let ground = match into.is_none() && target.exists && target.unreadable.is_none() {
+    let replaces = into.is_none() && target.exists && target.unreadable.is_none();
+    let ground = match replaces {
         // One that cannot be looked into is replaced as a whole.
         true => schemas::ground(&address, engine.setup().swaps.get(&resource.name).copied()).ok(),
         false => None,
     };
-    if let (Some(ground), Content::Postgres(facts)) = (&ground, &part.content)
-        && schemas::choose(ground).0 == SwapStrategy::Schema
-    {
-        let swapped = schemas::split(ground, &facts.schemas).0;
-        let lines = leaving.iter_mut().filter_map(|leaving| leaving.lines.as_mut());
-        lines.for_each(|lines| schemas::only(lines, &swapped));
-    }
+    let swapped = match (&ground, &part.content) {
+        (Some(ground), Content::Postgres(facts)) if schemas::choose(ground).0 == SwapStrategy::Schema => {
+            schemas::split(ground, &facts.schemas).0
+        }
+        _whole_database => Vec::new(),
+    };
+    // What is broken must not stand in the way of its own restore: what cannot be counted is told.
+    let leaving = replaces.then(|| {
+        let from = (common.vault.as_str(), &backup.id, &part.name);
+        salvage::leaving(engine, (resource.clone(), url), from, None, swapped)
+    });
+    let tablespaces = match &part.content {
+        Content::Postgres(facts) => hands::missing_tablespaces(&address, facts)?,
+        Content::Sqlite(_) | Content::Files(_) | Content::Env(_) => Vec::new(),
+    };
     let passed_over = restore::passed_over(&backups, &backup, from);
     let rehearsed = engine.is_rehearsed(&backup.id, &part.name)?;
     let kept = stamped(&live, "before", common.now, &common.ids.plan);
@@ -133,6 +141,7 @@ pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failur
         rehearsed,
         rehearse_first: engine.setup().rehearse_first,
         next_older,
+        tablespaces,
         kept_identity,
         common,
     })
@@ -145,7 +154,7 @@ pub(super) fn losses(known: &Known, leaving: Option<&Leaving>, since: Timestamp,
     lines.map(|what| Loss { resource, since, what, kept }).into_iter().collect()
 }
 
-fn uncounted_note(leaving: &Leaving) -> Option<String> {
+pub(super) fn uncounted_note(leaving: &Leaving) -> Option<String> {
     leaving.uncounted.as_ref().map(|why| format!("What would be lost could not be counted: {why}."))
 }
 
@@ -190,10 +199,15 @@ pub(crate) fn plan(known: &Known, request: &Request) -> Result<Plan, Failure> {
     }
     plan.phases.extend(bring(common, &known.backup, &known.part, &known.target.resource, &known.url, &aside, false));
     let mut swap = vec![take_the_name(known, replaces, &aside, &kept)];
-    if !known.in_place {
+    if known.is_a_copy() {
         let quiet = PgAction::Quarantine { url: known.url.clone(), database: aside.clone() };
         let title = "switch off what would act in a copy: subscriptions, jobs, ways into other servers, web calls";
-        swap.insert(0, step("quarantine", title, StepClass::Idempotent, Action::Postgres(quiet), Undo::Nothing));
+        let quiet = step("quarantine", title, StepClass::Idempotent, Action::Postgres(quiet), Undo::Nothing);
+        match plan.phases.last_mut() {
+            // Before writes are held.
+            Some(verify) if replaces => verify.steps.push(quiet),
+            _nothing_to_replace => swap.insert(0, quiet),
+        }
     }
     if replaces {
         let spare = stamped(live, "new", common.now, &common.ids.plan);
@@ -370,6 +384,14 @@ fn notes(known: &Known, replaces: bool, kept: &str, without: Option<&str>, urgen
     let mut notes =
         vec![format!("{} is complete up to {} and {proven}.", backup.id, steps::instant(backup.recovery_point))];
     notes.extend(steps::whose(&known.common, backup, &known.part, &known.target.resource));
+    notes.extend(lifeboat_io::database::postgres::tablespaces_told(&known.tablespaces));
+    if known.in_place && known.is_a_copy() {
+        notes.push(format!(
+            "It comes from {}: what would act in it by itself is switched off - subscriptions, jobs, ways into other servers, \
+             web calls - and told one by one.",
+            backup.scope
+        ));
+    }
     if let Some(older) = &known.next_older {
         notes.push(format!("Should it prove damaged, the next older good one is {older}: --from {older}."));
     }
@@ -402,6 +424,11 @@ fn notes(known: &Known, replaces: bool, kept: &str, without: Option<&str>, urgen
 }
 
 impl Known {
+    /// Whether what comes is a copy: beside the original, or in an environment that is not its own.
+    fn is_a_copy(&self) -> bool {
+        !self.in_place || self.backup.scope.environment != self.common.scope.environment
+    }
+
     /// Up to when the backup is complete.
     pub(super) fn recovery_point(&self) -> Timestamp {
         self.part.recovery_point
@@ -517,12 +544,18 @@ pub(crate) fn gather_renamed(engine: &Engine, operation: Operation) -> Result<Re
     };
     let is_read = kept.is_some() && live_identity != hands::NOTHING;
     let common = engine.common()?;
-    let leaving = if is_read { written_since(engine, &operation, &url, &live) } else { None };
+    let leaving = if is_read { written_since(engine, &operation, &url, Some(&live), vec![]) } else { None };
     Ok(Renamed { common, operation, url, live, kept, came_from, live_identity, kept_identity, leaving })
 }
 
-/// Rows that were written to what an operation made live; they leave when it is taken back.
-fn written_since(engine: &Engine, operation: &Operation, url: &str, live: &str) -> Option<Leaving> {
+/// Rows that were written to what an operation made live, in these schemas or all; they leave when it is taken back.
+pub(super) fn written_since(
+    engine: &Engine,
+    operation: &Operation,
+    url: &str,
+    live: Option<&str>,
+    schemas: Vec<String>,
+) -> Option<Leaving> {
     let (vault, backup, name, since) = salvage::origin(engine, operation)?;
     let part = lifeboat_model::ResourceName::new(name).ok()?;
     let address = engine.vaults.database(url).ok()?;
@@ -530,7 +563,8 @@ fn written_since(engine: &Engine, operation: &Operation, url: &str, live: &str) 
     let configured = engine.setup().resources.iter().find(is_it);
     let kind = ResourceKind::Postgres { url: url.to_owned(), schemas: Vec::new() };
     let resource = configured.cloned().unwrap_or_else(|| Resource::plain(part.clone(), kind));
-    (address.database == live).then(|| salvage::leaving(engine, (resource, url), (&vault, &backup, &part), since))
+    live.is_none_or(|live| address.database == live)
+        .then(|| salvage::leaving(engine, (resource, url), (&vault, &backup, &part), since, schemas))
 }
 
 /// Plans to take a rename back. What is live now is kept in turn.

@@ -1,10 +1,7 @@
 //! Whether a server answers at all. One that does not is no damaged database: nothing is restored onto it.
 
-use lifeboat_io::{
-    Stop,
-    database::postgres::{ErrorClass, Session},
-};
-use lifeboat_model::{BackupId, Failure, FailureKind, ResourceName};
+use lifeboat_io::{Stop, database::postgres::Session};
+use lifeboat_model::{BackupId, Failure, FailureClass, FailureKind, ResourceName};
 
 use crate::{Engine, act::postgres_failure};
 
@@ -16,7 +13,7 @@ pub(crate) fn must_answer(engine: &Engine, url: &str, name: &ResourceName, backu
     let address = engine.vaults.database(url)?;
     let beside = if address.database == "postgres" { "template1" } else { "postgres" };
     match Session::open(&address.with_database(beside), &Stop::default()) {
-        Err(error) if error.class() == ErrorClass::Connection => {
+        Err(error) if error.class() == Some(FailureClass::Connection) => {
             let message = format!(
                 "the server of {name} is unreachable: nothing can be restored onto it, and its data may be unharmed"
             );

@@ -2,8 +2,9 @@
 //!
 //! ```text
 //!   look            a swap could happen
+//!   look-ahead      rows that leave are found while everybody writes: most of the work
 //!   hold            every write is refused; reading goes on
-//!   salvage         rows that leave are found one by one and kept with the operation
+//!   salvage         tables that were written to since are looked at again; what leaves is kept with the operation
 //!   sequences       no number is given out twice
 //!   ready           nothing has come in the way meanwhile
 //!   take-the-name   ── the point of no return ──
@@ -39,6 +40,27 @@ pub(crate) struct Leaving {
     pub uncounted: Option<String>,
     /// Whether writes can be held meanwhile.
     pub holdable: Holdable,
+    /// Only tables in these schemas leave; all when there are none.
+    pub schemas: Vec<String>,
+}
+
+impl Leaving {
+    /// The action that finds and keeps them.
+    pub fn action(&self, url: &str, successor: Option<&str>, accepted: AcceptLoss) -> PgAction {
+        PgAction::Salvage {
+            url: url.to_owned(),
+            vault: self.vault.clone(),
+            backup: self.backup.clone(),
+            resource: Box::new(self.resource.clone()),
+            part: self.part.clone(),
+            successor: successor.map(str::to_owned),
+            since: self.since.clone(),
+            shown: self.lines.clone(),
+            accepted,
+            schemas: self.schemas.clone(),
+            ahead: false,
+        }
+    }
 }
 
 /// Three names of databases on one server.
@@ -56,9 +78,11 @@ pub(crate) fn leaving(
     (resource, url): (Resource, &str),
     (vault, backup, part): (&str, &BackupId, &ResourceName),
     since: Option<Horizon>,
+    schemas: Vec<String>,
 ) -> Leaving {
     let part = (*part != resource.name).then(|| part.clone());
-    let against = Against { vault, backup, resource: &resource, part: part.as_ref(), since: since.as_ref() };
+    let (which, from) = (part.as_ref(), since.as_ref());
+    let against = Against { vault, backup, resource: &resource, part: which, since: from, schemas: &schemas };
     let counted = losses::count(engine, url, &against);
     let (lines, uncounted) = match counted {
         Ok(lines) => (Some(lines), None),
@@ -66,7 +90,7 @@ pub(crate) fn leaving(
     };
     let holdable = losses::holdable(engine, url).unwrap_or_else(|failure| Holdable::No(failure.to_string()));
     let (vault, backup) = (vault.to_owned(), backup.clone());
-    Leaving { vault, backup, part, resource, since, lines, uncounted, holdable }
+    Leaving { vault, backup, part, resource, since, lines, uncounted, holdable, schemas }
 }
 
 /// The steps before a swap. The last of them is the caller's, whose undo opens the live database again: it has to be taken
@@ -87,21 +111,17 @@ pub(crate) fn before_swap(
         kept: names.kept.to_owned(),
     });
     let mut steps = vec![read("look", format!("a swap of {live} could happen"), look)];
+    let undo = || by(Action::Postgres(PgAction::ForgetSalvage { of: None }));
+    let salvage = leaving.action(url, Some(aside), accepted);
+    let mut first = leaving.action(url, None, accepted);
+    if let PgAction::Salvage { ahead, .. } = &mut first {
+        *ahead = true;
+    }
+    let title = "find the rows that leave, while everybody writes";
+    steps.push(step("look-ahead", title, StepClass::Idempotent, Action::Postgres(first), undo()));
     steps.extend(hold(leaving, names, is_ours));
-    let salvage = PgAction::Salvage {
-        url: url.to_owned(),
-        vault: leaving.vault.clone(),
-        backup: leaving.backup.clone(),
-        resource: Box::new(leaving.resource.clone()),
-        part: leaving.part.clone(),
-        successor: Some(aside.to_owned()),
-        since: leaving.since.clone(),
-        shown: leaving.lines.clone(),
-        accepted,
-    };
-    let title = "find the rows that leave, one by one; keep them with this operation";
-    let undo = by(Action::Postgres(PgAction::ForgetSalvage { of: None }));
-    steps.push(step("salvage", title, StepClass::Idempotent, Action::Postgres(salvage), undo));
+    let title = "find those that came since; keep them all with this operation";
+    steps.push(step("salvage", title, StepClass::Idempotent, Action::Postgres(salvage), undo()));
     if is_ours {
         steps.push(sequences(url, live, aside));
     }
@@ -157,14 +177,21 @@ pub(crate) fn notes(leaving: &Leaving, live: &str) -> Vec<String> {
     let mut notes = Vec::new();
     match &leaving.holdable {
         Holdable::Yes => notes.push(format!(
-            "Writes to {live} are refused while the rows that leave are counted again and kept, reading goes on; \
-             transactions that hold a table for 10 s are ended."
+            "Writes to {live} are refused while tables that were written to in the last moment are looked at again, reading \
+             goes on; transactions that hold a table for 10 s are ended."
         )),
         Holdable::Held(note) => notes.push(format!("{live} has a fence already, and keeps it ({note}).")),
         Holdable::No(why) => notes.push(format!(
             "Writes cannot be held before the swap ({why}): what is written in the last moment is in the kept database only."
         )),
     }
+    notes.extend(counted(leaving));
+    notes
+}
+
+/// What a person should know of the rows that leave.
+pub(crate) fn counted(leaving: &Leaving) -> Vec<String> {
+    let mut notes = Vec::new();
     let rows: (u64, u64) = leaving
         .lines
         .iter()
@@ -198,6 +225,9 @@ fn state_after(engine: &Engine, operation: &Operation) -> Option<(String, Backup
         Action::Postgres(PgAction::Fill { vault, backup, resource, .. }) => {
             Some((vault.clone(), backup.clone(), resource.to_string()))
         }
+        Action::Postgres(PgAction::SwapSchemas { from, .. }) => {
+            Some((from.vault.clone(), from.backup.clone(), from.resource.to_string()))
+        }
         _other => None,
     });
     filled.or_else(|| match &operation.plan.request {
@@ -222,13 +252,22 @@ fn state_before(engine: &Engine, operation: &Operation) -> Option<(String, Backu
 
 /// Plans to bring rows back that left with an operation.
 pub(crate) fn plan(engine: &Engine, request: &Request) -> Result<Plan, Failure> {
-    let Request::BringBack { operation, tables } = request else { return Err(steps::wrong_planner()) };
+    let Request::BringBack { operation, tables, overwrite, deletes } = request else {
+        return Err(steps::wrong_planner());
+    };
     let common = engine.common()?;
     let (salvage, _folder) = engine.salvage(operation)?;
     let (resource, url) = engine.home_of(&salvage)?;
     let title = format!("bring rows back into {} of {} that left with {operation}", resource.name, common.scope);
     let mut plan = steps::new_plan(&common, request, title, Lease::Environment);
-    let what = Brought { url, from: operation.clone(), resource: Box::new(resource), tables: tables.clone() };
+    let what = Brought {
+        url,
+        from: operation.clone(),
+        resource: Box::new(resource),
+        tables: tables.clone(),
+        overwrite: *overwrite,
+        deletes: *deletes,
+    };
     plan.phases = vec![steps::phase(&common, "salvage", vec![], vec![what.bring_back()])];
     let meant = |table: &&SalvagedTable| {
         tables.is_empty() || tables.iter().any(|word| crate::act::is_meant_table(&table.table, word))
@@ -242,10 +281,24 @@ pub(crate) fn plan(engine: &Engine, request: &Request) -> Result<Plan, Failure> 
         "A row whose key is taken, whose parent is missing or whose value does not fit is listed, never guessed."
             .to_owned(),
     ];
-    if updated + deleted > 0 {
+    if *overwrite {
         plan.notes.push(format!(
-            "{updated} rows that had changed and {deleted} that had gone are left as they are: lifeboat salvage show {operation}"
+            "{updated} rows had changed: where what came back is still what the backup has, they become as they were live; the \
+             others are listed."
         ));
+    }
+    if *deletes {
+        plan.notes.push(format!(
+            "{deleted} rows had gone: they are taken away again, unless they were touched since or others refer to them."
+        ));
+    }
+    let left = [(updated, "that had changed", *overwrite), (deleted, "that had gone", *deletes)];
+    let left = left.iter().filter(|(rows, _, taken)| *rows > 0 && !taken);
+    let left: Vec<String> = left.map(|(rows, which, _)| format!("{rows} rows {which}")).collect();
+    if !left.is_empty() {
+        let flags = "--overwrite and --deletes bring them too";
+        plan.notes
+            .push(format!("{} are left as they are ({flags}): lifeboat salvage show {operation}", left.join(" and ")));
     }
     Ok(plan)
 }
@@ -257,24 +310,35 @@ pub(crate) struct Brought {
     pub from: OperationId,
     pub resource: Box<Resource>,
     pub tables: Vec<String>,
+    pub overwrite: bool,
+    pub deletes: bool,
 }
 
 impl Brought {
     fn actions(&self, by: Option<OperationId>) -> (Action, Action) {
-        let Brought { url, from, resource, tables } = self.clone();
-        let forth = PgAction::BringBack { url, from, resource, tables };
-        let Brought { url, from, resource, tables } = self.clone();
+        let Brought { url, from, resource, tables, overwrite, deletes } = self.clone();
+        let forth = PgAction::BringBack { url, from, resource, tables, overwrite, deletes };
+        let Brought { url, from, resource, tables, .. } = self.clone();
         (Action::Postgres(forth), Action::Postgres(PgAction::TakeAway { url, from, resource, tables, by }))
     }
 
     pub fn bring_back(&self) -> Step {
-        let title = format!("insert rows that {} keeps, parents before children", self.from);
+        let more = match (self.overwrite, self.deletes) {
+            (true, true) => "; write over what had changed, take away what had gone",
+            (true, false) => "; write over what had changed",
+            (false, true) => "; take away what had gone",
+            (false, false) => "",
+        };
+        let title = format!("insert rows that {} keeps, parents before children{more}", self.from);
         let (forth, back) = self.actions(None);
         step("bring-back", title, StepClass::Idempotent, forth, by(back))
     }
 
     pub fn take_away(&self, brought_by: &OperationId) -> Step {
-        let title = format!("take away the rows that {brought_by} inserted and nobody has changed since");
+        let title = match self.overwrite || self.deletes {
+            true => format!("take back what {brought_by} brought in and nobody has changed since"),
+            false => format!("take away the rows that {brought_by} inserted and nobody has changed since"),
+        };
         let (forth, back) = self.actions(Some(brought_by.clone()));
         step("take-away", title, StepClass::Idempotent, back, by(forth))
     }
@@ -282,15 +346,17 @@ impl Brought {
 
 /// What an operation has brought back, or taken away again.
 pub(crate) fn brought_back(operation: &Operation) -> Option<(Brought, bool)> {
-    operation.plan.steps().find_map(|step| match &step.action {
-        Action::Postgres(PgAction::BringBack { url, from, resource, tables }) => {
+    let of = |action: &Action| match action {
+        Action::Postgres(PgAction::BringBack { url, from, resource, tables, overwrite, deletes }) => {
             let (url, from, resource, tables) = (url.clone(), from.clone(), resource.clone(), tables.clone());
-            Some((Brought { url, from, resource, tables }, true))
+            Some(Brought { url, from, resource, tables, overwrite: *overwrite, deletes: *deletes })
         }
-        Action::Postgres(PgAction::TakeAway { url, from, resource, tables, .. }) => {
-            let (url, from, resource, tables) = (url.clone(), from.clone(), resource.clone(), tables.clone());
-            Some((Brought { url, from, resource, tables }, false))
-        }
+        _other => None,
+    };
+    operation.plan.steps().find_map(|step| match (&step.action, &step.undo) {
+        (Action::Postgres(PgAction::BringBack { .. }), _) => Some((of(&step.action)?, true)),
+        // How it would be brought again is how it was brought.
+        (Action::Postgres(PgAction::TakeAway { .. }), Undo::By(forth)) => Some((of(forth)?, false)),
         _other => None,
     })
 }

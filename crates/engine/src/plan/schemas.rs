@@ -13,12 +13,13 @@ use lifeboat_io::{
     database::postgres::{self, Address, Privileges, SchemaHere, Session},
 };
 use lifeboat_model::{
-    Action, ExpectedFact, Fact, Failure, FailureKind, Lease, LossLine, Operation, PgAction, Phase, Plan, Request,
-    SchemaNames, SchemaReturn, Step, StepClass, StepState, StoredPart, SwapStrategy, Undo,
+    AcceptLoss, Action, ExpectedFact, Fact, Failure, FailureKind, Lease, Loss, Operation, PgAction, Phase, Plan,
+    Request, SchemaNames, SchemaReturn, Step, StepClass, StepState, StoredPart, SwapStrategy, Undo,
 };
 
 use super::{
     databases::{self, Known},
+    salvage::{self, Leaving},
     steps::{self, by, phase, read, step},
 };
 use crate::{
@@ -81,19 +82,15 @@ pub(crate) fn split(ground: &Ground, captured: &[String]) -> (Vec<String>, Vec<S
     captured.iter().cloned().partition(|schema| ground.schemas.get(schema).is_none_or(|here| here.ours))
 }
 
-/// The part of a loss that is in these schemas: nothing else is changed.
-pub(super) fn only(lines: &mut Vec<LossLine>, schemas: &[String]) {
-    let heads: Vec<String> = schemas.iter().map(|schema| format!("{}.", postgres::plain_name(schema))).collect();
-    lines.retain(|line| heads.iter().any(|head| line.table.starts_with(head.as_str())));
-}
-
 fn stamped(common: &Common, schema: &str, word: &str) -> String {
     databases::stamped(schema, word, common.now, &common.ids.plan)
 }
 
 /// Plans a restore into the schemas of the live database.
 pub(super) fn plan(known: &Known, ground: &Ground, request: &Request, mut plan: Plan) -> Result<Plan, Failure> {
-    let Request::Restore { without_emergency_backup, urgent, .. } = request else { return Err(steps::wrong_planner()) };
+    let Request::Restore { without_emergency_backup, accept_loss, urgent, .. } = request else {
+        return Err(steps::wrong_planner());
+    };
     let common = &known.common;
     let (swapped, stays) = split(ground, known.schemas());
     if swapped.is_empty() {
@@ -115,7 +112,12 @@ pub(super) fn plan(known: &Known, ground: &Ground, request: &Request, mut plan: 
     if let Some(scratch) = &scratch {
         plan.phases.extend(known.bring(scratch));
     }
-    plan.phases.push(phase(common, "swap", vec![], vec![ready(known, &names), take_the_names(known, &names)]));
+    plan.phases.push(phase(
+        common,
+        "swap",
+        vec![],
+        vec![ready(known, &names), take_the_names(known, &names, *accept_loss)],
+    ));
     if let Some(scratch) = scratch {
         let drop = Action::Postgres(PgAction::Drop { url: known.url.clone(), database: scratch.clone() });
         let title = format!("drop the scratch database {scratch}");
@@ -167,10 +169,10 @@ fn notes(known: &Known, ground: &Ground, names: &[SchemaNames], stays: &[String]
             ground.role.name
         ));
     }
-    notes.push(
-        "Rows that leave are in what is kept, to the last one; they are not listed one by one with the operation."
-            .to_owned(),
-    );
+    if let Some(leaving) = &known.leaving {
+        notes.push(HELD.to_owned());
+        notes.extend(salvage::counted(leaving));
+    }
     if known.has_large_objects() {
         notes.push("Large objects are in no schema, and stay as they are.".to_owned());
     }
@@ -203,10 +205,16 @@ fn ready(known: &Known, names: &[SchemaNames]) -> Step {
     step("ready", title, StepClass::Idempotent, Action::Postgres(action), by(Action::Postgres(undo)))
 }
 
-fn take_the_names(known: &Known, names: &[SchemaNames]) -> Step {
+/// How no row falls between.
+const HELD: &str = "Rows that leave are found while everybody writes; then the tables are taken for a moment, clients wait, and \
+                    those that were written to meanwhile are looked at again.";
+
+fn take_the_names(known: &Known, names: &[SchemaNames], accepted: AcceptLoss) -> Step {
     let live: Vec<&str> = names.iter().map(|names| names.live.as_str()).collect();
-    let title = format!("fill new {}, compare them, and put them in place, in one transaction", live.join(", "));
-    let action = PgAction::SwapSchemas { from: from(known), url: known.url.clone(), schemas: names.to_vec() };
+    let keeps = if known.leaving.is_some() { ", keep the rows that leave" } else { "" };
+    let title = format!("fill new {}, compare them{keeps}, and put them in place, in one transaction", live.join(", "));
+    let leaving = known.leaving.as_ref().map(|leaving| Box::new(leaving.action(&known.url, None, accepted)));
+    let action = PgAction::SwapSchemas { from: from(known), url: known.url.clone(), schemas: names.to_vec(), leaving };
     let because = "the restored data is live from here on; `lifeboat undo` puts the former schemas back".to_owned();
     step("take-the-name", title, StepClass::Pivot, Action::Postgres(action), Undo::Impossible { because })
 }
@@ -231,7 +239,7 @@ pub(crate) fn swapped(operation: &Operation) -> Option<(String, Vec<Way>)> {
             let way = |names: &SchemaNames| Way { live: names.live.clone(), kept: names.kept.clone(), is_there: true };
             Some((url.clone(), schemas.iter().map(way).collect()))
         }
-        (Action::Postgres(PgAction::ExchangeSchemas { url, schemas }), StepState::Done { .. }) => {
+        (Action::Postgres(PgAction::ExchangeSchemas { url, schemas, .. }), StepState::Done { .. }) => {
             let way = |one: &SchemaReturn| Way {
                 live: one.live.clone(),
                 kept: one.becomes.clone(),
@@ -262,6 +270,8 @@ pub(crate) struct Swapped {
     ways: Vec<Way>,
     /// What the schemas are now.
     numbers: String,
+    /// What was written since; nothing when that cannot be told, or need not.
+    leaving: Option<Leaving>,
 }
 
 impl Swapped {
@@ -275,10 +285,14 @@ impl Swapped {
     }
 }
 
-pub(crate) fn gather_swapped(engine: &Engine, operation: Operation) -> Result<Swapped, Failure> {
+/// `goes_back`: what is live is to leave, and is counted.
+pub(crate) fn gather_swapped(engine: &Engine, operation: Operation, goes_back: bool) -> Result<Swapped, Failure> {
     let (url, ways) = swapped(&operation).ok_or_else(steps::wrong_planner)?;
     let numbers = hands::numbers(&engine.vaults.database(&url)?, &Swapped::names(&ways))?;
-    Ok(Swapped { common: engine.common()?, operation, url, ways, numbers })
+    let live: Vec<String> = ways.iter().filter(|way| way.is_there).map(|way| way.live.clone()).collect();
+    let is_counted = goes_back && !live.is_empty();
+    let leaving = is_counted.then(|| databases::written_since(engine, &operation, &url, None, live)).flatten();
+    Ok(Swapped { common: engine.common()?, operation, url, ways, numbers, leaving })
 }
 
 /// Plans to put former schemas back; what is live now is kept in turn.
@@ -306,7 +320,9 @@ pub(crate) fn undo(known: &Swapped, request: &Request) -> Result<Plan, Failure> 
     let ready = step("ready", title, StepClass::Idempotent, Action::Postgres(look), by(Action::Postgres(guard)));
     let told: Vec<String> = exchange.iter().map(told).collect();
     let because = "what was there before is live from here on; undo this operation to exchange them again".to_owned();
-    let action = Action::Postgres(PgAction::ExchangeSchemas { url, schemas: exchange.clone() });
+    let leaving = known.leaving.as_ref();
+    let looks = leaving.map(|leaving| Box::new(leaving.action(&url, None, AcceptLoss::Any)));
+    let action = Action::Postgres(PgAction::ExchangeSchemas { url, schemas: exchange.clone(), leaving: looks });
     let take = step("take-the-name", told.join("; "), StepClass::Pivot, action, Undo::Impossible { because });
     let mut plan = begun(known, request, "undo");
     plan.facts = vec![fact(known, "take-the-name")];
@@ -320,6 +336,14 @@ pub(crate) fn undo(known: &Swapped, request: &Request) -> Result<Plan, Failure> 
             steps::instant(known.operation.last_at)
         ),
     ];
+    if let Some(leaving) = leaving {
+        plan.notes.extend(databases::uncounted_note(leaving));
+        plan.notes.push(HELD.to_owned());
+        plan.notes.extend(salvage::counted(leaving));
+        let (resource, since) = (leaving.resource.name.clone(), known.operation.last_at);
+        let what = leaving.lines.clone().filter(|what| !what.is_empty());
+        plan.losses.extend(what.map(|what| Loss { resource, since, what, kept: kept.join(", ") }));
+    }
     Ok(plan)
 }
 

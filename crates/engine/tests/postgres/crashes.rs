@@ -1,66 +1,26 @@
 //! What dies in the middle of a step: our process, between two statements; the server.
 
 use std::{
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
-use lifeboat_engine::{Context, Engine, Perform, Unwatched, act::Hands};
+use lifeboat_engine::Unwatched;
 use lifeboat_io::{
     Stop,
     database::postgres::{self, Address, Session},
     failpoint::Death,
     testing::MapEnv,
 };
-use lifeboat_model::{Action, Fact, Failure, FailureKind, Found, Operation, OperationState, PgAction};
-use lifeboat_testkit::{World, postgres::Server, trouble::unless_it_dies, world::restore_of};
-use serde_json::Value;
+use lifeboat_model::{Action, Failure, FailureKind, Operation, OperationState, PgAction};
+use lifeboat_testkit::{
+    World,
+    postgres::Server,
+    trouble::{Around, meddled, unless_it_dies},
+    world::restore_of,
+};
 
 use super::shop;
-
-type Meddling = dyn Fn(usize, &Action) + Send + Sync;
-
-/// Real hands, and somebody who meddles before and after each action, counted from 0.
-struct Meddled {
-    hands: Hands,
-    turn: AtomicUsize,
-    before: Box<Meddling>,
-    after: Box<After>,
-}
-
-/// Whether the answer of an action is lost.
-type After = dyn Fn(usize, &Action) -> bool + Send + Sync;
-
-impl Perform for Meddled {
-    fn perform(&self, action: &Action, context: &Context<'_>) -> Result<Value, Failure> {
-        let turn = self.turn.fetch_add(1, Ordering::SeqCst);
-        (self.before)(turn, action);
-        let done = self.hands.perform(action, context);
-        match (self.after)(turn, action) {
-            true => Err(Failure::new(FailureKind::Outside, "the answer was lost")),
-            false => done,
-        }
-    }
-
-    fn probe(&self, action: &Action, context: &Context<'_>) -> Result<(Found, Value), Failure> {
-        self.hands.probe(action, context)
-    }
-
-    fn look_at(&self, fact: &Fact) -> Result<String, Failure> {
-        self.hands.look_at(fact)
-    }
-
-    fn after_close(&self, operation: &Operation) -> Result<(), Failure> {
-        self.hands.after_close(operation)
-    }
-}
-
-fn meddled(world: &World, before: Box<Meddling>, after: Box<After>) -> Engine {
-    world.engine_with(|hands| Arc::new(Meddled { hands, turn: AtomicUsize::new(0), before, after }))
-}
 
 fn session(server: &Server, database: &str) -> Session {
     Session::open(&Address::parse(&server.url(database), &MapEnv::default()).unwrap(), &Stop::default()).unwrap()
@@ -92,12 +52,13 @@ fn a_death_inside_of_a_step_leaves_nothing_half_done() {
             let world = world.copy();
             let server = world.server.clone().unwrap();
             let what = what.to_owned();
-            let die: Box<Meddling> = Box::new(move |_turn, action| {
+            let die: Box<Around> = Box::new(move |_turn, action, act| {
                 if format!("{action:?}").contains(&what) && half_done(&server.lock().unwrap(), action) {
                     std::panic::panic_any(Death);
                 }
+                act()
             });
-            let engine = meddled(&world, die, Box::new(|_turn, _action| false));
+            let engine = meddled(&world, die);
             let plan = engine.plan(&restore_of("db")).unwrap();
             let died = unless_it_dies(|| engine.run(&plan, "tester", &Unwatched, &Stop::default()).unwrap());
             assert!(died.is_none(), "it must have died in the {word}");
@@ -159,26 +120,19 @@ fn a_server_that_crashes_at_any_step_is_wholly_old_or_wholly_new_after_resume() 
         for when in [Crash::Before, Crash::Inside, Crash::After] {
             let world = world.copy();
             let server = world.server.clone().unwrap();
-            let crash = move |when_now: Crash| {
-                let server = server.clone();
-                move |turn: usize, action: &Action| {
-                    if turn != at || (when == Crash::After) != (when_now == Crash::After) {
-                        return false;
-                    }
-                    match when {
-                        Crash::Inside => crash_inside(&server, action),
-                        Crash::Before | Crash::After => server.lock().unwrap().crash(),
-                    }
-                    false
+            let crash: Box<Around> = Box::new(move |turn, action, act| {
+                match when {
+                    Crash::Inside if turn == at => crash_inside(&server, action),
+                    Crash::Before if turn == at => server.lock().unwrap().crash(),
+                    _another_time => {}
                 }
-            };
-            let engine = {
-                let before = crash(Crash::Before);
-                let before = Box::new(move |turn: usize, action: &Action| {
-                    before(turn, action);
-                });
-                meddled(&world, before, Box::new(crash(Crash::After)))
-            };
+                let done = act();
+                if when == Crash::After && turn == at {
+                    server.lock().unwrap().crash();
+                }
+                done
+            });
+            let engine = meddled(&world, crash);
             let plan = engine.plan(&restore_of("db")).unwrap();
             let left = engine.run(&plan, "tester", &Unwatched, &Stop::default());
             drop(engine);
@@ -213,14 +167,15 @@ fn a_swap_whose_answer_is_lost_with_the_server_drops_nothing_that_was_written_si
     let world = shop(15).copy(); // a crash right after the first inserts would let sequences skip some numbers
     let before = world.look();
     let server = world.server.clone().unwrap();
-    let lose: Box<After> = Box::new(move |_turn, action| {
-        let is_swap = matches!(action, Action::Postgres(PgAction::Swap { .. }));
-        if is_swap {
+    let lose: Box<Around> = Box::new(move |_turn, action, act| {
+        let done = act();
+        if matches!(action, Action::Postgres(PgAction::Swap { .. })) {
             server.lock().unwrap().crash();
+            return Err(Failure::new(FailureKind::Outside, "the answer was lost"));
         }
-        is_swap
+        done
     });
-    let engine = meddled(&world, Box::new(|_turn, _action| ()), lose);
+    let engine = meddled(&world, lose);
     let plan = engine.plan(&restore_of("db")).unwrap();
     let left = engine.run(&plan, "tester", &Unwatched, &Stop::default()).unwrap();
     assert!(!left.is_closed(), "{:?}", left.state);

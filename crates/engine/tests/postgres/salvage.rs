@@ -5,53 +5,14 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use lifeboat_engine::{Context, Engine, Perform, Unwatched, act::Hands};
+use lifeboat_engine::Unwatched;
 use lifeboat_io::Stop;
-use lifeboat_model::{
-    AcceptLoss, Action, Fact, Failure, FailureKind, Found, Operation, OperationState, PgAction, Request, Salvage,
-    SalvagedTable,
+use lifeboat_model::{AcceptLoss, Action, FailureKind, OperationState, PgAction, Request, Salvage, SalvagedTable};
+use lifeboat_testkit::{
+    World,
+    trouble::{with_something_before, written_before},
+    world::{SINCE, restore_of},
 };
-use lifeboat_testkit::{World, world::restore_of};
-use serde_json::Value;
-
-/// Real hands; somebody writes to the shop just before actions of a kind.
-struct Written {
-    hands: Hands,
-    before: fn(&Action) -> bool,
-    write: Mutex<Option<Box<dyn FnOnce() + Send>>>,
-}
-
-impl Perform for Written {
-    fn perform(&self, action: &Action, context: &Context<'_>) -> Result<Value, Failure> {
-        if (self.before)(action)
-            && let Some(write) = self.write.lock().unwrap().take()
-        {
-            write();
-        }
-        self.hands.perform(action, context)
-    }
-
-    fn probe(&self, action: &Action, context: &Context<'_>) -> Result<(Found, Value), Failure> {
-        self.hands.probe(action, context)
-    }
-
-    fn look_at(&self, fact: &Fact) -> Result<String, Failure> {
-        self.hands.look_at(fact)
-    }
-
-    fn after_close(&self, operation: &Operation) -> Result<(), Failure> {
-        self.hands.after_close(operation)
-    }
-}
-
-/// An engine in whose world this is written just before such an action.
-fn written_before(world: &World, before: fn(&Action) -> bool, sql: &str) -> Engine {
-    let (server, sql) = (world.server.clone().unwrap(), sql.to_owned());
-    let write: Box<dyn FnOnce() + Send> = Box::new(move || {
-        server.lock().unwrap().sql("shop", &sql);
-    });
-    world.engine_with(|hands| Arc::new(Written { hands, before, write: Mutex::new(Some(write)) }))
-}
 
 fn is_hold(action: &Action) -> bool {
     matches!(action, Action::Postgres(PgAction::Fence { on: true, .. }))
@@ -66,14 +27,6 @@ pub fn any_restore() -> Request {
     request
 }
 
-/// Three rows come, two change, one goes.
-pub const SINCE: &str = "
-    INSERT INTO customers (email) VALUES ('new@example.org');
-    INSERT INTO orders (customer, cents) VALUES (21, 1001), (21, 1002), (3, 1003);
-    UPDATE orders SET cents = cents + 5000 WHERE id IN (7, 8);
-    DELETE FROM orders WHERE id = 9;
-    INSERT INTO log VALUES ('a'), ('a');";
-
 /// A shop with a backup, and what happened since.
 pub fn shop_since() -> World {
     let world = World::on_server(15);
@@ -81,11 +34,6 @@ pub fn shop_since() -> World {
     world.backup();
     world.psql("shop", SINCE);
     world
-}
-
-pub fn kept(world: &World, operation: &Operation) -> Salvage {
-    let file = world.state().salvage(&operation.id).join("manifest.json");
-    serde_json::from_slice(&fs::read(file).unwrap()).unwrap()
 }
 
 fn table<'a>(salvage: &'a Salvage, name: &str) -> &'a SalvagedTable {
@@ -106,7 +54,7 @@ fn slv_01_rows_that_came_changed_and_went_are_shown_before_and_kept_afterwards()
     assert_eq!((line.created, line.changed, line.deleted), (Some(3), Some(2), Some(1)));
     assert!(plan.notes.iter().any(|note| note.contains("Changes that will be reverted: 2.")), "{:?}", plan.notes);
     let done = world.restore("db");
-    let salvage = kept(&world, &done);
+    let salvage = world.kept_rows(&done);
     let orders = table(&salvage, "public.orders");
     assert_eq!((orders.inserted, orders.updated, orders.deleted), (3, 2, 1));
     assert_eq!(salvage.counts(), (6, 2, 1));
@@ -139,7 +87,7 @@ fn slv_10_a_row_written_after_the_first_count_is_in_what_is_kept() {
     let plan = engine.plan(&any_restore()).unwrap();
     let done = engine.run(&plan, "tester", &Unwatched, &Stop::default()).unwrap();
     assert_eq!(done.state, OperationState::Done);
-    let salvage = kept(&world, &done);
+    let salvage = world.kept_rows(&done);
     assert_eq!(table(&salvage, "public.orders").inserted, 4);
     let csv = fs::read_to_string(world.state().salvage(&done.id).join("public.orders.csv")).unwrap();
     assert!(csv.contains(",1,4242\n"), "{csv}");
@@ -174,14 +122,13 @@ fn writes_are_refused_while_rows_are_found_and_reading_goes_on() {
     let server = world.server.clone().unwrap();
     let seen: Arc<Mutex<Vec<bool>>> = Arc::default();
     let (told, at) = (seen.clone(), server.clone());
-    let look: Box<dyn FnOnce() + Send> = Box::new(move || {
+    let look = move || {
         let server = at.lock().unwrap();
         let works = |sql: &str| server.try_sql("postgres", "shop", sql).status.success();
         told.lock().unwrap().extend([works("INSERT INTO log VALUES ('late')"), works("SELECT count(*) FROM orders")]);
-    });
-    let is_salvage = |action: &Action| matches!(action, Action::Postgres(PgAction::Salvage { .. }));
-    let engine =
-        world.engine_with(|hands| Arc::new(Written { hands, before: is_salvage, write: Mutex::new(Some(look)) }));
+    };
+    let is_salvage = |action: &Action| matches!(action, Action::Postgres(PgAction::Salvage { ahead: false, .. }));
+    let engine = with_something_before(&world, is_salvage, look);
     let plan = engine.plan(&restore_of("db")).unwrap();
     assert_eq!(engine.run(&plan, "tester", &Unwatched, &Stop::default()).unwrap().state, OperationState::Done);
     assert_eq!(*seen.lock().unwrap(), [false, true]);
@@ -209,7 +156,7 @@ fn an_undo_shows_and_keeps_the_rows_written_since() {
     assert_eq!(what.len(), 1, "{what:?}");
     assert_eq!((what[0].created, what[0].changed, what[0].deleted), (Some(1), Some(1), Some(0)));
     let undone = world.must(&Request::Undo { operation: done.id });
-    assert_eq!(kept(&world, &undone).counts(), (1, 1, 0));
+    assert_eq!(world.kept_rows(&undone).counts(), (1, 1, 0));
     // And the undo of that: what was written to the former database since it came back.
     world.psql("shop", "INSERT INTO log VALUES ('after the undo')");
     let redo = world.engine().plan(&Request::Undo { operation: undone.id }).unwrap();
@@ -245,7 +192,7 @@ fn a_column_that_came_since_does_not_make_every_row_another_one() {
     assert_eq!(created, all, "{:?}", plan.losses);
     assert_eq!(plan.losses[0].what[0].columns_leaving, ["by"]);
     let done = world.restore("db");
-    let salvage = kept(&world, &done);
+    let salvage = world.kept_rows(&done);
     assert_eq!(table(&salvage, "public.orders").only_now, ["note"]);
     let csv = fs::read_to_string(world.state().salvage(&done.id).join("public.orders.csv")).unwrap();
     assert_eq!(csv, "change,id,customer,cents,note\ninserted,301,1,9,tab\there\n");
@@ -263,6 +210,6 @@ fn rows_that_leave_for_a_backup_of_another_name_are_counted_and_kept_too() {
     }
     let plan = world.engine().plan(&request).unwrap();
     assert_eq!(plan.losses[0].what.len(), 3, "{:?}", plan.notes);
-    let salvage = kept(&world, &world.must(&request));
+    let salvage = world.kept_rows(&world.must(&request));
     assert_eq!((salvage.counts(), salvage.resource), ((6, 2, 1), here));
 }

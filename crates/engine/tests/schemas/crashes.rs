@@ -1,26 +1,14 @@
 //! A server that crashes, at each step and inside of the swap.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use lifeboat_engine::{Engine, Unwatched};
+use lifeboat_io::Stop;
+use lifeboat_model::{Action, Failure, FailureKind, Operation, OperationState, PgAction};
+use lifeboat_testkit::{
+    World,
+    trouble::{Around, meddled},
 };
 
-use lifeboat_engine::{Context, Engine, Perform, Unwatched, act::Hands};
-use lifeboat_io::Stop;
-use lifeboat_model::{Action, Fact, Failure, FailureKind, Found, Operation, OperationState, PgAction};
-use lifeboat_testkit::World;
-use serde_json::Value;
-
 use super::{restore, shop};
-
-/// Real hands, and a server that crashes around one action. With `lose`, its answer is lost as well.
-struct Crashing {
-    hands: Hands,
-    turn: AtomicUsize,
-    server: Arc<std::sync::Mutex<lifeboat_testkit::postgres::Server>>,
-    at: usize,
-    when: Crash,
-}
 
 /// When a server crashes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,51 +18,37 @@ enum Crash {
     After,
 }
 
-impl Perform for Crashing {
-    fn perform(&self, action: &Action, context: &Context<'_>) -> Result<Value, Failure> {
-        if self.turn.fetch_add(1, Ordering::SeqCst) != self.at {
-            return self.hands.perform(action, context);
+/// An engine whose server crashes around one action. After it, the answer is lost as well.
+fn crashing(world: &World, at: usize, when: Crash) -> Engine {
+    let server = world.server.clone().unwrap();
+    let around: Box<Around> = Box::new(move |turn, _action, act| {
+        if turn != at {
+            return act();
         }
-        if self.when == Crash::Before {
-            self.server.lock().unwrap().crash();
+        if when == Crash::Before {
+            server.lock().unwrap().crash();
         }
         let done = std::thread::scope(|scope| {
-            let crashing = (self.when == Crash::Inside).then(|| {
+            let crashing = (when == Crash::Inside).then(|| {
                 scope.spawn(|| {
                     let until = std::time::Instant::now() + std::time::Duration::from_millis(150);
                     while std::time::Instant::now() < until {
                         std::thread::yield_now();
                     }
-                    self.server.lock().unwrap().crash();
+                    server.lock().unwrap().crash();
                 })
             });
-            let done = self.hands.perform(action, context);
+            let done = act();
             crashing.into_iter().for_each(|crashing| crashing.join().unwrap());
             done
         });
-        if self.when == Crash::After {
-            self.server.lock().unwrap().crash();
+        if when == Crash::After {
+            server.lock().unwrap().crash();
             return Err(Failure::new(FailureKind::Outside, "the answer was lost"));
         }
         done
-    }
-
-    fn probe(&self, action: &Action, context: &Context<'_>) -> Result<(Found, Value), Failure> {
-        self.hands.probe(action, context)
-    }
-
-    fn look_at(&self, fact: &Fact) -> Result<String, Failure> {
-        self.hands.look_at(fact)
-    }
-
-    fn after_close(&self, operation: &Operation) -> Result<(), Failure> {
-        self.hands.after_close(operation)
-    }
-}
-
-fn crashing(world: &World, at: usize, when: Crash) -> Engine {
-    let server = world.server.clone().unwrap();
-    world.engine_with(|hands| Arc::new(Crashing { hands, turn: AtomicUsize::new(0), server, at, when }))
+    });
+    meddled(world, around)
 }
 
 /// The server starts again, and the operation is resumed when it is open.

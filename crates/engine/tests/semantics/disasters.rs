@@ -70,6 +70,7 @@ fn exactly(world: &World, number: usize) -> Request {
         without_emergency_backup: None,
         accept_loss: lifeboat_model::AcceptLoss::Shown,
         urgent: None,
+        ack: None,
     }
 }
 

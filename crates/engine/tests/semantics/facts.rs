@@ -196,6 +196,7 @@ fn a_part_that_is_younger_than_asked_for_is_passed_over() {
             without_emergency_backup: None,
             accept_loss: lifeboat_model::AcceptLoss::Shown,
             urgent: None,
+            ack: None,
         };
         let plan = world.engine().plan(&request).unwrap();
         plan.steps().find_map(|step| match &step.action {

@@ -12,7 +12,7 @@ fn accepting(accepted: AcceptLoss) -> Request {
     let Request::Restore { resource, from, into, without_emergency_backup, urgent, .. } = restore_of("db") else {
         unreachable!()
     };
-    Request::Restore { resource, from, into, without_emergency_backup, urgent, accept_loss: accepted }
+    Request::Restore { resource, from, into, without_emergency_backup, urgent, ack: None, accept_loss: accepted }
 }
 
 /// Created, changed and deleted of a table, as the step before the swap counted them.

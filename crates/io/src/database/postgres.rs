@@ -13,7 +13,7 @@
 //!   ways in     dump_form, archive_as_sql, load_sql: dumps that others made, into an empty database
 //!               seen_by → what each role can see; compare_seen
 //!   quiet       quarantine: a copy that calls, mails and fetches nothing
-//!   loss        same_lineage, glance: what was written since, in one scan; RowIndex: row by row, from a backup's files
+//!   loss        same_lineage: whether rows can tell by themselves what was written since
 //!   salvage     compare_rows: which rows a backup does not have, and the rows themselves; raise_sequences
 //!               bring_back: such rows inserted again, in the order of their references; take_away: its undo
 //!   rows        lay_beside: a table of a backup in a schema beside; compare_beside, missing_beside; drop_beside
@@ -62,13 +62,15 @@ mod side;
 mod sql;
 mod subset;
 mod swap;
+mod table;
+mod tablespaces;
 mod tls;
 mod wire;
 mod workers;
 
 pub use address::{Address, SslMode};
 pub use archive::{SchemaEntry, Section, cut_section, portable, read_archive, read_contents};
-pub use bring_back::{BringBack, bring_back, take_away};
+pub use bring_back::{BringBack, BroughtIn, bring_back, take_away};
 pub use capture::{Capture, CaptureOptions, Captured, capture, inspect, rewritten};
 pub use catalog::{Table, copy_target};
 pub use checks::{NO_AMCHECK, ask_question, ask_rows, check_database, compare_facts, negative_control, try_writes};
@@ -77,14 +79,14 @@ pub use databases::{
     count_rows, create_database, database_about, database_exists, dress_database, drop_database, empty_database,
 };
 pub use digest::RowDigest;
-pub use error::{ErrorClass, PgError, ServerSaid};
+pub use error::{PgError, ServerSaid};
 pub use fence::{
     FenceStatus, NoWriter, enter_fence, fence_off, fence_on, fence_refused, fence_status, hold_writes, prove_fence,
 };
 pub use fingerprint::{Fingerprint, fingerprint};
 pub use globals::{globals_sql, missing_roles};
 pub use load::{DumpForm, Loaded, archive_as_sql, create_database_beside, dump_form, load_sql};
-pub use loss::{Glance, OtherLineage, RowChanges, RowIndex, glance, same_lineage};
+pub use loss::{OtherLineage, RowChanges, same_lineage};
 pub use message::Row;
 pub use mirror::{
     Change, CloudColumn, CloudRow, CloudTable, Delivery, RangeSum, TableDelivery, Watermark, cloud_tables,
@@ -96,20 +98,26 @@ pub use quarantine::quarantine;
 pub use restore::{Restore, RestoreOptions, Restored, Sources, restore};
 pub use roles::{compare_seen, named_roles, seen_by};
 pub use rows::{Sink, Sinks};
-pub use salvage::{Baseline, ChangedTable, KeepRows, compare_rows, decoded, horizon_now, raise_sequences, table_file};
+pub use salvage::{
+    Ahead, Baseline, ChangedTable, KeepRows, compare_ahead, compare_rest, compare_rows, decoded, horizon_now,
+    raise_sequences, still_holds, table_file,
+};
 pub use schema_swap::{
-    Around, Dependent, SCHEMA_LOCK_WAIT_MS, SchemaHere, SchemaSwap, SchemasSwapped, dependents, drop_kept_schemas,
-    exchange_schemas, exchange_state, extension_schemas, kept_schemas, plain_name, schema_numbers, schema_told,
-    schemas_here, schemas_preflight, schemas_settled, schemas_state, swap_schemas,
+    Around, Dependent, Leaving, Look, SCHEMA_LOCK_WAIT_MS, SchemaHere, SchemaSwap, SchemasSwapped, dependents,
+    drop_kept_schemas, exchange_schemas, exchange_state, extension_schemas, kept_schemas, plain_name, schema_numbers,
+    schema_told, schemas_here, schemas_preflight, schemas_settled, schemas_state, swap_schemas,
 };
 pub use server::{Privileges, Target, look_at, refuse_pooler};
 pub use session::Session;
 pub use side::{
-    CommonColumns, Side, common_columns, compare_beside, drop_beside, lay_beside, missing_beside, schema_exists,
+    CommonColumns, Side, changed_beside, common_columns, compare_beside, drop_beside, lay_beside, missing_beside,
+    schema_exists,
 };
 pub use sql::quoted;
 pub use subset::{Subset, subset};
 pub use swap::{
-    SwapNames, SwapState, Swapped, close_database, end_sessions, is_open, open_database, rename_database, sessions_of,
+    SwapNames, SwapState, Swapped, close_database, is_open, open_database, rename_database, sessions_of,
     swap_databases, swap_preflight, swap_state,
 };
+pub use table::{MadeTable, MakeTable, TableState, drop_table, make_table, table_exists};
+pub use tablespaces::{leave_missing_tablespaces, missing_tablespaces, tablespaces_told};

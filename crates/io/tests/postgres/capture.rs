@@ -10,8 +10,9 @@ use std::{
 
 use lifeboat_io::{
     Stop,
-    database::postgres::{CaptureOptions, ErrorClass, PgError, RowDigest, Selection, Session, rewritten},
+    database::postgres::{CaptureOptions, PgError, RowDigest, Selection, Session, rewritten},
 };
+use lifeboat_model::FailureClass;
 
 use crate::{
     helpers::{Memory, address, capture_all, open, shop, try_capture, wait_for},
@@ -180,7 +181,7 @@ fn trap_rls_never_makes_a_backup_partial() {
     let limited = address(&server.url_as("limited", "postgres"));
     let run = || try_capture(&server, &limited, &CaptureOptions::default(), &Memory::default(), &Stop::default());
     let error = run().unwrap_err();
-    assert_eq!(error.class(), ErrorClass::Permission, "{error}");
+    assert_eq!(error.class(), Some(FailureClass::Permission), "{error}");
     assert!(error.to_string().contains("row-level security"), "{error}");
     // And a table that it may not read at all is named before anything begins.
     server.sql("postgres", "REVOKE SELECT ON other FROM limited");
@@ -251,7 +252,7 @@ fn a_full_disk_on_our_side_ends_it_and_leaves_nothing_at_the_server() {
     let address = address(&server.url("shop"));
     let memory = Memory { bytes_max: Some(1000), ..Memory::default() };
     let error = try_capture(&server, &address, &CaptureOptions::default(), &memory, &Stop::default()).unwrap_err();
-    assert_eq!(error.class(), ErrorClass::Disk, "{error}");
+    assert_eq!(error.class(), Some(FailureClass::Disk), "{error}");
     wait_for(&server, OURS_LEFT, "0");
 }
 
@@ -294,7 +295,7 @@ fn a_server_that_dies_ends_the_capture() {
         };
         lifeboat_io::database::postgres::capture(&what, &memory, &Stop::default(), &|_, _| ()).unwrap_err()
     };
-    assert_eq!(error.class(), ErrorClass::Connection, "{error}");
+    assert_eq!(error.class(), Some(FailureClass::Connection), "{error}");
     assert!(!memory.files.lock().unwrap().contains_key("data/public.huge.copy"));
 }
 

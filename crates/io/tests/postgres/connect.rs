@@ -9,10 +9,11 @@ use std::{
 use lifeboat_io::{
     Stop, SystemExec,
     database::postgres::{
-        Address, ErrorClass, PgError, RowDigest, Session, choose_clients, find_clients_in, look_at, refuse_pooler,
+        Address, PgError, RowDigest, Session, choose_clients, find_clients_in, look_at, refuse_pooler,
     },
     testing::MapEnv,
 };
+use lifeboat_model::FailureClass;
 
 use crate::{
     helpers::{address, open},
@@ -35,7 +36,7 @@ fn every_version_answers_and_is_described() {
         assert_eq!(session.value("SHOW row_security").unwrap(), "off");
         assert_eq!(session.ask("SELECT 1, NULL, 'ü' UNION ALL SELECT 2, 'x', ''").unwrap().len(), 2);
         let error = session.run("SELECT 1; SELECT * FROM nowhere").unwrap_err();
-        assert_eq!(error.class(), ErrorClass::MissingRelation, "{error}");
+        assert_eq!(error.class(), Some(FailureClass::MissingRelation), "{error}");
         session.run("SELECT 1").unwrap();
     }
 }
@@ -80,14 +81,14 @@ fn passwords_open_the_door_and_are_never_told() {
         let mut session = Session::open(&at(user, password), &Stop::default()).unwrap();
         assert_eq!(session.value("SELECT current_user").unwrap(), user);
         let wrong = error_of(&at(user, "wrong-s3cret"));
-        assert_eq!(wrong.class(), ErrorClass::Permission, "{wrong}");
+        assert_eq!(wrong.class(), Some(FailureClass::Permission), "{wrong}");
         assert!(!format!("{wrong} {wrong:?}").contains("s3cret"));
     }
     let none = error_of(&address(&format!("host=127.0.0.1 port={port} user=sam dbname=postgres")));
     assert!(none.to_string().contains("asks for a password"), "{none}");
     let unknown =
         error_of(&address(&format!("host=127.0.0.1 port={port} user=sam dbname=none password='pass w/ord@?'")));
-    assert_eq!(unknown.class(), ErrorClass::MissingDatabase, "{unknown}");
+    assert_eq!(unknown.class(), Some(FailureClass::MissingDatabase), "{unknown}");
 }
 
 #[test]
@@ -160,7 +161,7 @@ fn nobody_there_is_told_as_such() {
     let folder = tempfile::tempdir().unwrap();
     let error = error_of(&address(&format!("host={} user=x", folder.path().display())));
     assert!(matches!(error, PgError::Unreachable { .. }), "{error}");
-    assert_eq!(error.class(), ErrorClass::Connection);
+    assert_eq!(error.class(), Some(FailureClass::Connection));
 }
 
 #[test]
@@ -189,7 +190,7 @@ fn a_server_that_dies_is_noticed() {
     let mut session = open(&server, "postgres");
     server.crash_and_restart();
     let error = session.run("SELECT 1").unwrap_err();
-    assert_eq!(error.class(), ErrorClass::Connection, "{error}");
+    assert_eq!(error.class(), Some(FailureClass::Connection), "{error}");
     assert!(session.run("SELECT 1").is_err());
 }
 

@@ -8,10 +8,11 @@ use std::{
 use lifeboat_io::{
     Stop, SystemClock,
     database::postgres::{
-        CaptureOptions, Captured, ErrorClass, PgError, Restore, RestoreOptions, Restored, RowDigest, Selection,
-        Session, Sources, copy_target, create_database, dress_database, drop_database, fingerprint, inspect, restore,
+        CaptureOptions, Captured, PgError, Restore, RestoreOptions, Restored, RowDigest, Selection, Session, Sources,
+        copy_target, create_database, dress_database, drop_database, fingerprint, inspect, restore,
     },
 };
+use lifeboat_model::FailureClass;
 
 use crate::{
     helpers::{Memory, address, capture_all, clients, open, shop, try_capture, wait_for},
@@ -121,7 +122,7 @@ fn everything_comes_back_identically_in_every_version() {
     }
 }
 
-fn error_class(error: &PgError) -> ErrorClass {
+fn error_class(error: &PgError) -> Option<FailureClass> {
     error.class()
 }
 
@@ -174,7 +175,7 @@ fn rst_15_errors_have_a_class_and_a_next_step() {
         restore(&what, &memory, &Stop::default(), &|_, _| ()).unwrap_err()
     };
     assert!(matches!(what("shop"), PgError::Preflight { found, .. } if found.contains("is not empty")));
-    assert_eq!(error_class(&what("nowhere")), ErrorClass::MissingDatabase);
+    assert_eq!(error_class(&what("nowhere")), Some(FailureClass::MissingDatabase));
     // Roles that are not there, by name.
     let other = Server::start(16);
     let error = into(&other, "copy", &captured);
@@ -214,7 +215,7 @@ fn rst_15_errors_have_a_class_and_a_next_step() {
     digest.take(&memory.files.lock().unwrap()["data/public.orders.copy"]);
     twice.facts.tables.get_mut("public.orders").unwrap().rows = digest.facts();
     let error = into(&other, "copy 4", &twice);
-    assert_eq!(error_class(&error), ErrorClass::DuplicateKey, "{error}");
+    assert_eq!(error_class(&error), Some(FailureClass::DuplicateKey), "{error}");
     assert!(error.next_step().contains("empty database"));
 }
 
@@ -241,7 +242,7 @@ fn rst_17_without_superuser_it_is_restored_without_owners() {
         };
         // RST-17: "permission denied" is told as such, and the way out works.
         let error = run(&RestoreOptions::default()).unwrap_err();
-        assert_eq!(error_class(&error), ErrorClass::Permission, "{error}");
+        assert_eq!(error_class(&error), Some(FailureClass::Permission), "{error}");
         assert!(error.next_step().contains("without owners"));
         drop_database(&mut session, "copy").unwrap();
         create_database(&mut session, "copy", &captured.facts.database).unwrap();
@@ -307,7 +308,7 @@ fn a_server_that_dies_during_a_restore_can_be_restored_again() {
         };
         let sources = Deadly(&memory, &opened, at, server.pid().to_string());
         let error = restore(&what, &sources, &Stop::default(), &|_, _| ()).unwrap_err();
-        assert_eq!(error_class(&error), ErrorClass::Connection, "{error}");
+        assert_eq!(error_class(&error), Some(FailureClass::Connection), "{error}");
         server.crash_and_restart();
         drop_database(&mut open(&server, "postgres"), "copy").unwrap();
     }

@@ -49,7 +49,7 @@ impl Swap {
 
     fn what<'a>(&'a self, clock: &'a SystemClock) -> SchemaSwap<'a> {
         let Captured { facts, entries, .. } = &self.captured;
-        SchemaSwap { names: &self.names, facts, entries, clock, lock_wait_ms: 300 }
+        SchemaSwap { names: &self.names, facts, entries, clock, lock_wait_ms: 300, leaving: None }
     }
 
     fn preflight(&self, session: &mut Session) -> Result<(), PgError> {
@@ -68,7 +68,7 @@ impl Swap {
 }
 
 fn exchange(server: &Server, all: &[SchemaReturn]) -> SchemasSwapped {
-    exchange_schemas(&mut customer(server), all, &SystemClock::default(), &Stop::default()).unwrap()
+    exchange_schemas(&mut customer(server), all, None, &SystemClock::default(), &Stop::default()).unwrap()
 }
 
 /// All definitions, and the rows of every table, sequences too.

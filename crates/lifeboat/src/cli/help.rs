@@ -163,7 +163,8 @@ pub const SALVAGE: &str = "\
 A restore of a PostgreSQL database finds the rows that leave with it, while writes are held, and keeps them with its operation:
 CSV for people, and a form that `apply` reads. `apply` inserts what came since the backup, parents before children, in one
 transaction, with triggers off where it may. A row whose key or unique value is taken, or whose parent is missing, is listed
-and left out; rows that were changed or deleted are shown and left as they are. A second `apply` inserts nothing;
+and left out. Rows that were changed or deleted are left as they are, unless --overwrite and --deletes say otherwise: then those
+become as they were live where what came back is still as in the backup; what was touched since is a conflict, and listed. A second `apply` inserts nothing;
 `lifeboat undo` takes away what was inserted and nobody has changed since.
 
 Examples:
@@ -171,7 +172,8 @@ Examples:
   lifeboat salvage show o-0123456789abcdef --table orders
   lifeboat salvage export o-0123456789abcdef --to ./lost-rows
   lifeboat salvage apply o-0123456789abcdef --dry-run
-  lifeboat salvage apply o-0123456789abcdef --table orders --yes";
+  lifeboat salvage apply o-0123456789abcdef --table orders --yes
+  lifeboat salvage apply o-0123456789abcdef --overwrite --deletes --dry-run";
 
 pub const SYNC: &str = "\
 The file is always right; the cloud follows. Triggers note the keys of changed rows in the file itself, in the same transaction, and

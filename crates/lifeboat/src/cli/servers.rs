@@ -47,9 +47,12 @@ pub struct RowsAsk {
     /// Only rows for which this SQL is true, such as "customer = 7"
     #[arg(long = "where", value_name = "SQL", requires = "table")]
     pub condition: Option<String>,
-    /// Inserts the rows that the live table lacks; never over a row that is there
+    /// Inserts the rows that the live table lacks; over a row that is there only with --overwrite
     #[arg(long, requires = "table")]
     pub apply: bool,
+    /// With --apply: gives rows that have other values those of the backup
+    #[arg(long, requires = "apply")]
+    pub overwrite: bool,
 }
 
 /// `salvage`.
@@ -87,13 +90,19 @@ pub enum SalvageCommand {
         #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
         to: std::path::PathBuf,
     },
-    /// Inserts rows that came since the backup and are not there; never over a row that is
+    /// Inserts rows that came since the backup and are not there; over a row that is only with --overwrite
     Apply {
         /// Which operation: its id, or the beginning of it
         operation: String,
         /// Only this table
         #[arg(long = "table", value_name = "TABLE")]
         tables: Vec<String>,
+        /// Give rows that had changed the values they had, where what came back is still as in the backup
+        #[arg(long)]
+        overwrite: bool,
+        /// Take rows away again that had gone, where what came back is still as in the backup
+        #[arg(long)]
+        deletes: bool,
         #[command(flatten)]
         #[allow(missing_docs)]
         run: super::RunArgs,

@@ -31,6 +31,7 @@ pub fn restore(app: &App, session: &Session, ask: &RestoreAsk) -> Result<Request
         without_emergency_backup: ask.without_emergency_backup.clone(),
         accept_loss: ask.accept_loss.unwrap_or_default(),
         urgent: ask.reason.clone().filter(|_| ask.urgent),
+        ack: ask.ack.clone(),
     })
 }
 
@@ -43,6 +44,7 @@ pub fn table(app: &App, session: &Session, args: &RestoreArgs, table: &str) -> R
         table: table.to_owned(),
         condition: args.rows.condition.clone(),
         insert: args.rows.apply,
+        overwrite: args.rows.overwrite,
     })
 }
 

@@ -51,6 +51,7 @@ pub fn backup(app: &App, session: &Session, ask: &BackupAsk, wanted: &Wanted<'_>
         without_emergency_backup: None,
         accept_loss: lifeboat_model::AcceptLoss::Shown,
         urgent: None,
+        ack: None,
     };
     let plan = session.engine.plan(&request)?;
     let copied = watched(app, session, |watch, stop| session.engine.run(&plan, &app.by(), watch, stop))?;
@@ -80,6 +81,7 @@ pub fn renew_aliases(app: &App, session: &Session) -> Result<(), error::Ended> {
             without_emergency_backup: None,
             accept_loss: AcceptLoss::Shown,
             urgent: None,
+            ack: None,
         };
         let plan = session.engine.plan(&request)?;
         let copied = watched(app, session, |watch, stop| session.engine.run(&plan, &app.by(), watch, stop))?;

@@ -166,6 +166,7 @@ fn restore_request() -> Result<Request, Failure> {
         without_emergency_backup: None,
         accept_loss: lifeboat_model::AcceptLoss::Shown,
         urgent: None,
+        ack: None,
     })
 }
 

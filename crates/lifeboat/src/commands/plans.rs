@@ -71,6 +71,7 @@ pub fn apply(app: &App, args: &ApplyArgs) -> Done {
         let failure = Failure::new(FailureKind::Usage, format!("plan {} is for {planned}, not for {here}", plan.id));
         return Err(failure.hint(format!("name the environment it is for: --env {}", planned.environment)).into());
     }
+    session.engine.must_be_acknowledged(&plan)?;
     session.engine.check_losses(&plan)?;
     carry_out(app, &session, &plan, args.consent.consent()).map_err(name_a_new_plan)
 }

@@ -133,6 +133,7 @@ fn first_steps(session: &Session, name: &ResourceName, backup: &Backup) -> Findi
         accept_loss: AcceptLoss::Shown,
         // Whether it was rehearsed is told by itself.
         urgent: Some("preflight".to_owned()),
+        ack: None,
     };
     let looked =
         session.engine.plan(&request).and_then(|plan| session.engine.rehearse(&plan, &Unwatched, &Stop::default()));

@@ -48,7 +48,7 @@ pub fn restore(app: &App, args: &RestoreArgs) -> Done {
     }
     let plan = session.engine.plan(&asks::restore(app, &session, &args.ask)?)?;
     if !args.consent.dry_run {
-        session.engine.must_be_acknowledged(&plan, args.ack.as_deref())?;
+        session.engine.must_be_acknowledged(&plan)?;
     }
     carry_out(app, &session, &plan, args.consent.consent())
 }

@@ -29,7 +29,9 @@ pub fn run(app: &App, args: &SalvageArgs) -> Done {
         SalvageCommand::List { operation: Some(start) } => tables(app, &session, start),
         SalvageCommand::Show { operation, tables } => show(app, &session, operation, tables),
         SalvageCommand::Export { operation, tables, to } => export(app, &session, operation, tables, to),
-        SalvageCommand::Apply { operation, tables, run } => apply(app, &session, operation, tables, run.dry_run),
+        SalvageCommand::Apply { operation, tables, overwrite, deletes, run } => {
+            apply(app, &session, (operation, tables), (*overwrite, *deletes), run.dry_run)
+        }
     }
 }
 
@@ -162,17 +164,24 @@ fn export(app: &App, session: &Session, start: &str, tables: &[String], to: &Pat
     Ok(ExitCode::Ok)
 }
 
-fn apply(app: &App, session: &Session, start: &str, tables: &[String], dry_run: bool) -> Done {
+fn apply(
+    app: &App,
+    session: &Session,
+    (start, tables): (&str, &[String]),
+    (overwrite, deletes): (bool, bool),
+    dry_run: bool,
+) -> Done {
     let operation = session.operation_named(start)?;
-    let request = Request::BringBack { operation: operation.clone(), tables: tables.to_vec() };
+    let request = Request::BringBack { operation: operation.clone(), tables: tables.to_vec(), overwrite, deletes };
     let plan = session.engine.plan(&request)?;
-    let tried = session.engine.try_bring_back(&operation, tables)?;
+    let tried = session.engine.try_bring_back(&operation, tables, (overwrite, deletes))?;
     if dry_run {
         if app.ui.json.is_some() {
-            let (inserted, there, refused) = tried.counts();
+            let ((inserted, there, refused), (overwritten, removed, conflicts)) = (tried.counts(), tried.counts_over());
             let fields = json!({
                 "dry_run": true, "operation": operation, "tables": tried.tables, "notes": tried.notes,
-                "inserted": inserted, "there": there, "refused": refused, "exit_code": 0
+                "inserted": inserted, "there": there, "refused": refused, "overwritten": overwritten,
+                "removed": removed, "conflicts": conflicts, "exit_code": 0
             });
             app.ui.document("lifeboat/brought-back@1", fields)?;
             return Ok(ExitCode::Ok);
@@ -189,11 +198,13 @@ fn apply(app: &App, session: &Session, start: &str, tables: &[String], dry_run: 
 
 /// What would become of the rows, table by table.
 fn shown(tried: &BroughtBack) -> String {
-    let mut table =
-        Table::new(&["TABLE", "INSERTED", "THERE", "REFUSED", "CHANGED", "DELETED"]).right(&[1, 2, 3, 4, 5]);
+    let heads = ["TABLE", "INSERTED", "THERE", "REFUSED", "CHANGED", "OVERWRITTEN", "DELETED", "REMOVED", "CONFLICTS"];
+    let mut table = Table::new(&heads).right(&[1, 2, 3, 4, 5, 6, 7, 8]);
     for one in &tried.tables {
-        let counts = [one.inserted, one.there, one.refused_in_all, one.changed, one.deleted];
-        table.row(std::iter::once(one.table.clone()).chain(counts.map(|rows| rows.to_string())));
+        let came = [one.inserted, one.there, one.refused_in_all];
+        let counts = [one.changed, one.overwritten, one.deleted, one.removed, one.conflicts_in_all];
+        let counts = came.into_iter().chain(counts);
+        table.row(std::iter::once(one.table.clone()).chain(counts.map(|rows: u64| rows.to_string())));
     }
     let mut text = table.render("");
     for one in &tried.tables {
@@ -210,8 +221,19 @@ fn shown(tried: &BroughtBack) -> String {
         if one.refused_in_all > REFUSED_SHOWN as u64 && one.unrepresentable.is_none() {
             text += &format!("{}: {} rows are refused in all.\n", one.table, one.refused_in_all);
         }
-        if one.changed + one.deleted > 0 {
-            text += &format!("{}: rows that were changed or deleted are left as they are.\n", one.table);
+        for row in one.conflicts.iter().take(REFUSED_SHOWN) {
+            let (row, why) = (words::one_line(&row.row), words::one_line(&row.why));
+            text += &format!("{}: {row} is a conflict, and left as it is: {why}.\n", one.table);
+        }
+        if one.conflicts_in_all > REFUSED_SHOWN as u64 {
+            text += &format!("{}: {} rows are in conflict in all.\n", one.table, one.conflicts_in_all);
+        }
+        let left = [
+            (one.overwritable, "had changed", "--overwrite writes them over"),
+            (one.removable, "had gone", "--deletes takes them away again"),
+        ];
+        for (rows, which, how) in left.iter().filter(|(rows, _, _)| *rows > 0) {
+            text += &format!("{}: {rows} rows that {which} are left as they are; {how}.\n", one.table);
         }
     }
     tried.notes.iter().for_each(|note| text += &format!("{note}\n"));

@@ -2,8 +2,8 @@
 
 use lifeboat_engine::Engine;
 use lifeboat_model::{
-    Action, BackupId, ExitCode, Failure, FailureKind, LossLine, Operation, OperationState, Proof, Request, StepState,
-    Tri,
+    Action, BackupId, ExitCode, Failure, FailureKind, LossLine, Operation, OperationState, PgAction, Proof, Request,
+    StepState, Tri,
     time::{show_bytes, since},
 };
 use serde_json::{Value, json};
@@ -293,7 +293,14 @@ pub fn source(operation: &Operation) -> Option<&BackupId> {
 
 /// What was lost by a swap, table by table, counted row by row just before it; nothing where that was not counted.
 fn lost(operation: &Operation) -> Option<&Value> {
-    let compared = operation.plan.steps().filter(|step| matches!(step.action, Action::CompareLoss { .. }));
+    let is_compared = |action: &Action| match action {
+        Action::CompareLoss { .. } => true,
+        Action::Postgres(action) => {
+            matches!(action, PgAction::Salvage { .. } | PgAction::SwapSchemas { .. } | PgAction::ExchangeSchemas { .. })
+        }
+        _other => false,
+    };
+    let compared = operation.plan.steps().filter(|step| is_compared(&step.action));
     compared.filter_map(|step| operation.output(&step.id)?.get("lost")).last()
 }
 

@@ -76,6 +76,37 @@ fn rst_02_staging_is_restored_from_production_when_that_is_asked_for() {
     run(&home, &["restore", "db", "-e", "staging", "--from", "nowhere"]).ends(ExitCode::Refused);
 }
 
+/// What acts by itself in production does not in staging, although it takes the place of staging's own database.
+#[test]
+fn what_comes_from_another_environment_does_not_act_in_this_one() {
+    let (home, server) = (Home::bare(), shop(15));
+    server.sql("postgres", "CREATE DATABASE shop_staging");
+    server.sql("shop_staging", "CREATE TABLE orders (id int)");
+    server.sql(
+        "shop",
+        "CREATE FUNCTION call() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM net.http_post('https://example.org'); RETURN new; END $$;
+         CREATE TRIGGER call AFTER INSERT ON orders FOR EACH ROW EXECUTE FUNCTION call();
+         CREATE SCHEMA cron; CREATE TABLE cron.job (jobid int, active boolean); INSERT INTO cron.job VALUES (1, true)",
+    );
+    settings(&home, &url(&server, "shop"), &url(&server, "shop_staging"));
+    run(&home, &["backup", "-e", "production"]).ends(ExitCode::Ok);
+    let from = ["restore", "db", "-e", "staging", "--from", "production"];
+    let shown = run(&home, &[&from[..], &["--dry-run"]].concat()).ends(ExitCode::Ok);
+    shown.says(&["It comes from shop/production", "switched off"]);
+    run(&home, &[&from[..], &["--confirm", "shop/staging"]].concat()).ends(ExitCode::Ok).says(&["The trigger call of"]);
+    let acts = |database: &str| {
+        server.sql(
+            database,
+            "SELECT (SELECT tgenabled FROM pg_trigger WHERE tgname = 'call'), (SELECT active FROM cron.job)",
+        )
+    };
+    assert_eq!([acts("shop"), acts("shop_staging")], ["O|t", "D|f"]);
+    // Its own backup comes back as it was.
+    run(&home, &["prove", "-e", "production"]).ends(ExitCode::Ok);
+    run(&home, &["restore", "db", "-e", "production", "--confirm", "shop/production"]).ends(ExitCode::Ok);
+    assert_eq!(acts("shop"), "O|t");
+}
+
 /// Without settings: a database that is not there is made of the only PostgreSQL backup there is, and which one is said.
 #[test]
 fn a_database_that_is_not_there_is_made_of_the_only_backup_in_the_vault() {

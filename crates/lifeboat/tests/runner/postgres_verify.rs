@@ -154,7 +154,14 @@ fn rst_16_the_same_again_needs_the_class_of_the_failure() {
     let class = again.err.split("--ack ").nth(1).unwrap().split([';', ' ', '\n']).next().unwrap().to_owned();
     with(&[&restore[..], &["--ack", "something-else"]].concat()).ends(ExitCode::NeedsPerson);
     with(&[&restore[..], &["--dry-run"]].concat()); // looking is free
+    // A plan is no way around: the word is part of what was asked for.
+    let planned = |more: &[&str]| {
+        let words = ["plan", "restore", "shop", "--accept-loss", "any", "--json"];
+        let told = with(&[&words[..], more].concat()).ends(ExitCode::Ok).json();
+        told["id"].as_str().unwrap().to_owned()
+    };
+    with(&["apply", &planned(&[]), "--confirm", "shop/local"]).ends(ExitCode::NeedsPerson).says(&["tried the same"]);
     server.sql("shop", "ROLLBACK PREPARED 'held'");
-    with(&[&restore[..], &["--ack", &class]].concat()).ends(ExitCode::Ok);
+    with(&["apply", &planned(&["--ack", &class]), "--confirm", "shop/local"]).ends(ExitCode::Ok);
     with(&restore).ends(ExitCode::Ok); // what went well needs nothing
 }

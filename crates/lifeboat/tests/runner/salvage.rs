@@ -52,6 +52,13 @@ fn rows_that_left_are_listed_shown_written_out_and_brought_back() {
         .ends(ExitCode::Ok)
         .says(&["public.orders", "Nothing was changed"]);
     assert_eq!(count(), "5000");
+    let both = ["salvage", "apply", &operation, "--overwrite", "--deletes", "--dry-run", "--json"];
+    let told = with(&both).ends(ExitCode::Ok).json();
+    assert_eq!(
+        (&told["overwritten"], &told["removed"], &told["conflicts"]),
+        (&1.into(), &1.into(), &0.into()),
+        "{told}"
+    );
     with(&["salvage", "apply", &operation]).ends(ExitCode::NeedsPerson);
     with(&["salvage", "apply", &operation, "--yes"]).ends(ExitCode::Ok).says(&["3 rows were inserted"]);
     assert_eq!(count(), "5002");

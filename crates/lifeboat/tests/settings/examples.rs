@@ -181,6 +181,7 @@ fn a_made_up_sixth_app_works() {
         without_emergency_backup: None,
         accept_loss: lifeboat_model::AcceptLoss::Shown,
         urgent: None,
+        ack: None,
     });
     let rows: i64 = rusqlite::Connection::open(&database)
         .unwrap()

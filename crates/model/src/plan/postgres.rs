@@ -189,6 +189,13 @@ pub enum PgAction {
         shown: Option<Vec<LossLine>>,
         /// What somebody has agreed to.
         accepted: AcceptLoss,
+        /// Only tables in these schemas leave; all when there are none.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        schemas: Vec<String>,
+        /// Done before writes are held: what is found is taken over by the one that follows, which looks only at tables
+        /// that were written to since.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        ahead: bool,
     },
     /// Removes what this operation keeps of rows that leave: they stay.
     ForgetSalvage {
@@ -235,6 +242,42 @@ pub enum PgAction {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         keep: Option<OperationId>,
     },
+    /// Makes a table of a backup again that the live database does not have, with all that belongs to it, and fills it. One
+    /// that is there with the very rows was made before.
+    MakeTable {
+        /// The database.
+        url: String,
+        /// Where the backup is.
+        vault: String,
+        /// Which.
+        backup: BackupId,
+        /// Which of its parts.
+        resource: ResourceName,
+        /// The table, as the manifest calls it.
+        table: String,
+        /// Only rows for which this SQL is true.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        condition: Option<String>,
+        /// One that is there, with whatever rows, is left as it is: it was not dropped.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        unless_there: bool,
+    },
+    /// Drops a table that was made so; refused when it holds something else by now, or anything depends on it.
+    DropTable {
+        /// The database.
+        url: String,
+        /// Where the backup is.
+        vault: String,
+        /// Which.
+        backup: BackupId,
+        /// Which of its parts.
+        resource: ResourceName,
+        /// The table, as the manifest calls it.
+        table: String,
+        /// What it was filled with: rows, and their digest; not looked at when there is none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        made: Option<(u64, String)>,
+    },
     /// Drops a schema that was laid beside.
     DropBeside {
         /// The database.
@@ -242,7 +285,7 @@ pub enum PgAction {
         /// The schema.
         schema: String,
     },
-    /// Inserts rows again that left with an operation; never over a row that is there.
+    /// Inserts rows again that left with an operation; over a row that is there only where that is asked for.
     BringBack {
         /// The database.
         url: String,
@@ -252,8 +295,15 @@ pub enum PgAction {
         resource: Box<Resource>,
         /// Of which tables; all when empty.
         tables: Vec<String>,
+        /// Rows that had changed are written over, where what came back is still what the backup has.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        overwrite: bool,
+        /// Rows that had gone are taken away, likewise.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        deletes: bool,
     },
-    /// Takes rows away again that were brought back, as long as nobody has changed them since.
+    /// Takes back what was brought back, as long as nobody has changed it since: rows that were inserted go, others get their
+    /// former values.
     TakeAway {
         /// The database.
         url: String,
@@ -370,6 +420,10 @@ pub enum PgAction {
         url: String,
         /// The schemas.
         schemas: Vec<SchemaNames>,
+        /// How what leaves is found and kept, a [`PgAction::Salvage`]: just before, and again while the former tables are
+        /// held.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        leaving: Option<Box<PgAction>>,
     },
     /// Exchanges schemas with ones that were kept, in one transaction.
     ExchangeSchemas {
@@ -377,6 +431,9 @@ pub enum PgAction {
         url: String,
         /// The schemas.
         schemas: Vec<SchemaReturn>,
+        /// As for [`PgAction::SwapSchemas`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        leaving: Option<Box<PgAction>>,
     },
     /// Drops schemas that were kept; refused while anything outside depends on them.
     DropSchemas {

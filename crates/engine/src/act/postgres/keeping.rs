@@ -7,10 +7,11 @@ use std::{
 };
 
 use lifeboat_io::{
-    database::postgres::{ChangedTable, KeepRows, decoded, table_file},
+    database::postgres::{Ahead, ChangedTable, KeepRows, decoded, table_file},
     files::{self, NewFile},
 };
 use lifeboat_model::{Failure, FailureKind, RowKind, Salvage, SalvagedTable};
+use serde::{Deserialize, Serialize};
 
 use super::super::errors::path_failure;
 
@@ -19,14 +20,28 @@ pub const MANIFEST: &str = "manifest.json";
 /// Whose rows they are.
 const AFFECTED: &str = "affected-users.csv";
 
+/// What was found before writes were held; the folder does not count yet.
+const AHEAD: &str = "ahead.json";
+
+/// Whose rows they are: table, column, owner, and rows by kind.
+type Owner = (String, String, String, [u64; 3]);
+
+/// A first look, in the folder.
+#[derive(Serialize, Deserialize)]
+struct Paused {
+    ahead: Ahead,
+    tables: Vec<SalvagedTable>,
+    owners: Vec<Owner>,
+}
+
 /// Writes what is handed over into a folder.
 pub struct Keeping {
     folder: PathBuf,
     owner_columns: Vec<String>,
     tables: Vec<SalvagedTable>,
     open: Option<Open>,
-    /// Rows by column, owner and kind.
-    owners: BTreeMap<(String, String), [u64; 3]>,
+    /// Rows by table, column, owner and kind.
+    owners: BTreeMap<(String, String, String), [u64; 3]>,
 }
 
 /// The table that is being written.
@@ -50,11 +65,62 @@ impl Keeping {
         Ok(Keeping { folder, owner_columns, tables: Vec::new(), open: None, owners: BTreeMap::new() })
     }
 
+    /// Goes on with what a first look has found, when there was one.
+    pub fn go_on(folder: &Path, owner_columns: &[String]) -> Result<(Keeping, Option<Ahead>), Failure> {
+        let path = folder.join(AHEAD);
+        if !files::exists(&path) {
+            return Ok((Keeping::begin(folder, owner_columns)?, None));
+        }
+        let body = files::read(&path).map_err(|error| path_failure(&error))?;
+        let paused: Paused = serde_json::from_slice(&body).map_err(|error| {
+            let message = format!("{} cannot be understood", path.display());
+            Failure::new(FailureKind::Damaged, message).because(error.to_string())
+        })?;
+        files::remove_any(&folder.join(MANIFEST)).map_err(|error| path_failure(&error))?;
+        let owners = paused.owners.into_iter().map(|(table, column, owner, rows)| ((table, column, owner), rows));
+        let keeping = Keeping {
+            folder: folder.to_owned(),
+            owner_columns: owner_columns.to_vec(),
+            tables: paused.tables,
+            open: None,
+            owners: owners.collect(),
+        };
+        Ok((keeping, Some(paused.ahead)))
+    }
+
+    /// Has on disk what this look has found, for another one to go on with. What it found of tables that are not among
+    /// it does not count any more, and goes.
+    pub fn pause(&mut self, ahead: &Ahead) -> Result<(), Failure> {
+        let (stay, go): (Vec<SalvagedTable>, Vec<SalvagedTable>) =
+            std::mem::take(&mut self.tables).into_iter().partition(|table| ahead.has(&table.table));
+        self.tables = stay;
+        self.owners.retain(|(table, _, _), _| ahead.has(table));
+        let owners = self.owners.iter().map(|((table, column, owner), rows)| {
+            let [table, column, owner] = [table, column, owner].map(Clone::clone);
+            (table, column, owner, *rows)
+        });
+        let paused = Paused { ahead: ahead.clone(), tables: self.tables.clone(), owners: owners.collect() };
+        let body = serde_json::to_vec(&paused).map_err(|error| {
+            Failure::new(FailureKind::Bug, "what was found cannot be written down").because(error.to_string())
+        })?;
+        // First it is told that they do not count, then they may be written again.
+        files::write_with_mode(&self.folder.join(AHEAD), &body, 0o600).map_err(|error| path_failure(&error))?;
+        let names = go.iter().flat_map(|table| [&table.csv, &table.now, &table.then]).flatten();
+        names
+            .into_iter()
+            .try_for_each(|name| files::remove_any(&self.folder.join(name)).map_err(|error| path_failure(&error)))
+    }
+
     /// Writes the document, last: without it the folder does not count. Tables whose rows need not be kept are in it too.
     pub fn finish(mut self, mut salvage: Salvage, changed: &[ChangedTable]) -> Result<Salvage, Failure> {
         if !self.owner_columns.is_empty() {
             let path = self.folder.join(AFFECTED);
-            write_owners(&path, &self.owners).map_err(|error| path_failure(&error))?;
+            let mut sums: BTreeMap<(String, String), [u64; 3]> = BTreeMap::new();
+            for ((_, column, owner), rows) in std::mem::take(&mut self.owners) {
+                let sum = sums.entry((column, owner)).or_default();
+                sum.iter_mut().zip(rows).for_each(|(sum, rows)| *sum += rows);
+            }
+            write_owners(&path, &sums).map_err(|error| path_failure(&error))?;
             salvage.affected = Some(AFFECTED.to_owned());
         }
         for table in changed {
@@ -68,6 +134,7 @@ impl Keeping {
             Failure::new(FailureKind::Bug, "what is kept cannot be written down").because(error.to_string())
         })?;
         files::write_with_mode(&self.folder.join(MANIFEST), &body, 0o600).map_err(|error| path_failure(&error))?;
+        files::remove_any(&self.folder.join(AHEAD)).map_err(|error| path_failure(&error))?;
         Ok(salvage)
     }
 }
@@ -167,7 +234,8 @@ impl KeepRows for Keeping {
             let owner = fields.get(*place).copied().and_then(decoded);
             let owner = owner.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
             if let Some(owner) = owner {
-                self.owners.entry((column.clone(), owner)).or_default()[which] += 1;
+                let whose = (open.table.table.clone(), column.clone(), owner);
+                self.owners.entry(whose).or_default()[which] += 1;
             }
         }
         Ok(())

@@ -1,14 +1,16 @@
 //! What leaves when a PostgreSQL database is replaced: counted row by row when that is planned, counted again while
 //! writes are held, and kept with the operation.
 
+use std::cell::RefCell;
+
 use lifeboat_io::{
     Stop,
-    database::postgres::{self, Baseline, ChangedTable, KeepRows, PgError, Selection, Session},
+    database::postgres::{self, Baseline, ChangedTable, Look, PgError, Selection, Session},
     files,
 };
 use lifeboat_model::{
     AcceptLoss, Action, BackupId, Failure, FailureKind, LossLine, PgAction, Plan, PostgresFacts, Resource, Salvage,
-    loss::not_accepted, postgres::Horizon, salvage::SALVAGE_SCHEMA,
+    SchemaNames, loss::not_accepted, postgres::Horizon, salvage::SALVAGE_SCHEMA,
 };
 use serde_json::{Value, json};
 
@@ -26,6 +28,7 @@ use super::{
 use crate::{Engine, perform::Context, setup::Vaults};
 
 /// What a database is compared with.
+#[derive(Clone, Copy)]
 pub(crate) struct Against<'a> {
     pub vault: &'a str,
     pub backup: &'a BackupId,
@@ -34,6 +37,8 @@ pub(crate) struct Against<'a> {
     pub part: Option<&'a lifeboat_model::ResourceName>,
     /// From when on rows are younger than it; the backup's own moment when there is none.
     pub since: Option<&'a Horizon>,
+    /// Only tables in these schemas; all when there are none.
+    pub schemas: &'a [String],
 }
 
 impl Against<'_> {
@@ -42,32 +47,31 @@ impl Against<'_> {
     }
 }
 
-/// Compares what lives at an address with a backup.
-fn compare(
+/// Works with a database and the backup that it is compared with.
+fn with_baseline<T>(
     vaults: &dyn Vaults,
-    url: &str,
+    session: &mut Session,
     against: &Against<'_>,
     facts: (&PostgresFacts, String),
-    keep: Option<&mut dyn KeepRows>,
     stop: &Stop,
-) -> Result<Vec<ChangedTable>, Failure> {
+    work: impl FnOnce(&mut Session, &Baseline<'_>) -> Result<T, Failure>,
+) -> Result<T, Failure> {
     let failed = |error: PgError| postgres_failure(&error);
     let (facts, folder) = facts;
     let vault = vaults.open(against.vault)?;
     let snapshot = summary::snapshot_of(&vault, against.backup)?;
     let sources = OutOfVault { vault, snapshot, folder, stop: stop.clone() };
-    let mut session = Session::open(&vaults.database(url)?, stop).map_err(failed)?;
     let horizon = against.since.unwrap_or(&facts.horizon);
-    let known = postgres::same_lineage(&mut session, horizon).map_err(failed)?.is_ok();
+    let known = postgres::same_lineage(session, horizon).map_err(failed)?.is_ok();
     // What a platform keeps for itself is no loss of ours, and not ours to read.
-    let selection = match postgres::look_at(&mut session).map_err(failed)?.is_supabase {
+    let selection = match postgres::look_at(session).map_err(failed)?.is_supabase {
         true => Selection::supabase(),
         false => Selection::default(),
     };
     let horizon = known.then_some(horizon);
     let moved = &against.resource.salvage_columns;
-    let baseline = Baseline { facts, sources: &sources, horizon, moved, selection: &selection };
-    postgres::compare_rows(&mut session, &baseline, keep).map_err(failed)
+    let schemas = against.schemas;
+    work(session, &Baseline { facts, sources: &sources, horizon, moved, selection: &selection, schemas })
 }
 
 /// Counts, row by row, what would leave; nothing is kept.
@@ -81,7 +85,11 @@ pub(crate) fn count(engine: &Engine, url: &str, against: &Against<'_>) -> Result
         return Err(Failure::new(FailureKind::Bug, format!("{} is not a PostgreSQL database", part.name)));
     };
     let facts = (&**facts, part.path.clone());
-    let changed = compare(&*engine.vaults, url, against, facts, None, &Stop::default())?;
+    let (vaults, stop) = (&*engine.vaults, Stop::default());
+    let mut session = Session::open(&vaults.database(url)?, &stop).map_err(|error| postgres_failure(&error))?;
+    let changed = with_baseline(vaults, &mut session, against, facts, &stop, |session, baseline| {
+        postgres::compare_rows(session, baseline, None).map_err(|error| postgres_failure(&error))
+    })?;
     Ok(changed.iter().map(line_of).collect())
 }
 
@@ -99,19 +107,61 @@ fn line_of(table: &ChangedTable) -> LossLine {
     }
 }
 
+/// Rows that are to be found and kept.
+#[derive(Clone, Copy)]
+struct Ask<'a> {
+    url: &'a str,
+    against: Against<'a>,
+    successor: Option<&'a str>,
+    shown: Option<&'a [LossLine]>,
+    accepted: AcceptLoss,
+    ahead: bool,
+}
+
+impl<'a> Ask<'a> {
+    fn of(action: &'a PgAction) -> Result<Ask<'a>, Failure> {
+        let PgAction::Salvage { url, vault, backup, resource, part, successor, since, shown, accepted, schemas, ahead } =
+            action
+        else {
+            return Err(Failure::new(FailureKind::Bug, "rows are to be kept by another action"));
+        };
+        let (part, since) = (part.as_ref(), since.as_ref());
+        let against = Against { vault, backup, resource, part, since, schemas };
+        let (successor, shown) = (successor.as_deref(), shown.as_deref());
+        Ok(Ask { url, against, successor, shown, accepted: *accepted, ahead: *ahead })
+    }
+
+    /// Whether it may go on when what leaves cannot be told.
+    fn may_be_uncounted(&self) -> bool {
+        self.shown.is_none() || self.accepted == AcceptLoss::Any
+    }
+}
+
 /// Finds the rows that leave, keeps them, and fails when nobody has agreed to that.
 pub(super) fn salvage(hands: &Hands, action: &PgAction, context: &Context<'_>) -> Result<Value, Failure> {
-    let PgAction::Salvage { url, vault, backup, resource, part, successor, since, shown, accepted } = action else {
-        return Err(Failure::new(FailureKind::Bug, "rows are to be kept by another action"));
-    };
-    let against = Against { vault, backup, resource, part: part.as_ref(), since: since.as_ref() };
+    let ask = Ask::of(action)?;
+    let opened = Session::open(&hands.vaults.database(ask.url)?, context.stop);
+    let found = opened.map_err(|error| postgres_failure(&error)).and_then(|mut session| match ask.ahead {
+        true => look_ahead(hands, &ask, &mut session, context),
+        false => keep(hands, &ask, &mut session, None, context),
+    });
+    weigh(hands, &ask, found, context)
+}
+
+/// What was found, when it may leave; else nothing of it stays.
+fn weigh(
+    hands: &Hands,
+    ask: &Ask<'_>,
+    found: Result<Vec<ChangedTable>, Failure>,
+    context: &Context<'_>,
+) -> Result<Value, Failure> {
     let folder = hands.state.salvage(&context.operation.id);
-    let found = keep(hands, url, &against, &folder, context);
-    let (salvage, changed) = match found {
-        Ok(found) => found,
+    let forget = || files::remove_any(&folder).map_err(|error| path_failure(&error));
+    let changed = match found {
+        Ok(changed) => changed,
         Err(failure) => {
-            files::remove_any(&folder).map_err(|error| path_failure(&error))?;
-            if failure.kind != FailureKind::Interrupted && (shown.is_none() || *accepted == AcceptLoss::Any) {
+            forget()?;
+            if failure.kind != FailureKind::Interrupted && ask.may_be_uncounted() {
                 context.watch.note(&format!("What leaves could not be found row by row: {failure}."));
                 return Ok(json!({ "uncounted": failure.to_string() }));
             }
@@ -120,37 +170,77 @@ pub(super) fn salvage(hands: &Hands, action: &PgAction, context: &Context<'_>) -
         }
     };
     let lines: Vec<LossLine> = changed.iter().map(line_of).collect();
-    let known = shown.as_deref().unwrap_or(&lines);
-    let refused = not_accepted(known, &lines, *accepted, &|_line| false);
+    let known = ask.shown.unwrap_or(&lines);
+    let refused = not_accepted(known, &lines, ask.accepted, &|_line| false);
     if let Some(failure) = grown(&refused, &lines, &context.operation.plan) {
-        files::remove_any(&folder).map_err(|error| path_failure(&error))?;
+        forget()?;
         return Err(failure);
     }
-    let (inserted, updated, deleted) = salvage.counts();
+    let add = |sum: (u64, u64, u64), table: &ChangedTable| {
+        let changes = table.changes;
+        (sum.0 + changes.inserted, sum.1 + changes.updated, sum.2 + changes.deleted)
+    };
+    let (inserted, updated, deleted) = changed.iter().fold((0, 0, 0), add);
+    let mut counts = json!({ "lost": lines, "inserted": inserted, "updated": updated, "deleted": deleted });
+    if ask.ahead {
+        return Ok(counts);
+    }
     if inserted + updated + deleted == 0 {
-        files::remove_any(&folder).map_err(|error| path_failure(&error))?;
+        forget()?;
     } else {
         let id = &context.operation.id;
         context.watch.note(&format!(
             "Rows that leave are kept: {inserted} inserted, {updated} updated, {deleted} deleted; lifeboat salvage list {id}"
         ));
     }
-    let horizon = successor.as_ref().map(|name| horizon_for(hands, url, name, context)).transpose()?;
-    Ok(json!({ "lost": lines, "inserted": inserted, "updated": updated, "deleted": deleted, "horizon": horizon }))
+    if let Some(name) = ask.successor {
+        counts["horizon"] = json!(horizon_for(hands, ask.url, name, context)?);
+    }
+    Ok(counts)
 }
 
-fn keep(
+/// Looks while everybody writes.
+fn look_ahead(
     hands: &Hands,
-    url: &str,
-    against: &Against<'_>,
-    folder: &std::path::Path,
+    ask: &Ask<'_>,
+    session: &mut Session,
     context: &Context<'_>,
-) -> Result<(Salvage, Vec<ChangedTable>), Failure> {
+) -> Result<Vec<ChangedTable>, Failure> {
+    let (against, stop) = (&ask.against, context.stop);
     let stored = Stored { vault: against.vault, backup: against.backup, resource: against.part_name() };
     let (part, facts) = stored.manifest(hands)?;
-    let mut keeping = Keeping::begin(folder, &against.resource.owner_columns)?;
-    let facts = (&facts, part.path.clone());
-    let changed = compare(&*hands.vaults, url, against, facts, Some(&mut keeping), context.stop)?;
+    let folder = hands.state.salvage(&context.operation.id);
+    let mut keeping = Keeping::begin(&folder, &against.resource.owner_columns)?;
+    with_baseline(&*hands.vaults, session, against, (&facts, part.path.clone()), stop, |session, baseline| {
+        let looked = postgres::compare_ahead(session, baseline, &mut keeping);
+        let (changed, ahead) = looked.map_err(|error| postgres_failure(&error))?;
+        keeping.pause(&ahead)?;
+        Ok(changed)
+    })
+}
+
+/// Looks while nobody writes, only at what was written to since the first look, when there was one. `names`: as schemas
+/// are called at this moment in the session's own transaction.
+fn keep(
+    hands: &Hands,
+    ask: &Ask<'_>,
+    session: &mut Session,
+    names: Option<&[SchemaNames]>,
+    context: &Context<'_>,
+) -> Result<Vec<ChangedTable>, Failure> {
+    let failed = |error: PgError| postgres_failure(&error);
+    let (against, stop) = (&ask.against, context.stop);
+    let stored = Stored { vault: against.vault, backup: against.backup, resource: against.part_name() };
+    let (part, facts) = stored.manifest(hands)?;
+    let folder = hands.state.salvage(&context.operation.id);
+    let (mut keeping, ahead) = Keeping::go_on(&folder, &against.resource.owner_columns)?;
+    let of = (&facts, part.path.clone());
+    let changed = with_baseline(&*hands.vaults, session, against, of, stop, |session, baseline| {
+        let ahead = ahead.unwrap_or_default();
+        let holds = postgres::still_holds(session, baseline, &ahead, names).map_err(failed)?;
+        keeping.pause(&holds)?;
+        postgres::compare_rest(session, baseline, &holds, names, &mut keeping).map_err(failed)
+    })?;
     let salvage = Salvage {
         schema: SALVAGE_SCHEMA.to_owned(),
         operation: context.operation.id.clone(),
@@ -161,7 +251,71 @@ fn keep(
         tables: Vec::new(),
         affected: None,
     };
-    Ok((keeping.finish(salvage, &changed)?, changed))
+    keeping.finish(salvage, &changed)?;
+    Ok(changed)
+}
+
+/// Looks at what leaves in the course of a swap of schemas.
+pub(super) struct Looking<'a> {
+    hands: &'a Hands,
+    ask: Ask<'a>,
+    context: &'a Context<'a>,
+    /// What was found last.
+    found: RefCell<Value>,
+    /// Why it broke off.
+    failure: RefCell<Option<Failure>>,
+}
+
+impl<'a> Looking<'a> {
+    pub fn new(hands: &'a Hands, action: &'a PgAction, context: &'a Context<'a>) -> Result<Looking<'a>, Failure> {
+        let (found, failure) = (RefCell::new(Value::Null), RefCell::new(None));
+        Ok(Looking { hands, ask: Ask::of(action)?, context, found, failure })
+    }
+
+    pub fn look(&self, session: &mut Session, when: Look<'_>) -> Result<(), PgError> {
+        let looked = match when {
+            Look::Free => self.ahead(),
+            Look::Held(names) => {
+                // An error would end all of the transaction, and it may be one that does not matter.
+                session.run("SAVEPOINT lifeboat_look")?;
+                let kept = keep(self.hands, &self.ask, session, Some(names), self.context);
+                let end = if kept.is_ok() { "RELEASE" } else { "ROLLBACK TO" };
+                session.run(&format!("{end} SAVEPOINT lifeboat_look"))?;
+                weigh(self.hands, &self.ask, kept, self.context)
+            }
+        };
+        match looked {
+            Ok(found) => {
+                self.found.replace(found);
+                Ok(())
+            }
+            Err(failure) => {
+                let source = std::io::Error::other(failure.to_string());
+                self.failure.replace(Some(failure));
+                Err(PgError::Ours { doing: "look at what leaves".into(), source })
+            }
+        }
+    }
+
+    fn ahead(&self) -> Result<Value, Failure> {
+        let opened = Session::open(&self.hands.vaults.database(self.ask.url)?, self.context.stop);
+        let found = opened
+            .and_then(|mut session| session.run("SET lock_timeout = '10s'").map(|()| session))
+            .map_err(|error| postgres_failure(&error))
+            .and_then(|mut session| look_ahead(self.hands, &self.ask, &mut session, self.context));
+        let first = Ask { ahead: true, ..self.ask };
+        weigh(self.hands, &first, found, self.context)
+    }
+
+    /// Why it broke off, when that was here.
+    pub fn failure(&self) -> Option<Failure> {
+        self.failure.take()
+    }
+
+    /// What was found while the tables were held.
+    pub fn found(self) -> Value {
+        self.found.into_inner()
+    }
 }
 
 /// The present moment in the counting of the database that is about to be live: what is written to it from then on can
@@ -229,31 +383,23 @@ pub(super) fn sequences(
     Ok(json!({ "raised": raised }))
 }
 
+/// How an action finds what leaves, when it does.
+pub(crate) fn leaving_of(action: &Action) -> Option<&PgAction> {
+    let Action::Postgres(action) = action else { return None };
+    match action {
+        PgAction::Salvage { .. } => Some(action),
+        PgAction::SwapSchemas { leaving, .. } | PgAction::ExchangeSchemas { leaving, .. } => leaving.as_deref(),
+        _other => None,
+    }
+}
+
 /// Counts again what a plan would lose before it is carried out; a failure when that has become more.
 pub(in crate::act) fn check_again(engine: &Engine, plan: &Plan) -> Result<Option<Failure>, Failure> {
-    let salvage = plan.steps().find_map(|step| match &step.action {
-        Action::Postgres(PgAction::Salvage {
-            url,
-            vault,
-            backup,
-            resource,
-            part,
-            since,
-            shown: Some(shown),
-            accepted,
-            ..
-        }) => {
-            let (part, since) = (part.as_ref(), since.as_ref());
-            Some((url, Against { vault, backup, resource, part, since }, shown, *accepted))
-        }
-        _other => None,
-    });
-    let Some((url, against, shown, accepted)) = salvage else { return Ok(None) };
-    if accepted == AcceptLoss::Any {
-        return Ok(None);
-    }
-    let lines = count(engine, url, &against)?;
-    let refused = not_accepted(shown, &lines, accepted, &|_line| false);
+    let Some(action) = plan.steps().find_map(|step| leaving_of(&step.action)) else { return Ok(None) };
+    let ask = Ask::of(action)?;
+    let Some(shown) = ask.shown.filter(|_| ask.accepted != AcceptLoss::Any) else { return Ok(None) };
+    let lines = count(engine, ask.url, &ask.against)?;
+    let refused = not_accepted(shown, &lines, ask.accepted, &|_line| false);
     Ok(grown(&refused, &lines, plan))
 }
 

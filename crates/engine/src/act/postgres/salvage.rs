@@ -8,7 +8,7 @@ use std::{
 
 use lifeboat_io::{
     Stop,
-    database::postgres::{self, BringBack, PgError, Session},
+    database::postgres::{self, BringBack, BroughtIn, PgError, Session},
     files,
 };
 use lifeboat_model::{
@@ -56,16 +56,23 @@ impl Engine {
         Ok((read(&folder)?, folder))
     }
 
-    /// What would become of rows if they were brought back now. Nothing stays.
+    /// What would become of rows if they were brought back now, those that had changed (`overwrite`) and gone (`deletes`)
+    /// among them. Nothing stays.
     ///
     /// # Errors
     /// When the database or the files cannot be read.
-    pub fn try_bring_back(&self, operation: &OperationId, tables: &[String]) -> Result<BroughtBack, Failure> {
+    pub fn try_bring_back(
+        &self,
+        operation: &OperationId,
+        tables: &[String],
+        (overwrite, deletes): (bool, bool),
+    ) -> Result<BroughtBack, Failure> {
         let (salvage, folder) = self.salvage(operation)?;
         let (resource, url) = self.home_of(&salvage)?;
         let tables = chosen(&salvage, tables)?;
         let open = opener(folder);
-        let what = BringBack { tables: &tables, open: &open, moved: &resource.salvage_columns, trial: true };
+        let moved = &resource.salvage_columns;
+        let what = BringBack { tables: &tables, open: &open, moved, trial: true, overwrite, deletes };
         let failed = |error: PgError| postgres_failure(&error);
         let mut session = Session::open(&self.vaults.database(&url)?, &Stop::default()).map_err(failed)?;
         postgres::bring_back(&mut session, &what, &mut |_done| Ok(())).map_err(failed)
@@ -129,21 +136,33 @@ pub(super) struct What<'a> {
     pub from: &'a OperationId,
     pub resource: &'a Resource,
     pub tables: &'a [String],
+    pub overwrite: bool,
+    pub deletes: bool,
 }
 
 fn record(hands: &Hands, from: &OperationId, by: &OperationId) -> PathBuf {
     hands.state.salvage(from).join(format!("brought-back-by-{by}.json"))
 }
 
-fn recorded(path: &Path) -> Result<Rows, Failure> {
+/// What an operation has brought in so far.
+fn recorded(path: &Path) -> Result<BroughtIn, Failure> {
     if !files::exists(path) {
-        return Ok(Rows::new());
+        return Ok(BroughtIn::default());
     }
     let body = files::read(path).map_err(|error| path_failure(&error))?;
-    serde_json::from_slice(&body).map_err(|error| {
+    // Before rows could be written over, it was a list of inserted ones by table.
+    let plain =
+        |_error| serde_json::from_slice::<Rows>(&body).map(|inserted| BroughtIn { inserted, ..BroughtIn::default() });
+    serde_json::from_slice::<Record>(&body).map(|record| record.brought_in).or_else(plain).map_err(|error| {
         let message = format!("{} cannot be understood", path.display());
         Failure::new(FailureKind::Damaged, message).because(error.to_string())
     })
+}
+
+/// How it is written down.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Record {
+    brought_in: BroughtIn,
 }
 
 /// Inserts rows again. What is inserted is on disk before it is committed, so that it can be taken away again.
@@ -152,21 +171,22 @@ pub(super) fn bring_back(hands: &Hands, what: &What<'_>, context: &Context<'_>) 
     let folder = hands.state.salvage(what.from);
     let tables = chosen(&read(&folder)?, what.tables)?;
     let path = record(hands, what.from, &context.operation.id);
-    let mut rows = recorded(&path)?;
-    let open = opener(folder);
-    let ask = BringBack { tables: &tables, open: &open, moved: &what.resource.salvage_columns, trial: false };
+    let mut record = Record { brought_in: recorded(&path)? };
+    let (open, moved) = (opener(folder), &what.resource.salvage_columns);
+    let (overwrite, deletes) = (what.overwrite, what.deletes);
+    let ask = BringBack { tables: &tables, open: &open, moved, trial: false, overwrite, deletes };
     let mut session = Session::open(&hands.vaults.database(what.url)?, context.stop).map_err(failed)?;
     let mut write_down = |done: &BroughtBack| {
-        for table in &done.tables {
-            rows.entry(table.table.clone()).or_default().extend(&table.rows);
-        }
-        let body = serde_json::to_vec(&rows).map_err(io::Error::other)?;
+        record.brought_in.add(done);
+        let body = serde_json::to_vec(&record).map_err(io::Error::other)?;
         files::write_with_mode(&path, &body, 0o600).map_err(io::Error::other)
     };
     let mut done = postgres::bring_back(&mut session, &ask, &mut write_down).map_err(failed)?;
     tell(&done, context);
     // Which rows they are is in the file.
-    done.tables.iter_mut().for_each(|table| table.rows.clear());
+    for table in &mut done.tables {
+        [&mut table.rows, &mut table.overwritten_rows, &mut table.removed_rows].into_iter().for_each(Vec::clear);
+    }
     serde_json::to_value(&done)
         .map_err(|error| Failure::new(FailureKind::Bug, "the result cannot be written").because(error.to_string()))
 }
@@ -174,6 +194,12 @@ pub(super) fn bring_back(hands: &Hands, what: &What<'_>, context: &Context<'_>) 
 fn tell(done: &BroughtBack, context: &Context<'_>) {
     let (inserted, there, refused) = done.counts();
     context.watch.note(&format!("{inserted} rows were inserted, {there} were there already, {refused} were refused."));
+    let (overwritten, removed, conflicts) = done.counts_over();
+    if overwritten + removed + conflicts > 0 {
+        context.watch.note(&format!(
+            "{overwritten} rows were written over, {removed} were taken away, {conflicts} were touched since and left."
+        ));
+    }
     done.notes.iter().for_each(|note| context.watch.note(note));
 }
 
@@ -186,18 +212,20 @@ pub(super) fn take_away(
 ) -> Result<Value, Failure> {
     let failed = |error: PgError| postgres_failure(&error);
     let rows = recorded(&record(hands, what.from, by.unwrap_or(&context.operation.id)))?;
-    if rows.values().all(BTreeSet::is_empty) {
+    if rows.is_empty() {
         return Ok(json!({ "taken_away": 0 }));
     }
     let folder = hands.state.salvage(what.from);
     let tables = chosen(&read(&folder)?, what.tables)?;
     let open = opener(folder);
-    let ask = BringBack { tables: &tables, open: &open, moved: &what.resource.salvage_columns, trial: false };
+    let (moved, overwrite, deletes) = (&what.resource.salvage_columns, false, false);
+    let ask = BringBack { tables: &tables, open: &open, moved, trial: false, overwrite, deletes };
     let mut session = Session::open(&hands.vaults.database(what.url)?, context.stop).map_err(failed)?;
     let done = postgres::take_away(&mut session, &ask, &rows).map_err(failed)?;
-    let (gone, _, stay) = done.counts();
+    let ((gone, _, stay), (back, again, conflicts)) = (done.counts(), done.counts_over());
+    let stay = stay + conflicts;
     if stay > 0 {
-        context.watch.note(&format!("{stay} rows stay: they were changed since, or others refer to them."));
+        context.watch.note(&format!("{stay} rows stay as they are: they were changed since, or others refer to them."));
     }
-    Ok(json!({ "taken_away": gone, "stay": stay, "tables": done.tables }))
+    Ok(json!({ "taken_away": gone, "written_back": back, "put_in_again": again, "stay": stay, "tables": done.tables }))
 }

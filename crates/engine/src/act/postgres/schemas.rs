@@ -2,12 +2,16 @@
 
 use lifeboat_io::{
     Stop,
-    database::postgres::{self, Address, PgError, SchemaSwap, SchemasSwapped, Selection, Session, SwapState},
+    database::postgres::{self, Address, Leaving, PgError, SchemaSwap, SchemasSwapped, Selection, Session, SwapState},
 };
 use lifeboat_model::{Failure, Found, PgAction, SchemaNames, SchemaReturn, StoredPart};
 use serde_json::{Value, json};
 
-use super::{Hands, Stored, postgres_failure, streams, summary};
+use super::{
+    Hands, Stored,
+    losses::{self, Looking},
+    postgres_failure, streams, summary,
+};
 use crate::perform::Context;
 
 pub(super) fn perform(hands: &Hands, action: &PgAction, context: &Context<'_>) -> Result<Value, Failure> {
@@ -30,8 +34,12 @@ pub(super) fn perform(hands: &Hands, action: &PgAction, context: &Context<'_>) -
         PgAction::ReturnSchemas { url, schemas, exchange, back } => {
             give_back(hands, url, schemas, exchange, back, context)
         }
-        PgAction::SwapSchemas { from, url, schemas } => swap(hands, url, from, schemas, context),
-        PgAction::ExchangeSchemas { url, schemas } => exchange(hands, url, schemas, context),
+        PgAction::SwapSchemas { from, url, schemas, leaving } => {
+            swap(hands, (url, from), schemas, leaving.as_deref(), context)
+        }
+        PgAction::ExchangeSchemas { url, schemas, leaving } => {
+            exchange(hands, url, schemas, leaving.as_deref(), context)
+        }
         PgAction::DropSchemas { url, schemas } => {
             let mut session = open(hands, url, context.stop)?;
             postgres::drop_kept_schemas(&mut session, schemas).map_err(failed)?;
@@ -54,7 +62,7 @@ pub(super) fn probe(hands: &Hands, action: &PgAction, context: &Context<'_>) -> 
             let state = postgres::schemas_state(&mut session, schemas).map_err(failed)?;
             Ok(found(state, json!({ "schemas": schemas })))
         }
-        PgAction::ExchangeSchemas { url, schemas } => {
+        PgAction::ExchangeSchemas { url, schemas, .. } => {
             let mut session = settled(hands, url, context.stop)?;
             let state = postgres::exchange_state(&mut session, schemas).map_err(failed)?;
             Ok(found(state, json!({ "schemas": schemas })))
@@ -136,65 +144,89 @@ fn ready(
     let entries = stored(from).entries(&sources(hands, from, part.path.clone(), context)?)?;
     let clock = &*hands.io.clock;
     let lock_wait_ms = postgres::SCHEMA_LOCK_WAIT_MS;
-    let what = SchemaSwap { names, facts: &facts, entries: &entries, clock, lock_wait_ms };
+    let what = SchemaSwap { names, facts: &facts, entries: &entries, clock, lock_wait_ms, leaving: None };
     postgres::schemas_preflight(&mut open(hands, url, context.stop)?, &what).map_err(failed)?;
     Ok(json!({ "ready": names.iter().map(|names| &names.live).collect::<Vec<_>>() }))
 }
 
 fn swap(
     hands: &Hands,
-    url: &str,
-    from: &StoredPart,
+    (url, from): (&str, &StoredPart),
     names: &[SchemaNames],
+    leaving: Option<&PgAction>,
     context: &Context<'_>,
 ) -> Result<Value, Failure> {
     let (part, facts) = stored(from).manifest(hands)?;
     let sources = sources(hands, from, part.path.clone(), context)?;
-    let entries = stored(from).entries(&sources)?;
+    let mut entries = stored(from).entries(&sources)?;
     let clock = &*hands.io.clock;
     let lock_wait_ms = postgres::SCHEMA_LOCK_WAIT_MS;
-    let what = SchemaSwap { names, facts: &facts, entries: &entries, clock, lock_wait_ms };
     let mut session = open(hands, url, context.stop)?;
+    super::settle_tablespaces(&mut session, &mut entries, context)?;
     let progress = |done, total| context.watch.progress(done, total);
-    let swapped = postgres::swap_schemas(&mut session, &what, &sources, context.stop, &progress);
-    let swapped = or_done(swapped, || {
-        let mut session = settled(hands, url, &Stop::default())?;
-        postgres::schemas_state(&mut session, names).map_err(failed)
-    })?;
-    Ok(told(swapped, json!(names), context))
+    let work = |leaving: Option<Leaving<'_>>| {
+        let what = SchemaSwap { names, facts: &facts, entries: &entries, clock, lock_wait_ms, leaving };
+        postgres::swap_schemas(&mut session, &what, &sources, context.stop, &progress)
+    };
+    let state = |session: &mut Session| postgres::schemas_state(session, names);
+    let (swapped, found) = looked_at(hands, url, leaving, context, work, state)?;
+    Ok(told(swapped, json!(names), found, context))
 }
 
-fn exchange(hands: &Hands, url: &str, all: &[SchemaReturn], context: &Context<'_>) -> Result<Value, Failure> {
+fn exchange(
+    hands: &Hands,
+    url: &str,
+    all: &[SchemaReturn],
+    leaving: Option<&PgAction>,
+    context: &Context<'_>,
+) -> Result<Value, Failure> {
     let mut session = open(hands, url, context.stop)?;
-    let exchanged = postgres::exchange_schemas(&mut session, all, &*hands.io.clock, context.stop);
-    let exchanged = or_done(exchanged, || {
-        let mut session = settled(hands, url, &Stop::default())?;
-        postgres::exchange_state(&mut session, all).map_err(failed)
-    })?;
-    Ok(told(exchanged, json!(all), context))
+    let work = |leaving: Option<Leaving<'_>>| {
+        postgres::exchange_schemas(&mut session, all, leaving, &*hands.io.clock, context.stop)
+    };
+    let state = |session: &mut Session| postgres::exchange_state(session, all);
+    let (exchanged, found) = looked_at(hands, url, leaving, context, work, state)?;
+    Ok(told(exchanged, json!(all), found, context))
 }
 
-/// The answer may be what was lost: then the schemas themselves tell.
-fn or_done(
-    result: Result<SchemasSwapped, PgError>,
-    state: impl FnOnce() -> Result<SwapState, Failure>,
-) -> Result<SchemasSwapped, Failure> {
-    let error = match result {
-        Ok(done) => return Ok(done),
+/// Carries it out, with a look at what leaves. Where it did not happen, nothing of that is kept.
+fn looked_at(
+    hands: &Hands,
+    url: &str,
+    leaving: Option<&PgAction>,
+    context: &Context<'_>,
+    work: impl FnOnce(Option<Leaving<'_>>) -> Result<SchemasSwapped, PgError>,
+    state: impl FnOnce(&mut Session) -> Result<SwapState, PgError>,
+) -> Result<(SchemasSwapped, Value), Failure> {
+    let looking = leaving.map(|action| Looking::new(hands, action, context)).transpose()?;
+    let worked = match &looking {
+        Some(looking) => work(Some(&|session, when| looking.look(session, when))),
+        None => work(None),
+    };
+    let error = match worked {
+        Ok(done) => return Ok((done, looking.map_or(Value::Null, Looking::found))),
         Err(error) => error,
     };
-    match state() {
-        Ok(SwapState::Done) => Ok(SchemasSwapped::default()),
-        Ok(SwapState::NotYet | SwapState::Unknown) | Err(_) => Err(failed(error)),
+    // The answer may be what was lost: then the schemas themselves tell.
+    let state = settled(hands, url, &Stop::default()).and_then(|mut session| state(&mut session).map_err(failed));
+    match state {
+        Ok(SwapState::Done) => return Ok((SchemasSwapped::default(), looking.map_or(Value::Null, Looking::found))),
+        Ok(SwapState::NotYet) if looking.is_some() => drop(losses::forget(hands, None, context)?),
+        Ok(SwapState::NotYet | SwapState::Unknown) | Err(_) => {}
     }
+    Err(looking.and_then(|looking| looking.failure()).unwrap_or_else(|| failed(error)))
 }
 
-fn told(done: SchemasSwapped, schemas: Value, context: &Context<'_>) -> Value {
+fn told(done: SchemasSwapped, schemas: Value, found: Value, context: &Context<'_>) -> Value {
     done.notes.iter().for_each(|note| context.watch.note(note));
-    json!({
+    let mut told = json!({
         "schemas": schemas, "rows": done.rows, "held_ms": done.held_for.as_millis() as u64,
         "types_moved": done.types_moved, "pointed": done.pointed, "notes": done.notes,
-    })
+    });
+    if let (Some(told), Value::Object(found)) = (told.as_object_mut(), found) {
+        told.extend(found);
+    }
+    told
 }
 
 /// After a swap that failed, or whose answer was lost: where it did happen, the former schemas return, and nothing that
@@ -213,9 +245,11 @@ fn give_back(
         false => postgres::exchange_state(&mut session, forth),
     };
     if state.map_err(failed)? == SwapState::Done {
-        postgres::exchange_schemas(&mut session, back, &*hands.io.clock, context.stop).map_err(failed)?;
+        postgres::exchange_schemas(&mut session, back, None, &*hands.io.clock, context.stop).map_err(failed)?;
         let kept: Vec<&str> = back.iter().filter_map(|one| one.becomes.as_deref()).collect();
         context.watch.note(&format!("The swap had happened; what was live since then is kept as {}.", kept.join(", ")));
     }
+    // The rows have not left.
+    losses::forget(hands, None, context)?;
     Ok(json!({ "live": back.iter().map(|one| &one.live).collect::<Vec<_>>() }))
 }

@@ -3,7 +3,7 @@
 use std::io;
 
 use lifeboat_io::database::postgres::{
-    self, ChangedTable, CommonColumns, KeepRows, PgError, RowChanges, Session, Side,
+    self, ChangedTable, CommonColumns, KeepRows, MakeTable, PgError, RowChanges, Session, Side, TableState,
 };
 use lifeboat_model::{
     BackupId, Failure, FailureKind, OperationId, ResourceName, RowKind, Salvage,
@@ -74,6 +74,45 @@ pub(super) fn drop(hands: &Hands, url: &str, schema: &str, context: &Context<'_>
     Ok(json!({ "dropped": schema }))
 }
 
+/// Makes a table again that is gone.
+pub(super) fn make(
+    hands: &Hands,
+    what: &What<'_>,
+    unless_there: bool,
+    context: &Context<'_>,
+) -> Result<Value, Failure> {
+    let stored = Stored { vault: what.vault, backup: what.backup, resource: what.resource };
+    let (part, facts) = stored.manifest(hands)?;
+    let vault = hands.vaults.open(what.vault)?;
+    let snapshot = summary::snapshot_of(&vault, what.backup)?;
+    let sources = OutOfVault { vault, snapshot, folder: part.path, stop: context.stop.clone() };
+    let mut entries = stored.entries(&sources)?;
+    let mut session = Session::open(&hands.vaults.database(what.url)?, context.stop).map_err(|error| failed(&error))?;
+    super::settle_tablespaces(&mut session, &mut entries, context)?;
+    if unless_there && postgres::table_exists(&mut session, what.table).map_err(|error| failed(&error))? {
+        return Ok(json!({ "table": what.table, "there": true }));
+    }
+    let ask = MakeTable { title: what.table, facts: &facts, entries: &entries, condition: what.condition };
+    let made = postgres::make_table(&mut session, &ask, &sources).map_err(|error| failed(&error))?;
+    made.notes.iter().for_each(|note| context.watch.note(note));
+    context.watch.note(&format!("{} was made, with {} rows.", what.table, made.state.rows));
+    Ok(json!({ "table": what.table, "rows": made.state.rows, "digest": made.state.digest, "notes": made.notes }))
+}
+
+/// Drops a table that was made so, while it holds what it was made with.
+pub(super) fn unmake(
+    hands: &Hands,
+    what: &What<'_>,
+    made: Option<&(u64, String)>,
+    context: &Context<'_>,
+) -> Result<Value, Failure> {
+    let (_part, facts) = what.stored(hands)?;
+    let mut session = Session::open(&hands.vaults.database(what.url)?, context.stop).map_err(|error| failed(&error))?;
+    let made = made.map(|(rows, digest)| TableState { rows: *rows, digest: digest.clone() });
+    postgres::drop_table(&mut session, what.table, &facts, made.as_ref()).map_err(|error| postgres_failure(&error))?;
+    Ok(json!({ "dropped": what.table }))
+}
+
 /// Compares, and writes down the rows that the live table lacks where they are to be inserted.
 pub(super) fn compare(
     hands: &Hands,
@@ -95,14 +134,19 @@ pub(super) fn compare(
                 Failure::new(FailureKind::Refused, format!("there is no table {} to insert into", what.table));
             return Err(failure.hint("without --apply its rows are laid beside; or restore --into another database"));
         };
-        let changes = RowChanges { inserted: diff.missing, ..RowChanges::default() };
-        let (title, rows_then) = (what.table.to_owned(), Some(facts.rows.rows));
-        let table = ChangedTable { title, rows_then, changes, columns, key, ..ChangedTable::default() };
+        let changes = RowChanges { inserted: diff.missing, updated: diff.changed, deleted: 0 };
+        let (title, rows_then, columns_then) = (what.table.to_owned(), Some(facts.rows.rows), columns.clone());
+        let table = ChangedTable { title, rows_then, changes, columns, columns_then, key, ..ChangedTable::default() };
         let broken = |source: io::Error| postgres_failure(&PgError::Ours { doing: "keep rows".into(), source });
-        if diff.missing > 0 {
+        if diff.missing + diff.changed > 0 {
             keeping.begin(&table).map_err(broken)?;
             let mut take = |copy: u64, row: &[u8]| keeping.row(RowKind::Inserted, copy, row);
             postgres::missing_beside(&mut session, &side, &mut take).map_err(|error| failed(&error))?;
+            // What is wanted, and what is there now.
+            let mut take = |is_wanted: bool, row: &[u8]| {
+                keeping.row(if is_wanted { RowKind::Updated } else { RowKind::Before }, 1, row)
+            };
+            postgres::changed_beside(&mut session, &side, &mut take).map_err(|error| failed(&error))?;
             KeepRows::end(&mut keeping).map_err(broken)?;
         }
         let salvage = Salvage {

@@ -8,7 +8,13 @@
 //!   sequences     no lower than what is there
 //! ```
 //!
-//! A value has the type of its column as it is today; one that does not fit is a refusal, never a shorter value.
+//! A value has the type of its column as it is today; one that does not fit is a refusal, never a shorter value. Rows that
+//! had changed or gone are another matter, for those who ask for it: `overwrite.rs`.
+
+mod overwrite;
+mod take_away;
+
+pub use take_away::take_away;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,6 +25,8 @@ use lifeboat_model::{
     SalvagedTable,
     salvage::{BroughtBack, BroughtBackTable, RefusedRow},
 };
+
+use serde::{Deserialize, Serialize};
 
 use super::{
     PgError, Selection, Session,
@@ -40,6 +48,45 @@ pub struct BringBack<'a> {
     pub moved: &'a BTreeMap<String, String>,
     /// Only look what would become of them; nothing stays.
     pub trial: bool,
+    /// Rows that had changed are written over, where what came back is as it was.
+    pub overwrite: bool,
+    /// Rows that had gone are taken away, likewise.
+    pub deletes: bool,
+}
+
+/// Which rows of a salvage's files were brought in, by table.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BroughtIn {
+    /// Rows that were inserted.
+    #[serde(default)]
+    pub inserted: BTreeMap<String, BTreeSet<u64>>,
+    /// Rows that were written over.
+    #[serde(default)]
+    pub overwritten: BTreeMap<String, BTreeSet<u64>>,
+    /// Rows that were taken away; they are numbered in the file of rows as they were in the backup.
+    #[serde(default)]
+    pub removed: BTreeMap<String, BTreeSet<u64>>,
+}
+
+impl BroughtIn {
+    /// Adds what was done.
+    pub fn add(&mut self, done: &BroughtBack) {
+        for table in &done.tables {
+            let lists = [
+                (&mut self.inserted, &table.rows),
+                (&mut self.overwritten, &table.overwritten_rows),
+                (&mut self.removed, &table.removed_rows),
+            ];
+            for (list, rows) in lists {
+                list.entry(table.table.clone()).or_default().extend(rows);
+            }
+        }
+    }
+
+    /// Whether it is nothing.
+    pub fn is_empty(&self) -> bool {
+        [&self.inserted, &self.overwritten, &self.removed].iter().all(|list| list.values().all(BTreeSet::is_empty))
+    }
 }
 
 /// A table with rows to insert, and where they go.
@@ -55,6 +102,8 @@ struct Target<'a> {
     key: Vec<usize>,
     /// Indexes of the pairs that are set when all of a circle is there.
     late: Vec<usize>,
+    /// Its rows as they were in the backup, where they are kept.
+    then: Option<overwrite::Then>,
     done: BroughtBackTable,
 }
 
@@ -67,11 +116,19 @@ struct Pair {
 
 impl Pair {
     fn value(&self) -> String {
-        format!("s.{}::{}", self.from, self.base)
+        self.value_in("s")
+    }
+
+    fn value_in(&self, alias: &str) -> String {
+        format!("{alias}.{}::{}", self.from, self.base)
     }
 
     fn is_same(&self) -> String {
-        format!("t.{}::text IS NOT DISTINCT FROM ({}::{})::text", self.to, self.value(), self.full)
+        self.is_same_in("s")
+    }
+
+    fn is_same_in(&self, alias: &str) -> String {
+        format!("t.{}::text IS NOT DISTINCT FROM ({}::{})::text", self.to, self.value_in(alias), self.full)
     }
 }
 
@@ -93,16 +150,18 @@ impl Target<'_> {
 
     /// What tells a row apart, for people.
     fn name(&self) -> String {
-        let places: Vec<usize> = if self.key.is_empty() { (0..self.pairs.len()).collect() } else { self.key.clone() };
-        let parts: Vec<String> = places
-            .iter()
-            .map(|place| {
-                let pair = &self.pairs[*place];
-                format!("{} || COALESCE(s.{}, 'null')", literal(&format!("{}=", pair.to)), pair.from)
-            })
-            .collect();
-        if parts.is_empty() { "''".into() } else { parts.join(" || ', ' || ") }
+        name_of(&self.pairs, &self.key)
     }
+}
+
+fn name_of(pairs: &[Pair], key: &[usize]) -> String {
+    let places: Vec<usize> = if key.is_empty() { (0..pairs.len()).collect() } else { key.to_vec() };
+    let part = |place: &usize| {
+        let pair = &pairs[*place];
+        format!("{} || COALESCE(s.{}, 'null')", literal(&format!("{}=", pair.to)), pair.from)
+    };
+    let parts: Vec<String> = places.iter().map(part).collect();
+    if parts.is_empty() { "''".into() } else { parts.join(" || ', ' || ") }
 }
 
 /// Brings rows back. `before_commit` is told what was inserted, and ends all of it with an error.
@@ -143,6 +202,13 @@ fn in_transaction(session: &mut Session, what: &BringBack<'_>) -> Result<Brought
     for group in &groups {
         let order = within(session, &mut targets, group, &edges)?;
         bring_group(session, &mut targets, &order)?;
+    }
+    for target in &mut targets {
+        overwrite::write_over(session, target, what.overwrite)?;
+    }
+    for place in groups.iter().rev().flat_map(|group| group.iter().rev()) {
+        overwrite::take_out(session, &mut targets[*place], what.deletes)?;
+        overwrite::sum_up(session, &mut targets[*place])?;
     }
     for (table, trigger, how) in triggers {
         session.run(&format!("ALTER TABLE {table} {how} TRIGGER {trigger}"))?;
@@ -197,11 +263,11 @@ fn targets<'a>(
     for about in what.tables {
         let (changed, deleted) = (about.updated, about.deleted);
         let mut told = BroughtBackTable { table: about.table.clone(), changed, deleted, ..BroughtBackTable::default() };
-        match (live.get(&about.table), &about.now) {
+        match (live.get(&about.table), about.now.as_ref().or(about.then.as_ref())) {
             (_, None) => done.tables.push(told),
-            (Some(there), Some(file)) => {
+            (Some(there), Some(_)) => {
                 let number = targets.len();
-                let target = load(session, what, (about, there.clone(), told), file, number)?;
+                let target = load(session, what, (about, there.clone(), told), number)?;
                 targets.push(target);
             }
             (None, Some(_)) => {
@@ -218,43 +284,76 @@ fn load<'a>(
     session: &mut Session,
     what: &BringBack<'a>,
     (about, there, mut told): (&'a SalvagedTable, Table, BroughtBackTable),
-    file: &str,
     number: usize,
 ) -> Result<Target<'a>, PgError> {
-    let rows = format!("pg_temp.lifeboat_rows_{number}");
-    let from: Vec<String> = (0..about.columns.len()).map(|place| format!("c{place}")).collect();
-    let typed: String = from.iter().map(|name| format!(", {name} text")).collect();
-    session.run(&format!(
-        "CREATE TEMPORARY TABLE lifeboat_rows_{number} (n bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, kind text,
-             copy bigint, state text, why text{typed}) ON COMMIT DROP"
-    ))?;
-    let failed = |source| PgError::Ours { doing: format!("read {file}"), source };
-    let mut source = (what.open)(file).map_err(failed)?;
-    let columns: String = from.iter().map(|name| format!(", {name}")).collect();
-    session.copy_in(&format!("COPY {rows} (kind, copy{columns}) FROM STDIN"), &mut source, &|_| ())?;
-    session.run(&format!("ANALYZE {rows}"))?;
-    let types = types(session, &there)?;
-    let mut pairs = Vec::new();
-    for (name, from) in about.columns.iter().zip(&from) {
-        let moved = what.moved.get(&format!("{}.{name}", about.table)).map(|column| plain(column.trim_matches('"')));
-        let to = if there.columns.contains(name) { Some(name.clone()) } else { moved };
-        match to.filter(|to| there.columns.contains(to)) {
-            Some(to) => {
-                let (base, full) = types.get(&to).cloned().unwrap_or_default();
-                pairs.push(Pair { from: from.clone(), to, base, full });
-            }
-            None => {
-                let values = format!("SELECT count({from}) FROM {rows} WHERE kind = 'inserted'");
-                let values = session.one(&values)?.count(0);
-                told.left_out.extend((values > 0).then(|| (name.clone(), values)));
-            }
-        }
+    let table = format!("lifeboat_rows_{number}");
+    match &about.now {
+        Some(file) => load_rows(session, what, &table, about.columns.len(), file)?,
+        None => make_rows(session, &table, about.columns.len())?,
+    }
+    let rows = format!("pg_temp.{table}");
+    let (pairs, gone) = pairs_of(session, what, &about.table, &there, &about.columns)?;
+    for place in gone {
+        let values = format!("SELECT count(c{place}) FROM {rows} WHERE kind = 'inserted'");
+        let values = session.one(&values)?.count(0);
+        told.left_out.extend((values > 0).then(|| (about.columns[place].clone(), values)));
     }
     let place = |column: &String| pairs.iter().position(|pair| &pair.to == column);
     let key = about.key.iter().map(place).collect::<Option<Vec<usize>>>().unwrap_or_default();
     let root = session.value(&format!("SELECT COALESCE(pg_catalog.pg_partition_root({0})::oid, {0})", there.oid))?;
     let root = root.parse().unwrap_or(there.oid);
-    Ok(Target { about, there, root, rows, pairs, key, late: Vec::new(), done: told })
+    let mut target = Target { about, there, root, rows, pairs, key, late: Vec::new(), then: None, done: told };
+    target.then = overwrite::load(session, what, &target, number)?;
+    Ok(target)
+}
+
+/// A temporary table of texts, each row numbered.
+fn make_rows(session: &mut Session, table: &str, columns: usize) -> Result<(), PgError> {
+    let typed: String = (0..columns).map(|place| format!(", c{place} text")).collect();
+    session.run(&format!(
+        "CREATE TEMPORARY TABLE {table} (n bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, kind text,
+             copy bigint, state text, why text{typed}) ON COMMIT DROP"
+    ))
+}
+
+/// The same with the rows of a file.
+fn load_rows(
+    session: &mut Session,
+    what: &BringBack<'_>,
+    table: &str,
+    columns: usize,
+    file: &str,
+) -> Result<(), PgError> {
+    make_rows(session, table, columns)?;
+    let failed = |source| PgError::Ours { doing: format!("read {file}"), source };
+    let mut source = (what.open)(file).map_err(failed)?;
+    let names: String = (0..columns).map(|place| format!(", c{place}")).collect();
+    session.copy_in(&format!("COPY pg_temp.{table} (kind, copy{names}) FROM STDIN"), &mut source, &|_| ())?;
+    session.run(&format!("ANALYZE pg_temp.{table}"))
+}
+
+/// Columns of a file with those of the table that they belong to, and the places of those that belong to none.
+fn pairs_of(
+    session: &mut Session,
+    what: &BringBack<'_>,
+    title: &str,
+    there: &Table,
+    columns: &[String],
+) -> Result<(Vec<Pair>, Vec<usize>), PgError> {
+    let types = types(session, there)?;
+    let (mut pairs, mut gone) = (Vec::new(), Vec::new());
+    for (place, name) in columns.iter().enumerate() {
+        let moved = what.moved.get(&format!("{title}.{name}")).map(|column| plain(column.trim_matches('"')));
+        let to = if there.columns.contains(name) { Some(name.clone()) } else { moved };
+        match to.filter(|to| there.columns.contains(to)) {
+            Some(to) => {
+                let (base, full) = types.get(&to).cloned().unwrap_or_default();
+                pairs.push(Pair { from: format!("c{place}"), to, base, full });
+            }
+            None => gone.push(place),
+        }
+    }
+    Ok((pairs, gone))
 }
 
 /// The types of a table's columns: without the limit that one may have, and with it.
@@ -428,7 +527,7 @@ fn classify(session: &mut Session, target: &Target<'_>) -> Result<(), PgError> {
             rows = target.rows
         )
     };
-    all_or_each(session, target, "s.kind = 'inserted' AND s.state IS NULL", &update, None)
+    all_or_each(session, &target.rows, "s.kind = 'inserted' AND s.state IS NULL", &update, None)
 }
 
 fn insert(session: &mut Session, target: &Target<'_>) -> Result<(), PgError> {
@@ -457,7 +556,7 @@ fn insert(session: &mut Session, target: &Target<'_>) -> Result<(), PgError> {
             rows = target.rows,
         )
     };
-    all_or_each(session, target, "s.state = 'new'", &statement, None)
+    all_or_each(session, &target.rows, "s.state = 'new'", &statement, None)
 }
 
 /// Sets references that had to wait.
@@ -477,7 +576,7 @@ fn complete(session: &mut Session, target: &Target<'_>) -> Result<(), PgError> {
         )
     };
     let take_out = |which: &str| format!("DELETE FROM ONLY {title} t USING {rows} s WHERE {matches} AND {which}");
-    all_or_each(session, target, &format!("s.state = 'inserted' AND ({any})"), &update, Some(&take_out))
+    all_or_each(session, &target.rows, &format!("s.state = 'inserted' AND ({any})"), &update, Some(&take_out))
 }
 
 type Statement<'a> = &'a dyn Fn(&str) -> String;
@@ -485,7 +584,7 @@ type Statement<'a> = &'a dyn Fn(&str) -> String;
 /// Runs a statement for all rows; when it is refused, for each of them alone, and writes down why where it is refused.
 fn all_or_each(
     session: &mut Session,
-    target: &Target<'_>,
+    rows: &str,
     candidates: &str,
     statement: Statement<'_>,
     instead: Option<Statement<'_>>,
@@ -496,7 +595,6 @@ fn all_or_each(
         Err(error) if is_about_a_row(&error) => session.run("ROLLBACK TO SAVEPOINT lifeboat")?,
         Err(error) => return Err(error),
     }
-    let rows = &target.rows;
     let numbers = session.ask(&format!("SELECT s.n FROM {rows} s WHERE {candidates} ORDER BY s.n"))?;
     for number in numbers.iter().map(|row| row.count(0)) {
         let which = format!("s.n = {number}");
@@ -539,13 +637,13 @@ fn sum_up(session: &mut Session, target: &mut Target<'_>) -> Result<(), PgError>
     let rows = &target.rows;
     let counts = session.one(&format!(
         "SELECT count(*) FILTER (WHERE state = 'inserted'), count(*) FILTER (WHERE state = 'there'),
-                count(*) FILTER (WHERE state IN ('refused', 'new')) FROM {rows}"
+                count(*) FILTER (WHERE state IN ('refused', 'new')) FROM {rows} WHERE kind = 'inserted'"
     ))?;
     (target.done.inserted, target.done.there, target.done.refused_in_all) =
         (counts.count(0), counts.count(1), counts.count(2));
     let refused = session.ask(&format!(
-        "SELECT {}, COALESCE(why, 'the table did not take it') FROM {rows} s WHERE state IN ('refused', 'new')
-          ORDER BY n LIMIT {REFUSED_TOLD_MAX}",
+        "SELECT {}, COALESCE(why, 'the table did not take it') FROM {rows} s
+          WHERE state IN ('refused', 'new') AND kind = 'inserted' ORDER BY n LIMIT {REFUSED_TOLD_MAX}",
         target.name()
     ))?;
     let told = |row: &super::Row| RefusedRow { row: row.text(0).to_owned(), why: row.text(1).to_owned() };
@@ -573,112 +671,6 @@ fn advance_sequences(session: &mut Session, target: &Target<'_>) -> Result<(), P
         ))?;
     }
     Ok(())
-}
-
-/// Takes rows away again that were brought back, as long as nobody has changed them since. `rows` are their numbers by
-/// table. Says how many went, and which stay with what reason.
-///
-/// # Errors
-/// As [`bring_back`].
-pub fn take_away(
-    session: &mut Session,
-    what: &BringBack<'_>,
-    rows: &BTreeMap<String, BTreeSet<u64>>,
-) -> Result<BroughtBack, PgError> {
-    session.transaction("BEGIN", |session| {
-        let mut done = BroughtBack::default();
-        let mut targets = targets(session, what, &mut done)?;
-        let edges = references(session, &targets)?;
-        let groups = in_order(targets.len(), &edges.iter().map(|edge| (edge.child, edge.parent)).collect::<Vec<_>>());
-        let triggers = silence(session, &targets, &mut done.notes)?;
-        done.tables.clear();
-        for group in groups.iter().rev() {
-            let order = within(session, &mut targets, group, &edges)?;
-            take_group(session, &mut targets, &order, rows)?;
-            for &place in &order {
-                sum_up(session, &mut targets[place])?;
-                done.tables.push(std::mem::take(&mut targets[place].done));
-            }
-        }
-        for (table, trigger, how) in triggers {
-            session.run(&format!("ALTER TABLE {table} {how} TRIGGER {trigger}"))?;
-        }
-        Ok(done)
-    })
-}
-
-/// Rows of tables that refer to each other: references that may be null let go first, so that a circle is none; those of
-/// rows that stay are set again.
-fn take_group(
-    session: &mut Session,
-    targets: &mut [Target<'_>],
-    order: &[usize],
-    rows: &BTreeMap<String, BTreeSet<u64>>,
-) -> Result<(), PgError> {
-    let numbers = |target: &Target<'_>| rows.get(target.title()).cloned().unwrap_or_default();
-    for &place in order {
-        let (target, numbers) = (&targets[place], numbers(&targets[place]));
-        if target.late.is_empty() || numbers.is_empty() {
-            continue;
-        }
-        let list: Vec<String> = numbers.iter().map(u64::to_string).collect();
-        let (title, table, matches, same) = (target.title(), &target.rows, target.matches(), target.is_same());
-        let nothing: Vec<String> =
-            target.late.iter().map(|place| format!("{} = NULL", target.pairs[*place].to)).collect();
-        session.run(&format!(
-            "UPDATE {table} s SET state = CASE WHEN EXISTS (SELECT 1 FROM ONLY {title} t WHERE {matches} AND {same})
-                    THEN 'loose' ELSE 'refused' END, why = 'it was changed or taken away since' WHERE s.n IN ({});
-             UPDATE ONLY {title} t SET {} FROM {table} s WHERE s.state = 'loose' AND {matches}",
-            list.join(", "),
-            nothing.join(", ")
-        ))?;
-    }
-    for &place in order.iter().rev() {
-        let target = &targets[place];
-        for number in numbers(target) {
-            take_one(session, target, number)?;
-        }
-    }
-    for &place in order {
-        let target = &targets[place];
-        if !target.late.is_empty() {
-            let (title, table, matches) = (target.title(), &target.rows, target.matches());
-            let value = |place: &usize| format!("{} = {}", target.pairs[*place].to, target.pairs[*place].value());
-            let values: Vec<String> = target.late.iter().map(value).collect();
-            session.run(&format!(
-                "UPDATE ONLY {title} t SET {} FROM {table} s WHERE s.state = 'stays' AND {matches};
-                 UPDATE {table} SET state = 'refused' WHERE state = 'stays'",
-                values.join(", ")
-            ))?;
-        }
-    }
-    Ok(())
-}
-
-/// One row; of equal ones without a key, one of them.
-fn take_one(session: &mut Session, target: &Target<'_>, number: u64) -> Result<(), PgError> {
-    let (title, rows, matches) = (target.title(), &target.rows, target.matches());
-    // A row whose references were let go has been looked at before.
-    let (which, refused) = match target.late.is_empty() {
-        true => (format!("{matches} AND {}", target.is_same()), "refused"),
-        false => (format!("s.state = 'loose' AND {matches}"), "stays"),
-    };
-    session.run("SAVEPOINT lifeboat")?;
-    let taken = session.run(&format!(
-        "WITH gone AS (DELETE FROM ONLY {title} WHERE ctid =
-             (SELECT t.ctid FROM ONLY {title} t, {rows} s WHERE s.n = {number} AND {which} LIMIT 1) RETURNING 1)
-         UPDATE {rows} s SET state = CASE WHEN EXISTS (SELECT 1 FROM gone) THEN 'inserted' ELSE 'refused' END,
-                why = 'it was changed or taken away since' WHERE s.n = {number}"
-    ));
-    match taken {
-        Ok(()) => session.run("RELEASE SAVEPOINT lifeboat"),
-        Err(error) if is_about_a_row(&error) => {
-            session.run("ROLLBACK TO SAVEPOINT lifeboat")?;
-            let why = literal(&reason(&error));
-            session.run(&format!("UPDATE {rows} s SET state = '{refused}', why = {why} WHERE s.n = {number}"))
-        }
-        Err(error) => Err(error),
-    }
 }
 
 #[cfg(test)]

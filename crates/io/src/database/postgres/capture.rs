@@ -29,7 +29,7 @@ use super::{
     fingerprint, globals, large_objects, migrations, roles,
     rows::{Done, Reading, Sink, Sinks, add_part, plan_jobs, read_rows, table_facts},
     schema_swap::kept_schemas,
-    server,
+    server, tablespaces,
 };
 use crate::{clock::Clock, exec::Exec, files, stop::Stop};
 
@@ -251,6 +251,7 @@ fn hold(leader: &mut Session, options: &CaptureOptions, clock: &dyn Clock) -> Re
         database: catalog::database_facts(leader)?,
         horizon,
         fingerprint: fingerprint::fingerprint(leader, selection)?.kinds(),
+        tablespaces: tablespaces::in_use(leader, selection)?,
         ..PostgresFacts::default()
     };
     Ok(Hold::Held(Box::new(Held { facts, tables, snapshot })))

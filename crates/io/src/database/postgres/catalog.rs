@@ -88,7 +88,11 @@ pub(super) fn schema_condition(selection: &Selection) -> String {
 /// All tables whose rows a backup holds, the largest first: tables, partitions, unlogged ones, and those of extensions
 /// that hold settings of the database's own. Not the rows of foreign tables, which are somebody else's.
 pub(super) fn tables(session: &mut Session, selection: &Selection) -> Result<Vec<Table>, PgError> {
-    let schemas = schema_condition(selection);
+    tables_where(session, &schema_condition(selection))
+}
+
+/// The same of schemas for which this is true: `n` is their row of `pg_namespace`.
+pub(super) fn tables_where(session: &mut Session, schemas: &str) -> Result<Vec<Table>, PgError> {
     let rows = session.ask(&format!(
         "SELECT c.oid, n.nspname, c.relname,
                 (SELECT pg_catalog.array_to_json(pg_catalog.array_agg(a.attname::pg_catalog.text ORDER BY a.attnum))

@@ -7,6 +7,7 @@ use lifeboat_model::postgres::DatabaseFacts;
 use super::{
     PgError, Session, catalog,
     sql::{literal, quoted},
+    tablespaces::is_usable,
 };
 
 /// Whether there is a database of that name.
@@ -54,11 +55,11 @@ pub fn count_rows(session: &mut Session) -> Result<BTreeMap<String, u64>, PgErro
     Ok(counts)
 }
 
-/// Makes an empty database with the encoding, locale and tablespace of another. It belongs to us, without settings and
-/// grants, until [`dress_database`].
+/// Makes an empty database with the encoding and locale of another, in its tablespace where the server has one of that name.
+/// It belongs to us, without settings and grants, until [`dress_database`].
 ///
 /// # Errors
-/// [`PgError::Refused`]: it exists, a tablespace or a locale is missing, or we may not.
+/// [`PgError::Refused`]: it exists, a locale is missing, or we may not.
 pub fn create_database(session: &mut Session, name: &str, like: &DatabaseFacts) -> Result<(), PgError> {
     let provider = match (like.locale_provider.as_str(), &like.locale) {
         ("i", Some(locale)) => format!(" LOCALE_PROVIDER icu ICU_LOCALE {}", literal(locale)),
@@ -67,6 +68,8 @@ pub fn create_database(session: &mut Session, name: &str, like: &DatabaseFacts) 
     };
     let tablespace = match like.tablespace.as_str() {
         "" | "pg_default" => String::new(),
+        // What a server lacks is made in its default one; who plans tells it.
+        other if !is_usable(session, other)? => String::new(),
         other => format!(" TABLESPACE {}", quoted(other)),
     };
     session.run(&format!(

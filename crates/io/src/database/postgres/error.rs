@@ -172,105 +172,47 @@ impl fmt::Display for ServerSaid {
     }
 }
 
-/// The kinds of errors a person treats differently (RST-15 to RST-19).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ErrorClass {
-    /// A privilege is missing.
-    Permission,
-    /// Rows are already there.
-    DuplicateKey,
-    /// A table, column, function or type is missing.
-    MissingRelation,
-    /// The database is not there.
-    MissingDatabase,
-    /// A role is not there.
-    MissingRole,
-    /// An extension is missing or cannot be made.
-    Extension,
-    /// Client and server do not fit, or the statement is not known to this version.
-    Version,
-    /// The server's disk, or ours, is full.
-    Disk,
-    /// Nobody answers, or the connection broke.
-    Connection,
-    /// Others hold what we need.
-    Lock,
-    /// Rows break a rule: a foreign key, a check, a type.
-    Content,
-    /// The server says that stored bytes are not what they were.
-    Damage,
-    /// The statement cannot be parsed.
-    Syntax,
-    /// Asked to stop.
-    Stopped,
-    /// None of these.
-    Other,
-}
-
-impl ErrorClass {
-    /// The class as journals and people know it.
-    pub fn failure_class(self) -> Option<FailureClass> {
-        Some(match self {
-            ErrorClass::Permission => FailureClass::Permission,
-            ErrorClass::DuplicateKey => FailureClass::DuplicateKey,
-            ErrorClass::MissingRelation => FailureClass::MissingRelation,
-            ErrorClass::MissingDatabase => FailureClass::MissingDatabase,
-            ErrorClass::MissingRole => FailureClass::MissingRole,
-            ErrorClass::Extension => FailureClass::Extension,
-            ErrorClass::Version => FailureClass::Version,
-            ErrorClass::Disk => FailureClass::Disk,
-            ErrorClass::Connection => FailureClass::Connection,
-            ErrorClass::Lock => FailureClass::Lock,
-            ErrorClass::Content => FailureClass::Content,
-            ErrorClass::Damage => FailureClass::Damage,
-            ErrorClass::Syntax => FailureClass::Syntax,
-            ErrorClass::Stopped => FailureClass::Stopped,
-            ErrorClass::Other => return None,
-        })
-    }
-
-    /// What a person does next.
-    pub fn next_step(self) -> &'static str {
-        match self {
-            ErrorClass::Permission => {
-                "connect as the owner, or restore without owners and grants and apply the recorded grants afterwards"
-            }
-            ErrorClass::DuplicateKey => "restore into an empty database, or into a new one that is swapped in",
-            ErrorClass::MissingRelation => {
-                "restore schema and data together, or run the app's migrations first and then load the data alone"
-            }
-            ErrorClass::MissingDatabase => "check the database's name; a restore creates one that does not exist",
-            ErrorClass::MissingRole => "create the role first: globals.sql of the backup has the statement",
-            ErrorClass::Extension => {
-                "install the extension's package on the database server, or ask the provider to enable it"
-            }
-            ErrorClass::Version => {
-                "use the clients of the server's major version, or a server that is not older than the backup"
-            }
-            ErrorClass::Disk => "make room on the server's disk, then run it again",
-            ErrorClass::Connection => {
-                "check that the server runs and that host, port and password are right, then run it again"
-            }
-            ErrorClass::Lock => "end the sessions that hold the tables, or try again later",
-            ErrorClass::Content => "the rows break a rule of the schema; look at the named table and constraint",
-            ErrorClass::Damage => "the server's disk has lost data: bring back a good backup, lifeboat restore",
-            ErrorClass::Syntax => "the file is damaged, or was written for another version",
-            ErrorClass::Stopped => "run it again when you are ready",
-            ErrorClass::Other => "read the server's sentence; its log may say more",
+/// What a person does next about an error of a class (RST-15 to RST-19).
+fn next_step_of(class: Option<FailureClass>) -> &'static str {
+    match class {
+        Some(FailureClass::Permission) => {
+            "connect as the owner, or restore without owners and grants and apply the recorded grants afterwards"
         }
+        Some(FailureClass::DuplicateKey) => "restore into an empty database, or into a new one that is swapped in",
+        Some(FailureClass::MissingRelation) => {
+            "restore schema and data together, or run the app's migrations first and then load the data alone"
+        }
+        Some(FailureClass::MissingDatabase) => "check the database's name; a restore creates one that does not exist",
+        Some(FailureClass::MissingRole) => "create the role first: globals.sql of the backup has the statement",
+        Some(FailureClass::Extension) => {
+            "install the extension's package on the database server, or ask the provider to enable it"
+        }
+        Some(FailureClass::Version) => {
+            "use the clients of the server's major version, or a server that is not older than the backup"
+        }
+        Some(FailureClass::Disk) => "make room on the server's disk, then run it again",
+        Some(FailureClass::Connection) => {
+            "check that the server runs and that host, port and password are right, then run it again"
+        }
+        Some(FailureClass::Lock) => "end the sessions that hold the tables, or try again later",
+        Some(FailureClass::Content) => "the rows break a rule of the schema; look at the named table and constraint",
+        Some(FailureClass::Damage) => "the server's disk has lost data: bring back a good backup, lifeboat restore",
+        Some(FailureClass::Syntax) => "the file is damaged, or was written for another version",
+        Some(FailureClass::Stopped) => "run it again when you are ready",
+        None => "read the server's sentence; its log may say more",
     }
 }
 
 impl PgError {
-    /// The class of the error.
-    pub fn class(&self) -> ErrorClass {
-        match self {
-            PgError::NotLetIn { said, .. } | PgError::Refused { said, .. } => class_of(said),
-            PgError::Unreachable { .. } | PgError::Lost { .. } | PgError::Tls { .. } => ErrorClass::Connection,
-            PgError::NoClient { .. } => ErrorClass::Version,
-            PgError::Ours { source, .. } if is_full(source) => ErrorClass::Disk,
-            PgError::Changed { .. } => ErrorClass::Lock,
-            PgError::Stopped(_) | PgError::Exec(ExecError::Stopped { .. }) => ErrorClass::Stopped,
+    /// The class of the error; nothing where it is of none.
+    pub fn class(&self) -> Option<FailureClass> {
+        Some(match self {
+            PgError::NotLetIn { said, .. } | PgError::Refused { said, .. } => return class_of(said),
+            PgError::Unreachable { .. } | PgError::Lost { .. } | PgError::Tls { .. } => FailureClass::Connection,
+            PgError::NoClient { .. } => FailureClass::Version,
+            PgError::Ours { source, .. } if is_full(source) => FailureClass::Disk,
+            PgError::Changed { .. } => FailureClass::Lock,
+            PgError::Stopped(_) | PgError::Exec(ExecError::Stopped { .. }) => FailureClass::Stopped,
             PgError::Address { .. }
             | PgError::Protocol { .. }
             | PgError::Ours { .. }
@@ -279,8 +221,8 @@ impl PgError {
             | PgError::Pooler { .. }
             | PgError::LockTable { .. }
             | PgError::Preflight { .. }
-            | PgError::Damaged { .. } => ErrorClass::Other,
-        }
+            | PgError::Damaged { .. } => return None,
+        })
     }
 
     /// The server's code, when it was the server that refused.
@@ -296,7 +238,7 @@ impl PgError {
         match self {
             PgError::Preflight { hint, .. } => hint.clone(),
             PgError::NoClient { package, .. } => format!("install {package}"),
-            other => other.class().next_step().to_owned(),
+            other => next_step_of(other.class()).to_owned(),
         }
     }
 }
@@ -306,32 +248,32 @@ fn is_full(error: &io::Error) -> bool {
 }
 
 /// By the server's code; where one code stands for several things, by the sentence.
-fn class_of(said: &ServerSaid) -> ErrorClass {
+fn class_of(said: &ServerSaid) -> Option<FailureClass> {
     let about_extension = said.message.contains("extension");
-    match said.code.as_str() {
-        "58P01" | "0A000" | "22023" if about_extension => ErrorClass::Extension,
-        "42704" if about_extension => ErrorClass::Extension,
-        "42704" if said.message.starts_with("role ") => ErrorClass::MissingRole,
-        "42704" if said.message.contains("configuration parameter") => ErrorClass::Version,
-        "42501" if about_extension => ErrorClass::Extension,
-        "22023" if said.message.starts_with("role ") => ErrorClass::MissingRole,
-        "28000" if said.message.contains("does not exist") => ErrorClass::MissingRole,
-        "42501" | "28P01" | "28000" => ErrorClass::Permission,
-        "23505" | "42P04" | "42P06" | "42P07" | "42710" | "42723" => ErrorClass::DuplicateKey,
-        "42P01" | "42703" | "42883" | "42704" | "3F000" => ErrorClass::MissingRelation,
-        "3D000" => ErrorClass::MissingDatabase,
-        "0A000" => ErrorClass::Version,
-        "53100" => ErrorClass::Disk,
-        "53200" => ErrorClass::Other,
-        "55P03" | "40P01" | "55006" => ErrorClass::Lock,
-        "42601" => ErrorClass::Syntax,
-        "XX001" | "XX002" => ErrorClass::Damage,
+    Some(match said.code.as_str() {
+        "58P01" | "0A000" | "22023" if about_extension => FailureClass::Extension,
+        "42704" if about_extension => FailureClass::Extension,
+        "42704" if said.message.starts_with("role ") => FailureClass::MissingRole,
+        "42704" if said.message.contains("configuration parameter") => FailureClass::Version,
+        "42501" if about_extension => FailureClass::Extension,
+        "22023" if said.message.starts_with("role ") => FailureClass::MissingRole,
+        "28000" if said.message.contains("does not exist") => FailureClass::MissingRole,
+        "42501" | "28P01" | "28000" => FailureClass::Permission,
+        "23505" | "42P04" | "42P06" | "42P07" | "42710" | "42723" => FailureClass::DuplicateKey,
+        "42P01" | "42703" | "42883" | "42704" | "3F000" => FailureClass::MissingRelation,
+        "3D000" => FailureClass::MissingDatabase,
+        "0A000" => FailureClass::Version,
+        "53100" => FailureClass::Disk,
+        "53200" => return None,
+        "55P03" | "40P01" | "55006" => FailureClass::Lock,
+        "42601" => FailureClass::Syntax,
+        "XX001" | "XX002" => FailureClass::Damage,
         code => match code.get(..2).unwrap_or_default() {
-            "08" | "57" | "53" => ErrorClass::Connection,
-            "22" | "23" => ErrorClass::Content,
-            _ => ErrorClass::Other,
+            "08" | "57" | "53" => FailureClass::Connection,
+            "22" | "23" => FailureClass::Content,
+            _ => return None,
         },
-    }
+    })
 }
 
 fn found_clients(found: &[u32]) -> String {
@@ -351,18 +293,21 @@ mod tests {
         let class = |code: &str, message: &str| {
             class_of(&ServerSaid { code: code.into(), message: message.into(), ..ServerSaid::default() })
         };
-        assert_eq!(class("42501", "permission denied for table orders"), ErrorClass::Permission);
-        assert_eq!(class("23505", "duplicate key value violates unique constraint"), ErrorClass::DuplicateKey);
-        assert_eq!(class("42P01", "relation \"x\" does not exist"), ErrorClass::MissingRelation);
-        assert_eq!(class("3D000", "database \"x\" does not exist"), ErrorClass::MissingDatabase);
-        assert_eq!(class("0A000", "extension \"postgis\" is not available"), ErrorClass::Extension);
-        assert_eq!(class("42704", "role \"app\" does not exist"), ErrorClass::MissingRole);
-        assert_eq!(class("42704", "unrecognized configuration parameter \"transaction_timeout\""), ErrorClass::Version);
-        assert_eq!(class("53100", "could not extend file: No space left on device"), ErrorClass::Disk);
-        assert_eq!(class("57P01", "terminating connection"), ErrorClass::Connection);
-        assert_eq!(class("55P03", "canceling statement due to lock timeout"), ErrorClass::Lock);
-        assert_eq!(class("42601", "syntax error at or near \"x\""), ErrorClass::Syntax);
-        assert_eq!(class("23503", "violates foreign key constraint"), ErrorClass::Content);
+        assert_eq!(class("42501", "permission denied for table orders"), Some(FailureClass::Permission));
+        assert_eq!(class("23505", "duplicate key value violates unique constraint"), Some(FailureClass::DuplicateKey));
+        assert_eq!(class("42P01", "relation \"x\" does not exist"), Some(FailureClass::MissingRelation));
+        assert_eq!(class("3D000", "database \"x\" does not exist"), Some(FailureClass::MissingDatabase));
+        assert_eq!(class("0A000", "extension \"postgis\" is not available"), Some(FailureClass::Extension));
+        assert_eq!(class("42704", "role \"app\" does not exist"), Some(FailureClass::MissingRole));
+        assert_eq!(
+            class("42704", "unrecognized configuration parameter \"transaction_timeout\""),
+            Some(FailureClass::Version)
+        );
+        assert_eq!(class("53100", "could not extend file: No space left on device"), Some(FailureClass::Disk));
+        assert_eq!(class("57P01", "terminating connection"), Some(FailureClass::Connection));
+        assert_eq!(class("55P03", "canceling statement due to lock timeout"), Some(FailureClass::Lock));
+        assert_eq!(class("42601", "syntax error at or near \"x\""), Some(FailureClass::Syntax));
+        assert_eq!(class("23503", "violates foreign key constraint"), Some(FailureClass::Content));
     }
 
     #[test]

@@ -6,8 +6,10 @@ use std::{
     path::Path,
 };
 
+use lifeboat_model::FailureClass;
+
 use super::{
-    Clients, ErrorClass, PgError, Session,
+    Clients, PgError, Session,
     clients::{restore_as_sql, run_client},
     restore::{about, open_writer},
     script::{Piece, Script},
@@ -345,18 +347,19 @@ impl Head {
     }
 
     /// Whether a failure of it is known noise.
-    fn may_fail(&self, class: ErrorClass, code: Option<&str>) -> Option<LeftOut> {
+    fn may_fail(&self, class: Option<FailureClass>, code: Option<&str>) -> Option<LeftOut> {
         let gives = matches!(self.first(), "grant" | "revoke")
             || self.has(["owner", "to"])
             || self.is(&[&["alter"], &["default"], &["privileges"]]);
-        let lacks = matches!(class, ErrorClass::MissingRole | ErrorClass::Permission | ErrorClass::Extension);
+        let lacks =
+            matches!(class, Some(FailureClass::MissingRole | FailureClass::Permission | FailureClass::Extension));
         let removes = self.first() == "drop" || (self.first() == "alter" && self.0.iter().any(|word| word == "drop"));
         let comment = self.is(&[&["comment"], &["on"], &["extension"]]);
         let public = self.is(&[&["create"], &["schema"], &["public"]]) && code == Some("42P06");
-        let setting = self.first() == "set" && class == ErrorClass::Version;
+        let setting = self.first() == "set" && class == Some(FailureClass::Version);
         match () {
             () if gives && lacks => Some(LeftOut::OwnersAndGrants),
-            () if removes && class == ErrorClass::MissingRelation => Some(LeftOut::NotThere),
+            () if removes && class == Some(FailureClass::MissingRelation) => Some(LeftOut::NotThere),
             () if comment && lacks || public || setting => Some(LeftOut::NotThere),
             () => None,
         }
@@ -399,12 +402,18 @@ mod tests {
     #[test]
     fn only_known_noise_may_fail() {
         let may = |sql: &str, class| Head::of(sql).may_fail(class, None);
-        assert_eq!(may("ALTER TABLE public.t OWNER TO app", ErrorClass::MissingRole), Some(LeftOut::OwnersAndGrants));
-        assert_eq!(may("GRANT SELECT ON TABLE t TO app", ErrorClass::Permission), Some(LeftOut::OwnersAndGrants));
-        assert_eq!(may("DROP TABLE public.t", ErrorClass::MissingRelation), Some(LeftOut::NotThere));
-        assert_eq!(may("SET transaction_timeout = 0", ErrorClass::Version), Some(LeftOut::NotThere));
-        assert_eq!(may("CREATE TABLE t (a missing)", ErrorClass::MissingRelation), None);
-        assert_eq!(may("ALTER TABLE public.t OWNER TO app", ErrorClass::MissingRelation), None);
-        assert_eq!(may("INSERT INTO t VALUES (1)", ErrorClass::DuplicateKey), None);
+        assert_eq!(
+            may("ALTER TABLE public.t OWNER TO app", Some(FailureClass::MissingRole)),
+            Some(LeftOut::OwnersAndGrants)
+        );
+        assert_eq!(
+            may("GRANT SELECT ON TABLE t TO app", Some(FailureClass::Permission)),
+            Some(LeftOut::OwnersAndGrants)
+        );
+        assert_eq!(may("DROP TABLE public.t", Some(FailureClass::MissingRelation)), Some(LeftOut::NotThere));
+        assert_eq!(may("SET transaction_timeout = 0", Some(FailureClass::Version)), Some(LeftOut::NotThere));
+        assert_eq!(may("CREATE TABLE t (a missing)", Some(FailureClass::MissingRelation)), None);
+        assert_eq!(may("ALTER TABLE public.t OWNER TO app", Some(FailureClass::MissingRelation)), None);
+        assert_eq!(may("INSERT INTO t VALUES (1)", Some(FailureClass::DuplicateKey)), None);
     }
 }

@@ -10,22 +10,27 @@
 //! younger: a table nobody touched is not read at all, and one that only grew is read once, those rows alone. Columns are
 //! compared as far as both sides have them, so that a migration in between does not make every row another one.
 
+mod ahead;
+
+pub use ahead::{Ahead, compare_ahead, compare_rest, still_holds};
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     io::{self, BufRead, BufReader},
 };
 
 use lifeboat_model::{
-    PostgresFacts, RowKind,
+    PostgresFacts, RowKind, SchemaNames,
     postgres::{Horizon, PgTableFacts},
 };
+use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 use super::{
     PgError, RowChanges, Selection, Session, Sources,
     catalog::{self, Table},
     loss::key_hash,
-    sql::literal,
+    sql::{literal, literals, plain},
 };
 
 /// What is compared with what is live.
@@ -40,10 +45,50 @@ pub struct Baseline<'a> {
     pub moved: &'a BTreeMap<String, String>,
     /// Which live tables are meant; those that were captured are in any case.
     pub selection: &'a Selection,
+    /// Only tables in these schemas; all when there are none. What an extension keeps in them stays with it.
+    pub schemas: &'a [String],
+}
+
+impl Baseline<'_> {
+    fn takes(&self, title: &str, condition: Option<&String>) -> bool {
+        let is_in = |schema: &String| title.strip_prefix(&plain(schema)).is_some_and(|rest| rest.starts_with('.'));
+        self.schemas.is_empty() || (condition.is_none() && self.schemas.iter().any(is_in))
+    }
+
+    /// The live tables that are compared, by their names.
+    fn live(&self, session: &mut Session) -> Result<BTreeMap<String, Table>, PgError> {
+        let mut live = catalog::tables(session, self.selection)?;
+        let everything = Selection::default();
+        let known: BTreeSet<String> = live.iter().map(Table::title).collect();
+        let captured = catalog::tables(session, &everything)?.into_iter();
+        let is_more = |table: &Table| self.facts.tables.contains_key(&table.title()) && !known.contains(&table.title());
+        live.extend(captured.filter(is_more));
+        live.retain(|table| self.takes(&table.title(), table.condition.as_ref()));
+        Ok(live.into_iter().map(|table| (table.title(), table)).collect())
+    }
+
+    /// The same, of schemas that have other names at this moment, by the names that everybody uses.
+    fn live_as(&self, session: &mut Session, names: &[SchemaNames]) -> Result<BTreeMap<String, Table>, PgError> {
+        let kept = literals(names.iter().filter_map(|names| names.kept.as_deref()).chain([""]));
+        let tables = catalog::tables_where(session, &format!("n.nspname IN ({kept})"))?;
+        let named = tables.into_iter().filter_map(|table| {
+            let names = names.iter().find(|names| names.kept.as_ref() == Some(&table.schema))?;
+            let title = format!("{}.{}", plain(&names.live), plain(&table.name));
+            self.takes(&title, table.condition.as_ref()).then_some((title, table))
+        });
+        Ok(named.collect())
+    }
+
+    /// All pairs of a table then and now.
+    fn pairs<'a>(&'a self, live: &'a BTreeMap<String, Table>) -> impl Iterator<Item = Pair<'a>> {
+        let captured = self.facts.tables.iter().filter(|(title, then)| self.takes(title, then.condition.as_ref()));
+        let titles: BTreeSet<&String> = captured.map(|(title, _)| title).chain(live.keys()).collect();
+        titles.into_iter().map(|title| Pair { title, then: self.facts.tables.get(title), now: live.get(title) })
+    }
 }
 
 /// A table that is not as it was.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChangedTable {
     /// `schema.name`, quoted where SQL needs it.
     pub title: String,
@@ -102,25 +147,18 @@ pub fn compare_rows(
     baseline: &Baseline<'_>,
     mut keep: Option<&mut dyn KeepRows>,
 ) -> Result<Vec<ChangedTable>, PgError> {
-    session.transaction("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", |session| {
-        let mut live = catalog::tables(session, baseline.selection)?;
-        let everything = Selection::default();
-        let known: BTreeSet<String> = live.iter().map(Table::title).collect();
-        let captured = catalog::tables(session, &everything)?.into_iter();
-        live.extend(
-            captured
-                .filter(|table| baseline.facts.tables.contains_key(&table.title()) && !known.contains(&table.title())),
-        );
-        let live: BTreeMap<String, Table> = live.into_iter().map(|table| (table.title(), table)).collect();
-        let titles: BTreeSet<&String> = baseline.facts.tables.keys().chain(live.keys()).collect();
+    session.transaction(ONE_INSTANT, |session| {
+        let live = baseline.live(session)?;
         let mut changed = Vec::new();
-        for title in titles {
-            let pair = Pair { title, then: baseline.facts.tables.get(title), now: live.get(title) };
+        for pair in baseline.pairs(&live) {
             changed.extend(compare_table(session, baseline, &pair, &mut keep)?);
         }
         Ok(changed)
     })
 }
+
+/// All of it is seen as it is at one moment.
+const ONE_INSTANT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
 /// One table on both sides.
 struct Pair<'a> {
@@ -165,7 +203,7 @@ fn only_now(
     now: &Table,
     keep: &mut Option<&mut dyn KeepRows>,
 ) -> Result<Option<ChangedTable>, PgError> {
-    let rows = session.one(&format!("SELECT count(*) FROM ONLY {}", pair.title))?.count(0);
+    let rows = session.one(&format!("SELECT count(*) FROM ONLY {}", now.title()))?.count(0);
     let changed = ChangedTable {
         title: pair.title.clone(),
         rows_now: Some(rows),
@@ -179,7 +217,7 @@ fn only_now(
         let kept = &mut **keep;
         kept.begin(&changed).map_err(not_kept)?;
         let mut copies = Copies::default();
-        read_live(session, pair.title, now, &now.columns, "", |row| {
+        read_live(session, now, &now.columns, "", |row| {
             kept.row(RowKind::Inserted, if now.key.is_empty() { copies.next(row) } else { 1 }, row)
         })?;
         kept.end().map_err(not_kept)?;
@@ -196,7 +234,7 @@ fn replaced(
     keep: &mut Option<&mut dyn KeepRows>,
 ) -> Result<Option<ChangedTable>, PgError> {
     if then.columns.is_empty() && now.columns.is_empty() {
-        let rows = session.one(&format!("SELECT count(*) FROM ONLY {}", pair.title))?.count(0);
+        let rows = session.one(&format!("SELECT count(*) FROM ONLY {}", now.title()))?.count(0);
         let changes = RowChanges {
             inserted: rows.saturating_sub(then.rows.rows),
             deleted: then.rows.rows.saturating_sub(rows),
@@ -361,7 +399,8 @@ fn younger(horizon: &Horizon) -> String {
     format!("pg_catalog.age(xmin) <= pg_catalog.age('{xmin}'::pg_catalog.xid)")
 }
 
-fn seen(session: &mut Session, title: &str, now: &Table, horizon: &Horizon) -> Result<Seen, PgError> {
+fn seen(session: &mut Session, now: &Table, horizon: &Horizon) -> Result<Seen, PgError> {
+    let title = now.title();
     let condition = now.condition.as_deref().unwrap_or_default();
     let row = session.one(&format!(
         "SELECT count(*), count(*) FILTER (WHERE {}) FROM (SELECT xmin FROM ONLY {title} {condition}) x",
@@ -378,7 +417,7 @@ fn both(
     keep: &mut Option<&mut dyn KeepRows>,
 ) -> Result<Option<ChangedTable>, PgError> {
     let (Some(then), Some(now)) = (pair.then, pair.now) else { return Ok(None) };
-    let glanced = baseline.horizon.map(|horizon| seen(session, pair.title, now, horizon)).transpose()?;
+    let glanced = baseline.horizon.map(|horizon| seen(session, now, horizon)).transpose()?;
     let mut changed = ChangedTable {
         title: pair.title.clone(),
         rows_then: Some(then.rows.rows),
@@ -401,9 +440,7 @@ fn both(
             if let Some(keep) = keep {
                 let kept = &mut **keep;
                 kept.begin(&changed).map_err(not_kept)?;
-                read_live(session, pair.title, now, &changed.columns, &filter, |row| {
-                    kept.row(RowKind::Inserted, 1, row)
-                })?;
+                read_live(session, now, &changed.columns, &filter, |row| kept.row(RowKind::Inserted, 1, row))?;
                 kept.end().map_err(not_kept)?;
             }
             return Ok(Some(changed));
@@ -446,7 +483,7 @@ fn marks_of_both(
             Ok::<Marks, PgError>(Marks::sorted(marks))
         });
         let mut marks = Vec::with_capacity(then.rows.rows as usize);
-        let read = read_live(session, pair.title, now, &shape.common, "", |row| {
+        let read = read_live(session, now, &shape.common, "", |row| {
             marks.push(shape.mark(row));
             Ok(())
         });
@@ -470,7 +507,7 @@ fn keep_now(
 ) -> Result<(), PgError> {
     let Some(now) = pair.now else { return Ok(()) };
     let mut more = Excess::default();
-    read_live(session, pair.title, now, &shape.columns(), filter, |row| {
+    read_live(session, now, &shape.columns(), filter, |row| {
         let mark = shape.mark(shape.of_live(row));
         if !shape.key.is_empty() {
             return match (was.has(&mark), was.has_key(mark.0)) {
@@ -535,13 +572,12 @@ fn not_kept(source: io::Error) -> PgError {
 /// Reads rows of a live table as this session sees them, each without its end.
 fn read_live(
     session: &mut Session,
-    title: &str,
     table: &Table,
     columns: &[String],
     filter: &str,
     mut each: impl FnMut(&[u8]) -> io::Result<()>,
 ) -> Result<(), PgError> {
-    let names = columns.join(", ");
+    let (names, title) = (columns.join(", "), table.title());
     let condition = table.condition.as_deref().unwrap_or_default();
     let source = match (filter, condition) {
         ("", "") => format!("{title} ({names})"),

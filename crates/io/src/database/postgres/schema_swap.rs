@@ -62,6 +62,23 @@ pub struct SchemaSwap<'a> {
     pub clock: &'a dyn Clock,
     /// How long one lock may take: [`SCHEMA_LOCK_WAIT_MS`].
     pub lock_wait_ms: u32,
+    /// Who looks at what leaves.
+    pub leaving: Option<Leaving<'a>>,
+}
+
+/// Looks at what leaves with the present schemas: before anything is held, and again while nobody else can read or write
+/// their tables. By then the session sees them under the names that are told. It may be asked more than once while they are
+/// held; an error takes everything back.
+pub type Leaving<'a> = &'a dyn Fn(&mut Session, Look<'_>) -> Result<(), PgError>;
+
+/// When somebody looks.
+#[derive(Clone, Copy, Debug)]
+pub enum Look<'a> {
+    /// Everybody reads and writes. The session is in a transaction that has made and filled the new schemas already, so that
+    /// another one has to look.
+    Free,
+    /// The former tables are held by this session, and called so.
+    Held(&'a [SchemaNames]),
 }
 
 impl SchemaSwap<'_> {
@@ -333,10 +350,16 @@ pub fn swap_schemas(
         fill::compare(session, what, &mut done)?;
         done.types_moved = moved.types as u64;
         stop.check()?;
+        look(session, what.leaving, Look::Free)?;
         let begun = what.clock.elapsed();
         let kept = kept_names(what.names);
         let mut notes = Vec::new();
         attempts(session, what.clock, &kept, stop, |session| {
+            // Before anything elsewhere is held: to look may take a while.
+            if what.leaving.is_some() {
+                hold(session, &kept)?;
+                look(session, what.leaving, Look::Held(what.names))?;
+            }
             fill::late(session, what, &moved.publications)?;
             notes = around.point_again(session, true)?;
             fill::compare_constraints(session, what)?;
@@ -353,6 +376,10 @@ pub fn swap_schemas(
         done.held_for = what.clock.elapsed() - begun;
         Ok(done)
     })
+}
+
+fn look(session: &mut Session, leaving: Option<Leaving<'_>>, when: Look<'_>) -> Result<(), PgError> {
+    leaving.map_or(Ok(()), |leaving| leaving(session, when))
 }
 
 /// Tries the last part, in which others can be in the way, some times; in between nothing of it holds.

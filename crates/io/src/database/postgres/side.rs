@@ -210,6 +210,32 @@ pub fn missing_beside(
     })
 }
 
+/// Hands over rows that both have with other values, in COPY's text format: first those of the backup (`true`), then the live
+/// ones, with the columns that both have.
+///
+/// # Errors
+/// As [`missing_beside`].
+pub fn changed_beside(
+    session: &mut Session,
+    side: &Side<'_>,
+    take: &mut dyn FnMut(bool, &[u8]) -> io::Result<()>,
+) -> Result<(), PgError> {
+    let Some(how) = Comparison::of(session, side)?.filter(|how| !how.key.is_empty()) else { return Ok(()) };
+    let (beside, live, on, same) = (side.beside(), &how.live, how.on(), how.is_same());
+    // Of one instant: a row that changes between the two would have a version too many.
+    session.transaction("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", |session| {
+        for (alias, is_wanted) in [("s", true), ("t", false)] {
+            let columns: Vec<String> = how.common.iter().map(|column| format!("{alias}.{column}")).collect();
+            let query =
+                format!("SELECT {} FROM {beside} s JOIN ONLY {live} t ON {on} WHERE NOT ({same})", columns.join(", "));
+            session.copy_out(&format!("COPY ({query}) TO STDOUT"), |bytes| {
+                take(is_wanted, bytes.strip_suffix(b"\n").unwrap_or(bytes))
+            })?;
+        }
+        Ok(())
+    })
+}
+
 /// Columns that a table of a backup and the live one both have.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CommonColumns {

@@ -84,7 +84,7 @@ impl<'a> Catalog<'a> {
     }
 
     /// What must be there for some definitions, themselves included.
-    fn needed_by(&self, ids: impl IntoIterator<Item = i64>) -> BTreeSet<i64> {
+    pub fn needed_by(&self, ids: impl IntoIterator<Item = i64>) -> BTreeSet<i64> {
         let (mut open, mut seen): (Vec<i64>, BTreeSet<i64>) = (ids.into_iter().collect(), BTreeSet::new());
         while let Some(id) = open.pop() {
             if let Some(entry) = self.get(id)
@@ -153,7 +153,7 @@ fn find(catalog: &Catalog<'_>, name: &str) -> Result<i64, PgError> {
     Err(PgError::Preflight { found, hint: format!("there are: {}", known.join(", ")) })
 }
 
-fn belongs_to_a_table(kind: &str) -> bool {
+pub(super) fn belongs_to_a_table(kind: &str) -> bool {
     matches!(
         kind,
         "DEFAULT"
@@ -173,7 +173,12 @@ fn belongs_to_a_table(kind: &str) -> bool {
     )
 }
 
-fn is_of(catalog: &Catalog<'_>, entry: &SchemaEntry, chosen: &BTreeSet<i64>) -> bool {
+pub(super) fn is_of(catalog: &Catalog<'_>, entry: &SchemaEntry, chosen: &BTreeSet<i64>) -> bool {
+    if entry.kind == "SEQUENCE OWNED BY" {
+        // It needs the sequence alone; whose it is, is in its text.
+        let mut titles = chosen.iter().filter_map(|id| catalog.get(*id)).map(title_of);
+        return titles.any(|title| entry.sql.contains(&format!(" OWNED BY {title}.")));
+    }
     let named = matches!(
         entry.kind.as_str(),
         "DEFAULT" | "CONSTRAINT" | "CHECK CONSTRAINT" | "FK CONSTRAINT" | "TRIGGER" | "RULE" | "POLICY"

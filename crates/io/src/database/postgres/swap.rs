@@ -5,10 +5,16 @@
 //!   shop_new_x ────► shop              the new one, dressed as the old one was: owner, settings, grants, limits
 //! ```
 //!
-//! Renaming needs that nobody is connected to either. So the old one is closed first (`ALLOW_CONNECTIONS false`), then
-//! sessions are ended until there are none. Whatever fails, the old one is opened again.
+//! Renaming needs that nobody is connected. From the first rename on, whoever wants to connect waits at the server's door,
+//! which is not seen from outside: the rename holds the database's own lock. Those who are in are ended by another session
+//! of ours meanwhile. Nothing is closed by a statement of its own, so that a death at any moment takes all of it back: the
+//! server rolls the one transaction back, and the next client is let in.
 
-use std::time::Duration;
+use std::{
+    collections::BTreeSet,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use lifeboat_model::postgres::DatabaseFacts;
 
@@ -18,10 +24,7 @@ use super::{
     server,
     sql::{literal, literals, quoted},
 };
-use crate::{
-    clock::Clock,
-    stop::{Stop, Stopped},
-};
+use crate::{clock::Clock, stop::Stop};
 
 /// Three names of databases of one cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -150,12 +153,12 @@ pub struct Swapped {
 }
 
 /// Makes `aside` the live database. Before anybody notices, it is given owner, settings, grants, limit and comment of
-/// the present one; then the present one is closed, its sessions are ended, and both are renamed in one transaction.
-/// Repeated after it was done, it does nothing. `session` is in another database of the cluster.
+/// the present one; then both are renamed in one transaction, while the sessions of the present one are ended. What is
+/// kept lets nobody in. Repeated after it was done, it does nothing. `session` is in another database of the cluster.
 ///
 /// # Errors
-/// [`PgError::Preflight`] when sessions come back faster than they are ended within `end_sessions_max`; the server's
-/// refusals. The old state holds then, open as before.
+/// [`PgError::Preflight`] when sessions do not end within `end_sessions_max`; the server's refusals. The old state holds
+/// then, open as before, and so it does when we die.
 pub fn swap_databases(
     session: &mut Session,
     names: &SwapNames,
@@ -170,33 +173,8 @@ pub fn swap_databases(
     swap_preflight(session, names)?;
     let present: DatabaseFacts = catalog::database_facts_of(session, &names.live)?;
     let notes = dress_database(session, &names.aside, &present)?;
-    let begun = clock.elapsed();
-    let renamed = close_and_rename(session, names, end_sessions_max, clock, stop);
-    match renamed {
-        Ok(ended) => Ok(Swapped { closed_for: clock.elapsed() - begun, ended, notes }),
-        Err(error) => {
-            // Whatever happened, `live` is the name of one of them, and it must be open. When that fails as well (the
-            // server is gone), the next run or `open_database` does it.
-            let mut rescue = session.another();
-            let reopened = rescue.as_mut().map(|rescue| open_database(rescue, &names.live));
-            match reopened {
-                Ok(Ok(())) => Err(error),
-                Ok(Err(second)) => Err(also(error, names, &second)),
-                Err(second) => Err(also(error, names, second)),
-            }
-        }
-    }
-}
-
-/// Both errors: why the swap failed, and why the database could not be opened again.
-fn also(error: PgError, names: &SwapNames, second: &PgError) -> PgError {
-    PgError::Preflight {
-        found: format!("the swap failed ({error}), and {} could not be opened again ({second})", names.live),
-        hint: format!(
-            "ALTER DATABASE {} WITH ALLOW_CONNECTIONS true, when the server is there again",
-            quoted(&names.live)
-        ),
-    }
+    let (closed_for, ended) = rename_both(session, names, end_sessions_max, clock, stop)?;
+    Ok(Swapped { closed_for, ended, notes })
 }
 
 /// Gives a database that nobody is connected to another name, and lets everybody connect to it.
@@ -235,57 +213,86 @@ pub fn close_database(session: &mut Session, name: &str) -> Result<(), PgError> 
     session.run(&format!("ALTER DATABASE {} WITH ALLOW_CONNECTIONS false", quoted(name)))
 }
 
-fn close_and_rename(
+/// The server waits for so long for the last session to end, and then refuses to rename.
+const STILL_USED: &str = "55006";
+
+fn rename_both(
     session: &mut Session,
     names: &SwapNames,
     end_sessions_max: Duration,
     clock: &dyn Clock,
     stop: &Stop,
-) -> Result<u64, PgError> {
-    let SwapNames { live, aside, kept } = names;
-    close_database(session, live)?;
-    close_database(session, aside)?;
-    let ended = end_sessions(session, &[live, aside], end_sessions_max, clock, stop)?;
-    let (live, aside, kept) = (quoted(live), quoted(aside), quoted(kept));
+) -> Result<(Duration, u64), PgError> {
+    let number = format!("SELECT oid FROM pg_catalog.pg_database WHERE datname = {}", literal(&names.live));
+    let number = session.value(&number)?;
+    let mut other = session.another()?;
+    let until = clock.elapsed() + end_sessions_max;
+    let mut ended = BTreeSet::new();
+    loop {
+        stop.check()?;
+        // Nobody knows this one: whoever is there looks around, and is not waited for.
+        ended.extend(end_once(session, &format!("a.datname = {}", literal(&names.aside)))?);
+        let (begun, over) = (clock.elapsed(), AtomicBool::new(false));
+        let (renamed, gone) = std::thread::scope(|scope| {
+            let ending = scope.spawn(|| keep_ending(&mut other, &number, &over, clock));
+            let renamed = in_one_transaction(session, names);
+            over.store(true, Ordering::SeqCst);
+            (renamed, ending.join())
+        });
+        ended.extend(gone.into_iter().flatten());
+        match renamed {
+            Ok(()) => return Ok((clock.elapsed() - begun, ended.len() as u64)),
+            Err(error) if error.code() == Some(STILL_USED) && clock.elapsed() < until => {}
+            Err(error) if error.code() == Some(STILL_USED) => return Err(they_stay(session, names)?.unwrap_or(error)),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn in_one_transaction(session: &mut Session, names: &SwapNames) -> Result<(), PgError> {
+    let [live, aside, kept] = [&names.live, &names.aside, &names.kept].map(|name| quoted(name));
     session.transaction("BEGIN", |session| {
         session.run(&format!("ALTER DATABASE {live} RENAME TO {kept}"))?;
         session.run(&format!("ALTER DATABASE {aside} RENAME TO {live}"))?;
+        session.run(&format!("ALTER DATABASE {kept} WITH ALLOW_CONNECTIONS false"))?;
         session.run(&format!("ALTER DATABASE {live} WITH ALLOW_CONNECTIONS true"))
-    })?;
-    Ok(ended)
+    })
 }
 
-/// Ends all sessions of databases, until there are none.
-///
-/// # Errors
-/// [`PgError::Preflight`], naming those that stay.
-pub fn end_sessions(
-    session: &mut Session,
-    databases: &[&String],
-    wait_max: Duration,
-    clock: &dyn Clock,
-    stop: &Stop,
-) -> Result<u64, PgError> {
-    let names = literals(databases.iter().map(|name| name.as_str()));
-    let until = clock.elapsed() + wait_max;
-    let mut ended = std::collections::BTreeSet::new();
-    loop {
-        let rows = session.ask(&format!(
-            "SELECT a.pid, pg_catalog.pg_terminate_backend(a.pid), a.usename, a.backend_type FROM pg_catalog.pg_stat_activity a
-              WHERE a.datname IN ({names}) AND a.pid <> pg_catalog.pg_backend_pid()"
-        ))?;
-        if rows.is_empty() {
-            return Ok(ended.len() as u64);
+/// Ends the sessions of a database, by its number - its name will be another one's - until it is over.
+fn keep_ending(session: &mut Session, number: &str, over: &AtomicBool, clock: &dyn Clock) -> BTreeSet<String> {
+    let mut ended = BTreeSet::new();
+    while !over.load(Ordering::SeqCst) {
+        // Who may not be ended is told by the rename, which is refused then.
+        let Ok(gone) = end_once(session, &format!("a.datid = {number}")) else { break };
+        ended.extend(gone);
+        if clock.sleep(Duration::from_millis(2), &Stop::default()).is_err() {
+            break;
         }
-        ended.extend(rows.iter().map(|row| row.text(0).to_owned()));
-        if clock.elapsed() >= until {
-            let who: Vec<String> =
-                rows.iter().map(|row| format!("{} ({}, process {})", row.text(2), row.text(3), row.text(0))).collect();
-            let found = format!("sessions do not end: {}", who.join(", "));
-            return Err(PgError::Preflight { found, hint: "end them at the server, then run it again".into() });
-        }
-        clock.sleep(Duration::from_millis(2), stop).map_err(|Stopped| PgError::Stopped(Stopped))?;
     }
+    ended
+}
+
+/// Ends sessions for which this is true; `a` is their row of `pg_stat_activity`.
+fn end_once(session: &mut Session, which: &str) -> Result<Vec<String>, PgError> {
+    let rows = session.ask(&format!(
+        "SELECT a.pid, pg_catalog.pg_terminate_backend(a.pid) FROM pg_catalog.pg_stat_activity a
+          WHERE {which} AND a.pid <> pg_catalog.pg_backend_pid()"
+    ))?;
+    Ok(rows.iter().map(|row| row.text(0).to_owned()).collect())
+}
+
+/// Says who stays, when somebody does.
+fn they_stay(session: &mut Session, names: &SwapNames) -> Result<Option<PgError>, PgError> {
+    let rows = session.ask(&format!(
+        "SELECT pg_catalog.format('%s (%s, process %s)', a.usename, a.backend_type, a.pid)
+           FROM pg_catalog.pg_stat_activity a WHERE a.datname IN ({}) AND a.pid <> pg_catalog.pg_backend_pid()",
+        literals([names.live.as_str(), &names.aside])
+    ))?;
+    let who: Vec<&str> = rows.iter().map(|row| row.text(0)).collect();
+    let found = format!("sessions do not end: {}", who.join(", "));
+    let hint = "end them at the server, then run it again".into();
+    Ok((!who.is_empty()).then_some(PgError::Preflight { found, hint }))
 }
 
 /// The sessions of a database, ours excepted: who would be ended by a swap.

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use lifeboat_model::SchemaReturn;
+use lifeboat_model::{SchemaNames, SchemaReturn};
 
 use super::{
     super::{
         PgError, Session,
         sql::{literal, quoted},
     },
-    Around, SCHEMA_LOCK_WAIT_MS, SchemasSwapped, advance_sequences, attempts, depends,
+    Around, Leaving, Look, SCHEMA_LOCK_WAIT_MS, SchemasSwapped, advance_sequences, attempts, depends,
     fill::{extensions_in, leave_publications, memberships, move_extensions},
     hold,
     kept::{Kept, comment_of},
@@ -49,6 +49,7 @@ pub fn exchange_state(session: &mut Session, all: &[SchemaReturn]) -> Result<sup
 pub fn exchange_schemas(
     session: &mut Session,
     all: &[SchemaReturn],
+    looking: Option<Leaving<'_>>,
     clock: &dyn Clock,
     stop: &Stop,
 ) -> Result<SchemasSwapped, PgError> {
@@ -65,9 +66,10 @@ pub fn exchange_schemas(
         session.run(&super::settings(SCHEMA_LOCK_WAIT_MS))?;
         session.run(super::ONE_AT_A_TIME)?;
         let mut done = SchemasSwapped::default();
+        super::look(session, looking, Look::Free)?;
         let begun = clock.elapsed();
         let leaving: Vec<&str> = all.iter().filter_map(|one| one.becomes.as_deref()).collect();
-        attempts(session, clock, &leaving, stop, |session| once(session, all, &leaving, &mut done))?;
+        attempts(session, clock, &leaving, stop, |session| once(session, all, &leaving, looking, &mut done))?;
         stop.check()?;
         done.held_for = clock.elapsed() - begun;
         Ok(done)
@@ -78,6 +80,7 @@ fn once(
     session: &mut Session,
     all: &[SchemaReturn],
     leaving: &[&str],
+    looking: Option<Leaving<'_>>,
     done: &mut SchemasSwapped,
 ) -> Result<(), PgError> {
     let live: Vec<&str> = all.iter().filter(|one| one.becomes.is_some()).map(|one| one.live.as_str()).collect();
@@ -111,6 +114,12 @@ fn once(
             let comment = kept.comment.as_deref().map_or_else(|| "NULL".to_owned(), literal);
             session.run(&format!("COMMENT ON SCHEMA {schema} IS {comment}"))?;
         }
+    }
+    if looking.is_some() {
+        let names = |one: &SchemaReturn| SchemaNames { live: one.live.clone(), kept: one.becomes.clone() };
+        let names: Vec<SchemaNames> = all.iter().map(names).collect();
+        hold(session, leaving)?;
+        super::look(session, looking, Look::Held(&names))?;
     }
     move_extensions(session, &extensions)?;
     for (one, kept) in all.iter().zip(&returning) {
