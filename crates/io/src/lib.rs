@@ -12,6 +12,7 @@ pub mod files;
 pub mod git;
 pub mod gzip;
 pub mod holders;
+mod http;
 pub mod lease;
 pub mod objects;
 pub mod place;
@@ -30,6 +31,7 @@ pub use clock::{Clock, SystemClock};
 pub use env::{Env, SystemEnv};
 pub use exec::{Exec, ExecError, Exit, Invocation, SystemExec};
 pub use files::{AtPath, PathError};
+pub use http::answers_over_http;
 pub use objects::{
     HalfWritten, ObjectError, ObjectErrorKind, ObjectInfo, ObjectStore,
     location::{Location, open_location, parse_location},

@@ -18,7 +18,7 @@ use self::{
     exports::{AdoptArgs, CopyArgs, DocsArgs, ExportArgs, ScheduleArgs, ShimsArgs},
     records::{AttestArgs, CompromisedArgs, EvidenceArgs, IncidentArgs, LogsArgs},
     servers::{FenceArgs, SalvageArgs},
-    sync::SyncArgs,
+    sync::{LevelArgs, MonitorArgs, SyncArgs},
 };
 
 /// Backups that are proven by restoring them, and a way back when something went wrong.
@@ -164,6 +164,12 @@ pub enum Command {
     /// Mirrors a SQLite file to a PostgreSQL database: switches, queue, comparing
     #[command(after_help = help::SYNC, display_order = 25)]
     Sync(SyncArgs),
+    /// The emergency levels of a mirrored app, each within its budget
+    #[command(after_help = help::LEVEL, display_order = 24)]
+    Level(LevelArgs),
+    /// Looks at the mirror as a monitoring script would; silent when all is well
+    #[command(after_help = help::MONITOR, display_order = 28)]
+    Monitor(MonitorArgs),
     /// Runs the daemon: delivers for mirrors, answers over HTTP
     #[command(after_help = help::SERVE, display_order = 26)]
     Serve(ServeArgs),

@@ -47,6 +47,14 @@ pub fn tokens(engine: &Engine) -> Tokens {
     Tokens::at(&engine.state().tokens())
 }
 
+/// Whether a daemon answers there, whatever it says.
+///
+/// # Errors
+/// Why not, in a few words.
+pub fn daemon_answers(address: std::net::SocketAddr) -> Result<u16, String> {
+    lifeboat_io::answers_over_http(address, "/api/health")
+}
+
 /// The real doors.
 pub fn io() -> Io {
     Io::system()

@@ -89,6 +89,24 @@ pub(crate) fn plan(engine: &Engine, request: &Request, name: &ResourceName, abou
                 resync(&acts, tables, *keep_orphans, emptied),
             )
         }
+        SyncAsk::StartOver { why, emptied } => {
+            if let Some(setting) = link.said.refusal() {
+                let failure = Failure::new(FailureKind::Refused, format!("{setting} keeps the mirror {name} off"));
+                return Err(failure.hint("take it out of the environment or the app's .env, and start Lifeboat again"));
+            }
+            let saved = mirror.queue_file();
+            notes.push(format!("What waits is saved in {}; all of it comes with the copy.", saved.display()));
+            notes.push("Changes are delivered again only when both sides are seen to hold the same.".to_owned());
+            let undo = by(acts.action(SyncAction::Import { file: saved.clone() }));
+            let title = format!("save {} waiting changes and clear them", status.queue.queue_size);
+            // Not taken back: what is not seen to be equal is not delivered to again.
+            let off = SyncAction::Switch { on: false, why: why.clone() };
+            let off = acts.step("disable", "hold changes".to_owned(), off, Undo::Nothing);
+            let mut steps = vec![off, acts.step("clear", title, SyncAction::Clear { saved }, undo)];
+            steps.extend(resync(&acts, &[], false, emptied));
+            steps.push(acts.switch("enable", true, why, was_on));
+            (format!("copy {} to the cloud anew", link.file.display()), steps)
+        }
         SyncAsk::ConfirmDeletes { tables } => {
             let held: u64 = status.held_deletes.values().sum();
             let title = format!("let {held} held deletes of {name} go on");
@@ -105,14 +123,26 @@ pub(crate) fn plan(engine: &Engine, request: &Request, name: &ResourceName, abou
         }
     };
     let lease = match about {
-        SyncAsk::Attach | SyncAsk::Detach | SyncAsk::Resync { .. } => Lease::Mirror,
+        SyncAsk::Attach | SyncAsk::Detach | SyncAsk::Resync { .. } | SyncAsk::StartOver { .. } => Lease::Mirror,
         SyncAsk::Enable | SyncAsk::Disable { .. } | SyncAsk::Clear { .. } | SyncAsk::Import { .. } => Lease::Sync,
         SyncAsk::ConfirmDeletes { .. } | SyncAsk::Letters { .. } => Lease::Sync,
     };
     let mut plan = steps::new_plan(&common, request, title, lease);
     plan.phases = vec![phase(&common, "sync", vec![], steps)];
+    plan.phases.iter_mut().for_each(|phase| phase.budget_ms = phase.budget_ms.or(budget_ms(about)));
     plan.notes = notes;
     Ok(plan)
+}
+
+/// How long the emergency levels of the document may take: level 1, 2 and 4.
+fn budget_ms(about: &SyncAsk) -> Option<u64> {
+    match about {
+        SyncAsk::Disable { .. } => Some(60_000),
+        SyncAsk::Clear { .. } => Some(120_000),
+        SyncAsk::StartOver { .. } | SyncAsk::Resync { .. } => Some(1_800_000),
+        SyncAsk::Enable | SyncAsk::Import { .. } | SyncAsk::Attach | SyncAsk::Detach => None,
+        SyncAsk::ConfirmDeletes { .. } | SyncAsk::Letters { .. } => None,
+    }
 }
 
 struct Acts<'a> {

@@ -212,6 +212,26 @@ Examples:
   lifeboat token list
   lifeboat token revoke ops";
 
+pub const LEVEL: &str = "\
+Level 1 (60 s) holds changes; local work goes on and nothing is lost. Level 2 (2 min) saves what waits and clears the queue; at most
+1,000 waiting changes are no reason, so one has to be given. Level 4 (30 min) holds changes, saves and clears the queue, looks whether
+the file is sound, makes the cloud equal, compares, and only then delivers again. Levels 3 and 5 also bring the application back: they
+are not there yet.
+
+Examples:
+  lifeboat level 1 --reason 'sync errors in the logs'
+  lifeboat level 2 --reason 'corrupted entries' --yes
+  lifeboat level 4 --dry-run
+  lifeboat level 4 --yes";
+
+pub const MONITOR: &str = "\
+Says ALERT lines: more than 100 changes wait, more than 10 rows are set aside, the last delivery is older than 5 minutes, deletes are
+held, nobody answers where the daemon should. Exit code 0 when there is none, else 10.
+
+Examples:
+  lifeboat monitor sync
+  */5 * * * * cd /srv/shop && lifeboat monitor sync || mail -s 'shop: sync' ops@example.org";
+
 pub const RETENTION: &str = "\
 Examples:
   lifeboat retention plan

@@ -123,3 +123,42 @@ pub enum QueueCommand {
         ids: Vec<i64>,
     },
 }
+
+/// `level`.
+#[derive(Clone, Debug, Args)]
+pub struct LevelArgs {
+    /// 1 holds changes; 2 saves and clears the queue; 4 copies everything to the cloud anew
+    #[arg(value_parser = clap::value_parser!(u8).range(1..=5))]
+    pub level: u8,
+    /// Why
+    #[arg(long, value_name = "WHY", default_value = "")]
+    pub reason: String,
+    /// Which link, when the environment has more than one
+    #[arg(long, value_name = "NAME")]
+    pub link: Option<String>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub consent: ConsentArgs,
+}
+
+/// `monitor`.
+#[derive(Clone, Debug, Args)]
+pub struct MonitorArgs {
+    /// What is looked at.
+    #[command(subcommand)]
+    pub what: MonitorCommand,
+}
+
+/// What can be looked at.
+#[derive(Clone, Debug, Subcommand)]
+pub enum MonitorCommand {
+    /// The queue, rows that failed, the last delivery, and whether the daemon answers
+    Sync {
+        /// Which link, when the environment has more than one
+        #[arg(long, value_name = "NAME")]
+        link: Option<String>,
+        /// Where the daemon listens
+        #[arg(long, value_name = "ADDRESS:PORT", default_value = lifeboat_web::DEFAULT_LISTEN)]
+        daemon: std::net::SocketAddr,
+    },
+}

@@ -21,6 +21,7 @@ pub mod init;
 mod journal;
 mod leaks;
 mod logs;
+mod monitor;
 mod plans;
 mod preflight;
 mod requests;
@@ -69,6 +70,8 @@ pub fn dispatch(app: &App, command: Option<Command>) -> Done {
         Command::Salvage(args) => salvage::run(app, &args),
         Command::Fence(args) => fence::fence(app, &args),
         Command::Sync(args) => sync::run(app, &args),
+        Command::Level(args) => sync::level(app, &args),
+        Command::Monitor(args) => monitor::run(app, &args.what),
         Command::Serve(args) => serve::serve(app, &args),
         Command::Token(args) => serve::token(app, &args),
         Command::Retention(args) => retention::run(app, &args.command),

@@ -15,6 +15,10 @@ const BACKUP_NOW: &str = "scripts/backup-now.sh";
 /// The script behind `npm run db:validate:all`.
 const VALIDATE_ALL: &str = "scripts/db-validate-all.sh";
 
+/// The scripts of a mirrored app.
+const MONITOR_SYNC: &str = "scripts/monitor-sync.sh";
+const RESYNC: &str = "scripts/resync-to-cloud";
+
 /// The file that documents promise.
 const PATTERN: &str = "backups/database-pre-change-YYYYMMDD-HHMMSS.sqlite";
 
@@ -27,10 +31,14 @@ pub fn run(app: &App, command: &ShimsCommand) -> Done {
 fn install(app: &App, dir: &Path, resource: Option<&str>) -> Done {
     let session = app.open(&resource.map(str::to_owned).into_iter().collect::<Vec<_>>())?;
     let name = database(&session)?;
-    let scripts = [
+    let mut scripts = vec![
         (dir.join(BACKUP_NOW), backup_now(&name, app.again())),
         (dir.join(VALIDATE_ALL), validate_all(&name, app.again())),
     ];
+    if !session.engine.setup().links.is_empty() {
+        scripts.push((dir.join(MONITOR_SYNC), monitor_sync(app.again())));
+        scripts.push((dir.join(RESYNC), resync(app.again())));
+    }
     if let Some((path, _)) = scripts.iter().find(|(path, _)| files::exists(path)) {
         let failure =
             Failure::new(FailureKind::Refused, format!("{} is there already and stays as it is", path.display()));
@@ -59,6 +67,20 @@ fn backup_now(name: &ResourceName, again: &str) -> String {
     format!(
         "#!/bin/sh\n# Made by `lifeboat shims install`: a verified backup, and a copy of the database in backups/.\n\
          cd \"$(dirname \"$0\")/..\" && exec lifeboat backup {name} --copy-to {PATTERN} --alias{again} \"$@\"\n"
+    )
+}
+
+fn monitor_sync(again: &str) -> String {
+    format!(
+        "#!/bin/sh\n# Made by `lifeboat shims install`: ALERT lines about the mirror; nothing when all is well.\n\
+         cd \"$(dirname \"$0\")/..\" && exec lifeboat monitor sync{again} \"$@\"\n"
+    )
+}
+
+fn resync(again: &str) -> String {
+    format!(
+        "#!/bin/sh\n# Made by `lifeboat shims install`: makes the cloud equal to the file; fails when it is not in the end.\n\
+         cd \"$(dirname \"$0\")/..\" && exec lifeboat sync resync --yes{again} \"$@\"\n"
     )
 }
 

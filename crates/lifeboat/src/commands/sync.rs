@@ -16,7 +16,7 @@ use super::{
     requests::dry,
 };
 use crate::{
-    cli::sync::{QueueCommand, SyncArgs, SyncCommand},
+    cli::sync::{LevelArgs, QueueCommand, SyncArgs, SyncCommand},
     error::Done,
     ui::{table::Table, words},
     wire,
@@ -24,9 +24,7 @@ use crate::{
 
 pub fn run(app: &App, args: &SyncArgs) -> Done {
     let session = app.open(&[])?;
-    let link = args.link.as_deref().map(ResourceName::new).transpose();
-    let link = link.map_err(|error| Failure::new(FailureKind::Usage, error.to_string()))?;
-    let name = session.engine.link(link.as_ref())?.name.clone();
+    let name = link_named(&session, args.link.as_deref())?;
     let ask = |about, consent: Consent<'_>| {
         let plan = session.engine.plan(&Request::Sync { link: name.clone(), about })?;
         carry_out(app, &session, &plan, consent)
@@ -63,6 +61,33 @@ pub fn run(app: &App, args: &SyncArgs) -> Done {
             ask(SyncAsk::ConfirmDeletes { tables: tables.clone() }, consent.consent())
         }
     }
+}
+
+/// The emergency levels that concern the mirror alone.
+pub fn level(app: &App, args: &LevelArgs) -> Done {
+    let why = args.reason.clone();
+    let about = match args.level {
+        1 => SyncAsk::Disable { why },
+        2 => SyncAsk::Clear { why },
+        4 => SyncAsk::StartOver { why, emptied: Vec::new() },
+        level => {
+            let failure = Failure::new(FailureKind::Refused, format!("level {level} is not there yet"));
+            return Err(failure
+                .hint("lifeboat restore brings the database back; the application has to be brought back by hand")
+                .into());
+        }
+    };
+    let session = app.open(&[])?;
+    let name = link_named(&session, args.link.as_deref())?;
+    let plan = session.engine.plan(&Request::Sync { link: name, about })?;
+    carry_out(app, &session, &plan, args.consent.consent())
+}
+
+/// The link that is meant.
+pub fn link_named(session: &Session, word: Option<&str>) -> Result<ResourceName, Failure> {
+    let link = word.map(ResourceName::new).transpose();
+    let link = link.map_err(|error| Failure::new(FailureKind::Usage, error.to_string()))?;
+    Ok(session.engine.link(link.as_ref())?.name.clone())
 }
 
 fn mirror(session: &Session, link: &ResourceName) -> Result<Mirror, Failure> {

@@ -35,7 +35,9 @@ pub fn consequence(plan: &Plan) -> Consequence {
                 Consequence::Harmless
             }
             SyncAsk::Clear { .. } | SyncAsk::Attach | SyncAsk::Detach => Consequence::Reversible,
-            SyncAsk::Resync { .. } | SyncAsk::ConfirmDeletes { .. } => Consequence::Reversible,
+            SyncAsk::Resync { .. } | SyncAsk::StartOver { .. } | SyncAsk::ConfirmDeletes { .. } => {
+                Consequence::Reversible
+            }
         },
         Request::BringBack { .. } | Request::RestoreTable { insert: true, .. } => Consequence::Reversible,
         Request::RestoreTable { insert: false, .. } => Consequence::Harmless,

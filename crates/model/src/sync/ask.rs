@@ -38,6 +38,14 @@ pub enum SyncAsk {
         /// Tables that are meant to be empty although the cloud has rows of them.
         emptied: Vec<String>,
     },
+    /// Hold changes, save and clear the queue, make the cloud equal, compare, and deliver again: level 4 of the emergency
+    /// levels.
+    StartOver {
+        /// Why.
+        why: String,
+        /// Tables that are meant to be empty although the cloud has rows of them.
+        emptied: Vec<String>,
+    },
     /// Let deletes go on that were held.
     ConfirmDeletes {
         /// Of which tables; all when empty.
