@@ -15,8 +15,10 @@
 //!   quiet       quarantine: a copy that calls, mails and fetches nothing
 //!   loss        same_lineage: whether rows can tell by themselves what was written since
 //!   salvage     compare_rows: which rows a backup does not have, and the rows themselves; raise_sequences
+//!               compare_ahead → still_holds → compare_rest: the same in two looks, the second while writes are held
 //!               bring_back: such rows inserted again, in the order of their references; take_away: its undo
 //!   rows        lay_beside: a table of a backup in a schema beside; compare_beside, missing_beside; drop_beside
+//!               make_table: one that is gone, with all that belongs to it; drop_table: its undo
 //!   take place  swap_preflight → swap_databases; the same with SwapNames::undone is the way back; swap_state tells
 //!               inside one database: schemas_preflight → swap_schemas, exchange_schemas, schemas_state, drop_kept_schemas
 //!   stop writes fence_on → prove_fence; enter_fence for our own session; fence_off needs nothing; fence_status
