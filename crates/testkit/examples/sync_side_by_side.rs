@@ -1,0 +1,212 @@
+//! Mirroring beside plain `COPY` of the same rows, in one run: the first copy, a drain of a backlog, a comparison, and what
+//! the triggers cost the app. Prints seconds and ratios; never a test.
+//!
+//! `cargo run --release -p lifeboat-testkit --example sync_side_by_side -- LIFEBOAT FOLDER [ROWS]`; `./bench` does it all.
+//!
+//! They do not do the same: COPY may be repeated by nobody, and asks nothing of the rows that are there.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a benchmark prints and ends on errors"
+)]
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use lifeboat_testkit::postgres::{Server, ServerOptions};
+use rusqlite::Connection;
+
+/// Transactions of the measurement of what triggers cost.
+const TRANSACTIONS: u32 = 5_000;
+const ROUNDS: usize = 5;
+
+fn main() {
+    let mut args = std::env::args().skip(1);
+    let usage = "usage: sync_side_by_side LIFEBOAT FOLDER [ROWS]";
+    let lifeboat = fs::canonicalize(args.next().expect(usage)).unwrap();
+    let folder = PathBuf::from(args.next().expect(usage)).join("sync-side-by-side");
+    let rows: u64 = args.next().map_or(1_000_000, |text| text.parse().unwrap());
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).unwrap();
+    let options = ServerOptions::default().set("shared_buffers", "512MB").set("max_wal_size", "4GB");
+    let bench = Bench { lifeboat, folder, server: Server::with(15, options), rows };
+    bench.run();
+    fs::remove_dir_all(&bench.folder).unwrap();
+}
+
+struct Bench {
+    lifeboat: PathBuf,
+    folder: PathBuf,
+    server: Server,
+    rows: u64,
+}
+
+impl Bench {
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    fn run(&self) {
+        make(&self.path("shop.db"), self.rows);
+        self.server.sql("postgres", "CREATE DATABASE cloud");
+        fs::write(
+            self.path("lifeboat.toml"),
+            format!(
+                "version = 1\n[app]\nname = \"shop\"\n[vault]\nlocation = \"./vault\"\n\
+                 [environments.local.resources.db]\nkind = \"sqlite\"\npath = \"./shop.db\"\n\
+                 [environments.local.links.cloud]\nfrom = \"db\"\nurl = \"{}\"\n",
+                self.server.url("cloud")
+            ),
+        )
+        .unwrap();
+        println!("{} rows of about 250 bytes, PostgreSQL 15 on the same host\n", self.rows);
+        let plain = write_cost(&self.path("plain.db"));
+
+        let copied = self.copy();
+        self.told("COPY of the same rows", copied, copied, 0);
+        let (attached, memory) = self.sync(&["attach", "--yes"]);
+        self.told("first copy (sync attach)", attached, copied, memory);
+        let (checked, memory) = self.sync(&["check"]);
+        self.told("comparison (sync check)", checked, copied, memory);
+        self.sync(&["disable"]);
+        let db = Connection::open(self.path("shop.db")).unwrap();
+        db.execute_batch("UPDATE orders SET note = note || '!'").unwrap();
+        drop(db);
+        self.sync(&["enable"]);
+        let (drained, memory) = self.sync(&["trigger"]);
+        self.told("drain: every row changed (sync trigger)", drained, copied, memory);
+        let count = self.server.sql("cloud", "SELECT count(*) FROM mirror.orders WHERE note LIKE '%!'");
+        assert_eq!(count.trim(), self.rows.to_string(), "the drain delivered something else");
+        let (resynced, memory) = self.sync(&["resync", "--yes"]);
+        self.told("re-sync, nothing differs", resynced, copied, memory);
+        let (held, _) = self.sync(&["disable"]);
+        println!("{:<44} {:>8.0} ms", "disable, as a command", held.as_secs_f64() * 1_000.0);
+
+        println!("\nwhat triggers cost the app: throughput with them, of that without (WAL, synchronous=NORMAL)");
+        let noted = write_cost_with_triggers(self);
+        for (name, plain, noted, wanted) in [
+            ("one-row inserts", plain.0, noted.0, 0.92),
+            ("one-row updates", plain.1, noted.1, 0.75),
+            ("inserts, 100 in a transaction", plain.2, noted.2, 0.92),
+        ] {
+            println!("  {name:<42} {:>8.2}   (wanted: at least {wanted})", plain / noted);
+        }
+    }
+
+    fn told(&self, name: &str, took: Duration, copied: Duration, memory: u64) {
+        let rate = self.rows as f64 / took.as_secs_f64();
+        let ratio = copied.as_secs_f64() / took.as_secs_f64();
+        println!("{name:<44} {:>8.2} s {rate:>10.0} rows/s {ratio:>6.2} of COPY {memory:>6} MiB", took.as_secs_f64());
+    }
+
+    /// The rows as CSV, and COPY of that into a table like the mirror's.
+    fn copy(&self) -> Duration {
+        let csv = self.path("orders.csv");
+        let written = Command::new("sqlite3")
+            .args(["-csv", self.path("shop.db").to_str().unwrap(), "SELECT * FROM orders"])
+            .stdout(fs::File::create(&csv).unwrap())
+            .status();
+        assert!(written.unwrap().success());
+        self.server.sql(
+            "cloud",
+            "CREATE TABLE plain (id bigint PRIMARY KEY, customer bigint, cents bigint, price double precision, state text,
+             note text, address text, created_at text, updated_at text, flags bigint)",
+        );
+        let began = Instant::now();
+        self.server.sql("cloud", &format!("\\copy plain FROM '{}' CSV", csv.display()));
+        let took = began.elapsed();
+        self.server.sql("cloud", "DROP TABLE plain");
+        fs::remove_file(csv).unwrap();
+        took
+    }
+
+    /// Runs a command, and gives its time and its peak of memory in MiB.
+    fn sync(&self, words: &[&str]) -> (Duration, u64) {
+        let log = self.path("time");
+        let began = Instant::now();
+        let status = Command::new("/usr/bin/time")
+            .args(["-f", "%M", "-o", log.to_str().unwrap()])
+            .arg(&self.lifeboat)
+            .args(["--quiet", "--state", "state", "sync"])
+            .args(words)
+            .current_dir(&self.folder)
+            .stdout(std::process::Stdio::null())
+            .status();
+        let took = began.elapsed();
+        assert!(status.unwrap().success(), "{words:?}");
+        let peak: u64 = fs::read_to_string(log).unwrap().trim().parse().unwrap();
+        (took, peak / 1_024)
+    }
+}
+
+fn make(path: &Path, rows: u64) {
+    let db = Connection::open(path).unwrap();
+    db.execute_batch(&format!(
+        "PRAGMA journal_mode = wal;
+         CREATE TABLE orders (id INTEGER PRIMARY KEY, customer INTEGER, cents INTEGER, price REAL, state TEXT, note TEXT,
+                              address TEXT, created_at TEXT, updated_at TEXT, flags INTEGER);
+         CREATE INDEX orders_by_customer ON orders (customer);
+         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {rows})
+         INSERT INTO orders SELECT i, abs(random() % 10000), i % 9999, i / 7.0, 'open', hex(randomblob(40)),
+             'street ' || i || ', ' || hex(randomblob(12)), '2026-11-01 10:00:00', '2026-11-02 11:00:00', i % 16 FROM n;"
+    ))
+    .unwrap();
+}
+
+/// Seconds of one-row inserts, one-row updates, and inserts of 100 in a transaction.
+type Cost = (f64, f64, f64);
+
+fn write_cost(path: &Path) -> Cost {
+    make(path, 20_000);
+    measured(path)
+}
+
+/// The same in a file with the triggers of a mirror.
+fn write_cost_with_triggers(bench: &Bench) -> Cost {
+    let path = bench.path("noted.db");
+    make(&path, 20_000);
+    let from = fs::read_to_string(bench.path("lifeboat.toml")).unwrap().replace("./shop.db", "./noted.db");
+    fs::write(bench.path("noted.toml"), from.replace("name = \"shop\"", "name = \"noted\"")).unwrap();
+    bench.server.sql("cloud", "DROP SCHEMA mirror CASCADE; DROP SCHEMA lifeboat CASCADE");
+    bench.sync(&["attach", "--yes", "--config", "noted.toml"]);
+    measured(&path)
+}
+
+fn measured(path: &Path) -> Cost {
+    let mut best = (f64::MAX, f64::MAX, f64::MAX);
+    let db = Connection::open(path).unwrap();
+    db.execute_batch("PRAGMA synchronous = normal").unwrap();
+    let insert = "INSERT INTO orders (customer, cents, price, state, note, address, created_at, updated_at, flags)
+                  VALUES (?1, 5, 1.5, 'open', 'a note of some length that stands for what people write', 'street', 'a', 'b', 1)";
+    for _ in 0..ROUNDS {
+        best.0 = best.0.min(seconds(|| {
+            let mut statement = db.prepare_cached(insert).unwrap();
+            (0..TRANSACTIONS).for_each(|at| drop(statement.execute([at]).unwrap()));
+        }));
+        best.1 = best.1.min(seconds(|| {
+            let mut statement = db.prepare_cached("UPDATE orders SET cents = cents + 1 WHERE id = ?1").unwrap();
+            (0..TRANSACTIONS).for_each(|at| drop(statement.execute([1 + at * 3]).unwrap()));
+        }));
+        best.2 = best.2.min(seconds(|| {
+            for _ in 0..TRANSACTIONS / 100 {
+                db.execute_batch("BEGIN").unwrap();
+                let mut statement = db.prepare_cached(insert).unwrap();
+                (0..100).for_each(|at| drop(statement.execute([at]).unwrap()));
+                drop(statement);
+                db.execute_batch("COMMIT").unwrap();
+            }
+        }));
+    }
+    best
+}
+
+fn seconds(work: impl FnOnce()) -> f64 {
+    let began = Instant::now();
+    work();
+    began.elapsed().as_secs_f64()
+}
