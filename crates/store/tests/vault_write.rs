@@ -117,6 +117,23 @@ fn many_streams_at_once() {
 }
 
 #[test]
+fn a_folder_lists_what_is_directly_in_it() {
+    let world = World::new();
+    let vault = world.create();
+    let writer = begin(&vault);
+    for path in ["shop/data/a", "shop/data/b", "shop/schema"] {
+        put(&writer, path, &rows(1, 1000));
+    }
+    let snapshot = writer.commit(snapshot_meta()).unwrap().snapshot;
+    let files = vault.folder(&snapshot, "shop/data").unwrap();
+    assert_eq!(files, ["shop/data/a", "shop/data/b"].map(|path| vault.entry(&snapshot, path).unwrap()));
+    assert_eq!(vault.folder(&snapshot, "shop").unwrap().len(), 2);
+    for path in ["shop/nothing", "shop/schema", "shop/schema/a"] {
+        assert!(matches!(vault.folder(&snapshot, path), Err(VaultError::Missing { .. })), "{path}");
+    }
+}
+
+#[test]
 fn a_lost_pack_is_found_out_and_made_up_for_by_the_next_backup() {
     let world = World::new();
     let vault = world.create();

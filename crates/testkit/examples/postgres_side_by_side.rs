@@ -1,5 +1,5 @@
 //! The product beside its peers on one PostgreSQL database, in one run: `lifeboat` (the release binary) beside `pg_dump` in
-//! its formats, `pg_restore -j2` and `psql`. Prints seconds, CPU seconds, bytes and ratios; never a test.
+//! its formats, `pgbackrest` where it is installed, `pg_restore -j2` and `psql`. Prints seconds, CPU seconds, bytes and ratios; never a test.
 //!
 //! `cargo run --release -p lifeboat-testkit --example postgres_side_by_side -- LIFEBOAT FOLDER [SCALE]`; `./bench` does it all.
 //! SCALE 1.0 is a database of 2.3 GB; with 0.01 the run takes a minute and its figures say nothing.
@@ -78,6 +78,7 @@ impl Bench {
         let folder = self.dump("pg_dump -Fd -j2", &["-Fd", "-j2", "-f", "folder"], "folder");
         let plain_folder = self.dump("pg_dump -Fd -j2 -Z0", &["-Fd", "-j2", "-Z0", "-f", "raw"], "raw");
         self.dump("pg_dump (plain)", &["-f", "plain.sql"], "plain.sql");
+        let physical = self.pgbackrest();
         let custom_bytes = size(&self.path("custom"));
 
         self.server.sql("shop", CHANGES);
@@ -98,22 +99,31 @@ impl Bench {
             println!("    {name:<42} {seconds:>8.2}");
         }
         let (fill, check) = (step("fill"), step("check"));
-        let peer = self.restore("pg_restore -j2 (from -Fc)", "pg_restore", &["-j2", "-d", "copy", "custom"]);
-        let peer_folder = self.restore("pg_restore -j2 (from -Fd)", "pg_restore", &["-j2", "-d", "copy", "folder"]);
-        let psql = self.restore("psql (plain)", "psql", &["-qX", "-o", "/dev/null", "-d", "copy", "-f", "plain.sql"]);
+        let (peer, analyzed) =
+            self.restore("pg_restore -j2 (from -Fc)", "pg_restore", &["-j2", "-d", "copy", "custom"]);
+        let (peer_folder, _) =
+            self.restore("pg_restore -j2 (from -Fd)", "pg_restore", &["-j2", "-d", "copy", "folder"]);
+        let (psql, _) =
+            self.restore("psql (plain)", "psql", &["-qX", "-o", "/dev/null", "-d", "copy", "-f", "plain.sql"]);
 
         println!("\nratios (less is better for lifeboat)");
         let says = |what: &str, ratio: f64, wanted: &str| println!("  {what:<52} {ratio:>6.2}   {wanted}");
         says("backup: lifeboat / pg_dump -Fc", ours.seconds / custom.seconds, "(wanted: at most 0.2)");
-        says("backup: lifeboat / pg_dump -Fd -j2", ours.seconds / folder.seconds, "");
+        says("backup: lifeboat / pg_dump -Fd -j2", ours.seconds / folder.seconds, "(wanted: at most 0.35)");
         says("backup: lifeboat / pg_dump -Fd -j2 -Z0", ours.seconds / plain_folder.seconds, "");
+        if let Some(physical) = physical {
+            says("backup: lifeboat / pgBackRest full, lz4", ours.seconds / physical.seconds, "(wanted: at most 1)");
+        }
         says("second backup: lifeboat / pg_dump -Fc", second.seconds / second_custom.seconds, "");
         says("stored bytes: lifeboat / pg_dump -Fc", stored as f64 / custom_bytes as f64, "");
         says("second backup: bytes added / first", added as f64 / stored as f64, "(wanted: at most 0.05)");
         says("fill: lifeboat / pg_restore -j2", fill / peer.seconds, "(wanted: at most 0.85)");
+        let ready = peer.seconds + analyzed.seconds;
+        says("fill: lifeboat / pg_restore -j2 with statistics", fill / ready, "(a fill makes them too)");
         says("fill and compare: lifeboat / pg_restore -j2", (fill + check) / peer.seconds, "");
         says("fill: lifeboat / pg_restore -j2 from a folder", fill / peer_folder.seconds, "");
         says("whole restore: lifeboat / pg_restore -j2", restored.seconds / peer.seconds, "");
+        says("fill: lifeboat / psql", fill / psql.seconds, "(wanted: at most 0.65)");
         says("whole restore: lifeboat / psql", restored.seconds / psql.seconds, "");
         println!("  {:<52} {:>6.2} s", "loss preview with its plan", preview.seconds);
         println!("  {:<52} {printed:>6.3} s", "fingerprint");
@@ -142,12 +152,44 @@ impl Bench {
         self.run_timed(what, command, Some(made))
     }
 
-    fn restore(&self, what: &str, program: &str, words: &[&str]) -> Took {
+    /// A full copy of the whole cluster with two processes, without the archive that it would need to be used.
+    fn pgbackrest(&self) -> Option<Took> {
+        let program = Path::new("/usr/bin/pgbackrest");
+        if !program.exists() {
+            println!("  pgBackRest is not installed: apt-get install pgbackrest");
+            return None;
+        }
+        let folder = self.path("pgbackrest");
+        let words = [
+            "--no-config".to_owned(),
+            "--stanza=bench".to_owned(),
+            format!("--pg1-path={}", self.server.data_folder().display()),
+            format!("--pg1-socket-path={}", self.server.socket_folder().display()),
+            format!("--pg1-port={}", self.server.port),
+            "--pg1-user=postgres".to_owned(),
+            format!("--repo1-path={}", folder.join("repo").display()),
+            format!("--lock-path={}", folder.join("lock").display()),
+            "--log-level-file=off".to_owned(),
+            "--log-level-console=off".to_owned(),
+        ];
+        let output = Command::new(program).args(&words).arg("stanza-create").output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let mut words: Vec<&str> = words.iter().map(String::as_str).collect();
+        words.extend(["--type=full", "--compress-type=lz4", "--process-max=2", "--no-archive-check", "--start-fast"]);
+        words.extend(["--repo1-retention-full=2", "backup"]);
+        Some(self.run_timed("pgBackRest full, lz4", self.timed(program, &words), Some("pgbackrest/repo")))
+    }
+
+    /// Fills a new database; and then makes the planner's statistics, as `lifeboat restore` does.
+    fn restore(&self, what: &str, program: &str, words: &[&str]) -> (Took, Took) {
         self.server.sql("postgres", "DROP DATABASE IF EXISTS copy WITH (FORCE)");
         self.server.sql("postgres", "CREATE DATABASE copy TEMPLATE template0");
         let took = self.run_timed(what, self.timed(&client_programs(MAJOR).join(program), words), None);
+        let statistics = ["--analyze-only", "-q", "-j2", "copy"];
+        let vacuumdb = self.timed(&client_programs(MAJOR).join("vacuumdb"), &statistics);
+        let analyzed = self.run_timed("  and vacuumdb --analyze-only -j2", vacuumdb, None);
         self.server.sql("postgres", "DROP DATABASE copy WITH (FORCE)");
-        took
+        (took, analyzed)
     }
 
     fn fingerprint(&self) -> f64 {

@@ -400,7 +400,7 @@ fn fill(
     let (part, facts) = stored.manifest(hands)?;
     let vault = hands.vaults.open(stored.vault)?;
     let snapshot = summary::snapshot_of(&vault, stored.backup)?;
-    let sources = streams::OutOfVault { vault, snapshot, folder: part.path.clone(), stop: context.stop.clone() };
+    let sources = streams::OutOfVault::new(vault, snapshot, part.path.clone(), context.stop.clone());
     let mut entries = stored.entries(&sources)?;
     let address = hands.vaults.database(url)?;
     let mut session = beside(&address, database, context.stop)?;

@@ -88,6 +88,23 @@ impl Vault {
         Err(missing())
     }
 
+    /// What is directly in a folder of a snapshot: one look for many files.
+    ///
+    /// # Errors
+    /// [`VaultError::Missing`] when there is no such folder.
+    pub fn folder(&self, snapshot: &Snapshot, path: impl AsRef<Path>) -> Result<Vec<Entry>, VaultError> {
+        let folder = self.entry(snapshot, path)?;
+        let EntryKind::Folder { tree } = folder.kind else {
+            return Err(VaultError::Missing { object: format!("the folder {}", folder.path.display()) });
+        };
+        let index = self.core.index()?;
+        let nodes = BlobReader::new(&self.core, &index)?.tree(tree)?;
+        Ok(nodes
+            .into_iter()
+            .map(|Node { name, meta, kind }| Entry { path: folder.path.join(name), meta, kind })
+            .collect())
+    }
+
     /// Writes a file of a snapshot to `to` and gives its size. Every byte is checked against the digest it is stored under
     /// before it is written. `progress` hears how many bytes have been written so far.
     ///

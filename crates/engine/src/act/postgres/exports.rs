@@ -44,7 +44,7 @@ pub(crate) fn definitions(
     part: &ResourceManifest,
 ) -> Result<Vec<SchemaEntry>, Failure> {
     let stop = lifeboat_io::Stop::default();
-    parsed(&OutOfVault { vault, snapshot, folder: part.path.clone(), stop }, &part.name)
+    parsed(&OutOfVault::new(vault, snapshot, part.path.clone(), stop), &part.name)
 }
 
 fn parsed(sources: &OutOfVault, name: &lifeboat_model::ResourceName) -> Result<Vec<SchemaEntry>, Failure> {
@@ -70,7 +70,7 @@ pub(super) fn write_out(
     let (part, facts) = stored.manifest(hands)?;
     let vault = hands.vaults.open(stored.vault)?;
     let snapshot = summary::snapshot_of(&vault, stored.backup)?;
-    let sources = streams::OutOfVault { vault, snapshot, folder: part.path.clone(), stop: context.stop.clone() };
+    let sources = streams::OutOfVault::new(vault, snapshot, part.path.clone(), context.stop.clone());
     let entries = parsed(&sources, stored.resource)?;
     let (pre_data, post_data) = (text(&sources, "pre-data.sql")?, text(&sources, "post-data.sql")?);
     let subset = match form.tables {

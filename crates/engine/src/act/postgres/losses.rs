@@ -60,7 +60,7 @@ fn with_baseline<T>(
     let (facts, folder) = facts;
     let vault = vaults.open(against.vault)?;
     let snapshot = summary::snapshot_of(&vault, against.backup)?;
-    let sources = OutOfVault { vault, snapshot, folder, stop: stop.clone() };
+    let sources = OutOfVault::new(vault, snapshot, folder, stop.clone());
     let horizon = against.since.unwrap_or(&facts.horizon);
     let known = postgres::same_lineage(session, horizon).map_err(failed)?.is_ok();
     // What a platform keeps for itself is no loss of ours, and not ours to read.

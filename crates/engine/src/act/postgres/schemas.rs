@@ -130,7 +130,7 @@ fn sources(
 ) -> Result<streams::OutOfVault, Failure> {
     let vault = hands.vaults.open(&from.vault)?;
     let snapshot = summary::snapshot_of(&vault, &from.backup)?;
-    Ok(streams::OutOfVault { vault, snapshot, folder, stop: context.stop.clone() })
+    Ok(streams::OutOfVault::new(vault, snapshot, folder, context.stop.clone()))
 }
 
 fn ready(

@@ -60,7 +60,7 @@ pub(super) fn lay(hands: &Hands, what: &What<'_>, context: &Context<'_>) -> Resu
     let (part, facts) = what.stored(hands)?;
     let vault = hands.vaults.open(what.vault)?;
     let snapshot = summary::snapshot_of(&vault, what.backup)?;
-    let sources = OutOfVault { vault, snapshot, folder: part.path, stop: context.stop.clone() };
+    let sources = OutOfVault::new(vault, snapshot, part.path, context.stop.clone());
     let mut session = Session::open(&hands.vaults.database(what.url)?, context.stop).map_err(|error| failed(&error))?;
     let side = what.side(&facts);
     let rows = postgres::lay_beside(&mut session, &side, &sources).map_err(|error| failed(&error))?;
@@ -85,7 +85,7 @@ pub(super) fn make(
     let (part, facts) = stored.manifest(hands)?;
     let vault = hands.vaults.open(what.vault)?;
     let snapshot = summary::snapshot_of(&vault, what.backup)?;
-    let sources = OutOfVault { vault, snapshot, folder: part.path, stop: context.stop.clone() };
+    let sources = OutOfVault::new(vault, snapshot, part.path, context.stop.clone());
     let mut entries = stored.entries(&sources)?;
     let mut session = Session::open(&hands.vaults.database(what.url)?, context.stop).map_err(|error| failed(&error))?;
     super::settle_tablespaces(&mut session, &mut entries, context)?;

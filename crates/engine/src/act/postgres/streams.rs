@@ -1,10 +1,12 @@
 //! Rows between a server and a vault: many streams at the same time.
 
 use std::{
+    collections::HashMap,
     io::{self, Read, Write},
+    path::{Path, PathBuf},
     sync::{
-        Arc,
-        mpsc::{Receiver, SyncSender, sync_channel},
+        Arc, Mutex, PoisonError,
+        mpsc::{Receiver, Sender, SyncSender, channel, sync_channel},
     },
     thread::JoinHandle,
 };
@@ -14,7 +16,7 @@ use lifeboat_io::{
     database::postgres::{Sink, Sinks, Sources},
 };
 use lifeboat_model::{Failure, Timestamp};
-use lifeboat_store::vault::{BackupWriter, EntryMeta, Snapshot, StreamWriter, Vault, VaultError};
+use lifeboat_store::vault::{BackupWriter, Entry, EntryMeta, Snapshot, StreamWriter, Vault, VaultError};
 
 use super::super::errors::vault_failure;
 
@@ -65,9 +67,34 @@ pub struct OutOfVault {
     pub snapshot: Snapshot,
     pub folder: String,
     pub stop: Stop,
+    /// Folders that were looked into, with their files: a folder of many large tables is long, and each table asks.
+    known: Mutex<HashMap<PathBuf, Files>>,
 }
 
+/// The files of a folder by their paths.
+type Files = HashMap<PathBuf, Arc<Entry>>;
+
 impl OutOfVault {
+    pub fn new(vault: Arc<Vault>, snapshot: Snapshot, folder: String, stop: Stop) -> OutOfVault {
+        OutOfVault { vault, snapshot, folder, stop, known: Mutex::default() }
+    }
+
+    fn entry(&self, path: &Path) -> Result<Arc<Entry>, VaultError> {
+        let folder = path.parent().unwrap_or(path);
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if !known.contains_key(folder)
+            && let Ok(entries) = self.vault.folder(&self.snapshot, folder)
+        {
+            let files = entries.into_iter().map(|entry| (entry.path.clone(), Arc::new(entry))).collect();
+            known.insert(folder.to_owned(), files);
+        }
+        match known.get(folder).and_then(|files| files.get(path)) {
+            Some(entry) => Ok(entry.clone()),
+            // Asked for by itself, the vault says what is wrong.
+            None => self.vault.entry(&self.snapshot, path).map(Arc::new),
+        }
+    }
+
     /// All of a small file.
     pub fn small(&self, path: &str) -> Result<Vec<u8>, Failure> {
         let mut body = Vec::new();
@@ -80,21 +107,29 @@ impl OutOfVault {
 impl Sources for OutOfVault {
     fn open(&self, path: &str) -> io::Result<Box<dyn Read + '_>> {
         let path = format!("{}/{path}", self.folder);
-        let entry = self.vault.entry(&self.snapshot, &path).map_err(io::Error::other)?;
+        let entry = self.entry(Path::new(&path)).map_err(io::Error::other)?;
         let (to, from) = sync_channel(PIECES_AHEAD);
+        let (back, spare) = channel();
         let (vault, stop) = (self.vault.clone(), self.stop.clone());
-        let work = move || vault.read_entry(&entry, &mut Pieces(to), &|_| (), &stop);
+        let work = move || vault.read_entry(&entry, &mut Pieces { to, spare }, &|_| (), &stop);
         let reading = std::thread::Builder::new().name("vault reader".to_owned()).spawn(work)?;
-        Ok(Box::new(FromVault { from: Some(from), piece: Vec::new(), at: 0, reading: Some(reading) }))
+        Ok(Box::new(FromVault { from: Some(from), back, piece: Vec::new(), at: 0, reading: Some(reading) }))
     }
 }
 
 /// Hands over what is read. Ends when nobody takes it any more.
-struct Pieces(SyncSender<Vec<u8>>);
+struct Pieces {
+    to: SyncSender<Vec<u8>>,
+    /// Pieces that were read and can be filled again: new memory would cost more than the copy.
+    spare: Receiver<Vec<u8>>,
+}
 
 impl Write for Pieces {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.send(bytes.to_vec()).map_err(|_gone| io::Error::from(io::ErrorKind::BrokenPipe))?;
+        let mut piece = self.spare.try_recv().unwrap_or_default();
+        piece.clear();
+        piece.extend_from_slice(bytes);
+        self.to.send(piece).map_err(|_gone| io::Error::from(io::ErrorKind::BrokenPipe))?;
         Ok(bytes.len())
     }
 
@@ -106,6 +141,7 @@ impl Write for Pieces {
 /// A file of a backup, read by a thread that is a little ahead.
 struct FromVault {
     from: Option<Receiver<Vec<u8>>>,
+    back: Sender<Vec<u8>>,
     piece: Vec<u8>,
     at: usize,
     reading: Option<JoinHandle<Result<u64, VaultError>>>,
@@ -126,7 +162,11 @@ impl Read for FromVault {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         while self.at == self.piece.len() {
             match self.from.as_ref().map(Receiver::recv) {
-                Some(Ok(piece)) => (self.piece, self.at) = (piece, 0),
+                Some(Ok(piece)) => {
+                    let empty = std::mem::replace(&mut self.piece, piece);
+                    self.at = 0;
+                    let _ = self.back.send(empty); // nobody needs it when the reader has ended
+                }
                 Some(Err(_)) | None => return self.ended(),
             }
         }

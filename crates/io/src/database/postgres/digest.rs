@@ -1,6 +1,7 @@
 //! Rows as they pass in COPY's text format: counted, and digested so that their order does not matter.
 
 use lifeboat_model::TableFacts;
+use memchr::memchr_iter;
 use xxhash_rust::xxh3::xxh3_128;
 
 /// Counts and digests rows. The digest is the sum of a 128-bit hash of each row: unlike an exclusive-or, it sees two
@@ -17,18 +18,19 @@ impl RowDigest {
     /// Takes the next bytes. Usually that is one row; a proxy in between may cut differently. A newline within a value
     /// is written as `\n`, so each one that is there ends a row.
     pub fn take(&mut self, bytes: &[u8]) {
-        let mut rest = bytes;
-        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+        let mut begin = 0;
+        for end in memchr_iter(b'\n', bytes) {
+            let row = &bytes[begin..end];
             if self.open.is_empty() {
-                self.add(xxh3_128(&rest[..end]));
+                self.add(xxh3_128(row));
             } else {
-                self.open.extend_from_slice(&rest[..end]);
+                self.open.extend_from_slice(row);
                 self.add(xxh3_128(&self.open));
                 self.open.clear();
             }
-            rest = &rest[end + 1..];
+            begin = end + 1;
         }
-        self.open.extend_from_slice(rest);
+        self.open.extend_from_slice(&bytes[begin..]);
     }
 
     fn add(&mut self, hash: u128) {

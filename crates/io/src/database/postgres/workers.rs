@@ -99,15 +99,25 @@ fn locked<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
 
 fn work(pool: &Pool<'_>, stop: &Stop) -> Result<(), PgError> {
     let mut session = open_writer(pool.what.address, stop)?;
-    // An index that is sorted by one process in memory costs less than one that several write to tapes and merge; they are
-    // only worth it where a core would have nothing else to do.
-    let many = session.value("SHOW max_parallel_maintenance_workers")?;
-    let mut is_alone = true;
+    // An index that is sorted by one process costs less than one that several write to tapes and merge; they are only worth
+    // it where a core would have nothing else to do.
+    let many: u64 = session.value("SHOW max_parallel_maintenance_workers")?.parse().unwrap_or(0);
+    let mut set = (many, BUILD_MB_MAX);
     while let Some((at, work, alone)) = next(pool)? {
-        if alone != is_alone && builds(pool, &work) {
-            let workers = if alone { many.as_str() } else { "0" };
-            session.run(&format!("SET max_parallel_maintenance_workers = {workers}"))?;
-            is_alone = alone;
+        if let Some(cost) = builds(pool, &work).then(|| locked(&pool.board).0.cost(at)) {
+            let workers = if alone { many } else { 0 };
+            let wanted = (workers, build_mb(cost, workers));
+            if wanted != set {
+                let (workers, memory) = wanted;
+                session.run(&format!(
+                    "SET max_parallel_maintenance_workers = {workers}; SET maintenance_work_mem = '{memory}MB'"
+                ))?;
+                set = wanted;
+            }
+        } else if set.1 != BUILD_MB_MAX {
+            // A foreign key is checked by a join, which wants its smaller side in memory.
+            session.run(&format!("SET maintenance_work_mem = '{BUILD_MB_MAX}MB'"))?;
+            set.1 = BUILD_MB_MAX;
         }
         let ended = retried(&mut session, |session| run_one(pool, session, &work));
         let mut board = locked(&pool.board);
@@ -120,6 +130,21 @@ fn work(pool: &Pool<'_>, stop: &Stop) -> Result<(), PgError> {
         pool.changed.notify_all();
     }
     Ok(())
+}
+
+/// Memory for building an index, in MiB: at the least, and at the most.
+const BUILD_MB_MIN: u64 = 16;
+/// What [`open_writer`] sets.
+const BUILD_MB_MAX: u64 = 512;
+
+/// How much memory an index is built in, in MiB. Little is faster: what is sorted stays in the processor's caches, and merging
+/// what was sorted is cheap. Measured, 5 million rows by two columns: 3.5 s of processor time in 16 MiB, 4.1 s in 64, 5.4 s in
+/// 512; an inverted index of 400,000 documents: 4.2, 4.4 and 5.0 s. With this share of its table, all of it is merged in one pass.
+fn build_mb(cost: u64, workers: u64) -> u64 {
+    /// PostgreSQL starts no more processes than have so much each.
+    const EACH_MB: u64 = 32;
+    let alone = ((cost / 64) >> 20).clamp(BUILD_MB_MIN, BUILD_MB_MAX);
+    if workers == 0 { alone } else { alone.max(EACH_MB * (workers + 1)).min(BUILD_MB_MAX) }
 }
 
 /// Whether a job is one that the server can share among several processes.
@@ -289,4 +314,20 @@ fn set_sequences(session: &mut Session, facts: &PostgresFacts) -> Result<(), PgE
         .map(|(title, at)| format!("pg_catalog.setval({}, {}, {})", literal(title), at.last_value, at.is_called))
         .collect();
     all.chunks(AT_ONCE).try_for_each(|some| session.run(&format!("SELECT {}", some.join(", "))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::build_mb;
+
+    #[test]
+    fn an_index_is_built_in_little_memory_and_a_large_one_in_more() {
+        const GIB: u64 = 1 << 30;
+        assert_eq!(
+            [build_mb(0, 0), build_mb(GIB, 0), build_mb(8 * GIB, 0), build_mb(900 * GIB, 0)],
+            [16, 16, 128, 512]
+        );
+        // Each process that helps needs 32 MiB, else the server starts fewer.
+        assert_eq!([build_mb(0, 2), build_mb(64 * GIB, 2), build_mb(0, 40)], [96, 512, 512]);
+    }
 }
