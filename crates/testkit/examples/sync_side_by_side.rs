@@ -186,17 +186,23 @@ fn measured(path: &Path) -> Cost {
     for _ in 0..ROUNDS {
         best.0 = best.0.min(seconds(|| {
             let mut statement = db.prepare_cached(insert).unwrap();
-            (0..TRANSACTIONS).for_each(|at| drop(statement.execute([at]).unwrap()));
+            (0..TRANSACTIONS).for_each(|at| {
+                statement.execute([at]).unwrap();
+            });
         }));
         best.1 = best.1.min(seconds(|| {
             let mut statement = db.prepare_cached("UPDATE orders SET cents = cents + 1 WHERE id = ?1").unwrap();
-            (0..TRANSACTIONS).for_each(|at| drop(statement.execute([1 + at * 3]).unwrap()));
+            (0..TRANSACTIONS).for_each(|at| {
+                statement.execute([1 + at * 3]).unwrap();
+            });
         }));
         best.2 = best.2.min(seconds(|| {
             for _ in 0..TRANSACTIONS / 100 {
                 db.execute_batch("BEGIN").unwrap();
                 let mut statement = db.prepare_cached(insert).unwrap();
-                (0..100).for_each(|at| drop(statement.execute([at]).unwrap()));
+                (0..100).for_each(|at| {
+                    statement.execute([at]).unwrap();
+                });
                 drop(statement);
                 db.execute_batch("COMMIT").unwrap();
             }
