@@ -3,6 +3,7 @@
 mod captures;
 mod commands;
 mod copies;
+mod databases;
 mod errors;
 mod exports;
 mod fetches;

@@ -99,6 +99,8 @@ pub struct Live {
     pub held_by: Vec<String>,
     /// PostgreSQL: schemas that a backup leaves out, since the platform makes them itself.
     pub leave_out: Vec<String>,
+    /// SQLite: writers and readers do not wait for each other (WAL mode).
+    pub wal: bool,
 }
 
 impl Engine {
@@ -154,8 +156,14 @@ impl Engine {
         };
         let place = files::resolved(path);
         let (identity, settings) = (identity(&place), settings_digest(resource));
+        let wal = match &resource.kind {
+            ResourceKind::Sqlite { path } => {
+                lifeboat_io::database::sqlite::Header::read(path).is_ok_and(|header| header.wal)
+            }
+            ResourceKind::Files { .. } | ResourceKind::Env { .. } | ResourceKind::Postgres { .. } => false,
+        };
         let (resource, leave_out) = (resource.clone(), Vec::new());
-        Ok(Live { resource, place, bytes, exists, identity, settings, unreadable, held_by, leave_out })
+        Ok(Live { resource, place, bytes, exists, identity, settings, unreadable, held_by, leave_out, wal })
     }
 
     /// A database on a server. One that does not answer counts as there, and as unreadable.
@@ -175,8 +183,8 @@ impl Engine {
             true => crate::act::postgres::schemas::platform_schemas(&address),
             false => Vec::new(),
         };
-        let (resource, place, held_by) = (resource.clone(), PathBuf::new(), Vec::new());
-        Ok(Live { resource, place, bytes, exists, identity, settings, unreadable, held_by, leave_out })
+        let (resource, place, held_by, wal) = (resource.clone(), PathBuf::new(), Vec::new(), false);
+        Ok(Live { resource, place, bytes, exists, identity, settings, unreadable, held_by, leave_out, wal })
     }
 
     /// What the fence of a database is at this moment; from the database alone.

@@ -72,6 +72,7 @@ fn sound_indexes_of_every_kind_pass_and_the_facts_are_those_of_inspect() {
         assert!(indexes.detail.starts_with(walked), "{}", indexes.detail);
         let mut wanted = inspect_now(&file);
         wanted.sha256.clear();
+        wanted.quick_digest.clear();
         assert_eq!(facts.unwrap(), wanted);
     }
 }

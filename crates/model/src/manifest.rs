@@ -146,7 +146,9 @@ pub enum Content {
 /// What there is to know about a SQLite database, so that two of them can be compared by content.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SqliteFacts {
-    /// SHA-256 of the captured file, hex.
+    /// SHA-256 of the captured file, hex, in older manifests; empty in newer ones, where the vault's own names of its
+    /// blobs are the seal.
+    #[serde(default)]
     pub sha256: String,
     /// XXH3-128 of the captured file, hex: tells a restored file from another one while it is written, at a tenth of the
     /// price. Empty in manifests of 0.1.

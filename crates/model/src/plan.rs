@@ -280,7 +280,8 @@ impl std::fmt::Display for Fact {
 pub struct Part {
     /// The resource.
     pub resource: Resource,
-    /// Where its captured bytes are; nothing when they are read from where they live.
+    /// Where its captured bytes are; nothing when they are read from where they live. With no step that captures them, they
+    /// are read from where they live too, and this is where a copy goes if one turns out to be needed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub staged: Option<PathBuf>,
     /// The step whose output tells what was captured.

@@ -3,7 +3,7 @@
 //!
 //! `cargo run --release -p lifeboat-testkit --example sqlite_side_by_side -- LIFEBOAT FOLDER [MIB]`; `./bench` does it all.
 //!
-//! They do not do the same: `lifeboat backup` copies consistently while others write, checks integrity and foreign keys,
+//! They do not do the same: `lifeboat backup` reads one instant while others write, checks that each page is in its place,
 //! counts and digests every table, and reads back what it stored; `restic` and `cp` read a file that may be changing.
 #![allow(
     clippy::disallowed_methods,

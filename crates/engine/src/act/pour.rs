@@ -5,7 +5,6 @@ use std::io::Read;
 use lifeboat_io::digest::QuickDigest;
 use lifeboat_model::{Failure, FailureKind};
 use lifeboat_store::vault::{BackupWriter, EntryMeta, VaultError};
-use sha2::{Digest, Sha256};
 
 use super::errors::vault_failure;
 
@@ -13,8 +12,6 @@ use super::errors::vault_failure;
 pub(crate) struct Poured {
     /// How much.
     pub bytes: u64,
-    /// Its SHA-256, hex.
-    pub sha256: String,
     /// Its `QuickDigest`.
     pub digest: String,
 }
@@ -29,7 +26,7 @@ pub(crate) fn pour(
 ) -> Result<Poured, Failure> {
     use std::io::Write;
     let mut stream = writer.stream(inside, meta).map_err(|error| vault_failure(&error))?;
-    let (mut sha256, mut digest) = (Sha256::new(), QuickDigest::default());
+    let mut digest = QuickDigest::default();
     let mut buffer = vec![0; 1 << 20];
     let mut bytes = 0;
     loop {
@@ -39,13 +36,12 @@ pub(crate) fn pour(
         }
         // First the digest that is compared with the copy's: what changes after it is found by nobody else.
         digest.update(&buffer[..read]);
-        sha256.update(&buffer[..read]);
         stream.write_all(&buffer[..read]).map_err(|error| stream_failure(&error))?;
         bytes += read as u64;
         progress(bytes);
     }
     stream.finish().map_err(|error| vault_failure(&error))?;
-    Ok(Poured { bytes, sha256: hex::encode(sha256.finalize()), digest: digest.finish() })
+    Ok(Poured { bytes, digest: digest.finish() })
 }
 
 fn reading_failed(inside: &str, error: &std::io::Error) -> Failure {

@@ -1,19 +1,11 @@
 //! Putting backups into a vault, looking that they are whole, taking them off its list.
 
-use std::{
-    collections::BTreeMap,
-    io::Read,
-    path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+use std::{collections::BTreeMap, io::Read, path::Path, sync::Arc};
 
 use lifeboat_io::files;
 use lifeboat_model::{
     BackupId, BackupReason, Check, Content, Deploy, EnvFacts, Failure, FailureKind, Found, Manifest, Migrated,
-    OperationId, Part, ProofLevel, ResourceKind, ResourceManifest, ResourceName, SqliteFacts, Timestamp, Tri,
+    OperationId, Part, ProofLevel, ResourceKind, ResourceManifest, ResourceName, Timestamp, Tri,
     manifest::MANIFEST_SCHEMA, time::show_bytes,
 };
 use lifeboat_store::Catalog;
@@ -27,9 +19,10 @@ use sha2::{Digest, Sha256};
 
 use super::{
     Hands,
-    captures::{CaptureOutput, inspect_sqlite, output},
+    captures::{CaptureOutput, output},
+    databases::{Trouble, Way, meta_of},
     errors::{path_failure, vault_failure},
-    pour::{Poured, pour},
+    pour::pour,
     proofs::CheckOutput,
     summary::{self, MANIFEST, Summary},
 };
@@ -72,14 +65,47 @@ pub fn store_backup(hands: &Hands, what: &What<'_>, context: &Context<'_>) -> Re
     if let Some(stored) = stored_before(&vault, what.backup)? {
         return output(&stored); // repeated: one name is one snapshot
     }
-    let previous = summary::newest_alike(&vault, &context.operation.plan.scope, what.parts)?;
+    match store_once(hands, what, &vault, false, context) {
+        Ok(stored) => output(&stored),
+        Err(Trouble::Failed(failure)) => Err(failure),
+        Err(Trouble::AskSqlite(why)) => {
+            context.watch.note(&format!("A copy is made for SQLite to look at: {why}."));
+            match store_once(hands, what, &vault, true, context) {
+                Ok(stored) => output(&stored),
+                Err(Trouble::Failed(failure)) => Err(failure),
+                Err(Trouble::AskSqlite(why)) => Err(Failure::new(FailureKind::Bug, "SQLite was asked").because(why)),
+            }
+        }
+    }
+}
+
+/// One try, with databases read by pages, or looked at by SQLite. What an earlier try has put into the vault is found
+/// there.
+fn store_once(
+    hands: &Hands,
+    what: &What<'_>,
+    vault: &Arc<Vault>,
+    ask_sqlite: bool,
+    context: &Context<'_>,
+) -> Result<StoreOutput, Trouble> {
+    let previous = summary::newest_alike(vault, &context.operation.plan.scope, what.parts)?;
     let options = BackupOptions { stop: context.stop.clone(), previous, ..BackupOptions::default() };
     let writer = vault.begin(options).map_err(|error| vault_failure(&error))?;
     let begun = hands.io.clock.now();
-    let mut storing = Storing { hands, vault: &vault, writer: &writer, context, done: 0, total: total(what, context) };
-    let parts: Result<Vec<ResourceManifest>, Failure> = what.parts.iter().map(|part| storing.part(part)).collect();
+    let mut storing = Storing {
+        hands,
+        vault,
+        writer: &writer,
+        context,
+        ask_sqlite,
+        done: 0,
+        total: total(what, context),
+        migrations: BTreeMap::new(),
+        samples: BTreeMap::new(),
+    };
+    let parts: Result<Vec<ResourceManifest>, Trouble> = what.parts.iter().map(|part| storing.part(part)).collect();
     let parts = parts?;
-    let manifest = manifest(hands, what, &context.operation.id, begun, parts, context);
+    let manifest = manifest(hands, what, &context.operation.id, begun, parts, &storing);
     storing.small(MANIFEST, &pretty(&manifest)?)?;
     storing.small("README-RESTORE.md", crate::act::readme::text(&manifest).as_bytes())?;
     if let Some(settings) = &hands.setup.settings_file {
@@ -109,7 +135,7 @@ pub fn store_backup(hands: &Hands, what: &What<'_>, context: &Context<'_>) -> Re
         extra: output(&summary)?,
     };
     let committed = writer.commit(meta).map_err(|error| vault_failure(&error))?;
-    output(&StoreOutput {
+    Ok(StoreOutput {
         snapshot: committed.snapshot.id.to_string(),
         bytes,
         bytes_added: committed.bytes_added,
@@ -136,8 +162,9 @@ fn manifest(
     operation: &OperationId,
     begun: Timestamp,
     resources: Vec<ResourceManifest>,
-    context: &Context<'_>,
+    storing: &Storing<'_>,
 ) -> Manifest {
+    let context = storing.context;
     let started = what.parts.iter().filter_map(|part| part.captured_by.as_ref());
     let started =
         started.filter_map(|step| context.output::<CaptureOutput>(step).ok()).map(|captured| captured.started_at);
@@ -159,36 +186,14 @@ fn manifest(
             .map(|(name, version)| (name.to_owned(), version.to_owned()))
             .collect::<BTreeMap<_, _>>(),
         deploy: what.deploy.cloned(),
-        migrations: migrations(what, context),
-        samples: samples(what, context),
+        migrations: storing.migrations.clone(),
+        samples: storing.samples.clone(),
         resources,
     }
 }
 
-/// How far each database was migrated. A copy that cannot be asked was told to be damaged before.
-fn migrations(what: &What<'_>, context: &Context<'_>) -> BTreeMap<ResourceName, Vec<Migrated>> {
-    let databases = what.parts.iter().filter_map(|part| Some((&part.resource.name, part.staged.as_ref()?)));
-    let told = databases.filter_map(|(name, staged)| {
-        let found = lifeboat_io::database::sqlite::migrations(staged, context.stop).ok()?;
-        (!found.is_empty()).then(|| (name.clone(), found))
-    });
-    told.collect()
-}
-
-/// Digests of the rows that questions chose. One that cannot be asked is told when it is checked.
-fn samples(what: &What<'_>, context: &Context<'_>) -> BTreeMap<ResourceName, BTreeMap<String, String>> {
-    let mut told = BTreeMap::new();
-    for (part, staged) in what.parts.iter().filter_map(|part| Some((part, part.staged.as_ref()?))) {
-        let chosen = part.resource.checks.iter().filter(|(_, question)| question.sample);
-        let digest = |sql: &str| lifeboat_io::database::sqlite::sample_digest(staged, sql, context.stop).ok();
-        let digests: BTreeMap<String, String> =
-            chosen.filter_map(|(name, question)| Some((name.clone(), digest(&question.sql)?))).collect();
-        if !digests.is_empty() {
-            told.insert(part.resource.name.clone(), digests);
-        }
-    }
-    told
-}
+/// Digests of the rows that questions of the settings chose, by the question's name.
+pub(super) type Samples = BTreeMap<String, String>;
 
 /// A backup on its way into the vault.
 struct Storing<'a> {
@@ -196,43 +201,44 @@ struct Storing<'a> {
     vault: &'a Arc<Vault>,
     writer: &'a BackupWriter,
     context: &'a Context<'a>,
+    /// Whether databases are copied and looked at by SQLite, rather than read by pages.
+    ask_sqlite: bool,
     done: u64,
     total: Option<u64>,
+    migrations: BTreeMap<ResourceName, Vec<Migrated>>,
+    samples: BTreeMap<ResourceName, Samples>,
 }
 
 impl Storing<'_> {
-    fn part(&mut self, part: &Part) -> Result<ResourceManifest, Failure> {
+    fn part(&mut self, part: &Part) -> Result<ResourceManifest, Trouble> {
         let resource = &part.resource;
         let folder = format!("{}/{}", resource.kind.word(), resource.name);
-        match &resource.kind {
-            ResourceKind::Sqlite { path } => self.sqlite(part, path, &folder),
-            ResourceKind::Env { path } => self.env(part, path, &folder),
-            ResourceKind::Files { path, exclude } => self.files(part, path, exclude, &folder),
-            ResourceKind::Postgres { url, schemas } => self.postgres(part, (url, schemas), &folder),
-        }
+        Ok(match &resource.kind {
+            ResourceKind::Sqlite { path } => self.sqlite(part, path, &folder)?,
+            ResourceKind::Env { path } => self.env(part, path, &folder)?,
+            ResourceKind::Files { path, exclude } => self.files(part, path, exclude, &folder)?,
+            ResourceKind::Postgres { url, schemas } => self.postgres(part, (url, schemas), &folder)?,
+        })
     }
 
-    fn sqlite(&mut self, part: &Part, path: &Path, folder: &str) -> Result<ResourceManifest, Failure> {
-        let bug =
-            || Failure::new(FailureKind::Bug, format!("the plan does not say where {} was copied", part.resource.name));
-        let staged = part.staged.as_deref().ok_or_else(bug)?;
-        let captured: CaptureOutput = self.context.output(part.captured_by.as_ref().ok_or_else(bug)?)?;
+    fn sqlite(&mut self, part: &Part, path: &Path, folder: &str) -> Result<ResourceManifest, Trouble> {
         let inside = format!("{folder}/{}", name_of(path));
-        let meta = meta_of(path, captured.recovery_point);
-        let (poured, facts) = self.stream_and_look(staged, part.accept_unsound, &inside, &meta)?;
-        let Poured { bytes, sha256, digest } = poured;
-        if !captured.digest.is_empty() && digest != captured.digest {
-            let message = format!("the copy of {} changed while it was stored", part.resource.name);
-            return Err(Failure::new(FailureKind::Damaged, message).hint("look for a failing disk, then run it again"));
+        let (base, total, watch) = (self.done, self.total, self.context.watch);
+        let progress = |bytes| watch.progress(base + bytes, total);
+        let way = Way { hands: self.hands, writer: self.writer, context: self.context, progress: &progress };
+        let stored = match self.ask_sqlite {
+            false => way.pages(part, path, &inside)?,
+            true => way.asking_sqlite(part, path, &inside)?,
+        };
+        self.done += stored.manifest.bytes;
+        let name = &part.resource.name;
+        if !stored.migrations.is_empty() {
+            self.migrations.insert(name.clone(), stored.migrations);
         }
-        Ok(ResourceManifest {
-            name: part.resource.name.clone(),
-            origin: path.display().to_string(),
-            recovery_point: captured.recovery_point,
-            path: inside,
-            bytes,
-            content: Content::Sqlite(SqliteFacts { sha256, quick_digest: digest, ..facts }),
-        })
+        if !stored.samples.is_empty() {
+            self.samples.insert(name.clone(), stored.samples);
+        }
+        Ok(stored.manifest)
     }
 
     /// Straight from the server into the vault; its bytes on the server's disk are another number than those of its rows.
@@ -284,34 +290,6 @@ impl Storing<'_> {
         })
     }
 
-    /// Streams a copy into the vault and looks at it meanwhile: both read it, and each leaves a core to the other. Progress
-    /// is told in bytes that both have behind them.
-    fn stream_and_look(
-        &mut self,
-        staged: &Path,
-        accept_unsound: bool,
-        inside: &str,
-        meta: &EntryMeta,
-    ) -> Result<(Poured, SqliteFacts), Failure> {
-        let (base, total, context, writer) = (self.done, self.total, self.context, self.writer);
-        let mut file = files::open(staged).map_err(|error| path_failure(&error))?;
-        let (poured, looked) = (AtomicU64::new(0), AtomicU64::new(0));
-        let tell = |own: &AtomicU64, bytes: u64| {
-            own.store(bytes, Ordering::Relaxed);
-            let behind = poured.load(Ordering::Relaxed).min(looked.load(Ordering::Relaxed));
-            context.watch.progress(base + behind, total);
-        };
-        let (streamed, facts) = std::thread::scope(|scope| {
-            let facts = scope.spawn(|| inspect_sqlite(staged, accept_unsound, &|bytes| tell(&looked, bytes), context));
-            let streamed = pour(writer, inside, meta, &mut file, &|bytes| tell(&poured, bytes));
-            (streamed, facts.join())
-        });
-        let facts = facts.map_err(|_| Failure::new(FailureKind::Bug, "looking at the copy broke off"))??;
-        let streamed = streamed?;
-        self.done += streamed.bytes;
-        Ok((streamed, facts.unwrap_or_default()))
-    }
-
     fn write(&mut self, inside: &str, meta: &EntryMeta, from: &mut dyn Read) -> Result<(), Failure> {
         let (base, total, watch) = (self.done, self.total, self.context.watch);
         let poured = pour(self.writer, inside, meta, from, &|done| watch.progress(base + done, total))?;
@@ -327,12 +305,6 @@ impl Storing<'_> {
 
 fn name_of(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
-}
-
-/// What the vault keeps of a live file besides its content. The time is the recovery point: that is how old the content is.
-fn meta_of(path: &Path, at: Timestamp) -> EntryMeta {
-    let mode = files::mode(path).unwrap_or(0o600);
-    EntryMeta::new(mode, at)
 }
 
 /// Names of the variables, and a digest that only who has the key can make.

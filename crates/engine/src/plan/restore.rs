@@ -232,7 +232,8 @@ pub fn plan(known: &Known, request: &Request) -> Result<Plan, Failure> {
         sources: std::slice::from_ref(target),
         instead: None,
     };
-    plan.phases.push(phase(common, "preflight", vec![], preflight(known, &names, keeps)));
+    let staged = taking.staged_bytes();
+    plan.phases.push(phase(common, "preflight", vec![], preflight(known, &names, keeps.then_some(staged))));
     if keeps {
         let hint = format!(
             "mend that, or go on without an emergency backup: lifeboat restore {name} --without-emergency-backup \"why\"; \
@@ -305,13 +306,16 @@ fn refuse_held(target: &Live) -> Result<(), Failure> {
     Err(Failure::new(FailureKind::Refused, message).hint(hint))
 }
 
-fn preflight(known: &Known, names: &Names, keeps: bool) -> Vec<Step> {
+/// Room for what comes, and for what is kept of what is there: so many bytes of it are copied first.
+fn preflight(known: &Known, names: &Names, kept_copied: Option<u64>) -> Vec<Step> {
     let common = &known.common;
     let folder = lifeboat_io::files::parent(&names.live).to_owned();
     let mut found = vec![steps::space("space.target", folder, super::backup::with_margin(known.part.bytes))];
-    if keeps {
+    if let Some(copied) = kept_copied {
         let bytes = super::backup::with_margin(known.target.bytes);
-        found.push(steps::space("space.staging", common.staging.clone(), bytes));
+        if copied > 0 {
+            found.push(steps::space("space.staging", common.staging.clone(), bytes));
+        }
         if let Some(vault) = &common.vault_folder {
             found.push(steps::space("space.vault", vault.clone(), bytes));
         }

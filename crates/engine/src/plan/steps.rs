@@ -23,6 +23,10 @@ pub mod guess {
     pub const CHECK: f64 = 120.0;
 }
 
+/// Larger databases are copied before they are stored, so that their WAL does not grow while they are: at 120 MiB a second
+/// this is two minutes.
+const IN_PLACE_BYTES_MAX: u64 = 16 << 30;
+
 /// There is no vault where one should be.
 pub fn no_vault(common: &Common) -> lifeboat_model::Failure {
     let message = format!("there is no vault in {}", common.vault);
@@ -134,10 +138,18 @@ impl Taking<'_> {
         self.common.staging.join(format!("{}{}.sqlite", self.prefix, resource.name))
     }
 
+    /// Whether a database is copied before it is stored. One in WAL mode is read where it is, as long as that is over soon:
+    /// while it is read its WAL grows. A vault on the network may take its time.
+    fn is_copied(&self, live: &Live) -> bool {
+        let near = self.common.vault_folder.is_some() && live.bytes <= IN_PLACE_BYTES_MAX;
+        let in_place = live.wal && near && self.instead.is_none();
+        matches!(live.resource.kind, ResourceKind::Sqlite { .. }) && !in_place
+    }
+
     /// Copies what has to be copied before it can be read in peace.
     pub fn capture(&self) -> Vec<Step> {
         let mut steps = Vec::new();
-        for live in self.sources {
+        for live in self.sources.iter().filter(|live| self.is_copied(live)) {
             if let ResourceKind::Sqlite { path } = &live.resource.kind {
                 let into = self.staged(&live.resource);
                 let undo = by(Action::Remove { paths: vec![into.clone()] });
@@ -161,7 +173,7 @@ impl Taking<'_> {
             match resource.kind {
                 ResourceKind::Sqlite { .. } => Part {
                     staged: Some(self.staged(&resource)),
-                    captured_by: Some(self.id("capture", &resource)),
+                    captured_by: self.is_copied(live).then(|| self.id("capture", &resource)),
                     inspected_by: None,
                     accept_unsound: self.reason == BackupReason::Emergency,
                     foreign: None,
@@ -185,10 +197,9 @@ impl Taking<'_> {
             // What is deployed now says nothing about a file from before.
             deploy: if self.instead.is_some() { None } else { self.common.deploy.clone() },
         };
-        let title = match self.staged_bytes() {
-            0 => format!("store as {backup}: chunk, compress, encrypt"),
-            _databases => format!("store as {backup}: check, chunk, compress, encrypt"),
-        };
+        let databases = self.sources.iter().any(|live| matches!(live.resource.kind, ResourceKind::Sqlite { .. }));
+        let check = if databases { "check, " } else { "" };
+        let title = format!("store as {backup}: {check}chunk, compress, encrypt");
         let check = format!("read back that {backup} is whole");
         vec![
             step(format!("{}store", self.prefix), title, StepClass::ProbeFirst, action, undo),
@@ -209,8 +220,7 @@ impl Taking<'_> {
 
     /// Bytes that must be copied before they are stored.
     pub fn staged_bytes(&self) -> u64 {
-        let staged = self.sources.iter().filter(|live| matches!(live.resource.kind, ResourceKind::Sqlite { .. }));
-        staged.map(|live| live.bytes).sum()
+        self.sources.iter().filter(|live| self.is_copied(live)).map(|live| live.bytes).sum()
     }
 
     /// How long capturing will take.
@@ -219,7 +229,7 @@ impl Taking<'_> {
             let subject = live.resource.kind.place();
             self.common.predict("capture", &subject, live.bytes, guess::CAPTURE)
         };
-        self.sources.iter().map(one).collect()
+        self.sources.iter().filter(|live| self.is_copied(live)).map(one).collect()
     }
 
     /// How long storing and reading back will take.

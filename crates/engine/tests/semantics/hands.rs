@@ -92,3 +92,10 @@ pub fn only_database() -> World {
     world.setup.resources.truncate(1);
     world
 }
+
+/// The same with a rollback journal: it is copied before it is stored, not read where it is.
+pub fn only_copied_database() -> World {
+    let world = only_database();
+    lifeboat_testkit::world::sql(&world.app("shop.db"), "PRAGMA journal_mode = DELETE");
+    world
+}

@@ -11,7 +11,7 @@ use lifeboat_testkit::{
     world::{backup_of, restore_of},
 };
 
-use crate::hands::{bent, only_database, run, trouble};
+use crate::hands::{bent, only_copied_database, only_database, run, trouble};
 
 /// Runs `work` while another engine stands in the middle of the request's first step; gives that one's end.
 fn while_another_works(world: &World, request: &Request, work: impl FnOnce()) -> lifeboat_model::Operation {
@@ -96,7 +96,7 @@ fn die_at(world: &World, request: &Request, step: usize) {
 
 #[test]
 fn what_a_killed_backup_left_is_put_back_by_the_next_operation() {
-    let world = only_database();
+    let world = only_copied_database();
     die_at(&world, &backup_of(&[]), 3);
     assert!(!world.look().debris.is_empty(), "a copy lies in staging");
     let left = world.engine().unfinished_one(None).unwrap();
@@ -131,7 +131,7 @@ fn what_a_killed_restore_left_is_a_persons_decision() {
 
 #[test]
 fn a_leftover_that_cannot_be_put_back_stops_the_next_operation() {
-    let world = only_database();
+    let world = only_copied_database();
     die_at(&world, &backup_of(&[]), 3);
     let left = world.engine().unfinished_one(None).unwrap();
     let engine = bent(&world, |action, _context| match action {

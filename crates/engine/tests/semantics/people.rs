@@ -9,7 +9,7 @@ use lifeboat_model::{
 };
 use lifeboat_testkit::world::restore_of;
 
-use crate::hands::{bent, events, only_database, resume, run, state, trouble};
+use crate::hands::{bent, events, only_copied_database, only_database, resume, run, state, trouble};
 
 #[test]
 fn interrupted_once_it_stops_at_a_safe_point_and_goes_on_later() {
@@ -55,7 +55,7 @@ fn interrupted_once_past_the_point_of_no_return_it_goes_to_its_end() {
 
 #[test]
 fn interrupted_twice_it_is_put_back() {
-    let world = only_database();
+    let world = only_copied_database();
     world.backup();
     world.sell(2);
     let before = world.look();

@@ -7,7 +7,7 @@
 //!   at rest  a copy of our own, without -wal      `immutable=1`: no locks, no -wal, no -shm, not a byte of it changes
 //! ```
 //!
-//! [`capture`] goes from the first to the second; [`examine`], [`inspect`], [`check_copy`] and [`ask`] look at the
+//! [`Pages`] reads either without a second file; [`capture`] goes from the first to the second; [`examine`], [`inspect`], [`check_copy`] and [`ask`] look at the
 //! second;
 //! [`try_writes`] works on a copy of the copy, and [`damage_copy`] is the negative control that shows that looking helps.
 
@@ -25,6 +25,7 @@ mod live;
 mod migrations;
 mod open;
 mod outbox;
+mod pages;
 mod quiet;
 mod row;
 mod rules;
@@ -39,13 +40,14 @@ pub use csv::{SchemaSql, schema_sql, table_names, write_csv};
 pub use damage::{Damage, damage_copy};
 pub use error::SqliteError;
 pub use header::Header;
-pub use inspect::{inspect, sha256};
+pub use inspect::{inspect, quick_digest, sha256};
 pub use live::{QuickLook, count_rows, peek, quick_check};
 pub use migrations::migrations;
 pub use outbox::{
     Attachment, Batch, ColumnShape, Identity, KEY_COLUMNS_MAX, Key, Noted, Outbox, RowChange, Shapes, TableShape,
     Unique, Waiting,
 };
+pub use pages::{Looked, Pages, PagesReader};
 pub use rules::{check_rules, sample as sample_digest};
 pub use writes::try_writes;
 

@@ -138,7 +138,7 @@ fn finish(partial: &Path, durable: bool, stop: &Stop) -> Result<(String, u64), S
     if durable {
         fs::File::open(partial).and_then(|file| file.sync_all()).map_err(failed)?;
     }
-    super::inspect::quick_digest(partial, stop)
+    super::inspect::digest_and_length(partial, stop, &|_| ())
 }
 
 /// `<into>.partial`, with whatever SQLite puts beside it; gone when dropped.

@@ -34,9 +34,13 @@ const BYTES_BETWEEN_STOPS: u64 = 4 << 20;
 /// [`SqliteError`]. A table that cannot be read for another reason than damage is told in [`SqliteFacts::unread`].
 pub fn inspect(file: &Path, stop: &Stop, progress: &dyn Fn(u64, Option<u64>)) -> Result<SqliteFacts, SqliteError> {
     Header::read(file)?;
-    let sha256 = sha256(file, stop, &|_| ())?;
+    let (mut sha256, mut quick) = (Sha256::new(), QuickDigest::default());
+    read_through(file, stop, &mut |piece, _read| {
+        sha256.update(piece);
+        quick.update(piece);
+    })?;
     let (facts, _agreements) = content(file, false, stop, progress)?;
-    Ok(SqliteFacts { sha256, ..facts })
+    Ok(SqliteFacts { sha256: hex::encode(sha256.finalize()), quick_digest: quick.finish(), ..facts })
 }
 
 /// What a table's entries should be in an index, and the index.
@@ -52,17 +56,7 @@ pub(super) fn content(
     let header = Header::read(file)?;
     let connection = open_at_rest(file, stop)?;
     let failed = |error| SqliteError::from_sqlite(file, "read", error);
-    let mut facts = SqliteFacts {
-        page_size: header.page_size,
-        pages: pragma::<u32>(&connection, "page_count").map_err(failed)?.into(),
-        journal_mode: header.journal_mode().to_owned(),
-        encoding: pragma(&connection, "encoding").map_err(failed)?,
-        user_version: pragma(&connection, "user_version").map_err(failed)?,
-        application_id: pragma(&connection, "application_id").map_err(failed)?,
-        schema_fingerprint: fingerprint(&connection).map_err(failed)?,
-        objects: objects(&connection).map_err(failed)?,
-        ..SqliteFacts::default()
-    };
+    let mut facts = about(&connection, header.page_size, header.journal_mode()).map_err(failed)?;
     let (total, row) = (header.bytes, RowBytes::default());
     let mut scan = Scan { stop, progress, bytes: 0, total, row, agreements: Vec::new() };
     for table in tables(&connection).map_err(failed)? {
@@ -86,6 +80,28 @@ pub(super) fn content(
     Ok((facts, scan.agreements))
 }
 
+/// What there is to know before any row was read.
+pub(super) fn about(connection: &Connection, page_size: u32, journal_mode: &str) -> rusqlite::Result<SqliteFacts> {
+    Ok(SqliteFacts {
+        page_size,
+        pages: pragma::<u32>(connection, "page_count")?.into(),
+        journal_mode: journal_mode.to_owned(),
+        encoding: pragma(connection, "encoding")?,
+        user_version: pragma(connection, "user_version")?,
+        application_id: pragma(connection, "application_id")?,
+        schema_fingerprint: fingerprint(connection)?,
+        objects: objects(connection)?,
+        ..SqliteFacts::default()
+    })
+}
+
+/// What there is to know about one table, read through SQLite.
+pub(super) fn table(connection: &Connection, table: &str, stop: &Stop) -> rusqlite::Result<TableFacts> {
+    let (row, agreements) = (RowBytes::default(), Vec::new());
+    let mut scan = Scan { stop, progress: &|_, _| (), bytes: 0, total: 0, row, agreements };
+    scan.table(connection, table, Vec::new())
+}
+
 /// SHA-256 of a file, hex, for comparing with [`SqliteFacts::sha256`].
 ///
 /// # Errors
@@ -99,10 +115,25 @@ pub fn sha256(file: &Path, stop: &Stop, progress: &dyn Fn(u64)) -> Result<String
     Ok(hex::encode(hash.finalize()))
 }
 
+/// A file's [`QuickDigest`], hex, for comparing with [`SqliteFacts::quick_digest`].
+///
+/// # Errors
+/// [`SqliteError`] when it cannot be read.
+pub fn quick_digest(file: &Path, stop: &Stop, progress: &dyn Fn(u64)) -> Result<String, SqliteError> {
+    digest_and_length(file, stop, progress).map(|(digest, _bytes)| digest)
+}
+
 /// A file's [`QuickDigest`] and its length.
-pub(super) fn quick_digest(file: &Path, stop: &Stop) -> Result<(String, u64), SqliteError> {
+pub(super) fn digest_and_length(
+    file: &Path,
+    stop: &Stop,
+    progress: &dyn Fn(u64),
+) -> Result<(String, u64), SqliteError> {
     let mut hash = QuickDigest::default();
-    let bytes = read_through(file, stop, &mut |piece, _| hash.update(piece))?;
+    let bytes = read_through(file, stop, &mut |piece, read| {
+        hash.update(piece);
+        progress(read);
+    })?;
     Ok((hash.finish(), bytes))
 }
 
@@ -238,7 +269,7 @@ pub(super) fn interrupted() -> rusqlite::Error {
 }
 
 /// Whether a column's name says that it tells when a row came or changed: `created_at`, `updatedAt`, `last_modified`.
-fn tells_time(name: &str) -> bool {
+pub(super) fn tells_time(name: &str) -> bool {
     const WORDS: &[&str] = &[
         "created",
         "createdat",
@@ -263,7 +294,8 @@ fn tells_time(name: &str) -> bool {
 }
 
 /// The greatest value so far, by SQLite's order: numbers before text.
-enum Newest {
+#[derive(Clone, Debug)]
+pub(super) enum Newest {
     Integer(i64),
     Real(f64),
     Text(String),
@@ -273,7 +305,7 @@ enum Newest {
 const NEWEST_BYTES_MAX: usize = 64;
 
 impl Newest {
-    fn keep(greatest: &mut Option<Newest>, value: ValueRef) {
+    pub fn keep(greatest: &mut Option<Newest>, value: ValueRef) {
         let order = match (&*greatest, value) {
             (_, ValueRef::Null | ValueRef::Blob(_)) => return,
             (_, ValueRef::Text(text)) if text.len() > NEWEST_BYTES_MAX => return,
@@ -296,11 +328,11 @@ impl Newest {
         }
     }
 
-    fn text(self) -> String {
+    pub fn text(&self) -> String {
         match self {
             Newest::Integer(number) => number.to_string(),
             Newest::Real(number) => number.to_string(),
-            Newest::Text(text) => text,
+            Newest::Text(text) => text.clone(),
         }
     }
 }

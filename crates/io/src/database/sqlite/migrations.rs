@@ -44,16 +44,20 @@ const TOOLS: &[Tool] = &[
 /// # Errors
 /// When the copy cannot be opened. A table that is there and is another than its tool's is no error: it tells nothing.
 pub fn migrations(file: &Path, stop: &Stop) -> Result<Vec<Migrated>, SqliteError> {
-    let connection = open_at_rest(file, stop)?;
+    Ok(of(&open_at_rest(file, stop)?))
+}
+
+/// The same through a connection.
+pub(super) fn of(connection: &Connection) -> Vec<Migrated> {
     let mut found: Vec<Migrated> = Vec::new();
     for Tool(tool, table, newest, order, done) in TOOLS {
         if found.iter().any(|known| known.table.eq_ignore_ascii_case(table)) {
             continue; // it was another tool's
         }
         let done = if *done == "-" { "1" } else { done };
-        found.extend(look(&connection, tool, table, [newest, order, done]));
+        found.extend(look(connection, tool, table, [newest, order, done]));
     }
-    Ok(found)
+    found
 }
 
 fn look(connection: &Connection, tool: &str, table: &str, [newest, order, done]: [&str; 3]) -> Option<Migrated> {

@@ -44,6 +44,16 @@ impl Quiet {
         let [had_wal, had_shm] = ["-wal", "-shm"].map(|suffix| sidecar(&path, suffix).exists());
         Ok(Quiet { path, had_wal, had_shm, own })
     }
+
+    /// Whether it is our turn, and not another task's.
+    pub(super) fn is_ours(&self) -> bool {
+        self.own.is_some()
+    }
+
+    /// The database itself, links followed.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
 }
 
 impl Drop for Quiet {

@@ -117,7 +117,7 @@ pub fn sample(file: &Path, sql: &str, stop: &Stop) -> Result<String, SqliteError
     digest(&connection, sql).map_err(|error| SqliteError::from_sqlite(file, "ask", error))
 }
 
-fn digest(connection: &Connection, sql: &str) -> rusqlite::Result<String> {
+pub(super) fn digest(connection: &Connection, sql: &str) -> rusqlite::Result<String> {
     let mut statement = connection.prepare(sql)?;
     let columns = statement.column_count();
     let mut hash = Sha256::new();

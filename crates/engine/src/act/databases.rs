@@ -1,0 +1,261 @@
+//! A SQLite database on its way into the vault, looked at as it passes.
+//!
+//! Its pages are read where they are - in the live file, or in a copy - by two threads: one stores them, the other walks
+//! over them and digests the rows. Where the walk stumbles, nothing of it counts: the database is copied, SQLite itself
+//! says what is wrong with the copy, and the copy is stored if nothing is.
+
+use std::{
+    io::{self, Read},
+    path::Path,
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+};
+
+use lifeboat_io::{
+    database::sqlite::{self, Looked, Pages, SqliteError},
+    files,
+};
+use lifeboat_model::{
+    Content, Failure, FailureKind, Migrated, Part, ResourceManifest, SqliteFacts, Timestamp, time::show_bytes,
+};
+use lifeboat_store::vault::{BackupWriter, EntryMeta};
+
+use super::{
+    Hands,
+    captures::{CaptureOutput, capture_sqlite, inspect_sqlite},
+    errors::{path_failure, sqlite_failure},
+    pour::{Poured, pour},
+    stores::Samples,
+};
+use crate::perform::Context;
+
+/// A database that is in the vault as soon as the backup is.
+pub(super) struct Stored {
+    pub manifest: ResourceManifest,
+    pub migrations: Vec<Migrated>,
+    pub samples: Samples,
+}
+
+/// Why a database was not stored.
+pub(super) enum Trouble {
+    /// Its pages could not be read with certainty: SQLite is to be asked, on a copy. Why.
+    AskSqlite(String),
+    Failed(Failure),
+}
+
+impl From<Failure> for Trouble {
+    fn from(failure: Failure) -> Trouble {
+        Trouble::Failed(failure)
+    }
+}
+
+/// Where a database goes, and who hears about it.
+pub(super) struct Way<'a> {
+    pub hands: &'a Hands,
+    pub writer: &'a BackupWriter,
+    pub context: &'a Context<'a>,
+    /// Hears how many bytes are stored and looked at.
+    pub progress: &'a (dyn Fn(u64) + Sync),
+}
+
+impl Way<'_> {
+    /// Stores a database by its pages.
+    pub fn pages(&self, part: &Part, path: &Path, inside: &str) -> Result<Stored, Trouble> {
+        let stop = self.context.stop;
+        let captured = self.captured(part)?;
+        let opened = match (&captured, &part.staged) {
+            (Some(captured), Some(staged)) => Pages::at_rest(staged, captured.recovery_point, stop).map(Some),
+            (_, _) => Pages::live(path, &*self.hands.io.clock, stop),
+        };
+        let pages = match opened {
+            Ok(Some(pages)) => pages,
+            Ok(None) => return Err(Trouble::AskSqlite("it cannot be read by pages just now".to_owned())),
+            Err(error) => return Err(left_to_sqlite(&error)),
+        };
+        let meta = meta_of(path, pages.recovery_point());
+        let (poured, facts) = self.stream_and_walk(&pages, inside, &meta)?;
+        let unchanged = captured.is_none_or(|captured| captured.digest.is_empty() || captured.digest == poured.digest);
+        must_be_unchanged(unchanged, part)?;
+        let (migrations, samples) = (pages.migrations(), samples(part, &|sql| pages.sample_digest(sql)));
+        let manifest = manifest(part, path, inside, (pages.recovery_point(), &poured), facts);
+        Ok(Stored { manifest, migrations, samples })
+    }
+
+    /// Stores a copy of a database of which SQLite says that it is sound.
+    pub fn asking_sqlite(&self, part: &Part, path: &Path, inside: &str) -> Result<Stored, Failure> {
+        let bug =
+            || Failure::new(FailureKind::Bug, format!("the plan does not say where {} is copied", part.resource.name));
+        let staged = part.staged.as_deref().ok_or_else(bug)?;
+        let (captured, _own_copy) = match self.captured(part)? {
+            Some(captured) => (captured, None),
+            None => {
+                room_for(path, files::parent(staged))?;
+                let copy = Temporary(staged);
+                let told = capture_sqlite(self.hands, path, staged, None, self.context)?;
+                let captured = serde_json::from_value(told).map_err(|error| {
+                    Failure::new(FailureKind::Bug, "a copy was not told").because(error.to_string())
+                })?;
+                (captured, Some(copy))
+            }
+        };
+        let meta = meta_of(path, captured.recovery_point);
+        let (poured, facts) = self.stream_and_examine(staged, part.accept_unsound, inside, &meta)?;
+        must_be_unchanged(captured.digest.is_empty() || captured.digest == poured.digest, part)?;
+        let stop = self.context.stop;
+        Ok(Stored {
+            manifest: manifest(part, path, inside, (captured.recovery_point, &poured), facts),
+            // A copy that cannot be asked was told to be damaged before.
+            migrations: sqlite::migrations(staged, stop).unwrap_or_default(),
+            samples: samples(part, &|sql| sqlite::sample_digest(staged, sql, stop)),
+        })
+    }
+
+    /// What an earlier step copied, where the plan has one.
+    fn captured(&self, part: &Part) -> Result<Option<CaptureOutput>, Failure> {
+        part.captured_by.as_ref().map(|step| self.context.output(step)).transpose()
+    }
+
+    fn stream_and_walk(&self, pages: &Pages, inside: &str, meta: &EntryMeta) -> Result<(Poured, SqliteFacts), Trouble> {
+        let both = Both::new(self.progress);
+        let given_up = AtomicBool::new(false);
+        let mut reader = Until { inner: pages.reader(), given_up: &given_up };
+        let (streamed, looked) = std::thread::scope(|scope| {
+            let looked = scope.spawn(|| {
+                let looked = pages.look(self.context.stop, &|bytes| both.second(bytes));
+                // What the walk will not vouch for need not be stored to its end.
+                given_up.store(!matches!(looked, Ok(Looked::Sound(_))), Ordering::Relaxed);
+                looked
+            });
+            let streamed = pour(self.writer, inside, meta, &mut reader, &|bytes| both.first(bytes));
+            (streamed, looked.join())
+        });
+        match looked.map_err(|_| Failure::new(FailureKind::Bug, "looking at the pages broke off"))? {
+            Ok(Looked::Sound(facts)) => Ok((streamed?, *facts)),
+            Ok(Looked::AskSqlite(why)) => Err(Trouble::AskSqlite(why)),
+            Err(error) => Err(left_to_sqlite(&error)),
+        }
+    }
+
+    /// Streams a copy into the vault and lets SQLite look at it meanwhile.
+    fn stream_and_examine(
+        &self,
+        staged: &Path,
+        accept_unsound: bool,
+        inside: &str,
+        meta: &EntryMeta,
+    ) -> Result<(Poured, SqliteFacts), Failure> {
+        let both = Both::new(self.progress);
+        let mut file = files::open(staged).map_err(|error| path_failure(&error))?;
+        let (streamed, facts) = std::thread::scope(|scope| {
+            let examined = || inspect_sqlite(staged, accept_unsound, &|bytes| both.second(bytes), self.context);
+            let facts = scope.spawn(examined);
+            let streamed = pour(self.writer, inside, meta, &mut file, &|bytes| both.first(bytes));
+            (streamed, facts.join())
+        });
+        let facts = facts.map_err(|_| Failure::new(FailureKind::Bug, "looking at the copy broke off"))??;
+        Ok((streamed?, facts.unwrap_or_default()))
+    }
+}
+
+/// An error while pages were read: being stopped is one, everything else SQLite tells better.
+fn left_to_sqlite(error: &SqliteError) -> Trouble {
+    match error {
+        SqliteError::Stopped(_) => Trouble::Failed(sqlite_failure(error)),
+        other => Trouble::AskSqlite(other.to_string()),
+    }
+}
+
+fn must_be_unchanged(unchanged: bool, part: &Part) -> Result<(), Failure> {
+    if unchanged {
+        return Ok(());
+    }
+    let message = format!("the copy of {} changed while it was stored", part.resource.name);
+    Err(Failure::new(FailureKind::Damaged, message).hint("look for a failing disk, then run it again"))
+}
+
+/// The plan did not ask for this room: reading in place needs none.
+fn room_for(database: &Path, folder: &Path) -> Result<(), Failure> {
+    files::create_private_folder(folder).map_err(|error| path_failure(&error))?;
+    let bytes = files::size(database).map_err(|error| path_failure(&error))?;
+    super::captures::check_space(folder, bytes + bytes / 20 + (1 << 20)).map(drop).map_err(|failure| {
+        failure.while_doing(format!("its copy, which SQLite has to look at, needs {}", show_bytes(bytes)))
+    })
+}
+
+/// A file that goes when it is not needed any more.
+struct Temporary<'a>(&'a Path);
+
+impl Drop for Temporary<'_> {
+    fn drop(&mut self) {
+        let _ = files::remove_any(self.0); // the plan's last step clears the folder anyway
+    }
+}
+
+fn manifest(
+    part: &Part,
+    path: &Path,
+    inside: &str,
+    (recovery_point, poured): (Timestamp, &Poured),
+    facts: SqliteFacts,
+) -> ResourceManifest {
+    ResourceManifest {
+        name: part.resource.name.clone(),
+        origin: path.display().to_string(),
+        recovery_point,
+        path: inside.to_owned(),
+        bytes: poured.bytes,
+        content: Content::Sqlite(SqliteFacts { quick_digest: poured.digest.clone(), ..facts }),
+    }
+}
+
+/// Digests of the rows that questions chose. One that cannot be asked is told when it is checked.
+fn samples(part: &Part, digest: &dyn Fn(&str) -> Result<String, SqliteError>) -> Samples {
+    let chosen = part.resource.checks.iter().filter(|(_, question)| question.sample);
+    chosen.filter_map(|(name, question)| Some((name.clone(), digest(&question.sql).ok()?))).collect()
+}
+
+/// What the vault keeps of a live file besides its content. The time is the recovery point: that is how old the content is.
+pub(super) fn meta_of(path: &Path, at: Timestamp) -> EntryMeta {
+    let mode = files::mode(path).unwrap_or(0o600);
+    EntryMeta::new(mode, at)
+}
+
+/// Two threads that work on the same bytes: progress is what both have behind them.
+struct Both<'a> {
+    progress: &'a (dyn Fn(u64) + Sync),
+    first: AtomicU64,
+    second: AtomicU64,
+}
+
+impl<'a> Both<'a> {
+    fn new(progress: &'a (dyn Fn(u64) + Sync)) -> Both<'a> {
+        Both { progress, first: AtomicU64::new(0), second: AtomicU64::new(0) }
+    }
+
+    fn first(&self, bytes: u64) {
+        self.tell(&self.first, bytes);
+    }
+
+    fn second(&self, bytes: u64) {
+        self.tell(&self.second, bytes);
+    }
+
+    fn tell(&self, own: &AtomicU64, bytes: u64) {
+        own.store(bytes, Ordering::Relaxed);
+        (self.progress)(self.first.load(Ordering::Relaxed).min(self.second.load(Ordering::Relaxed)));
+    }
+}
+
+/// Reads on until the other thread has given up.
+struct Until<'a, R> {
+    inner: R,
+    given_up: &'a AtomicBool,
+}
+
+impl<R: Read> Read for Until<'_, R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        match self.given_up.load(Ordering::Relaxed) {
+            true => Err(io::Error::other("nobody wants the rest")),
+            false => self.inner.read(into),
+        }
+    }
+}
