@@ -18,7 +18,9 @@ pub fn answers_over_http(address: SocketAddr, path: &str) -> Result<u16, String>
         let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+        // In one piece: who answers to the beginning and hangs up would be a broken connection, not an answer.
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes())?;
         let mut head = Vec::new();
         // `HTTP/1.1 200` and no more.
         stream.take(12).read_to_end(&mut head)?;

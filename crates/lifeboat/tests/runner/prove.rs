@@ -28,3 +28,24 @@ fn a_damaged_backup_does_not_pass() {
 fn without_a_backup_there_is_nothing_to_prove() {
     Home::shop().run(&["prove"]).ends(ExitCode::Refused).says(&["lifeboat backup"]);
 }
+
+#[test]
+fn what_a_backup_does_not_ask_a_proof_does() {
+    let home = Home::shop();
+    // Read in place while it is stored: SQLite itself has not looked at it yet.
+    home.db()
+        .execute_batch(
+            "PRAGMA journal_mode = wal; PRAGMA foreign_keys = OFF;
+             CREATE TABLE parents (id INTEGER PRIMARY KEY); INSERT INTO parents VALUES (1);
+             CREATE TABLE children (id INTEGER PRIMARY KEY, parent INTEGER REFERENCES parents);
+             INSERT INTO children VALUES (7, 99)",
+        )
+        .unwrap();
+    home.backup();
+    let proof = home.run(&["prove"]);
+    assert_ne!(proof.code, Some(0), "{}", proof.out);
+    proof.says(&["row 7 of children refers to a missing row of parents"]);
+    let verified = home.run(&["verify", "db"]);
+    assert_ne!(verified.code, Some(0), "{}", verified.out);
+    verified.says(&["row 7 of children refers to a missing row of parents"]);
+}
