@@ -214,3 +214,21 @@ fn detached_nothing_of_ours_is_left_in_the_file() {
     assert_eq!(shop.read("SELECT count(*) FROM sqlite_schema WHERE name LIKE '%lifeboat%'"), "0");
     shop.write("DELETE FROM customers WHERE id = 71;");
 }
+
+#[test]
+fn a_clear_that_is_repeated_after_a_crash_keeps_what_it_saved() {
+    let shop = Shop::attached();
+    shop.ask(SyncAsk::Disable { why: String::new() });
+    shop.write("INSERT INTO customers VALUES (75, 'a', ''), (76, 'b', '');");
+    let plan = shop.world.engine().plan(&shop.request(SyncAsk::Clear { why: "a test".into() })).unwrap();
+    let saved =
+        |body: &str| serde_json::from_str::<serde_json::Value>(body).unwrap()["entries"].as_array().unwrap().len();
+    for _ in 0..2 {
+        // The second run of the same plan is the step done once more, after its process died before it could say so.
+        shop.world.engine().run(&plan, "tester", &Unwatched, &Stop::default()).unwrap();
+        let folder = shop.world.state().queues(&shop.world.setup.scope, &shop.world.setup.links[0].name);
+        let files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).collect();
+        assert_eq!(files.len(), 1, "{files:?}");
+        assert_eq!(saved(&std::fs::read_to_string(&files[0]).unwrap()), 2);
+    }
+}

@@ -7,7 +7,7 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use lifeboat_model::{Tri, sync::BreakerState};
+use lifeboat_model::{Tri, sync::BreakerState, time::since};
 use serde::Serialize;
 
 use crate::{
@@ -37,7 +37,11 @@ pub async fn health(State(daemon): State<Arc<Daemon>>) -> Result<Response, Probl
     Ok((status, Data(health)).into_response())
 }
 
+/// A delivery that is older than this, in seconds, is late: one is made every few seconds, also when nothing waits.
+const LATE_S: u64 = 300;
+
 fn look(daemon: &Daemon) -> Health {
+    let now = daemon.engine.io().clock.now();
     let mut parts = vec![match daemon.engine.catalog() {
         Ok(_) => Part { name: "state".to_owned(), state: Tri::Pass, detail: String::new() },
         Err(failure) => Part { name: "state".to_owned(), state: Tri::Fail, detail: failure.message },
@@ -51,6 +55,10 @@ fn look(daemon: &Daemon) -> Health {
                     // Held on purpose: nobody waits for the cloud.
                     (false, ..) => (Tri::Pass, format!("held: {}", status.reason)),
                     (true, Some(error), _) => (Tri::Fail, error.clone()),
+                    // Also when the worker itself has stopped.
+                    (true, None, Some(at)) if since(at, now).as_secs() > LATE_S => {
+                        (Tri::Fail, format!("nothing was delivered since {at}"))
+                    }
                     (true, None, Some(at)) => (Tri::Pass, format!("had everything at {at}")),
                     (true, None, None) => (Tri::Unknown, "nothing has been delivered yet".to_owned()),
                 };

@@ -166,7 +166,7 @@ impl Mirror {
                 );
             }
             Some(mark) if !self.is_same_file(&identity, mark, waiting.newest)? => {
-                let saved = self.clear_into(&self.queues().join(self.queue_name()))?;
+                let saved = self.clear_into(&self.queue_file())?;
                 let tables = self.outbox()?.numbers().map_err(sqlite)?.into_values().collect::<Vec<_>>();
                 self.memory.set_verified(&tables, false).map_err(memory)?;
                 self.memory.forget_seen().map_err(memory)?;

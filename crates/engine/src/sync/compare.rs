@@ -50,8 +50,10 @@ pub struct TableCompared {
     pub different: u64,
     /// Rows that are only there.
     pub orphans: u64,
-    /// Rows whose values do not fit into the cloud's columns, or that wait in the queue: not compared.
+    /// Rows that wait in the queue: not compared.
     pub not_compared: u64,
+    /// Rows whose values the cloud's columns cannot hold: they are not there.
+    pub unrepresentable: u64,
     /// Columns that cannot be compared, by name and type.
     pub columns_left_out: Vec<String>,
     /// Some of the keys.
@@ -66,11 +68,12 @@ impl TableCompared {
         match &self.unfit {
             Some(why) => format!("{}: {why}", self.table),
             None => format!(
-                "{}: {} rows missing, {} different, {} only in the cloud: {}",
+                "{}: {} rows missing, {} different, {} only in the cloud, {} that its columns cannot hold: {}",
                 self.table,
                 self.missing,
                 self.different,
                 self.orphans,
+                self.unrepresentable,
                 self.keys.join("; ")
             ),
         }
@@ -78,7 +81,7 @@ impl TableCompared {
 
     /// Whether the cloud has what the file has.
     pub fn is_equal(&self) -> bool {
-        self.unfit.is_none() && self.missing + self.different + self.orphans == 0
+        self.unfit.is_none() && self.missing + self.different + self.orphans + self.unrepresentable == 0
     }
 }
 
@@ -427,7 +430,9 @@ fn differences(
     let mut to_write = Vec::new();
     for (row, sum) in page.rows.iter().zip(&page.sums) {
         let Some((key, sum)) = sum else {
-            found.not_compared += 1;
+            found.unrepresentable += 1;
+            let key = mapped.shape.key.iter().map(|at| serde_json::to_string(&row[*at]).ok()).collect();
+            name_key(found, &key);
             continue;
         };
         let other = known.remove(key);

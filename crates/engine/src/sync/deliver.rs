@@ -95,7 +95,9 @@ impl Mirror {
             };
             let mut prepared = self.prepare(&batch)?;
             report.held += self.guard_deletes(&mut prepared, &mut deleted)?;
-            self.send(&batch, prepared, &mut report, stop)?;
+            if !self.send(&batch, prepared, &mut report, stop)? {
+                continue; // in smaller pieces
+            }
             let took = self.now_ms().saturating_sub(began);
             let waiting = u64::try_from(batch.newest - batch.upto).unwrap_or(0);
             self.rows_at_once = next_batch_rows(self.link.batch_rows, self.rows_at_once, waiting, took);
@@ -223,13 +225,14 @@ impl Mirror {
         Ok(held)
     }
 
+    /// Sends a batch; `false` when it took too long and has to be read again.
     fn send(
         &mut self,
         batch: &Batch,
         mut prepared: Prepared,
         report: &mut CycleReport,
         stop: &Stop,
-    ) -> Result<(), Failure> {
+    ) -> Result<bool, Failure> {
         let consistent = batch.upto >= batch.newest && prepared.letters.is_empty();
         let mut again = 0;
         let mut isolated = false;
@@ -247,7 +250,7 @@ impl Mirror {
                 Trouble::Again if again < AGAIN_MAX => again += 1,
                 Trouble::TooLong if self.rows_at_once > 1 => {
                     self.rows_at_once /= 2;
-                    return Ok(()); // nothing was written; it is read again, in smaller pieces
+                    return Ok(false); // nothing was written; it is read again
                 }
                 Trouble::Schema if again == 0 => {
                     again += 1;
@@ -271,7 +274,8 @@ impl Mirror {
         report.deletes += deletes;
         self.outbox()?.prune(batch.upto).map_err(|error| sqlite_failure(&error))?;
         self.forget_delivered(&prepared)?;
-        self.worked()
+        self.worked()?;
+        Ok(true)
     }
 
     fn send_once(&mut self, prepared: &Prepared, upto: i64, consistent: bool) -> Result<(), PgError> {

@@ -150,7 +150,10 @@ impl Mirror {
                         .map_err(|error| ClearFailure(memory_failure(&error)))?,
                 });
             }
-            mirror.write_queue(&outbox, saved, &entries).map_err(ClearFailure)
+            // Repeated after a crash: what was saved then has left the queue, and stays in the file.
+            let mut all = mirror.saved_before(saved, &entries).map_err(ClearFailure)?;
+            all.append(&mut entries);
+            mirror.write_queue(&outbox, saved, &all).map_err(ClearFailure)
         };
         let cleared = outbox.clear(save).map_err(|failure: ClearFailure| failure.0)?;
         let tables: Vec<String> = cleared.tables.keys().cloned().collect();
@@ -158,18 +161,18 @@ impl Mirror {
         Ok(cleared)
     }
 
+    /// What a saved queue holds besides these entries; nothing when there is no such file yet.
+    fn saved_before(&self, saved: &Path, entries: &[QueueEntry]) -> Result<Vec<QueueEntry>, Failure> {
+        if !files::exists(saved) {
+            return Ok(Vec::new());
+        }
+        let first = entries.first().map_or(i64::MAX, |entry| entry.id);
+        Ok(read_queue(saved)?.entries.into_iter().filter(|entry| entry.id < first).collect())
+    }
+
     /// Puts a saved queue back; every row is read again when it is delivered.
     pub(crate) fn import(&mut self, file: &Path) -> Result<u64, Failure> {
-        let body = files::read(file).map_err(|error| path_failure(&error))?;
-        let saved: SavedQueue = serde_json::from_slice(&body).map_err(|error| {
-            let failure = Failure::new(FailureKind::Usage, format!("{} is no saved queue", file.display()));
-            failure.because(error.to_string()).hint("lifeboat sync clear and lifeboat sync queue save write such files")
-        })?;
-        if saved.schema != QUEUE_SCHEMA {
-            let message =
-                format!("{} was written in a format that this program does not know: {}", file.display(), saved.schema);
-            return Err(Failure::new(FailureKind::Usage, message));
-        }
+        let saved = read_queue(file)?;
         let shapes = self.shapes()?.clone();
         let mut entries: Vec<(String, Op, Key)> = Vec::with_capacity(saved.entries.len());
         for entry in saved.entries {
@@ -188,11 +191,14 @@ impl Mirror {
             let failure = Failure::new(FailureKind::Usage, format!("no row is set aside under number {id}"));
             return Err(failure.hint("lifeboat sync queue list"));
         }
-        let meant: Vec<&DeadLetter> =
+        let mut meant: Vec<&DeadLetter> =
             letters.iter().filter(|letter| ids.is_empty() || ids.contains(&letter.id)).collect();
         if choice == LetterChoice::Retry {
             let shapes = self.shapes()?.clone();
             let mut again = Vec::new();
+            let is_known = |letter: &&DeadLetter| shapes.table(&letter.table).is_some();
+            // Of a table that is not in the file any more there is nothing to deliver: it stays on the list.
+            meant.retain(is_known);
             for letter in &meant {
                 let Some(shape) = shapes.table(&letter.table) else { continue };
                 let by_name =
@@ -230,4 +236,19 @@ impl Mirror {
         }
         Ok(confirmed)
     }
+}
+
+/// Reads a saved queue.
+fn read_queue(file: &Path) -> Result<SavedQueue, Failure> {
+    let body = files::read(file).map_err(|error| path_failure(&error))?;
+    let saved: SavedQueue = serde_json::from_slice(&body).map_err(|error| {
+        let failure = Failure::new(FailureKind::Usage, format!("{} is no saved queue", file.display()));
+        failure.because(error.to_string()).hint("lifeboat sync clear and lifeboat sync queue save write such files")
+    })?;
+    if saved.schema != QUEUE_SCHEMA {
+        let message =
+            format!("{} was written in a format that this program does not know: {}", file.display(), saved.schema);
+        return Err(Failure::new(FailureKind::Usage, message));
+    }
+    Ok(saved)
 }

@@ -63,6 +63,9 @@ fn a_value_that_does_not_fit_is_set_aside_before_it_is_sent() {
     assert_eq!(drain(&mut mirror).set_aside, 1);
     let (_, letters) = mirror.queue(10).unwrap();
     assert!(letters[0].error.contains("customer is bigint"), "{letters:?}");
+    // A row that is not there is not called equal.
+    let compared = mirror.compare(&[], &lifeboat_engine::Unwatched, &Stop::default()).unwrap();
+    assert!(!compared.is_equal(), "{compared:?}");
 }
 
 #[test]
@@ -100,5 +103,4 @@ fn a_file_that_is_suddenly_empty_is_not_copied_over_the_cloud() {
     assert_eq!(shop.cloud("SELECT count(*) FROM mirror.orders"), "40");
     shop.ask(SyncAsk::Resync { tables: vec![], keep_orphans: false, emptied: vec!["orders".into()] });
     assert_eq!(shop.cloud("SELECT count(*) FROM mirror.orders"), "0");
-    let _ = Stop::default();
 }

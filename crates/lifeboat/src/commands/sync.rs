@@ -285,10 +285,11 @@ fn check(app: &App, session: &Session, link: &ResourceName, tables: &[String]) -
 }
 
 fn compared_text(compared: &Compared) -> String {
-    let mut table =
-        Table::new(&["TABLE", "ROWS", "MISSING", "DIFFERENT", "ONLY THERE", "NOT COMPARED"]).right(&[1, 2, 3, 4, 5]);
+    let mut table = Table::new(&["TABLE", "ROWS", "MISSING", "DIFFERENT", "ONLY THERE", "CANNOT BE HELD", "WAITING"])
+        .right(&[1, 2, 3, 4, 5, 6]);
     for one in &compared.tables {
-        let counts = [one.rows, one.missing, one.different, one.orphans, one.not_compared].map(|rows| rows.to_string());
+        let counts = [one.rows, one.missing, one.different, one.orphans, one.unrepresentable, one.not_compared]
+            .map(|rows| rows.to_string());
         table.row(std::iter::once(one.table.clone()).chain(counts));
     }
     let mut text = table.render("");
@@ -303,9 +304,11 @@ fn compared_text(compared: &Compared) -> String {
             text += &format!("{}: not compared: {}.\n", one.table, one.columns_left_out.join(", "));
         }
     }
-    text += match compared.is_equal() {
-        true => "The cloud holds what the file holds.\n",
-        false => "They differ. The file is right: lifeboat sync resync\n",
+    let is_whole = compared.tables.iter().all(|one| one.not_compared == 0 && one.columns_left_out.is_empty());
+    text += match (compared.is_equal(), is_whole) {
+        (true, true) => "The cloud holds what the file holds.\n",
+        (true, false) => "What was compared is equal.\n",
+        (false, _) => "They differ. The file is right: lifeboat sync resync\n",
     };
     text
 }
