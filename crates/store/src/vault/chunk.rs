@@ -141,6 +141,11 @@ impl Guide {
         self.next += 1;
     }
 
+    /// The stream goes on where the earlier one had so many blobs.
+    pub fn move_to(&mut self, next: usize) {
+        self.next = next;
+    }
+
     /// It was not, and has this length. If one nearby had, that is where the streams may have met again.
     pub fn missed(&mut self, length: usize) {
         let ahead = self.lengths.iter().skip(self.next).take(NEAR);

@@ -193,6 +193,13 @@ impl Shared {
         self.spare_blocks.1.try_recv().unwrap_or_default()
     }
 
+    /// Notes blobs of a stream that are in the vault.
+    pub fn take_over(&self, content: &Content, number: u64, bytes: u64, ids: Vec<Id>) {
+        self.tally.blobs_known.fetch_add(ids.len() as u64, Ordering::Relaxed);
+        self.tally.bytes_read.fetch_add(bytes, Ordering::Relaxed);
+        content.add(number, bytes, ids);
+    }
+
     /// Whether the blob must be stored: it is not in the vault, and nobody in this backup was faster.
     fn claim(&self, kind: BlobKind, id: Id) -> bool {
         let fresh = match kind {

@@ -18,6 +18,7 @@ use super::{
     folder::{Child, Folder},
     index::Index,
     lock_of,
+    patch::Earlier,
     pipeline::{Block, Content, Pipeline, Shared, Worker},
     snapshot,
     tree::TreeWriter,
@@ -26,8 +27,8 @@ use super::{
 /// Bytes of a stream that travel together.
 const BLOCK_BYTES: usize = 1 << 20;
 
-/// Shorter files are not worth a guide.
-const GUIDED_BLOBS_MIN: usize = 8;
+/// The blobs of shorter files are not worth to be remembered.
+const EARLIER_BLOBS_MIN: usize = 8;
 
 /// How a backup is written.
 #[derive(Clone, Debug)]
@@ -60,8 +61,8 @@ pub struct BackupWriter {
     root: Mutex<Folder>,
     open_streams: Arc<AtomicUsize>,
     lock: VaultLock,
-    /// How long the blobs of the previous snapshot's files are, by path.
-    guides: Mutex<HashMap<PathBuf, Vec<u32>>>,
+    /// The blobs of the previous snapshot's files, by path.
+    earlier: Mutex<HashMap<PathBuf, Earlier>>,
 }
 
 /// A file that is in the backup as soon as it is committed.
@@ -97,14 +98,14 @@ impl Vault {
         // The index is read under the lock: nothing it names is pruned while we rely on it.
         let read = || {
             let known = self.known()?;
-            let guides = options.previous.as_ref().map(|previous| self.guides(previous, &known)).unwrap_or_default();
-            Ok::<_, VaultError>((known, guides))
+            let earlier = options.previous.as_ref().map(|previous| self.earlier(previous, &known)).unwrap_or_default();
+            Ok::<_, VaultError>((known, earlier))
         };
         let (lock, read) = self.lock_meanwhile(LockKind::Shared, &options.stop, read)?;
-        let (known, guides) = read?;
+        let (known, earlier) = read?;
         let shared = Arc::new(Shared::new(self.core.clone(), known, options.stop));
         let writer = self.begin_with(shared, lock, options.level, options.average_chunk_bytes)?;
-        *lock_of(&writer.guides) = guides;
+        *lock_of(&writer.earlier) = earlier;
         Ok(writer)
     }
 
@@ -118,19 +119,21 @@ impl Vault {
         Ok(known)
     }
 
-    /// Where the files of a snapshot were cut. What cannot be read of it is left out: it only saves time.
-    fn guides(&self, snapshot: &Snapshot, known: &Index) -> HashMap<PathBuf, Vec<u32>> {
-        let mut guides = HashMap::new();
+    /// The blobs of a snapshot's files. What cannot be read of it is left out: it only saves time.
+    fn earlier(&self, snapshot: &Snapshot, known: &Index) -> HashMap<PathBuf, Earlier> {
+        let mut earlier = HashMap::new();
         let _unreadable = self.walk(snapshot, &mut |entry| {
             if let EntryKind::File { content, .. } = &entry.kind
-                && content.len() >= GUIDED_BLOBS_MIN
+                && content.len() >= EARLIER_BLOBS_MIN
             {
-                let lengths = content.iter().map_while(|id| known.find(BlobKind::Data, *id).first());
-                let lengths = lengths.map_while(|location| u32::try_from(location.plain_bytes()).ok()).collect();
-                guides.insert(entry.path.clone(), lengths);
+                let blobs = content.iter().map_while(|id| {
+                    let location = known.find(BlobKind::Data, *id).first().copied()?;
+                    Some((*id, u32::try_from(location.plain_bytes()).ok()?))
+                });
+                earlier.insert(entry.path.clone(), Earlier::new(blobs));
             }
         });
-        guides
+        earlier
     }
 
     fn begin_with(
@@ -146,7 +149,7 @@ impl Vault {
             root: Mutex::new(Folder::new()),
             open_streams: Arc::default(),
             lock,
-            guides: Mutex::default(),
+            earlier: Mutex::default(),
         })
     }
 }
@@ -164,11 +167,13 @@ impl BackupWriter {
         let child = Child::File { meta: meta.clone(), content: content.clone() };
         lock_of(&self.root).insert(path, child).map_err(|error| shared.fail(error))?;
         self.open_streams.fetch_add(1, Ordering::SeqCst);
+        let earlier = lock_of(&self.earlier).remove(Path::new(path)).unwrap_or_default();
         Ok(StreamWriter {
             path: path.to_owned(),
             shared: shared.clone(),
             chunker: self.chunker.clone(),
-            guide: Guide::new(lock_of(&self.guides).remove(Path::new(path)).unwrap_or_default()),
+            guide: Guide::new(earlier.lengths()),
+            earlier,
             open_streams: self.open_streams.clone(),
             content,
             block: Vec::new(),
@@ -326,6 +331,7 @@ pub struct StreamWriter {
     shared: Arc<Shared>,
     chunker: Arc<Chunker>,
     guide: Guide,
+    pub(super) earlier: Earlier,
     open_streams: Arc<AtomicUsize>,
     content: Arc<Content>,
     /// Bytes that are on no way yet: cut ones, then the beginning of a blob.
@@ -361,7 +367,7 @@ impl StreamWriter {
     }
 
     /// Finds the cuts in the block; in the `last` one also those that a guide would rather wait for.
-    fn cut(&mut self, last: bool) {
+    pub(super) fn cut(&mut self, last: bool) {
         let mut start = self.cuts.last().copied().unwrap_or(0);
         while start < self.block.len() {
             let (offset, rest) = (self.offset + start as u64, &self.block[start..]);
@@ -384,6 +390,33 @@ impl StreamWriter {
     /// With so many bytes there is always a cut.
     fn least(&self, offset: u64) -> usize {
         self.chunker.bytes_max(offset)
+    }
+
+    /// Where in the stream the first byte is that was not sent.
+    pub(super) fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Where blobs end that were cut and not sent, from there on.
+    pub(super) fn cuts(&self) -> &[usize] {
+        &self.cuts
+    }
+
+    /// Forgets what was written behind a cut, or behind what was sent.
+    pub(super) fn rewind(&mut self, cut: u64) -> Result<(), VaultError> {
+        self.shared.check()?;
+        let length = (cut - self.offset) as usize;
+        self.block.truncate(length);
+        self.cuts.retain(|cut| *cut <= length);
+        self.send()
+    }
+
+    /// Goes on with blobs of the earlier version, which has `next` of them up to the last one. Everything was sent.
+    pub(super) fn append(&mut self, bytes: u64, ids: Vec<Id>, next: usize) {
+        self.shared.take_over(&self.content, self.number, bytes, ids);
+        self.number += 1;
+        self.offset += bytes;
+        self.guide.move_to(next);
     }
 
     /// Sends the cut part of the block to the workers; the beginning of the next blob stays.
