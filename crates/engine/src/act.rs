@@ -10,6 +10,7 @@ mod fetches;
 mod incidents;
 pub(crate) mod losses;
 mod mirror;
+mod page_maps;
 mod places;
 pub(crate) mod postgres;
 mod pour;

@@ -73,12 +73,12 @@ fn make(file: &Path, pragmas: &str, content: &str) {
 
 fn look(file: &Path) -> Looked {
     let pages = Pages::at_rest(file, jiff::Timestamp::UNIX_EPOCH, &Stop::default()).unwrap();
-    pages.look(&Stop::default(), &|_| ()).unwrap()
+    pages.look(None, &Stop::default(), &|_| ()).unwrap()
 }
 
 fn facts(looked: Looked) -> SqliteFacts {
     match looked {
-        Looked::Sound(facts) => *facts,
+        Looked::Sound(facts, _) => *facts,
         Looked::AskSqlite(why) => panic!("{why}"),
     }
 }
@@ -152,7 +152,7 @@ fn pages_of_a_live_database_are_those_of_one_instant_wherever_they_lie() {
         if !step.starts_with("BEGIN") {
             sql(&file, "INSERT INTO first SELECT 5; PRAGMA wal_checkpoint(PASSIVE); DELETE FROM first;");
         }
-        let looked = facts(pages.look(&Stop::default(), &|_| ()).unwrap());
+        let looked = facts(pages.look(None, &Stop::default(), &|_| ()).unwrap());
         write_out(&pages, &out);
         assert_eq!(looked.tables, inspect_now(&copy).tables, "{step}");
         assert_eq!(looked, without_hash(inspect_now(&out)), "{step}");
@@ -170,7 +170,7 @@ fn beside_a_busy_writer_every_snapshot_is_consistent() {
     let (mut last, mut taken) = (0, 0);
     while taken < 15 {
         let Some(pages) = live(&file) else { panic!("the pages of a busy database can be had") };
-        let looked = facts(pages.look(&Stop::default(), &|_| ()).unwrap());
+        let looked = facts(pages.look(None, &Stop::default(), &|_| ()).unwrap());
         write_out(&pages, &out);
         drop(pages);
         let _ = fs::remove_file(with(&out, "-wal"));
@@ -190,7 +190,7 @@ fn nothing_stays_beside_an_idle_database_and_others_are_left_to_be_copied() {
     make(&file, "PRAGMA journal_mode = WAL;", VALUES);
     assert_eq!(names(folder.path()), ["app.db"]);
     let pages = live(&file).unwrap();
-    assert_eq!(facts(pages.look(&Stop::default(), &|_| ()).unwrap()), without_hash(inspect_now(&file)));
+    assert_eq!(facts(pages.look(None, &Stop::default(), &|_| ()).unwrap()), without_hash(inspect_now(&file)));
     drop(pages);
     assert_eq!(names(folder.path()), ["app.db"]);
     sql(&file, "PRAGMA journal_mode = DELETE;");
@@ -274,8 +274,8 @@ fn whatever_is_broken_is_read_as_sqlite_reads_it_or_left_to_sqlite() {
             left += 1;
             continue;
         };
-        match pages.look(&Stop::default(), &|_| ()) {
-            Ok(Looked::Sound(facts)) => {
+        match pages.look(None, &Stop::default(), &|_| ()) {
+            Ok(Looked::Sound(facts, _)) => {
                 let theirs = inspect(&broken, &Stop::default(), &|_, _| ()).unwrap();
                 assert_eq!(*facts, without_hash(theirs), "seed {seed}");
                 same += 1;

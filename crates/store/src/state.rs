@@ -10,6 +10,7 @@
 //!   sandbox/o-…/              restored copies being looked at
 //!   tokens.json               who may use the HTTP API
 //!   sync/shop.production.db.db   what a mirror remembers; queues that were cleared
+//!   pages/shop.production.db.1a2b3c4d.map   what the last backup of a SQLite database saw of its pages
 //!   salvage/o-…/               rows that an operation took out of what is live
 //!   forgotten/b-….snapshot    what brings a forgotten backup back
 //! ```
@@ -32,7 +33,8 @@ impl StateFolder {
     /// When a folder cannot be made.
     pub fn open(root: &Path) -> Result<StateFolder, PathError> {
         let root = files::absolute(root)?;
-        for part in ["", "operations", "leases", "plans", "staging", "sandbox", "forgotten", "salvage", "sync"] {
+        for part in ["", "operations", "leases", "plans", "staging", "sandbox", "forgotten", "salvage", "sync", "pages"]
+        {
             files::create_private_folder(&root.join(part))?;
         }
         Ok(StateFolder { root })
@@ -76,6 +78,13 @@ impl StateFolder {
     /// Where the queues of a mirror are saved before they are cleared.
     pub fn queues(&self, scope: &Scope, link: &ResourceName) -> PathBuf {
         self.root.join("sync").join(format!("{}.{}.queues", scope_name(scope), file_name(link.as_str())))
+    }
+
+    /// What the last backup into a vault saw of a SQLite database's pages. It only saves time.
+    pub fn page_map(&self, scope: &Scope, resource: &ResourceName, vault: &str) -> PathBuf {
+        let vault: String = vault.chars().take(8).collect();
+        let name = format!("{}.{}.{}.map", scope_name(scope), file_name(resource.as_str()), file_name(&vault));
+        self.root.join("pages").join(name)
     }
 
     /// A plan that waits for `apply`.

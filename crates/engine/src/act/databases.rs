@@ -1,7 +1,8 @@
 //! A SQLite database on its way into the vault, looked at as it passes.
 //!
 //! Its pages are read where they are - in the live file, or in a copy - by two threads: one stores them, the other walks
-//! over them and digests the rows. Where the walk stumbles, nothing of it counts: the database is copied, SQLite itself
+//! over them and digests the rows. If this host made the previous backup, it knows the digest of each page then: all are
+//! read and digested first, and what did not change is neither stored nor walked over again. Where the walk stumbles, nothing of it counts: the database is copied, SQLite itself
 //! says what is wrong with the copy, and the copy is stored if nothing is.
 
 use std::{
@@ -11,7 +12,7 @@ use std::{
 };
 
 use lifeboat_io::{
-    database::sqlite::{self, Looked, Pages, SqliteError},
+    database::sqlite::{self, ChangedReader, Looked, NewMap, Pages, PagesReader, Scanned, SqliteError},
     files,
 };
 use lifeboat_model::{
@@ -23,7 +24,8 @@ use super::{
     Hands,
     captures::{CaptureOutput, capture_sqlite, inspect_sqlite},
     errors::{path_failure, sqlite_failure},
-    pour::{Poured, pour},
+    page_maps::{Changes, Known, Maps, Noted},
+    pour::{Poured, pour, pour_patch},
     stores::Samples,
 };
 use crate::perform::Context;
@@ -33,6 +35,8 @@ pub(super) struct Stored {
     pub manifest: ResourceManifest,
     pub migrations: Vec<Migrated>,
     pub samples: Samples,
+    /// What was seen of its pages.
+    pub noted: Option<Noted>,
 }
 
 /// Why a database was not stored.
@@ -52,6 +56,7 @@ impl From<Failure> for Trouble {
 pub(super) struct Way<'a> {
     pub hands: &'a Hands,
     pub writer: &'a BackupWriter,
+    pub maps: &'a Maps<'a>,
     pub context: &'a Context<'a>,
     /// Hears how many bytes are stored and looked at.
     pub progress: &'a (dyn Fn(u64) + Sync),
@@ -72,12 +77,12 @@ impl Way<'_> {
             Err(error) => return Err(left_to_sqlite(&error)),
         };
         let meta = meta_of(path, pages.recovery_point());
-        let (poured, facts) = self.stream_and_walk(&pages, inside, &meta)?;
+        let (poured, facts, noted) = self.store_and_walk(&pages, part, inside, &meta)?;
         let unchanged = captured.is_none_or(|captured| captured.digest.is_empty() || captured.digest == poured.digest);
         must_be_unchanged(unchanged, part)?;
         let (migrations, samples) = (pages.migrations(), samples(part, &|sql| pages.sample_digest(sql)));
         let manifest = manifest(part, path, inside, (pages.recovery_point(), &poured), facts);
-        Ok(Stored { manifest, migrations, samples })
+        Ok(Stored { manifest, migrations, samples, noted: Some(noted) })
     }
 
     /// Stores a copy of a database of which SQLite says that it is sound.
@@ -106,6 +111,7 @@ impl Way<'_> {
             // A copy that cannot be asked was told to be damaged before.
             migrations: sqlite::migrations(staged, stop).unwrap_or_default(),
             samples: samples(part, &|sql| sqlite::sample_digest(staged, sql, stop)),
+            noted: None,
         })
     }
 
@@ -114,25 +120,69 @@ impl Way<'_> {
         part.captured_by.as_ref().map(|step| self.context.output(step)).transpose()
     }
 
-    fn stream_and_walk(&self, pages: &Pages, inside: &str, meta: &EntryMeta) -> Result<(Poured, SqliteFacts), Trouble> {
-        let both = Both::new(self.progress);
+    fn store_and_walk(
+        &self,
+        pages: &Pages,
+        part: &Part,
+        inside: &str,
+        meta: &EntryMeta,
+    ) -> Result<(Poured, SqliteFacts, Noted), Trouble> {
+        // Comparing is the first half where it is done, storing and walking the other.
+        let compared = |bytes: u64| (self.progress)(bytes / 2);
+        let Known { mut new, earlier } = self.maps.compare(pages, part, inside, self.context, &compared)?;
+        let halves = |bytes: u64| (self.progress)((pages.bytes() + bytes) / 2);
+        let both = Both::new(if earlier.is_some() { &halves } else { self.progress });
         let given_up = AtomicBool::new(false);
-        let mut reader = Until { inner: pages.reader(), given_up: &given_up };
         let (streamed, looked) = std::thread::scope(|scope| {
-            let looked = scope.spawn(|| {
-                let looked = pages.look(self.context.stop, &|bytes| both.second(bytes));
+            let known = earlier.as_ref().map(|(map, scanned)| (map, scanned));
+            let (both, given_up) = (&both, &given_up);
+            let looked = scope.spawn(move || {
+                let looked = pages.look(known, self.context.stop, &|bytes| both.second(bytes));
                 // What the walk will not vouch for need not be stored to its end.
-                given_up.store(!matches!(looked, Ok(Looked::Sound(_))), Ordering::Relaxed);
+                given_up.store(!matches!(looked, Ok(Looked::Sound(..))), Ordering::Relaxed);
                 looked
             });
-            let streamed = pour(self.writer, inside, meta, &mut reader, &|bytes| both.first(bytes));
+            let streamed = match known {
+                Some((_, scanned)) => self.patch(pages, scanned, (inside, meta), both, given_up),
+                None => {
+                    let mut reader = Until { inner: pages.reader(), given_up, map: &mut new };
+                    pour(self.writer, inside, meta, &mut reader, &|bytes| both.first(bytes))
+                }
+            };
             (streamed, looked.join())
         });
         match looked.map_err(|_| Failure::new(FailureKind::Bug, "looking at the pages broke off"))? {
-            Ok(Looked::Sound(facts)) => Ok((streamed?, *facts)),
+            Ok(Looked::Sound(facts, seen)) => {
+                let noted = Noted::new(new, seen, &facts, inside);
+                Ok((streamed?, *facts, noted))
+            }
             Ok(Looked::AskSqlite(why)) => Err(Trouble::AskSqlite(why)),
             Err(error) => Err(left_to_sqlite(&error)),
         }
+    }
+
+    /// Stores what changed.
+    fn patch(
+        &self,
+        pages: &Pages,
+        scanned: &Scanned,
+        (inside, meta): (&str, &EntryMeta),
+        both: &Both<'_>,
+        given_up: &AtomicBool,
+    ) -> Result<Poured, Failure> {
+        let go_on = |at| {
+            both.first(at);
+            must_go_on(given_up)
+        };
+        let mut changes = Changes { reader: ChangedReader::new(pages, scanned), scanned, go_on: &go_on };
+        pour_patch(self.writer, inside, meta, pages.bytes(), &mut changes)?;
+        both.first(pages.bytes());
+        if !changes.reader.all_as_scanned() {
+            let message = format!("{inside} was not twice the same when it was read twice");
+            return Err(Failure::new(FailureKind::Damaged, message)
+                .hint("look for a failing disk or failing memory, then run it again"));
+        }
+        Ok(Poured { bytes: pages.bytes(), digest: scanned.digest().to_owned() })
     }
 
     /// Streams a copy into the vault and lets SQLite look at it meanwhile.
@@ -245,17 +295,25 @@ impl<'a> Both<'a> {
     }
 }
 
-/// Reads on until the other thread has given up.
-struct Until<'a, R> {
-    inner: R,
+/// Reads on until the other thread has given up, and notes the pages.
+struct Until<'a> {
+    inner: PagesReader<'a>,
     given_up: &'a AtomicBool,
+    map: &'a mut NewMap,
 }
 
-impl<R: Read> Read for Until<'_, R> {
+impl Read for Until<'_> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        match self.given_up.load(Ordering::Relaxed) {
-            true => Err(io::Error::other("nobody wants the rest")),
-            false => self.inner.read(into),
-        }
+        must_go_on(self.given_up)?;
+        let read = self.inner.read(into)?;
+        self.map.add(&into[..read]);
+        Ok(read)
+    }
+}
+
+fn must_go_on(given_up: &AtomicBool) -> io::Result<()> {
+    match given_up.load(Ordering::Relaxed) {
+        true => Err(io::Error::other("nobody wants the rest")),
+        false => Ok(()),
     }
 }

@@ -1,12 +1,15 @@
 //! Bytes on their way into a vault.
 
-use std::io::Read;
+use std::io::{Read, Write};
 
 use lifeboat_io::digest::QuickDigest;
 use lifeboat_model::{Failure, FailureKind};
-use lifeboat_store::vault::{BackupWriter, EntryMeta, VaultError};
+use lifeboat_store::vault::{BackupWriter, EntryMeta, Patched, VaultError};
 
 use super::errors::vault_failure;
+
+/// Bytes that are read at once: few enough to be still in the cache when they are digested and cut.
+const BUFFER_BYTES: usize = 128 << 10;
 
 /// What went into a vault.
 pub(crate) struct Poured {
@@ -24,10 +27,9 @@ pub(crate) fn pour(
     from: &mut dyn Read,
     progress: &dyn Fn(u64),
 ) -> Result<Poured, Failure> {
-    use std::io::Write;
     let mut stream = writer.stream(inside, meta).map_err(|error| vault_failure(&error))?;
     let mut digest = QuickDigest::default();
-    let mut buffer = vec![0; 1 << 20];
+    let mut buffer = vec![0; BUFFER_BYTES];
     let mut bytes = 0;
     loop {
         let read = from.read(&mut buffer).map_err(|error| reading_failed(inside, &error))?;
@@ -42,6 +44,24 @@ pub(crate) fn pour(
     }
     stream.finish().map_err(|error| vault_failure(&error))?;
     Ok(Poured { bytes, digest: digest.finish() })
+}
+
+/// Pours a file of so many bytes as a patch of its earlier version.
+pub(crate) fn pour_patch(
+    writer: &BackupWriter,
+    inside: &str,
+    meta: &EntryMeta,
+    bytes: u64,
+    patched: &mut dyn Patched,
+) -> Result<(), Failure> {
+    let mut stream = writer.stream(inside, meta).map_err(|error| vault_failure(&error))?;
+    stream.patch(bytes, patched).map_err(|error| {
+        match error.get_ref().is_some_and(|inner| inner.is::<VaultError>()) {
+            true => stream_failure(&error),
+            false => reading_failed(inside, &error),
+        }
+    })?;
+    stream.finish().map(drop).map_err(|error| vault_failure(&error))
 }
 
 fn reading_failed(inside: &str, error: &std::io::Error) -> Failure {

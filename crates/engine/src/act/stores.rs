@@ -22,6 +22,7 @@ use super::{
     captures::{CaptureOutput, output},
     databases::{Trouble, Way, meta_of},
     errors::{path_failure, vault_failure},
+    page_maps::{Maps, Noted},
     pour::pour,
     proofs::CheckOutput,
     summary::{self, MANIFEST, Summary},
@@ -89,19 +90,22 @@ fn store_once(
     context: &Context<'_>,
 ) -> Result<StoreOutput, Trouble> {
     let previous = summary::newest_alike(vault, &context.operation.plan.scope, what.parts)?;
-    let options = BackupOptions { stop: context.stop.clone(), previous, ..BackupOptions::default() };
+    let maps = Maps { hands, vault, previous: previous.as_ref() };
+    let options = BackupOptions { stop: context.stop.clone(), previous: previous.clone(), ..BackupOptions::default() };
     let writer = vault.begin(options).map_err(|error| vault_failure(&error))?;
     let begun = hands.io.clock.now();
     let mut storing = Storing {
         hands,
         vault,
         writer: &writer,
+        maps: &maps,
         context,
         ask_sqlite,
         done: 0,
         total: total(what, context),
         migrations: BTreeMap::new(),
         samples: BTreeMap::new(),
+        noted: Vec::new(),
     };
     let parts: Result<Vec<ResourceManifest>, Trouble> = what.parts.iter().map(|part| storing.part(part)).collect();
     let parts = parts?;
@@ -134,7 +138,9 @@ fn store_once(
         tags: summary::tags(&summary),
         extra: output(&summary)?,
     };
+    let noted = storing.noted;
     let committed = writer.commit(meta).map_err(|error| vault_failure(&error))?;
+    noted.into_iter().for_each(|noted| noted.finish(vault, &committed.snapshot));
     Ok(StoreOutput {
         snapshot: committed.snapshot.id.to_string(),
         bytes,
@@ -200,6 +206,7 @@ struct Storing<'a> {
     hands: &'a Hands,
     vault: &'a Arc<Vault>,
     writer: &'a BackupWriter,
+    maps: &'a Maps<'a>,
     context: &'a Context<'a>,
     /// Whether databases are copied and looked at by SQLite, rather than read by pages.
     ask_sqlite: bool,
@@ -207,6 +214,7 @@ struct Storing<'a> {
     total: Option<u64>,
     migrations: BTreeMap<ResourceName, Vec<Migrated>>,
     samples: BTreeMap<ResourceName, Samples>,
+    noted: Vec<Noted>,
 }
 
 impl Storing<'_> {
@@ -225,12 +233,14 @@ impl Storing<'_> {
         let inside = format!("{folder}/{}", name_of(path));
         let (base, total, watch) = (self.done, self.total, self.context.watch);
         let progress = |bytes| watch.progress(base + bytes, total);
-        let way = Way { hands: self.hands, writer: self.writer, context: self.context, progress: &progress };
+        let (hands, writer, context) = (self.hands, self.writer, self.context);
+        let way = Way { hands, writer, maps: self.maps, context, progress: &progress };
         let stored = match self.ask_sqlite {
             false => way.pages(part, path, &inside)?,
             true => way.asking_sqlite(part, path, &inside)?,
         };
         self.done += stored.manifest.bytes;
+        self.noted.extend(stored.noted);
         let name = &part.resource.name;
         if !stored.migrations.is_empty() {
             self.migrations.insert(name.clone(), stored.migrations);

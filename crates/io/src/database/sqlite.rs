@@ -47,7 +47,7 @@ pub use outbox::{
     Attachment, Batch, ColumnShape, Identity, KEY_COLUMNS_MAX, Key, Noted, Outbox, RowChange, Shapes, TableShape,
     Unique, Waiting,
 };
-pub use pages::{Looked, Pages, PagesReader};
+pub use pages::{ChangedReader, Looked, MapOf, NewMap, PageMap, Pages, PagesReader, Scanned, Seen};
 pub use rules::{check_rules, sample as sample_digest};
 pub use writes::try_writes;
 

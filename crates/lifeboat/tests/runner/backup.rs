@@ -57,6 +57,49 @@ fn a_reported_backup_is_one_that_verifies() {
     home.run(&["backups", "verify", &id]).ends(ExitCode::Ok).says(&["is whole", "every blob matches its digest"]);
 }
 
+/// What the last backup saw of a database's pages saves time: with it, without it, and with a broken one, a backup holds
+/// the same.
+#[test]
+fn what_the_last_backup_saw_of_pages_changes_nothing_but_the_time() {
+    let home = Home::shop();
+    home.db().pragma_update(None, "journal_mode", "wal").unwrap();
+    let map = || {
+        let maps = std::fs::read_dir(home.path("state/lifeboat/shop/pages")).unwrap();
+        let maps: Vec<_> = maps.map(|map| map.unwrap().path()).collect();
+        assert_eq!(maps.len(), 1, "one, and nothing unfinished: {maps:?}");
+        maps[0].clone()
+    };
+    let mut seen = Vec::new();
+    for round in 0..6 {
+        let db = home.db();
+        db.execute_batch("INSERT INTO pictures VALUES (randomblob(300000)); UPDATE orders SET what = 'n' WHERE id = 7")
+            .unwrap();
+        home.sell(round);
+        match round {
+            3 => std::fs::remove_file(map()).unwrap(),
+            4 => std::fs::write(map(), b"no map").unwrap(),
+            _ => {}
+        }
+        let backup = home.backup();
+        seen.push(std::fs::read(map()).unwrap());
+        let into = format!("./out-{round}.db");
+        home.run(&["restore", "db", "--from", &backup, "--into", &into]).ends(ExitCode::Ok);
+        let pictures = |path: &std::path::Path| -> Vec<Vec<u8>> {
+            let db = Connection::open(path).unwrap();
+            let mut statement = db.prepare("SELECT a FROM pictures ORDER BY rowid").unwrap();
+            statement.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
+        };
+        assert!(pictures(&home.app().join(&into)) == pictures(&home.app().join("shop.db")), "round {round}");
+        home.run(&["prove", &backup]).ends(ExitCode::Ok);
+    }
+    seen.dedup();
+    assert_eq!(seen.len(), 6, "each backup notes what it saw");
+    // The snapshot that it tells of is gone: it counts for nothing, and the next backup is whole.
+    home.run(&["backup", "--vault", "./other"]).ends(ExitCode::Ok);
+    let into = ["restore", "db", "--vault", "./other", "--into", "./other.db"];
+    home.run(&into).ends(ExitCode::Ok);
+}
+
 #[test]
 fn one_document_tells_how_it_went() {
     let home = Home::shop();

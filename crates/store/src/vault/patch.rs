@@ -119,7 +119,8 @@ impl StreamWriter {
         let begin = self.offset();
         let cuts = [begin].into_iter().chain(self.cuts().iter().map(|cut| begin + *cut as u64));
         let earlier = &self.earlier;
-        let mut known = cuts.filter(|cut| *cut >= same.start).filter_map(|cut| Some((cut, earlier.within(cut, same.end)?)));
+        let mut known =
+            cuts.filter(|cut| *cut >= same.start).filter_map(|cut| Some((cut, earlier.within(cut, same.end)?)));
         let Some((cut, blobs)) = known.next() else { return Ok(None) };
         let next = earlier.ends[blobs.end - 1];
         if next <= at {

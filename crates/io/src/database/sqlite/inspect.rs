@@ -11,6 +11,7 @@ use std::{cmp::Ordering, collections::BTreeMap, fs::File, io::Read, path::Path};
 
 use lifeboat_model::manifest::{SqliteFacts, TableFacts};
 use rusqlite::{Connection, types::ValueRef};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{
@@ -294,11 +295,25 @@ pub(super) fn tells_time(name: &str) -> bool {
 }
 
 /// The greatest value so far, by SQLite's order: numbers before text.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) enum Newest {
     Integer(i64),
+    #[serde(with = "bits")]
     Real(f64),
     Text(String),
+}
+
+/// Reals as the numbers of their bits: JSON has no infinities, and rounds.
+mod bits {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub fn serialize<S: Serializer>(real: &f64, to: S) -> Result<S::Ok, S::Error> {
+        real.to_bits().serialize(to)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+        u64::deserialize(from).map(f64::from_bits)
+    }
 }
 
 /// Times are short; a longer text is no time.
@@ -325,6 +340,14 @@ impl Newest {
                 ValueRef::Text(text) => Some(Newest::Text(String::from_utf8_lossy(text).into_owned())),
                 ValueRef::Null | ValueRef::Blob(_) => return,
             };
+        }
+    }
+
+    pub fn value(&self) -> ValueRef<'_> {
+        match self {
+            Newest::Integer(number) => ValueRef::Integer(*number),
+            Newest::Real(number) => ValueRef::Real(*number),
+            Newest::Text(text) => ValueRef::Text(text.as_bytes()),
         }
     }
 

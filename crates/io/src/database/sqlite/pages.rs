@@ -14,8 +14,10 @@
 //!
 //! Everything else - rollback journals, locks, folders that cannot be written - is left to [`super::capture`].
 
+mod map;
 mod page;
 mod rows;
+mod scan;
 mod wal;
 mod walk;
 
@@ -47,10 +49,12 @@ use crate::{
     clock::{Clock, SystemClock},
     stop::{Stop, Stopped},
 };
+pub use map::{MapOf, NewMap, PageMap, Seen};
 use page::{Odd, long};
 use rows::{Shape, Tally};
+pub use scan::{ChangedReader, Scanned};
 use wal::{IndexHeader, Overlay};
-use walk::{Tree, Walk};
+use walk::{Earlier, Tree, Walk};
 
 /// How long a turn at the database, or a moment without a commit, is waited for.
 const WAIT: Duration = Duration::from_secs(10);
@@ -73,10 +77,10 @@ pub struct Pages {
 }
 
 /// What a look at the pages found.
-#[derive(Debug)]
 pub enum Looked {
-    /// Every page is where it belongs, and this is what they hold. The file's hashes are left out.
-    Sound(Box<SqliteFacts>),
+    /// Every page is where it belongs, and this is what they hold. The file's hashes are left out. What was seen of parts
+    /// is for the next backup.
+    Sound(Box<SqliteFacts>, Seen),
     /// Something is wrong, or is not read here: SQLite is to be asked, on a copy. Why, for people.
     AskSqlite(String),
 }
@@ -243,18 +247,29 @@ impl Pages {
         u64::from(self.count) * u64::from(self.page_size)
     }
 
+    /// Bytes of a page.
+    pub fn page_size(&self) -> u32 {
+        self.page_size
+    }
+
     /// The bytes of the database, from the first page to the last.
     pub fn reader(&self) -> PagesReader<'_> {
         PagesReader { pages: self, next: 1 }
     }
 
-    /// Walks over all pages and digests all rows. Progress is told in bytes of pages.
+    /// Walks over all pages and digests all rows. What an earlier backup knows of leaves that are as they were is taken
+    /// from there. Progress is told in bytes of pages.
     ///
     /// # Errors
     /// [`SqliteError`] when it cannot be read, or was broken off. Damage is no error here, see [`Looked::AskSqlite`].
-    pub fn look(&self, stop: &Stop, progress: &dyn Fn(u64)) -> Result<Looked, SqliteError> {
-        match self.facts(stop, progress) {
-            Ok(facts) => Ok(Looked::Sound(Box::new(facts))),
+    pub fn look(
+        &self,
+        earlier: Option<(&PageMap, &Scanned)>,
+        stop: &Stop,
+        progress: &dyn Fn(u64),
+    ) -> Result<Looked, SqliteError> {
+        match self.facts(earlier, stop, progress) {
+            Ok((facts, seen)) => Ok(Looked::Sound(Box::new(facts), seen)),
             Err(Trouble::Odd(Odd(what))) => Ok(Looked::AskSqlite(what)),
             Err(Trouble::Stopped(stopped)) => Err(stopped.into()),
             Err(Trouble::Read(error)) => Err(SqliteError::from_io(&self.path, "read", error)),
@@ -323,7 +338,12 @@ impl Pages {
         Ok(bytes)
     }
 
-    fn facts(&self, stop: &Stop, progress: &dyn Fn(u64)) -> Result<SqliteFacts, Trouble> {
+    fn facts(
+        &self,
+        earlier: Option<(&PageMap, &Scanned)>,
+        stop: &Stop,
+        progress: &dyn Fn(u64),
+    ) -> Result<(SqliteFacts, Seen), Trouble> {
         let first = self.page_one()?;
         // Without these a file of this length is not the whole database, or was written by a SQLite of long ago.
         if long(&first, 28) != self.count || long(&first, 24) != long(&first, 92) {
@@ -332,12 +352,14 @@ impl Pages {
         let wal = first[18] == 2 || first[19] == 2;
         let mut facts = inspect::about(&self.connection(), self.page_size, if wal { "wal" } else { "delete" })?;
         let trees = Trees::of(&self.connection())?;
-        let mut walk = Walk::new(self, stop, progress)?;
+        let earlier = earlier.map(|(map, scanned)| Earlier { map, scanned });
+        let earlier = earlier.filter(|earlier| earlier.map.is_read_by(&map::schema_of(&facts)));
+        let mut walk = Walk::new(self, earlier, stop, progress)?;
         let ask = |sql: &str| {
             let asked = self.connection().query_row(sql, [], |row| row.get::<_, Value>(0));
             asked.map_err(|error| Odd(words(&error)))
         };
-        walk.tree(1, Tree::Table, &ask)?;
+        walk.tree("sqlite_schema", 1, Tree::Table, &ask)?;
         // UTF-16 is put into UTF-8 by SQLite, which has its own way with halves of letters.
         let plain = facts.encoding == "UTF-8";
         for (table, root) in &trees.tables {
@@ -345,16 +367,24 @@ impl Pages {
             let without_rowid = trees.without_rowid.contains(table);
             let content = trees.content.contains(table);
             let tally = match &shape {
-                Some(shape) if content => walk.tree(*root, Tree::Rows(shape), &ask)?,
-                _ if without_rowid => walk.tree(*root, Tree::Index, &ask)?,
-                _ => walk.tree(*root, Tree::Table, &ask)?,
+                Some(shape) if content => walk.tree(table, *root, Tree::Rows(shape), &ask)?,
+                _ if without_rowid => walk.tree(table, *root, Tree::Index, &ask)?,
+                _ => walk.tree(table, *root, Tree::Table, &ask)?,
             };
             if !content {
                 continue;
             }
             let found = match &shape {
                 Some(shape) => table_facts(&tally, shape),
-                None => inspect::table(&self.connection(), table, stop)?,
+                None => {
+                    let known = earlier.and_then(|earlier| earlier.map.table(table, *root));
+                    let found = match known.filter(|_| walk.is_untouched()) {
+                        Some(facts) => facts.clone(),
+                        None => inspect::table(&self.connection(), table, stop)?,
+                    };
+                    walk.seen.table(table, *root, &found);
+                    found
+                }
             };
             if found.rows != tally.rows {
                 return Err(Odd(format!("table {table} has {} rows and {} cells", found.rows, tally.rows)).into());
@@ -362,16 +392,16 @@ impl Pages {
             facts.tables.insert(table.clone(), found);
         }
         for index in &trees.indexes {
-            let entries = walk.tree(index.root, Tree::Index, &ask)?.rows;
+            let entries = walk.tree(&index.name, index.root, Tree::Index, &ask)?.rows;
             let rows = facts.tables.get(&index.table).map(|table| table.rows);
             if !index.partial && rows.is_some_and(|rows| rows != entries) {
                 let rows = rows.unwrap_or_default();
                 return Err(Odd(format!("index {} has {entries} entries for {rows} rows", index.name)).into());
             }
         }
-        walk.finish()?;
+        let seen = walk.finish()?;
         progress(self.bytes());
-        Ok(facts)
+        Ok((facts, seen))
     }
 }
 

@@ -101,6 +101,18 @@ pub(super) struct Tally {
 }
 
 impl Tally {
+    /// Adds what is known of other rows.
+    pub fn merge(&mut self, other: Tally) {
+        self.rows += other.rows;
+        self.digest = self.digest.wrapping_add(other.digest);
+        for (at, greatest) in other.newest {
+            let own = self.newest.entry(at).or_default();
+            if let Some(greatest) = greatest {
+                Newest::keep(own, greatest.value());
+            }
+        }
+    }
+
     pub fn newest(&self, shape: &Shape) -> BTreeMap<String, String> {
         let known = self.newest.iter().filter_map(|(at, greatest)| Some((*at, greatest.as_ref()?.text())));
         known.map(|(at, text)| (shape.columns[at].name.clone(), text)).collect()

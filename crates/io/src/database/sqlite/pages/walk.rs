@@ -6,8 +6,10 @@
 
 use super::{
     Pages, Trouble,
+    map::{Group, PageMap, Seen},
     page::{Kind, Odd, Page, long, odd},
     rows::{Ask, Shape, Tally, add},
+    scan::Scanned,
 };
 use crate::{database::sqlite::row::RowBytes, stop::Stop};
 
@@ -56,6 +58,24 @@ pub(super) struct Walk<'a> {
     payload: Vec<u8>,
     page: Vec<u8>,
     run: Vec<u8>,
+    earlier: Option<Earlier<'a>>,
+    /// What the next backup may rely on.
+    pub seen: Seen,
+    /// Whether a page was reached, in this tree, that is not known to be as before.
+    touched: bool,
+}
+
+/// What an earlier walk found, and what changed since.
+#[derive(Clone, Copy)]
+pub(super) struct Earlier<'a> {
+    pub map: &'a PageMap,
+    pub scanned: &'a Scanned,
+}
+
+impl Earlier<'_> {
+    fn all_same(&self, first: u32, count: u32) -> bool {
+        (first..first + count).all(|page| !self.scanned.is_changed(page))
+    }
 }
 
 /// Where in its tree a page is: keys are greater than `above`, and not greater than `up_to`.
@@ -68,15 +88,52 @@ struct Place {
 
 /// The tree that is being walked.
 struct Walking<'a> {
+    name: &'a str,
     tree: Tree<'a>,
-    tally: Tally,
+    part: Part,
     /// How deep its leaves are, once one was met.
     leaves: Option<u32>,
     ask: &'a Ask<'a>,
 }
 
+/// What was found below a page.
+#[derive(Default)]
+struct Part {
+    tally: Tally,
+    /// The first rowid and the last.
+    span: Option<(i64, i64)>,
+    /// Overflow pages: the first of a run, and how many.
+    chains: Vec<(u32, u32)>,
+}
+
+impl Part {
+    fn rowid(&mut self, rowid: i64) {
+        self.span = Some((self.span.map_or(rowid, |(first, _)| first), rowid));
+    }
+
+    fn chained(&mut self, page: u32) {
+        match self.chains.last_mut() {
+            Some((first, count)) if first.wrapping_add(*count) == page => *count += 1,
+            _ => self.chains.push((page, 1)),
+        }
+    }
+
+    /// Goes on with what lies behind. Of chains only a group's are asked for, and that is never another's part.
+    fn merge(&mut self, behind: Part) {
+        self.tally.merge(behind.tally);
+        if let Some((first, last)) = behind.span {
+            self.span = Some((self.span.map_or(first, |(first, _)| first), last));
+        }
+    }
+}
+
 impl<'a> Walk<'a> {
-    pub fn new(pages: &'a Pages, stop: &'a Stop, progress: &'a dyn Fn(u64)) -> Result<Walk<'a>, Trouble> {
+    pub fn new(
+        pages: &'a Pages,
+        earlier: Option<Earlier<'a>>,
+        stop: &'a Stop,
+        progress: &'a dyn Fn(u64),
+    ) -> Result<Walk<'a>, Trouble> {
         let bytes = pages.page_size as usize;
         let mut walk = Walk {
             pages,
@@ -90,6 +147,9 @@ impl<'a> Walk<'a> {
             payload: Vec::new(),
             page: vec![0; bytes],
             run: vec![0; RUN_BYTES.max(bytes)],
+            earlier,
+            seen: Seen::default(),
+            touched: false,
         };
         let first = pages.page_one()?;
         walk.usable -= usize::from(first[20]);
@@ -105,19 +165,25 @@ impl<'a> Walk<'a> {
     }
 
     /// Walks a tree, and tells what it holds.
-    pub fn tree(&mut self, root: u32, tree: Tree<'_>, ask: &Ask<'_>) -> Result<Tally, Trouble> {
+    pub fn tree(&mut self, name: &str, root: u32, tree: Tree<'_>, ask: &Ask<'_>) -> Result<Tally, Trouble> {
+        self.touched = false;
         self.reach(root, Role::Root, 0)?;
-        let mut walking = Walking { tree, tally: Tally::default(), leaves: None, ask };
+        let mut walking = Walking { name, tree, part: Part::default(), leaves: None, ask };
         let mut bytes = vec![0; self.page.len()];
         self.pages.read(root, &mut bytes)?;
         self.node(root, &bytes, Place { depth: 0, above: None, up_to: None }, &mut walking)?;
-        Ok(walking.tally)
+        Ok(walking.part.tally)
     }
 
-    /// Every page must have been reached.
-    pub fn finish(self) -> Result<(), Trouble> {
+    /// Whether no page of the tree that was walked last is another than in the earlier backup.
+    pub fn is_untouched(&self) -> bool {
+        !self.touched
+    }
+
+    /// Every page must have been reached. Gives what was seen.
+    pub fn finish(self) -> Result<Seen, Trouble> {
         match self.count == self.pages.count {
-            true => Ok(()),
+            true => Ok(self.seen),
             false => Err(Odd(format!("{} pages are never used", self.pages.count - self.count)).into()),
         }
     }
@@ -149,7 +215,57 @@ impl<'a> Walk<'a> {
         self.stop.check()?;
         let children = self.children(&mut page, place, walking)?;
         page.adds_up()?;
-        self.below(number, &children, place.depth + 1, walking)
+        let depth = place.depth + 1;
+        let above = std::mem::take(&mut walking.part);
+        match self.known(number, &children, depth, walking) {
+            Some(group) => self.take_over(&group, number, &children, place, walking)?,
+            None => self.below(number, &children, depth, walking)?,
+        }
+        let part = std::mem::replace(&mut walking.part, above);
+        if walking.leaves == Some(depth) {
+            self.seen.group(walking.name, Group::new(number, &part.tally, part.span, &part.chains));
+        }
+        walking.part.merge(part);
+        Ok(())
+    }
+
+    /// What an earlier walk found below a page whose children are leaves, if all of it is as it was.
+    fn known(&self, number: u32, children: &[(u32, Place)], depth: u32, walking: &Walking<'_>) -> Option<Group> {
+        let earlier = self.earlier.filter(|_| walking.leaves == Some(depth))?;
+        let there = |page: &u32| (1..=self.pages.count).contains(page);
+        let same = |page: u32| there(&page) && earlier.all_same(page, 1);
+        let group = earlier.map.group(walking.name, number)?;
+        let mut chains = group.chains.iter();
+        // Where each page of a chain is entered in a map, the chain itself has to be followed.
+        let readable = self.mapped.is_none() || group.chains.is_empty();
+        let all = readable
+            && same(number)
+            && children.iter().all(|(child, _)| same(*child))
+            && chains.all(|(first, count)| there(&(first + (count - 1))) && earlier.all_same(*first, *count));
+        all.then(|| group.clone())
+    }
+
+    /// Leaves that are known stand for themselves: only where they are is looked at.
+    fn take_over(
+        &mut self,
+        group: &Group,
+        parent: u32,
+        children: &[(u32, Place)],
+        place: Place,
+        walking: &mut Walking<'_>,
+    ) -> Result<(), Trouble> {
+        if let Some((first, last)) = group.span {
+            in_order(parent, first, place.above, None)?;
+            in_order(parent, last, None, place.up_to)?;
+        }
+        for (child, _) in children {
+            self.reach(*child, Role::Child, parent)?;
+        }
+        for (first, count) in &group.chains {
+            (*first..first + count).try_for_each(|page| self.mark(page))?;
+        }
+        walking.part = Part { tally: group.tally(), span: group.span, chains: group.chains.clone() };
+        Ok(())
     }
 
     /// The children of an interior page, in order, and the bounds of their keys.
@@ -221,19 +337,21 @@ impl<'a> Walk<'a> {
             let cell = page.cell(at)?;
             in_order(page.number, cell.rowid, last, place.up_to)?;
             last = Some(cell.rowid);
+            walking.part.rowid(cell.rowid);
             let record = match cell.overflow {
                 0 => cell.local,
                 first => {
                     let payload = std::mem::take(&mut self.payload);
-                    self.payload = self.overflow(page.number, first, cell.local, cell.payload, payload)?;
+                    let chains = &mut walking.part;
+                    self.payload = self.overflow(page.number, first, (cell.local, cell.payload), payload, chains)?;
                     &self.payload
                 }
             };
             match walking.tree {
                 Tree::Rows(shape) => {
-                    add(&mut walking.tally, &mut self.row, shape, (cell.rowid, record), walking.ask)?;
+                    add(&mut walking.part.tally, &mut self.row, shape, (cell.rowid, record), walking.ask)?;
                 }
-                Tree::Table | Tree::Index => walking.tally.rows += 1,
+                Tree::Table | Tree::Index => walking.part.tally.rows += 1,
             }
         }
         if self.payload.capacity() > 16 << 20 {
@@ -256,11 +374,12 @@ impl<'a> Walk<'a> {
             let cell = page.cell(at)?;
             if cell.overflow != 0 {
                 let payload = std::mem::take(&mut self.payload);
-                self.payload = self.overflow(page.number, cell.overflow, cell.local, cell.payload, payload)?;
+                let (local, chains) = ((cell.local, cell.payload), &mut walking.part);
+                self.payload = self.overflow(page.number, cell.overflow, local, payload, chains)?;
             }
             hear(cell.child);
         }
-        walking.tally.rows += page.cells as u64;
+        walking.part.tally.rows += page.cells as u64;
         Ok(())
     }
 
@@ -269,9 +388,9 @@ impl<'a> Walk<'a> {
         &mut self,
         page: u32,
         first: u32,
-        local: &[u8],
-        payload: u64,
+        (local, payload): (&[u8], u64),
         mut whole: Vec<u8>,
+        part: &mut Part,
     ) -> Result<Vec<u8>, Trouble> {
         whole.clear();
         if payload > u64::from(self.pages.count) * self.page.len() as u64 {
@@ -282,6 +401,7 @@ impl<'a> Walk<'a> {
         let mut missing = payload as usize - local.len();
         while missing > 0 {
             self.reach(next, role, parent)?;
+            part.chained(next);
             let mut bytes = std::mem::take(&mut self.page);
             let read = self.pages.read(next, &mut bytes);
             self.page = bytes;
@@ -362,6 +482,7 @@ impl<'a> Walk<'a> {
         }
         *word |= bit;
         self.count += 1;
+        self.touched |= self.earlier.is_none_or(|earlier| earlier.scanned.is_changed(number));
         if self.count.is_multiple_of(4096) {
             self.stop.check()?;
             (self.progress)(u64::from(self.count) * self.page.len() as u64);
