@@ -55,6 +55,7 @@ fn patch(vault: &Vault, previous: &Snapshot, before: &[u8], now: &[u8]) -> (Comm
     (writer.commit(snapshot_meta()).unwrap(), pages.read)
 }
 
+/// A first backup of a file that is cut by what is in it.
 fn first(vault: &Vault, bytes: &[u8]) -> Snapshot {
     let writer = begin(vault);
     put(&writer, "table", bytes);
@@ -160,4 +161,37 @@ fn without_the_earlier_blobs_a_patch_is_written_whole() {
     let (patched, read) = patch(&vault, &nowhere, &before, &before);
     assert_eq!(read, 4 << 20);
     assert!(content(&vault, &patched) == before);
+}
+
+/// A file of pages is cut at given places: a changed page costs one blob, and reading it back needs nothing to know of that.
+#[test]
+fn pages_are_cut_where_they_are() {
+    let world = World::new();
+    let vault = world.create();
+    let whole = |bytes: &[u8]| {
+        let writer = begin(&vault);
+        let mut stream = writer.stream_of_pages("table", &meta(0o600)).unwrap();
+        io::Write::write_all(&mut stream, bytes).unwrap();
+        stream.finish().unwrap();
+        writer.commit(snapshot_meta()).unwrap()
+    };
+    let before = rows(1, (8 << 20) + 5 * PAGE);
+    let snapshot = whole(&before).snapshot;
+    assert!(read(&vault, &snapshot, "table") == before);
+    let mut now = before.clone();
+    now[(3 << 20) + 7 * PAGE] ^= 1;
+    now[(5 << 20) - 1] ^= 1;
+    now.extend(rows(2, 3 * PAGE));
+    let options = BackupOptions { previous: Some(snapshot), ..BackupOptions::default() };
+    let writer = vault.begin(options).unwrap();
+    let mut stream = writer.stream_of_pages("table", &meta(0o600)).unwrap();
+    let mut pages = Pages::new(&before, &now);
+    stream.patch(now.len() as u64, &mut pages).unwrap();
+    stream.finish().unwrap();
+    assert!(pages.read <= 3 * (64 << 10) + (8 << 10), "{}", pages.read);
+    let patched = writer.commit(snapshot_meta()).unwrap();
+    assert_eq!(patched.blobs_added, 3 + 1, "two, the last, and the tree: {patched:?}");
+    assert!(content(&vault, &patched) == now);
+    assert_eq!(whole(&now).blobs_added, 0, "written whole it is the same");
+    world.restic_checks();
 }

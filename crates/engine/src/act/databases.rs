@@ -25,7 +25,7 @@ use super::{
     captures::{CaptureOutput, capture_sqlite, inspect_sqlite},
     errors::{path_failure, sqlite_failure},
     page_maps::{Changes, Known, Maps, Noted},
-    pour::{Poured, pour, pour_patch},
+    pour::{Poured, pour_pages, pour_patch},
     stores::Samples,
 };
 use crate::perform::Context;
@@ -146,7 +146,7 @@ impl Way<'_> {
                 Some((_, scanned)) => self.patch(pages, scanned, (inside, meta), both, given_up),
                 None => {
                     let mut reader = Until { inner: pages.reader(), given_up, map: &mut new };
-                    pour(self.writer, inside, meta, &mut reader, &|bytes| both.first(bytes))
+                    pour_pages(self.writer, inside, meta, &mut reader, &|bytes| both.first(bytes))
                 }
             };
             (streamed, looked.join())
@@ -198,7 +198,7 @@ impl Way<'_> {
         let (streamed, facts) = std::thread::scope(|scope| {
             let examined = || inspect_sqlite(staged, accept_unsound, &|bytes| both.second(bytes), self.context);
             let facts = scope.spawn(examined);
-            let streamed = pour(self.writer, inside, meta, &mut file, &|bytes| both.first(bytes));
+            let streamed = pour_pages(self.writer, inside, meta, &mut file, &|bytes| both.first(bytes));
             (streamed, facts.join())
         });
         let facts = facts.map_err(|_| Failure::new(FailureKind::Bug, "looking at the copy broke off"))??;

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 
 use lifeboat_io::digest::QuickDigest;
 use lifeboat_model::{Failure, FailureKind};
-use lifeboat_store::vault::{BackupWriter, EntryMeta, Patched, VaultError};
+use lifeboat_store::vault::{BackupWriter, EntryMeta, Patched, StreamWriter, VaultError};
 
 use super::errors::vault_failure;
 
@@ -27,7 +27,28 @@ pub(crate) fn pour(
     from: &mut dyn Read,
     progress: &dyn Fn(u64),
 ) -> Result<Poured, Failure> {
-    let mut stream = writer.stream(inside, meta).map_err(|error| vault_failure(&error))?;
+    let stream = writer.stream(inside, meta).map_err(|error| vault_failure(&error))?;
+    pour_into(stream, inside, from, progress)
+}
+
+/// The same with a database's pages.
+pub(crate) fn pour_pages(
+    writer: &BackupWriter,
+    inside: &str,
+    meta: &EntryMeta,
+    from: &mut dyn Read,
+    progress: &dyn Fn(u64),
+) -> Result<Poured, Failure> {
+    let stream = writer.stream_of_pages(inside, meta).map_err(|error| vault_failure(&error))?;
+    pour_into(stream, inside, from, progress)
+}
+
+fn pour_into(
+    mut stream: StreamWriter,
+    inside: &str,
+    from: &mut dyn Read,
+    progress: &dyn Fn(u64),
+) -> Result<Poured, Failure> {
     let mut digest = QuickDigest::default();
     let mut buffer = vec![0; BUFFER_BYTES];
     let mut bytes = 0;
@@ -54,7 +75,7 @@ pub(crate) fn pour_patch(
     bytes: u64,
     patched: &mut dyn Patched,
 ) -> Result<(), Failure> {
-    let mut stream = writer.stream(inside, meta).map_err(|error| vault_failure(&error))?;
+    let mut stream = writer.stream_of_pages(inside, meta).map_err(|error| vault_failure(&error))?;
     stream.patch(bytes, patched).map_err(|error| {
         match error.get_ref().is_some_and(|inner| inner.is::<VaultError>()) {
             true => stream_failure(&error),

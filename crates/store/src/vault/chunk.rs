@@ -65,7 +65,9 @@ impl Chunker {
         Chunker { gear, gear_shifted, average }
     }
 
-    fn average(&self, offset: u64) -> usize {
+    /// The average length of blobs that begin at this offset of a stream; a power of two that divides the offset where all
+    /// before it have their average length.
+    pub fn average(&self, offset: u64) -> usize {
         self.average.unwrap_or_else(|| {
             STAGES.iter().find(|stage| offset < stage.until).map_or(AVERAGE_BYTES_MAX, |stage| stage.average)
         })

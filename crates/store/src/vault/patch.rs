@@ -93,7 +93,7 @@ impl StreamWriter {
         while at < bytes {
             let (same, end) = patched.run(at);
             let end = end.min(bytes);
-            if same && let Some(next) = self.take_over(same_from..end, at)? {
+            if same && let Some(next) = self.take_over(same_from..end, at, bytes)? {
                 at = next;
                 continue;
             }
@@ -114,7 +114,7 @@ impl StreamWriter {
 
     /// Takes over earlier blobs that lie in `same`, of which all is known to be as before, if a cut that was made falls on
     /// an earlier one there. Gives the place behind them, when that is behind `at`, up to where the stream was written.
-    fn take_over(&mut self, same: Range<u64>, at: u64) -> io::Result<Option<u64>> {
+    fn take_over(&mut self, same: Range<u64>, at: u64, bytes: u64) -> io::Result<Option<u64>> {
         self.cut(false);
         let begin = self.offset();
         let cuts = [begin].into_iter().chain(self.cuts().iter().map(|cut| begin + *cut as u64));
@@ -122,7 +122,10 @@ impl StreamWriter {
         let mut known =
             cuts.filter(|cut| *cut >= same.start).filter_map(|cut| Some((cut, earlier.within(cut, same.end)?)));
         let Some((cut, blobs)) = known.next() else { return Ok(None) };
-        let next = earlier.ends[blobs.end - 1];
+        // The last one ended where the file did; of a file that has grown it is a beginning.
+        let is_whole = blobs.end < earlier.ids.len() || earlier.ends[blobs.end - 1] == bytes;
+        let blobs = blobs.start..blobs.end - usize::from(!is_whole);
+        let Some(next) = blobs.clone().last().map(|blob| earlier.ends[blob]) else { return Ok(None) };
         if next <= at {
             return Ok(None);
         }

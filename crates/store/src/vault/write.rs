@@ -161,6 +161,19 @@ impl BackupWriter {
     /// # Errors
     /// [`VaultError::BadPath`] for a path that is taken, absolute, or leads elsewhere.
     pub fn stream(&self, path: &str, meta: &EntryMeta) -> Result<StreamWriter, VaultError> {
+        self.begin_stream(path, meta, false)
+    }
+
+    /// Begins a file whose bytes stay where they are, as a database's pages do: it is cut at places that are given, at no
+    /// cost, and a changed page costs one blob. What moves by a byte is not found again, as it is in [`BackupWriter::stream`].
+    ///
+    /// # Errors
+    /// Those of [`BackupWriter::stream`].
+    pub fn stream_of_pages(&self, path: &str, meta: &EntryMeta) -> Result<StreamWriter, VaultError> {
+        self.begin_stream(path, meta, true)
+    }
+
+    fn begin_stream(&self, path: &str, meta: &EntryMeta, by_place: bool) -> Result<StreamWriter, VaultError> {
         let shared = &self.pipeline.shared;
         shared.check()?;
         let content = Arc::new(Content::default());
@@ -172,7 +185,8 @@ impl BackupWriter {
             path: path.to_owned(),
             shared: shared.clone(),
             chunker: self.chunker.clone(),
-            guide: Guide::new(earlier.lengths()),
+            by_place,
+            guide: Guide::new(if by_place { Vec::new() } else { earlier.lengths() }),
             earlier,
             open_streams: self.open_streams.clone(),
             content,
@@ -330,6 +344,8 @@ pub struct StreamWriter {
     path: String,
     shared: Arc<Shared>,
     chunker: Arc<Chunker>,
+    /// Whether it is cut at given places, and not by what is in it.
+    by_place: bool,
     guide: Guide,
     pub(super) earlier: Earlier,
     open_streams: Arc<AtomicUsize>,
@@ -369,6 +385,14 @@ impl StreamWriter {
     /// Finds the cuts in the block; in the `last` one also those that a guide would rather wait for.
     pub(super) fn cut(&mut self, last: bool) {
         let mut start = self.cuts.last().copied().unwrap_or(0);
+        while self.by_place {
+            let at = self.offset + start as u64;
+            start += (self.next_place(at) - at) as usize;
+            if start > self.block.len() {
+                return;
+            }
+            self.cuts.push(start);
+        }
         while start < self.block.len() {
             let (offset, rest) = (self.offset + start as u64, &self.block[start..]);
             let proposed = self.guide.proposed();
@@ -385,6 +409,12 @@ impl StreamWriter {
             }
             self.cuts.push(start);
         }
+    }
+
+    /// Where a file of pages is cut next behind a place.
+    fn next_place(&self, at: u64) -> u64 {
+        let length = self.chunker.average(at) as u64;
+        (at / length + 1) * length
     }
 
     /// With so many bytes there is always a cut.
