@@ -2,7 +2,10 @@
 
 pub mod act;
 mod again;
+pub mod aliases;
 pub mod assertions;
+pub mod closed;
+pub mod consequence;
 pub mod copies;
 mod diagnose;
 pub mod evidence;
@@ -20,6 +23,7 @@ pub mod plan;
 pub mod recover;
 mod resume;
 mod run;
+pub mod schedule;
 pub mod setup;
 pub mod strays;
 pub mod sync;
@@ -35,7 +39,7 @@ use lifeboat_store::{Catalog, Journal, JournalFile, StateFolder, journal::Listen
 pub use examine::Rehearsed;
 pub use perform::{Context, Perform, Unwatched, Watch};
 pub use run::RunError;
-pub use setup::{Copy, Setup, Vaults};
+pub use setup::{Copy, Setup, Upstream, Vaults};
 pub use sync::Mirror;
 
 use crate::run::Course;

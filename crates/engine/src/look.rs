@@ -2,7 +2,7 @@
 
 use lifeboat_model::{
     Backup, Failure, FailureKind, Operation, OperationId, Prediction, Proof, Resource, ResourceKind, Timestamp, Tri,
-    id::find_by_start, time::since,
+    id::find_by_start, schedule::JobStatus, time::since,
 };
 use lifeboat_store::{JournalFile, catalog::OperationRow};
 use serde::Serialize;
@@ -29,6 +29,9 @@ pub struct Status {
     /// Second vaults.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub copies: Vec<CopyStatus>,
+    /// What the daemon does by itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub schedule: Vec<JobStatus>,
     /// Operations that are not over.
     pub unfinished: Vec<String>,
     /// What a person is still to look at and attest.
@@ -155,7 +158,9 @@ impl Answers<'_> {
         let damaged_journals = catalog.damaged_journals().map_err(|error| engine.failure(&error))?;
         let journals = Tri::from_bool(damaged_journals.is_empty() && unfinished.is_empty());
         let copies = engine.copies(backups.as_deref().unwrap_or_default());
+        let schedule = engine.jobs()?;
         let looked_at = resources.iter().map(|resource| resource.good).chain(copies.iter().map(|copy| copy.good));
+        let looked_at = looked_at.chain(schedule.iter().map(|job| job.good));
         Ok(Status {
             good: Tri::worst(looked_at.chain([journals])),
             scope: engine.setup.scope.to_string(),
@@ -163,6 +168,7 @@ impl Answers<'_> {
             vault_trouble,
             resources,
             copies,
+            schedule,
             unfinished: unfinished.iter().map(|row| format!("{} ({}, {})", row.id, row.kind, row.state)).collect(),
             open_items: self.open_items()?,
             damaged_journals,

@@ -19,6 +19,15 @@ pub struct Copy {
     pub after_backup: bool,
 }
 
+/// An app that the daemon stands in front of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upstream {
+    /// `http://HOST:PORT`.
+    pub url: String,
+    /// Within which time it has to begin to answer.
+    pub patience: Duration,
+}
+
 /// One environment of one app.
 #[derive(Clone, Debug)]
 pub struct Setup {
@@ -60,6 +69,10 @@ pub struct Setup {
     pub incident_log: Option<std::path::PathBuf>,
     /// SQLite files that are mirrored to PostgreSQL databases.
     pub links: Vec<lifeboat_model::sync::Link>,
+    /// What the daemon does by itself.
+    pub schedule: lifeboat_model::schedule::Schedule,
+    /// The app that the daemon stands in front of.
+    pub upstream: Option<Upstream>,
 }
 
 impl Setup {
@@ -85,6 +98,8 @@ impl Setup {
             roles: BTreeMap::new(),
             incident_log: None,
             links: Vec::new(),
+            schedule: lifeboat_model::schedule::Schedule::default(),
+            upstream: None,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::{
     io::{Read, Write},
-    net::{SocketAddr, TcpStream},
+    net::{SocketAddr, TcpStream, ToSocketAddrs},
     time::Duration,
 };
 
@@ -33,6 +33,21 @@ pub fn answers_over_http(address: SocketAddr, path: &str) -> Result<u16, String>
     status.ok_or_else(|| "what listens there does not speak HTTP".to_owned())
 }
 
+/// Whether something accepts connections there.
+///
+/// # Errors
+/// Why not, in a few words.
+pub fn listens(host: &str, port: u16, patience: Duration) -> Result<(), String> {
+    let mut why = format!("{host} has no address");
+    for address in (host, port).to_socket_addrs().map_err(|error| error.to_string())? {
+        match TcpStream::connect_timeout(&address, patience) {
+            Ok(_connected) => return Ok(()),
+            Err(error) => why = error.to_string(),
+        }
+    }
+    Err(why)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -54,5 +69,14 @@ mod tests {
         assert!(answers_over_http(address, "/api/health").unwrap_err().contains("HTTP"));
         server.join().unwrap();
         assert!(answers_over_http(address, "/api/health").is_err(), "nobody listens any more");
+    }
+
+    #[test]
+    fn somebody_listens_or_not() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        assert_eq!(listens("127.0.0.1", port, PATIENCE), Ok(()));
+        drop(listener);
+        assert!(listens("127.0.0.1", port, PATIENCE).is_err());
     }
 }

@@ -72,6 +72,11 @@ pub fn check_location(text: &str) -> Result<(), String> {
     parse_location(text).map(|_| ()).map_err(|error| error.why)
 }
 
+/// Whether a text is where an app listens: `http://HOST:PORT`.
+pub fn is_upstream(text: &str) -> bool {
+    lifeboat_web::Gateway::new(text, std::time::Duration::ZERO).is_ok()
+}
+
 /// Whether this process belongs to root.
 pub fn is_root() -> bool {
     lifeboat_io::process::owner().0 == 0

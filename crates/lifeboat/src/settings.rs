@@ -11,6 +11,7 @@ pub mod links;
 pub mod names;
 pub mod problem;
 pub mod resolve;
+pub mod schedules;
 mod sense;
 pub mod servers;
 mod shape;
@@ -59,6 +60,12 @@ pub struct Settings {
     /// Limits on what may take how long.
     #[serde(default)]
     pub limits: LimitSettings,
+    /// When `lifeboat serve` does what by itself.
+    #[serde(default)]
+    pub schedule: schedules::ScheduleSettings,
+    /// The app that `lifeboat serve` stands in front of.
+    #[serde(default)]
+    pub gateway: schedules::GatewaySettings,
     /// Where Lifeboat keeps its journals and its index on this host.
     #[serde(default)]
     pub state: StateSettings,
@@ -239,6 +246,12 @@ pub struct EnvironmentSettings {
     /// Other budgets than for the rest, key by key.
     #[serde(default)]
     pub budgets: BudgetSettings,
+    /// Other times than for the rest, key by key; `never` where a general one does not hold.
+    #[serde(default)]
+    pub schedule: schedules::ScheduleSettings,
+    /// Another app to stand in front of than for the rest, key by key.
+    #[serde(default)]
+    pub gateway: schedules::GatewaySettings,
     /// What is protected, by name.
     #[serde(default)]
     #[schemars(extend("x-names" = "a resource"))]
@@ -305,6 +318,9 @@ pub struct ResourceSettings {
     /// SQLite: whether each backup renews the file `NAME.backup` beside the database, the newest verified copy.
     #[serde(default)]
     pub alias: bool,
+    /// Times of its own, instead of the general ones; `never` for none.
+    #[serde(default)]
+    pub schedule: schedules::OwnScheduleSettings,
 }
 
 /// How a restored database takes the place of the one that is live.

@@ -24,6 +24,7 @@ pub mod proof;
 pub mod request;
 pub mod resource;
 pub mod salvage;
+pub mod schedule;
 pub mod stamp;
 pub mod sync;
 pub mod time;

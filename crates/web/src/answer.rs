@@ -26,13 +26,52 @@ pub struct Problem {
     causes: Vec<String>,
     hint: Option<String>,
     kind: String,
+    retry_after_s: Option<u64>,
 }
 
 impl Problem {
     /// A problem in one sentence.
     pub fn new(status: u16, title: impl Into<String>) -> Problem {
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        Problem { status, title: title.into(), causes: Vec::new(), hint: None, kind: "http".to_owned() }
+        Problem {
+            status,
+            title: title.into(),
+            causes: Vec::new(),
+            hint: None,
+            kind: "http".to_owned(),
+            retry_after_s: None,
+        }
+    }
+
+    /// That somebody asks too often, and may ask again after so many seconds.
+    pub fn too_often(after_s: u64) -> Problem {
+        Problem::new(429, "you ask too often").retry_after(after_s).hint(format!("ask again in {after_s} s"))
+    }
+
+    /// When to ask again, in seconds.
+    #[must_use]
+    pub fn retry_after(mut self, seconds: u64) -> Problem {
+        self.retry_after_s = Some(seconds);
+        self
+    }
+
+    /// Whether the words of the request are wrong.
+    pub fn is_usage(&self) -> bool {
+        self.kind == "usage"
+    }
+
+    /// The same with another status.
+    #[must_use]
+    pub fn with_status(mut self, status: u16) -> Problem {
+        self.status = StatusCode::from_u16(status).unwrap_or(self.status);
+        self
+    }
+
+    /// What lies beneath it.
+    #[must_use]
+    pub fn because(mut self, cause: impl Into<String>) -> Problem {
+        self.causes.push(cause.into());
+        self
     }
 
     /// What to do next.
@@ -66,6 +105,9 @@ impl IntoResponse for Problem {
         let mut response = (self.status, Json(body)).into_response();
         let kind = header::HeaderValue::from_static("application/problem+json");
         response.headers_mut().insert(header::CONTENT_TYPE, kind);
+        if let Some(seconds) = self.retry_after_s {
+            response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from(seconds));
+        }
         response
     }
 }

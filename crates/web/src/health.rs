@@ -7,12 +7,15 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use lifeboat_model::{Tri, sync::BreakerState, time::since};
+use lifeboat_engine::closed::Closed;
+use lifeboat_model::{Tri, schedule::JobStatus, sync::BreakerState, time::since};
 use serde::Serialize;
+use serde_json::{Value, json};
 
 use crate::{
-    Daemon,
+    Daemon, Gateway,
     answer::{Data, Problem, blocking},
+    traffic::Lately,
 };
 
 /// What one dependency is like.
@@ -23,12 +26,28 @@ struct Part {
     detail: String,
 }
 
+impl Part {
+    fn new(name: &str, (state, detail): (Tri, String)) -> Part {
+        Part { name: name.to_owned(), state, detail }
+    }
+}
+
 /// The answer.
 #[derive(Debug, Serialize)]
 struct Health {
     status: &'static str,
     version: &'static str,
     parts: Vec<Part>,
+    /// When it closed, and until when, while the app is closed on purpose.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    closed: Option<Value>,
+    /// How the app behind the gateway did lately.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    traffic: Option<Lately>,
+    /// What happens by itself.
+    schedule: Vec<JobStatus>,
+    /// Operations that this daemon works on now.
+    operations: usize,
 }
 
 pub async fn health(State(daemon): State<Arc<Daemon>>) -> Result<Response, Problem> {
@@ -43,9 +62,26 @@ const LATE_S: u64 = 300;
 fn look(daemon: &Daemon) -> Health {
     let now = daemon.engine.io().clock.now();
     let mut parts = vec![match daemon.engine.catalog() {
-        Ok(_) => Part { name: "state".to_owned(), state: Tri::Pass, detail: String::new() },
-        Err(failure) => Part { name: "state".to_owned(), state: Tri::Fail, detail: failure.message },
+        Ok(_) => Part::new("state", (Tri::Pass, String::new())),
+        Err(failure) => Part::new("state", (Tri::Fail, failure.message)),
     }];
+    let closed = daemon.gateway.as_ref().and_then(Gateway::closed);
+    if let Some(gateway) = &daemon.gateway {
+        parts.push(Part::new("app", app(gateway, closed.as_ref())));
+    }
+    let schedule = match daemon.engine.jobs() {
+        Ok(jobs) => jobs,
+        Err(failure) => {
+            parts.push(Part::new("schedule", (Tri::Unknown, failure.to_string())));
+            Vec::new()
+        }
+    };
+    if !daemon.engine.setup().schedule.jobs.is_empty() {
+        parts.push(Part::new("scheduler", daemon.scheduler.health()));
+    }
+    for job in &schedule {
+        parts.push(Part::new(&format!("schedule.{}", job.name), (job.good, job.why.join("; "))));
+    }
     for worker in &daemon.workers {
         let name = worker.link().to_string();
         let (file, cloud) = match crate::mirrors::status_of(daemon, Some(&name)) {
@@ -65,15 +101,13 @@ fn look(daemon: &Daemon) -> Health {
                 ((Tri::Pass, String::new()), cloud)
             }
         };
-        parts.push(Part { name: format!("{name}.file"), state: file.0, detail: file.1 });
-        parts.push(Part { name: format!("{name}.cloud"), state: cloud.0, detail: cloud.1 });
-        if worker.breaker() == BreakerState::Open {
-            parts.push(Part {
-                name: format!("{name}.worker"),
-                state: Tri::Fail,
-                detail: "the cloud is left alone for a while after several failures".to_owned(),
-            });
-        }
+        parts.push(Part::new(&format!("{name}.file"), file));
+        parts.push(Part::new(&format!("{name}.cloud"), cloud));
+        let worker = match worker.breaker() {
+            BreakerState::Open => (Tri::Fail, "the cloud is left alone for a while after several failures".to_owned()),
+            _tries => worker.health(),
+        };
+        parts.push(Part::new(&format!("{name}.worker"), worker));
     }
     let worst = Tri::worst(parts.iter().map(|part| part.state));
     let status = match worst {
@@ -81,5 +115,23 @@ fn look(daemon: &Daemon) -> Health {
         Tri::Unknown => "unknown",
         Tri::Fail => "failing",
     };
-    Health { status, version: daemon.version, parts }
+    let elapsed = daemon.engine.io().clock.elapsed();
+    Health {
+        status,
+        version: daemon.version,
+        parts,
+        closed: closed.map(|closed| json!({ "since": closed.since, "why": closed.why, "open_in_s": closed.open_in_s })),
+        traffic: daemon.gateway.as_ref().map(|gateway| gateway.traffic.lately(elapsed)),
+        schedule,
+        operations: daemon.running.count(),
+    }
+}
+
+/// The app behind the gateway. Closed on purpose it may be away.
+fn app(gateway: &Gateway, closed: Option<&Closed>) -> (Tri, String) {
+    match (gateway.answers(), closed) {
+        (Ok(()), None) => (Tri::Pass, String::new()),
+        (_, Some(closed)) => (Tri::Pass, format!("closed on purpose since {}", closed.since)),
+        (Err(why), None) => (Tri::Fail, format!("{} does not answer: {why}", gateway.upstream())),
+    }
 }

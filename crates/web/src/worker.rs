@@ -9,9 +9,11 @@ use std::{
 use lifeboat_engine::{Engine, Mirror};
 use lifeboat_io::Stop;
 use lifeboat_model::{
-    Failure, FailureKind, ResourceName,
+    Failure, FailureKind, ResourceName, Tri,
     sync::{BreakerState, CycleReport},
 };
+
+use crate::keeper::Keeper;
 
 /// How long somebody who asked waits for a cycle to end.
 const CYCLE_WAIT_MAX: Duration = Duration::from_secs(30);
@@ -19,6 +21,7 @@ const CYCLE_WAIT_MAX: Duration = Duration::from_secs(30);
 /// The worker of one link.
 pub struct Worker {
     link: ResourceName,
+    keeper: Arc<Keeper>,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -51,7 +54,7 @@ pub struct Done {
 impl Worker {
     /// A worker that has not begun.
     pub fn new(link: ResourceName) -> Worker {
-        Worker { link, state: Mutex::default(), changed: Condvar::new() }
+        Worker { link, keeper: Arc::default(), state: Mutex::default(), changed: Condvar::new() }
     }
 
     /// Whose it is.
@@ -74,8 +77,19 @@ impl Worker {
         Done { cycles: state.over, failed: state.cycles_failed, changes: state.delivered }
     }
 
+    /// Whether it runs, and why not.
+    pub fn health(&self) -> (Tri, String) {
+        self.keeper.health()
+    }
+
+    /// How often it broke off and was begun again.
+    pub fn breaks(&self) -> u64 {
+        self.keeper.breaks()
+    }
+
     /// Makes it look up.
     pub fn wake(&self) {
+        let _state = self.state(); // whoever is about to rest has not looked yet, or rests already
         self.changed.notify_all();
     }
 
@@ -103,11 +117,12 @@ impl Worker {
     }
 
     /// Begins, on a thread of its own.
-    pub fn start(self: Arc<Self>, engine: Arc<Engine>, stop: Stop) -> JoinHandle<()> {
-        std::thread::spawn(move || {
-            self.run(&engine, &stop);
-            self.state().ended = true;
-            self.changed.notify_all();
+    pub fn start(self: &Arc<Self>, engine: Arc<Engine>, stop: &Stop) -> JoinHandle<()> {
+        let (worker, ends, io) = (self.clone(), stop.clone(), engine.io().clone());
+        self.keeper.keep(&io, stop, move || {
+            worker.run(&engine, &ends);
+            worker.state().ended = true;
+            worker.changed.notify_all();
         })
     }
 
@@ -120,6 +135,7 @@ impl Worker {
                 std::mem::take(&mut state.wanted)
             };
             let result = self.cycle(engine, &mut mirror, asked, stop);
+            self.keeper.is_well();
             let wait = mirror.as_ref().map_or(1_000, |mirror| mirror.link().interval_ms);
             let mut state = self.state();
             state.over = state.begun;

@@ -135,7 +135,9 @@ pub struct ScheduleArgs {
 /// What can be asked of the schedule.
 #[derive(Clone, Debug, Subcommand)]
 pub enum ScheduleCommand {
-    /// Prints what another scheduler has to run, until Lifeboat's own daemon does it
+    /// Lists what the daemon does by itself: when next, when last, and whether it is late
+    List,
+    /// Prints what another scheduler has to run where no daemon does it
     Show {
         /// For whom: crontab or systemd
         #[arg(long, value_name = "FORMAT", default_value = "crontab", hide_possible_values = true)]

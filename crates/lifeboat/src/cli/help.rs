@@ -103,6 +103,7 @@ Examples:
 
 pub const SCHEDULE: &str = "\
 Examples:
+  lifeboat schedule list
   lifeboat schedule show
   lifeboat schedule show --format systemd";
 

@@ -3,21 +3,21 @@
 
 use std::path::{Path, PathBuf};
 
+use lifeboat_engine::aliases::{alias_of, free, no_stray, renew};
 use lifeboat_io::files;
 use lifeboat_model::{
-    AcceptLoss, BackupChoice, BackupId, ExitCode, Failure, FailureKind, Operation, OperationState, Request, Resource,
-    ResourceKind, Timestamp,
+    BackupChoice, BackupId, ExitCode, Failure, FailureKind, Operation, OperationState, Request, Resource, ResourceKind,
+    Timestamp,
 };
 use serde_json::json;
 
 use super::{
     App, Session, asks,
-    carry::{Goal, tell, watched},
+    carry::{Goal, tell, watched, watched_by},
 };
 use crate::{
     cli::BackupAsk,
     error::{self, Done},
-    wire,
 };
 
 /// Which copy.
@@ -70,28 +70,8 @@ pub fn renew_aliases(app: &App, session: &Session) -> Result<(), error::Ended> {
     let meant = |resource: &&Resource| session.named.is_empty() || session.named.contains(&resource.name);
     let wanted = setup.resources.iter().filter(|resource| setup.aliases.contains(&resource.name)).filter(meant);
     for database in wanted {
-        let Some(path) = database.kind.path() else { continue };
-        let alias = alias_of(path);
-        no_stray(&alias)?;
-        let path = free(&wire::beside(&alias, ".new"));
-        let request = Request::Restore {
-            resource: database.name.clone(),
-            from: BackupChoice::Latest,
-            into: Some(path.clone()),
-            without_emergency_backup: None,
-            accept_loss: AcceptLoss::Shown,
-            urgent: None,
-            ack: None,
-        };
-        let plan = session.engine.plan(&request)?;
-        let copied = watched(app, session, |watch, stop| session.engine.run(&plan, &app.by(), watch, stop))?;
-        if copied.state != OperationState::Done {
-            tell(app, session, &copied, Goal::Forward)?;
-            continue;
-        }
-        renew(&path, &alias)?;
-        files::remove_file(&path).map_err(|error| Failure::from_error(FailureKind::Outside, &error))?;
-        app.ui.talk(&format!("{} is the newest verified copy.\n", alias.display()));
+        let renewed = watched_by(app, |watch, stop| session.engine.renew_alias(database, &app.by(), watch, stop))?;
+        app.ui.talk(&format!("{} is the newest verified copy.\n", renewed.display()));
     }
     Ok(())
 }
@@ -131,46 +111,10 @@ fn stored(operation: &Operation) -> Option<&BackupId> {
     })
 }
 
-/// The name beside the database that documents tell people to restore from.
-pub fn alias_of(database: &Path) -> PathBuf {
-    wire::beside(database, ".backup")
-}
-
-/// A `-wal` that belongs to another database would be replayed over the copy.
-fn no_stray(alias: &Path) -> Result<(), Failure> {
-    let beside = ["-wal", "-journal"].map(|end| wire::beside(alias, end));
-    match beside.iter().find(|path| files::exists(path)) {
-        None => Ok(()),
-        Some(stray) => {
-            let failure =
-                Failure::new(FailureKind::Refused, format!("{} is there: somebody uses that copy", stray.display()));
-            Err(failure.hint(format!("close what has {} open, then remove {}", alias.display(), stray.display())))
-        }
-    }
-}
-
-fn renew(path: &Path, alias: &Path) -> Result<(), Failure> {
-    no_stray(alias)?;
-    files::copy_over(path, alias).map_err(|error| {
-        let failure = Failure::from_error(FailureKind::Outside, &error);
-        failure.while_doing(format!("{} was made, and {} could not be renewed", path.display(), alias.display()))
-    })
-}
-
 fn filled_in(pattern: &Path, at: Timestamp) -> PathBuf {
     let name = pattern.file_name().unwrap_or_default().to_string_lossy();
     let (day, time) = (at.strftime("%Y%m%d").to_string(), at.strftime("%H%M%S").to_string());
     pattern.with_file_name(name.replace("YYYYMMDD", &day).replace("HHMMSS", &time))
-}
-
-/// The path, or with a number when it is taken: nothing is ever written over.
-fn free(path: &Path) -> PathBuf {
-    let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    let end = path.extension().map(|end| format!(".{}", end.to_string_lossy())).unwrap_or_default();
-    let numbered = (2..).map(|number| path.with_file_name(format!("{stem}-{number}{end}")));
-    let taken =
-        |path: &PathBuf| ["", "-wal", "-shm", "-journal"].iter().any(|end| files::exists(&wire::beside(path, end)));
-    std::iter::once(path.to_owned()).chain(numbered).find(|path| !taken(path)).unwrap_or_else(|| path.to_owned())
 }
 
 #[cfg(test)]

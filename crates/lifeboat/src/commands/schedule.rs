@@ -1,11 +1,11 @@
-//! `lifeboat schedule show`: what another scheduler has to run, until Lifeboat's own daemon takes it over.
+//! `lifeboat schedule`: what the daemon does by itself, and what another scheduler has to run where no daemon does it.
 
 use std::path::Path;
 
-use lifeboat_model::{ExitCode, Failure, FailureKind, Scope};
+use lifeboat_model::{ExitCode, Failure, FailureKind, Scope, Tri};
 use serde_json::json;
 
-use super::App;
+use super::{App, Session, status::show_job};
 use crate::{
     cli::exports::{ScheduleCommand, SchedulerArg},
     error::Done,
@@ -26,8 +26,30 @@ pub struct Job {
 }
 
 pub fn run(app: &App, command: &ScheduleCommand) -> Done {
-    let ScheduleCommand::Show { format } = command;
     let session = app.open(&[])?;
+    match command {
+        ScheduleCommand::List => list(app, &session),
+        ScheduleCommand::Show { format } => show(app, &session, *format),
+    }
+}
+
+fn list(app: &App, session: &Session) -> Done {
+    let jobs = session.engine.jobs()?;
+    let code = if jobs.iter().all(|job| job.good == Tri::Pass) { ExitCode::Ok } else { ExitCode::ActionAdvised };
+    if app.ui.json.is_some() {
+        app.ui.document("lifeboat/jobs@1", json!({ "jobs": jobs, "exit_code": code as u8 }))?;
+        return Ok(code);
+    }
+    if jobs.is_empty() {
+        app.ui.talk("Nothing happens by itself: lifeboat.toml has no [schedule].\n");
+    }
+    for job in &jobs {
+        app.ui.out(&show_job(job, &session.zone, app.ui.paint))?;
+    }
+    Ok(code)
+}
+
+fn show(app: &App, session: &Session, format: SchedulerArg) -> Done {
     let setup = session.engine.setup();
     let Some(settings) = &setup.settings_file else {
         let failure =
@@ -47,7 +69,8 @@ pub fn run(app: &App, command: &ScheduleCommand) -> Done {
         SchedulerArg::Crontab => crontab(&jobs, &setup.scope),
         SchedulerArg::Systemd => systemd(&jobs, &setup.scope),
     })?;
-    app.ui.talk("Nothing was installed. Lifeboat's own daemon will take this over; until then another scheduler has to run it.\n");
+    app.ui
+        .talk("Nothing was installed. `lifeboat serve` does all this by itself when lifeboat.toml has a [schedule].\n");
     Ok(ExitCode::Ok)
 }
 
@@ -91,7 +114,7 @@ fn cron(job: &Job) -> String {
 /// Lines of a crontab. `%` would end the command and begin its input.
 pub fn crontab(jobs: &[Job], scope: &Scope) -> String {
     let mut text = format!(
-        "# {scope}, made by `lifeboat schedule show`. Lifeboat's own daemon will take this over.\n\
+        "# {scope}, made by `lifeboat schedule show`. `lifeboat serve` needs none of it.\n\
          # Times are in cron's zone. cron knows nothing of your shell's variables: the vault's password has to come from a\n\
          # file or a command, see `password` in lifeboat.toml. cron mails what a command says when it goes wrong.\n"
     );
@@ -108,7 +131,7 @@ pub fn crontab(jobs: &[Job], scope: &Scope) -> String {
 /// Units of systemd, each with the file it belongs into.
 pub fn systemd(jobs: &[Job], scope: &Scope) -> String {
     let mut text = format!(
-        "# {scope}, made by `lifeboat schedule show`. Lifeboat's own daemon will take this over.\n\
+        "# {scope}, made by `lifeboat schedule show`. `lifeboat serve` needs none of it.\n\
          # Write each part into the file named above it, then: systemctl daemon-reload && systemctl enable --now NAME.timer\n"
     );
     for job in jobs {

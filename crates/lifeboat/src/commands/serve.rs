@@ -1,13 +1,13 @@
 //! `serve` and `token`: the daemon, and who may use it.
 
-use std::sync::Arc;
+use std::{io::Write, sync::Arc};
 
 use lifeboat_io::Stop;
 use lifeboat_model::{ExitCode, Failure, FailureKind};
-use lifeboat_web::{Daemon, Worker};
+use lifeboat_web::{Daemon, Gateway, Log};
 use serde_json::json;
 
-use super::App;
+use super::{App, Session};
 use crate::{
     cli::daemon::{ServeArgs, TokenArgs, TokenCommand},
     error::Done,
@@ -24,19 +24,26 @@ pub fn serve(app: &App, args: &ServeArgs) -> Done {
         let failure = Failure::new(FailureKind::Refused, message);
         return Err(failure.hint("lifeboat token add NAME --role operator, or listen on 127.0.0.1").into());
     }
-    let workers = session.engine.setup().links.iter().map(|link| Arc::new(Worker::new(link.name.clone()))).collect();
     let scope = session.engine.setup().scope.to_string();
-    let daemon = Daemon {
-        engine: Arc::new(session.engine),
-        tokens,
-        workers,
-        trusts_loopback: !args.require_token,
-        version: env!("CARGO_PKG_VERSION"),
-    };
     let stop = Stop::default();
     let _signals = wire::signals(&stop);
-    lifeboat_web::serve(Arc::new(daemon), args.listen, &stop, |listening| {
-        app.ui.talk(&format!("Serving {scope} on http://{listening} until it is ended (Ctrl-C).\n"));
+    let gateway =
+        session.engine.setup().upstream.as_ref().map(|app| Gateway::new(&app.url, app.patience)).transpose()?;
+    let quiet = app.global.quiet;
+    let clock = app.io.clock.clone();
+    // A service's standard error goes to the journal of the system. Nobody who reads it may hold the daemon up.
+    let log = Log::to(move |line| {
+        if !quiet {
+            let _ = writeln!(std::io::stderr(), "{} {line}", clock.now().strftime("%Y-%m-%dT%H:%M:%SZ"));
+        }
+    });
+    let mut daemon = Daemon::new(session.engine, tokens, env!("CARGO_PKG_VERSION"), &stop, log);
+    daemon.gateway = gateway;
+    daemon.trusts_loopback = !args.require_token;
+    let behind =
+        daemon.gateway.as_ref().map_or_else(String::new, |gateway| format!(", in front of {}", gateway.upstream()));
+    lifeboat_web::serve(Arc::new(daemon), args.listen, |listening| {
+        app.ui.talk(&format!("Serving {scope} on http://{listening}{behind} until it is ended (Ctrl-C).\n"));
     })?;
     app.ui.talk("Ended.\n");
     Ok(ExitCode::Ok)
@@ -49,6 +56,7 @@ pub fn token(app: &App, args: &TokenArgs) -> Done {
     match &args.command {
         TokenCommand::Add { name, role } => {
             let role = Role::of(role).unwrap_or(Role::Viewer);
+            record(app, &session, "token-add", name, Some(role))?;
             let token = tokens.add(name, role, &*app.io.random, app.io.clock.now()).map_err(failed)?;
             if app.ui.json.is_some() {
                 let fields = json!({ "name": name, "role": role, "token": token, "exit_code": 0 });
@@ -79,11 +87,24 @@ pub fn token(app: &App, args: &TokenArgs) -> Done {
             }
         }
         TokenCommand::Revoke { name } => {
+            record(app, &session, "token-revoke", name, None)?;
             tokens.revoke(name).map_err(failed)?;
             app.ui.talk(&format!("The token of {name} is worthless from now on.\n"));
         }
     }
     Ok(ExitCode::Ok)
+}
+
+/// Puts on record who is about to make or revoke whose token, in `audit.ndjson` of the state folder.
+fn record(app: &App, session: &Session, what: &str, name: &str, role: Option<Role>) -> Result<(), Failure> {
+    let line = json!({
+        "schema": "lifeboat/audit@1", "at": app.io.clock.now(), "by": app.by(), "host": app.io.env.host(),
+        "what": what, "name": name, "role": role,
+    });
+    let path = session.engine.state().root().join("audit.ndjson");
+    let written = lifeboat_io::files::append_text(&path, &format!("{line}\n"));
+    written
+        .map_err(|error| Failure::from_error(FailureKind::Outside, &error).while_doing("nothing can be put on record"))
 }
 
 fn token_failure(error: &TokenError) -> Failure {

@@ -6,12 +6,17 @@ use lifeboat_engine::{
 };
 use lifeboat_model::{
     ExitCode, Failure, FailureKind, Tri,
+    schedule::{JobStatus, LATE_AFTER},
     time::{Duration, show_age, show_bytes, show_duration, since},
 };
 use serde_json::Value;
 
 use super::{App, Session};
-use crate::{cli::StatusArgs, error::Done, ui::words};
+use crate::{
+    cli::StatusArgs,
+    error::Done,
+    ui::{Paint, words},
+};
 
 /// The schema tag of the answer.
 const SCHEMA: &str = "lifeboat/status@1";
@@ -51,6 +56,9 @@ fn show(app: &App, session: &Session, status: &Status) -> String {
     for copy in &status.copies {
         text += &show_copy(app, copy);
     }
+    for job in &status.schedule {
+        text += &show_job(job, &session.zone, paint);
+    }
     if let Some(trouble) = &status.vault_trouble {
         text += &format!("               {} {}\n", paint.bad("cannot be read:"), words::sentence(&trouble.to_string()));
         text += &trouble.hint.as_ref().map(|hint| format!("               hint: {hint}\n")).unwrap_or_default();
@@ -65,6 +73,27 @@ fn show(app: &App, session: &Session, status: &Status) -> String {
         text += &format!("  {} {path}: {}\n", paint.bad("Damaged     "), words::sentence(what));
     }
     text += &format!("\n  Next: {}{}\n", paint.strong(&next(status)), app.again());
+    text
+}
+
+/// A job in a line: when it runs next, how it went last.
+pub fn show_job(job: &JobStatus, zone: &jiff::tz::TimeZone, paint: Paint) -> String {
+    let instant = |at| words::instant(at, zone);
+    let next = match (job.late_s, job.next) {
+        (0, Some(next)) => format!("next {}", instant(next)),
+        (_, Some(due)) => format!("due since {}", instant(due)),
+        (_, None) => "never again".to_owned(),
+    };
+    let last = job.last.as_ref().map_or_else(String::new, |run| {
+        let late = run.lateness();
+        let late = if late > LATE_AFTER { format!(", {} late", show_age(late)) } else { String::new() };
+        format!("; last {}{late}", instant(run.began))
+    });
+    let mut text = format!("  Schedule     {} at \"{}\" ({}): {next}{last}\n", job.name, job.at, job.zone);
+    for why in &job.why {
+        let mark = if job.good == Tri::Fail { paint.bad("!") } else { paint.doubtful("!") };
+        text += &format!("    {mark} {}\n", words::sentence(why));
+    }
     text
 }
 

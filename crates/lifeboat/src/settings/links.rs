@@ -194,6 +194,7 @@ impl ResourceSettings {
             owner_columns: Vec::new(),
             salvage_columns: std::collections::BTreeMap::new(),
             alias: false,
+            schedule: super::schedules::OwnScheduleSettings::default(),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use lifeboat_engine::Setup;
+use lifeboat_engine::{Setup, Upstream};
 use lifeboat_io::{Io, files};
 use lifeboat_model::{
     Duration, Failure, FailureKind, Keep, Resource, ResourceKind, ResourceName, Scope, SqlCheck, Writer,
@@ -31,6 +31,9 @@ const ENVIRONMENT_WITHOUT_FILE: &str = "local";
 
 /// The environment in which a backup has to be rehearsed before it is restored, unless its settings say otherwise.
 const PRODUCTION: &str = "production";
+
+/// Within which time an app behind the gateway has to begin to answer.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Everything that one command works with.
 #[derive(Clone, Debug)]
@@ -306,6 +309,8 @@ pub fn environment_of(loaded: &Loaded, environment: &str, global: &GlobalArgs, i
         }
         resolved.setup.links.push(found.link);
     }
+    choice.schedule(settings, own, &mut resolved.setup)?;
+    choice.gateway(settings, own, &mut resolved.setup);
     resolved.setup.backup_folders =
         settings.app.backup_folders.iter().map(|path| crate::outside::plain_path(&folder.join(path))).collect();
     if let Some(log) = &settings.app.incident_log {
@@ -595,6 +600,31 @@ impl Choice<'_> {
             }
         };
         Ok(home.join("lifeboat").join(app))
+    }
+
+    fn schedule(&mut self, settings: &Settings, own: &EnvironmentSettings, setup: &mut Setup) -> Result<(), Failure> {
+        let (schedule, shown) = super::schedules::of(settings, own)?;
+        for (name, said) in shown {
+            let origin = match name.split_once('.') {
+                None => self.either_line(&["schedule", &name]),
+                Some((what, resource)) => {
+                    self.line(&["environments", self.environment, "resources", resource, "schedule", what])
+                }
+            };
+            self.tell(&format!("schedule.{name}"), said, origin);
+        }
+        setup.schedule = schedule;
+        Ok(())
+    }
+
+    fn gateway(&mut self, settings: &Settings, own: &EnvironmentSettings, setup: &mut Setup) {
+        let (general, special) = (&settings.gateway, &own.gateway);
+        let Some(url) = special.upstream.clone().or_else(|| general.upstream.clone()) else { return };
+        let origin = self.either_line(&["gateway", "upstream"]);
+        self.tell("gateway.upstream", url.clone(), origin);
+        let said = special.timeout.clone().or_else(|| general.timeout.clone());
+        let patience = self.span(&["gateway", "timeout"], said, Some(PATIENCE)).unwrap_or(PATIENCE);
+        setup.upstream = Some(Upstream { url, patience });
     }
 
     fn show_resource(&mut self, resource: &Resource) {

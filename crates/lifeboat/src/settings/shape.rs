@@ -1,13 +1,14 @@
 //! Keys and types: compares a document with the JSON Schema of [`super::Settings`] and tells everything that differs.
 //! serde would stop at the first difference and quote the value, which may be a secret.
 
-use lifeboat_model::{ResourceName, time::parse_duration};
+use lifeboat_model::{ResourceName, schedule::Cron, time::parse_duration};
 use serde_json::Value;
 
 use super::{
     document::{Document, Node, NodeValue},
     names::nearest,
     problem::Problem,
+    schedules::NEVER,
     sense,
 };
 use crate::outside;
@@ -126,6 +127,17 @@ impl Walk {
             }
             "timezone" if !is_timezone(text) => {
                 self.tell(line, "is not a known time zone", Some("write a name such as \"Europe/Berlin\" or \"UTC\""));
+            }
+            "cron" if text != NEVER && Cron::parse(text).is_err() => {
+                let instead = "write minute, hour, day, month and weekday as cron does: \"0 2 * * *\" is 02:00 each day; or \"never\"";
+                self.tell(line, "is no point in time", Some(instead));
+            }
+            "upstream" if !outside::is_upstream(text) => {
+                self.tell(
+                    line,
+                    "is no address of an app",
+                    Some("write http, a host and a port: \"http://127.0.0.1:3000\""),
+                );
             }
             "location" => {
                 if let Err(why) = outside::check_location(text) {

@@ -2,59 +2,12 @@
 
 use std::io::BufRead;
 
-use lifeboat_model::{Failure, FailureKind, Plan, Request, sync::SyncAsk};
+use lifeboat_engine::consequence as plan;
+pub use lifeboat_engine::consequence::{Consequence, consequence};
+use lifeboat_model::{Failure, FailureKind, Plan, Request};
 
-use super::{plan, words};
+use super::words;
 use crate::app::App;
-
-/// What carrying out a plan means for what is there now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Consequence {
-    /// It adds something, or touches nothing of the app.
-    Harmless,
-    /// It changes what is live or listed, and can be taken back.
-    Reversible,
-    /// Rows leave the live data. They are kept, and somebody has to know.
-    RowsLeave,
-    /// Something is deleted for good.
-    ForGood,
-}
-
-/// What a plan would mean.
-pub fn consequence(plan: &Plan) -> Consequence {
-    if plan.steps().next().is_none() {
-        return Consequence::Harmless;
-    }
-    match &plan.request {
-        Request::Backup { .. } | Request::Prove { .. } | Request::Mark { .. } => Consequence::Harmless,
-        Request::Restore { into: Some(_), .. } | Request::Export { .. } => Consequence::Harmless,
-        Request::Adopt { .. } | Request::Copy { .. } => Consequence::Harmless,
-        Request::Compromise { .. } | Request::Attest { .. } | Request::Incident { .. } => Consequence::Harmless,
-        Request::Sync { about, .. } => match about {
-            SyncAsk::Enable | SyncAsk::Disable { .. } | SyncAsk::Import { .. } | SyncAsk::Letters { .. } => {
-                Consequence::Harmless
-            }
-            SyncAsk::Clear { .. } | SyncAsk::Attach | SyncAsk::Detach => Consequence::Reversible,
-            SyncAsk::Resync { .. } | SyncAsk::StartOver { .. } | SyncAsk::ConfirmDeletes { .. } => {
-                Consequence::Reversible
-            }
-        },
-        Request::BringBack { .. } | Request::RestoreTable { insert: true, .. } => Consequence::Reversible,
-        Request::RestoreTable { insert: false, .. } => Consequence::Harmless,
-        Request::Fence { on, .. } => {
-            if *on {
-                Consequence::Reversible
-            } else {
-                Consequence::Harmless
-            }
-        }
-        Request::Restore { .. } | Request::Undo { .. } | Request::Retention => {
-            let leaves = plan::rows_leaving(plan) + plan::tables_leaving(plan) + plan::tables_changed(plan) > 0;
-            if leaves { Consequence::RowsLeave } else { Consequence::Reversible }
-        }
-        Request::Prune | Request::Release { .. } => Consequence::ForGood,
-    }
-}
 
 /// Whether a person will be asked, or told what is missing; then the whole plan should be seen first.
 pub fn is_open(app: &App, plan: &Plan, confirm: Option<&str>) -> bool {

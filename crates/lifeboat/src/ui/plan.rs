@@ -5,6 +5,8 @@ use lifeboat_model::{ExitCode, Loss, LossLine, Plan, StepClass, predict, time::s
 
 use super::{Paint, words};
 
+pub use lifeboat_engine::consequence::{rows_leaving, tables_changed, tables_leaving};
+
 /// The rows of a plan's table.
 #[derive(Clone, Debug)]
 pub struct Rows {
@@ -235,20 +237,4 @@ fn leave(rows: u64) -> String {
 
 fn come(rows: u64) -> String {
     format!("{rows} {} back", if rows == 1 { "comes" } else { "come" })
-}
-
-/// Rows whose content would leave the live data, over all tables: those that came and those that changed.
-pub fn rows_leaving(plan: &Plan) -> u64 {
-    plan.losses.iter().flat_map(|loss| &loss.what).map(LossLine::rows_lost).sum()
-}
-
-/// Tables in which values would leave, in rows that nobody can count before the backup is at hand.
-pub fn tables_changed(plan: &Plan) -> u64 {
-    plan.losses.iter().flat_map(|loss| &loss.what).filter(|line| line.is_uncounted()).count() as u64
-}
-
-/// Tables that would leave the live data, empty ones too.
-pub fn tables_leaving(plan: &Plan) -> u64 {
-    let lines = plan.losses.iter().flat_map(|loss| &loss.what);
-    lines.filter(|line| line.rows_backup.is_none() && line.rows_now.is_some()).count() as u64
 }

@@ -106,8 +106,7 @@ fn lines_for_cron_work_as_cron_runs_them() {
         std::fs::rename(home.path(name), odd.join(name)).unwrap();
     }
     let config = odd.join("lifeboat.toml").display().to_string();
-    let ran =
-        home.run(&["schedule", "show", "--config", &config]).ends(ExitCode::Ok).says(&["daemon will take this over"]);
+    let ran = home.run(&["schedule", "show", "--config", &config]).ends(ExitCode::Ok).says(&["lifeboat serve"]);
     let lines: Vec<&str> = ran.out.lines().filter(|line| !line.starts_with('#')).collect();
     let times: Vec<&str> = lines.iter().map(|line| line.get(..10).unwrap()).collect();
     assert_eq!(times, ["0 2 * * * ", "0 3 * * * ", "0 4 * * * "]);

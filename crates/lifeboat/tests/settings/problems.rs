@@ -44,6 +44,16 @@ fn what_is_no_toml_is_told_with_its_line() {
 }
 
 #[test]
+fn times_are_written_as_cron_does() {
+    check(
+        &with("[schedule]\nbackup = \"daily\"\ncopy = \"never\"\nprove = \"30 4 * * sun\"\n"),
+        &[
+            "8: schedule.backup is no point in time; write minute, hour, day, month and weekday as cron does: \"0 2 * * *\" is 02:00 each day; or \"never\"",
+        ],
+    );
+}
+
+#[test]
 fn unknown_keys_come_with_a_near_miss() {
     check(
         &with("[vault]\nlocaton = \"./v\"\n"),
@@ -232,7 +242,7 @@ fn several_at_once_come_in_the_order_of_their_lines() {
             "7: environments.production.resources.db.kind is no kind of resource; did you mean \"sqlite\"?",
             "8: environments.production.resources.db.path still has the placeholder \"/path/to/\"; write your own value",
             "9: there is no setting \"colour\" in [environments.production.resources.db]; known here: alias, checks, critical_tables, exclude, kind, \
-             may_be_empty, owner_columns, password, path, roles, salvage_columns, schemas, start, stop, swap, url, url_from",
+             may_be_empty, owner_columns, password, path, roles, salvage_columns, schedule, schemas, start, stop, swap, url, url_from",
         ],
     );
 }

@@ -33,7 +33,10 @@ const AT_HOME: &[(&str, &[&str], &[&str])] = &[
     ("axum", &["lifeboat-web"], &[]),
     ("reqwest", &["lifeboat-io"], &[]),
     ("rustls", &["lifeboat-io"], &[]),
-    ("futures-util", &["lifeboat-io"], &[]),
+    ("futures-util", &["lifeboat-io", "lifeboat-web"], &[]),
+    ("hyper", &["lifeboat-web"], &[]),
+    ("hyper-util", &["lifeboat-web"], &["lifeboat-io", "lifeboat-store"]),
+    ("tower-service", &["lifeboat-web"], &[]),
     ("s3s", &[], &["lifeboat-io", "lifeboat-store", "lifeboat-testkit"]),
     ("s3s-fs", &[], &["lifeboat-io", "lifeboat-store", "lifeboat-testkit"]),
     // Time is jiff, TLS is rustls; the others are no longer maintained, or were weighed and left out.

@@ -1,0 +1,69 @@
+//! What a plan would mean for what is there now: the same for a person at a terminal, for the API and for a page. It decides
+//! who may have it carried out, and what has to be said first.
+
+use lifeboat_model::{LossLine, Plan, Request, sync::SyncAsk};
+
+/// What carrying out a plan means for what is there now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Consequence {
+    /// It adds something, or touches nothing of the app.
+    Harmless,
+    /// It changes what is live or listed, and can be taken back.
+    Reversible,
+    /// Rows leave the live data. They are kept, and somebody has to know.
+    RowsLeave,
+    /// Something is deleted for good.
+    ForGood,
+}
+
+/// What a plan would mean.
+pub fn consequence(plan: &Plan) -> Consequence {
+    if plan.steps().next().is_none() {
+        return Consequence::Harmless;
+    }
+    match &plan.request {
+        Request::Backup { .. } | Request::Prove { .. } | Request::Mark { .. } => Consequence::Harmless,
+        Request::Restore { into: Some(_), .. } | Request::Export { .. } => Consequence::Harmless,
+        Request::Adopt { .. } | Request::Copy { .. } => Consequence::Harmless,
+        Request::Compromise { .. } | Request::Attest { .. } | Request::Incident { .. } => Consequence::Harmless,
+        Request::Sync { about, .. } => match about {
+            SyncAsk::Enable | SyncAsk::Disable { .. } | SyncAsk::Import { .. } | SyncAsk::Letters { .. } => {
+                Consequence::Harmless
+            }
+            SyncAsk::Clear { .. } | SyncAsk::Attach | SyncAsk::Detach => Consequence::Reversible,
+            SyncAsk::Resync { .. } | SyncAsk::StartOver { .. } | SyncAsk::ConfirmDeletes { .. } => {
+                Consequence::Reversible
+            }
+        },
+        Request::BringBack { .. } | Request::RestoreTable { insert: true, .. } => Consequence::Reversible,
+        Request::RestoreTable { insert: false, .. } => Consequence::Harmless,
+        Request::Fence { on, .. } => {
+            if *on {
+                Consequence::Reversible
+            } else {
+                Consequence::Harmless
+            }
+        }
+        Request::Restore { .. } | Request::Undo { .. } | Request::Retention => {
+            let leaves = rows_leaving(plan) + tables_leaving(plan) + tables_changed(plan) > 0;
+            if leaves { Consequence::RowsLeave } else { Consequence::Reversible }
+        }
+        Request::Prune | Request::Release { .. } => Consequence::ForGood,
+    }
+}
+
+/// Rows whose content would leave the live data, over all tables: those that came and those that changed.
+pub fn rows_leaving(plan: &Plan) -> u64 {
+    plan.losses.iter().flat_map(|loss| &loss.what).map(LossLine::rows_lost).sum()
+}
+
+/// Tables in which values would leave, in rows that nobody can count before the backup is at hand.
+pub fn tables_changed(plan: &Plan) -> u64 {
+    plan.losses.iter().flat_map(|loss| &loss.what).filter(|line| line.is_uncounted()).count() as u64
+}
+
+/// Tables that would leave the live data, empty ones too.
+pub fn tables_leaving(plan: &Plan) -> u64 {
+    let lines = plan.losses.iter().flat_map(|loss| &loss.what);
+    lines.filter(|line| line.rows_backup.is_none() && line.rows_now.is_some()).count() as u64
+}

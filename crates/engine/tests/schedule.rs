@@ -1,0 +1,185 @@
+//! What happens by itself: at its time, once, also after a time that was missed, and never beside other work.
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "a test says what went wrong by ending")]
+
+use std::time::Duration;
+
+use lifeboat_engine::{
+    Engine, Unwatched,
+    aliases::alias_of,
+    schedule::{BY, Turn},
+};
+use lifeboat_io::{
+    Clock, Stop,
+    lease::{self, Claim},
+};
+use lifeboat_model::{
+    BackupReason, FailureKind, Lease, Timestamp, Tri,
+    schedule::{Cron, Job, JobStatus, Run, Task},
+};
+use lifeboat_testkit::World;
+
+fn job(name: &str, task: Task, at: &str) -> Job {
+    Job { name: name.to_owned(), task, at: Cron::parse(at).unwrap() }
+}
+
+/// A shop with the document's times: backup at 02:00, retention at 03:00, off-site at 04:00, and a proof after that.
+fn world() -> World {
+    let mut world = World::shop().with_copy();
+    world.setup.schedule.jobs = vec![
+        job("backup", Task::Backup { resources: vec![] }, "0 2 * * *"),
+        job("retention", Task::Retention, "0 3 * * *"),
+        job("copy", Task::Copy, "0 4 * * *"),
+        job("prove", Task::Prove { resources: vec![] }, "30 4 * * *"),
+    ];
+    world
+}
+
+fn turn(world: &World) -> Turn {
+    world.engine().run_due(&Unwatched, &Stop::default()).unwrap()
+}
+
+fn goes_to(world: &World, at: &str) {
+    world.clock.jump_to(at.parse().unwrap());
+}
+
+#[track_caller]
+fn ran(world: &World) -> (String, Run) {
+    match turn(world) {
+        Turn::Ran { job, run } => (job, run),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[track_caller]
+fn waits(world: &World, until: &str) {
+    match turn(world) {
+        Turn::Waits(Some(at)) => assert_eq!(at.to_string(), until),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn status(engine: &Engine, name: &str) -> JobStatus {
+    engine.jobs().unwrap().into_iter().find(|job| job.name == name).unwrap()
+}
+
+#[test]
+fn bkp_07_the_documents_times_are_kept_in_their_order() {
+    let world = world();
+    assert_eq!(status(&world.engine(), "backup").good, Tri::Unknown, "no daemon looks after it");
+    waits(&world, "2026-01-01T02:00:00Z");
+    for (at, name) in [("02:00", "backup"), ("03:00", "retention"), ("04:00", "copy"), ("04:30", "prove")] {
+        goes_to(&world, &format!("2026-01-01T{at}:00Z"));
+        let (job, run) = ran(&world);
+        assert_eq!((job.as_str(), &run.why, run.notes.len()), (name, &None, 0), "{run:?}");
+        assert!(matches!(turn(&world), Turn::Waits(_)), "once");
+    }
+    let backup = &world.backups()[0];
+    assert_eq!(backup.reason, BackupReason::Scheduled);
+    assert_eq!(world.copied(), [backup.id.to_string()]);
+    let engine = world.engine();
+    let rows = engine.look().operations(9).unwrap();
+    let kinds: Vec<&str> = rows.iter().rev().map(|row| row.kind.as_str()).collect();
+    assert_eq!(kinds, ["backup", "copy", "prove"], "what has nothing to do is no operation");
+    for row in rows {
+        assert_eq!(engine.look().operation(&row.id).unwrap().by, BY);
+    }
+    let told = engine.look().status().unwrap();
+    assert_eq!((told.good, told.schedule.len()), (Tri::Pass, 4), "{told:#?}");
+    assert_eq!(status(&engine, "backup").next, Some("2026-01-02T02:00:00Z".parse::<Timestamp>().unwrap()));
+}
+
+#[test]
+fn bkp_24_a_missed_time_is_made_up_for_once_and_told() {
+    let world = world();
+    waits(&world, "2026-01-01T02:00:00Z");
+    goes_to(&world, "2026-01-03T05:00:00Z");
+    let late = status(&world.engine(), "backup");
+    assert!(late.good == Tri::Fail && late.late_s >= 3 * 3600 && late.why[0].contains("due for"), "{late:?}");
+    let names: Vec<String> = (0..4).map(|_| ran(&world).0).collect();
+    assert_eq!(names, ["backup", "retention", "copy", "prove"]);
+    waits(&world, "2026-01-04T02:00:00Z");
+    let after = status(&world.engine(), "backup");
+    assert!(after.good == Tri::Pass && after.last_late_s.unwrap() >= 3 * 3600, "{after:?}");
+    assert_eq!(world.backups().len(), 1);
+}
+
+#[test]
+fn it_waits_while_somebody_else_is_at_work() {
+    let world = world();
+    waits(&world, "2026-01-01T02:00:00Z");
+    goes_to(&world, "2026-01-01T02:00:00Z");
+    let path = world.state().lease(&world.setup.scope, Lease::Environment);
+    let claim =
+        Claim { who: "ops".into(), host: "h".into(), since: world.clock.now(), operation: None, why: "x".into() };
+    let held = lease::take_after(&path, &claim, &|| 0).unwrap();
+    for _ in 0..3 {
+        let Turn::Busy { job, why } = turn(&world) else { panic!("it did not wait") };
+        assert_eq!((job.as_str(), why.kind), ("backup", FailureKind::Busy));
+    }
+    drop(held);
+    assert_eq!(ran(&world).0, "backup");
+    assert!(status(&world.engine(), "backup").last.unwrap().why.is_none(), "waiting is no failure");
+}
+
+#[test]
+fn what_fails_is_tried_again_and_told_until_it_works() {
+    let world = world();
+    waits(&world, "2026-01-01T02:00:00Z");
+    goes_to(&world, "2026-01-01T02:00:00Z");
+    std::fs::rename(world.app("shop.db"), world.app("away")).unwrap();
+    let (_, run) = ran(&world);
+    assert!(run.why.unwrap().contains("shop.db"));
+    assert!(matches!(turn(&world), Turn::Waits(_)), "not at once");
+    assert_eq!(status(&world.engine(), "backup").good, Tri::Fail);
+    std::fs::rename(world.app("away"), world.app("shop.db")).unwrap();
+    world.clock.advance(Duration::from_secs(300));
+    let (job, run) = ran(&world);
+    assert_eq!((job.as_str(), run.why), ("backup", None));
+    assert_eq!(status(&world.engine(), "backup").good, Tri::Pass);
+}
+
+#[test]
+fn a_daemon_that_died_in_a_run_begins_it_again() {
+    let world = world();
+    waits(&world, "2026-01-01T02:00:00Z");
+    goes_to(&world, "2026-01-01T02:00:00Z");
+    let dying = lifeboat_testkit::trouble::meddled(
+        &world,
+        Box::new(|turn, _action, act| {
+            if turn == 2 {
+                std::panic::panic_any(lifeboat_io::failpoint::Death);
+            }
+            act()
+        }),
+    );
+    let died = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| dying.run_due(&Unwatched, &Stop::default())));
+    assert!(died.is_err());
+    drop(dying);
+    assert_eq!(world.backups().len(), 0);
+    assert!(status(&world.engine(), "backup").last.unwrap().ended.is_none());
+    let (job, run) = ran(&world);
+    assert_eq!((job.as_str(), run.why), ("backup", None));
+    assert_eq!(world.backups().len(), 1);
+}
+
+#[test]
+fn bkp_22_the_file_beside_the_database_and_the_copy_elsewhere_are_renewed() {
+    let mut world = world();
+    world.setup.aliases = vec![world.setup.resources[0].name.clone()];
+    world.setup.copies[0].after_backup = true;
+    waits(&world, "2026-01-01T02:00:00Z");
+    goes_to(&world, "2026-01-01T02:00:00Z");
+    let (_, run) = ran(&world);
+    assert_eq!((run.why, run.notes), (None, vec![]));
+    assert_eq!(world.copied().len(), 1);
+    let alias = alias_of(&world.app("shop.db"));
+    let header = std::fs::read(&alias).unwrap();
+    assert!(header.starts_with(b"SQLite format 3\0"));
+    // Somebody uses it: the backup is good, and what is missing is told.
+    std::fs::write(lifeboat_io::database::sqlite::sidecar(&alias, "-wal"), "x").unwrap();
+    goes_to(&world, "2026-01-02T02:00:00Z");
+    while ran(&world).0 != "backup" {}
+    let told = status(&world.engine(), "backup");
+    assert!(told.good == Tri::Fail && told.why[0].contains("was not renewed"), "{told:?}");
+    assert_eq!(world.backups().len(), 2);
+}

@@ -1,0 +1,212 @@
+//! What somebody asks for over HTTP, and whether they may: the same four verbs as on the command line, and the same words
+//! of consent.
+
+use std::path::PathBuf;
+
+use lifeboat_engine::{
+    Engine,
+    consequence::{Consequence, consequence},
+};
+use lifeboat_model::{
+    AcceptLoss, BackupChoice, BackupReason, Failure, FailureKind, OperationId, Plan, Request, ResourceName, Timestamp,
+};
+use lifeboat_store::Role;
+use serde::Deserialize;
+
+use crate::{answer::Problem, guard::Caller};
+
+/// What is asked for, and how far it is to go.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(tag = "ask", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum What {
+    /// A backup.
+    Backup {
+        /// Of these; of all when empty.
+        #[serde(default)]
+        resources: Vec<String>,
+        /// What to call it.
+        #[serde(default)]
+        label: Option<String>,
+        /// Only look.
+        #[serde(default)]
+        dry_run: bool,
+    },
+    /// A proof.
+    Prove {
+        /// Of this backup, by its id or the beginning of it; of the newest when nothing is said.
+        #[serde(default)]
+        backup: Option<String>,
+        /// Of these resources in it; of all when empty.
+        #[serde(default)]
+        resources: Vec<String>,
+        /// Only look.
+        #[serde(default)]
+        dry_run: bool,
+    },
+    /// A restore.
+    Restore {
+        /// Of this resource.
+        resource: String,
+        /// From this backup.
+        #[serde(default)]
+        from: Option<String>,
+        /// From the newest that is complete before this instant.
+        #[serde(default)]
+        before: Option<Timestamp>,
+        /// Beside, into this path; needs an admin.
+        #[serde(default)]
+        into: Option<PathBuf>,
+        /// How much may be lost.
+        #[serde(default)]
+        accept_loss: AcceptLoss,
+        /// Without a rehearsal where one is demanded, for this reason.
+        #[serde(default)]
+        urgent: Option<String>,
+        /// The same failed with an error of this class, and somebody has read why.
+        #[serde(default)]
+        ack: Option<String>,
+        /// Only look.
+        #[serde(default)]
+        dry_run: bool,
+        /// Consent to what can be taken back.
+        #[serde(default)]
+        yes: bool,
+        /// Consent to all of it: app and environment.
+        #[serde(default)]
+        confirm: Option<String>,
+    },
+    /// Taking back what an operation did.
+    Undo {
+        /// Which; the newest that can be taken back when nothing is said.
+        #[serde(default)]
+        operation: Option<String>,
+        /// Only look.
+        #[serde(default)]
+        dry_run: bool,
+        /// Consent to what can be taken back.
+        #[serde(default)]
+        yes: bool,
+        /// Consent to all of it: app and environment.
+        #[serde(default)]
+        confirm: Option<String>,
+    },
+}
+
+impl What {
+    /// Reads a body. Unknown fields are refused: a misspelt `dry_run` must not be an operation.
+    ///
+    /// # Errors
+    /// When it is no such request.
+    pub fn read(body: &[u8]) -> Result<What, Problem> {
+        serde_json::from_slice(body).map_err(|error| {
+            let problem = Problem::new(400, "this body asks for nothing that there is").because(error.to_string());
+            problem.hint("{\"ask\": \"backup\"}; the others: prove, restore, undo; see /api/openapi.json")
+        })
+    }
+
+    /// Whether it is only to be looked at.
+    pub fn is_dry_run(&self) -> bool {
+        match self {
+            What::Backup { dry_run, .. } | What::Prove { dry_run, .. } => *dry_run,
+            What::Restore { dry_run, .. } | What::Undo { dry_run, .. } => *dry_run,
+        }
+    }
+
+    /// What the engine is asked for.
+    ///
+    /// # Errors
+    /// Names that mean nothing.
+    pub fn request(&self, engine: &Engine) -> Result<Request, Failure> {
+        let usage = |error: &dyn std::error::Error| Failure::new(FailureKind::Usage, error.to_string());
+        let name = |word: &String| {
+            let name = ResourceName::new(word.as_str()).map_err(|error| usage(&error))?;
+            engine.setup().resource(&name).map(|resource| resource.name.clone())
+        };
+        let names = |words: &[String]| words.iter().map(name).collect::<Result<Vec<_>, _>>();
+        let exactly = |start: &String| engine.find_backup(start).map(|backup| BackupChoice::Exactly(backup.id));
+        Ok(match self {
+            What::Backup { resources, label, .. } => {
+                let (resources, label) = (names(resources)?, label.clone());
+                Request::Backup { resources, reason: BackupReason::Manual, label }
+            }
+            What::Prove { backup, resources, .. } => {
+                let backup = backup.as_ref().map_or(Ok(BackupChoice::Latest), exactly)?;
+                Request::Prove { backup, resources: names(resources)? }
+            }
+            What::Restore { resource, from, before, into, accept_loss, urgent, ack, .. } => {
+                let from = match (from, before) {
+                    (Some(_), Some(_)) => {
+                        return Err(Failure::new(FailureKind::Usage, "from and before do not go together"));
+                    }
+                    (Some(start), None) => exactly(start)?,
+                    (None, Some(at)) => BackupChoice::Before(*at),
+                    (None, None) => BackupChoice::Latest,
+                };
+                if into.as_ref().is_some_and(|path| !path.is_absolute()) {
+                    return Err(Failure::new(FailureKind::Usage, "into is a whole path, from the root on"));
+                }
+                Request::Restore {
+                    resource: name(resource)?,
+                    from,
+                    into: into.clone(),
+                    without_emergency_backup: None,
+                    accept_loss: *accept_loss,
+                    urgent: urgent.clone(),
+                    ack: ack.clone(),
+                }
+            }
+            What::Undo { operation, .. } => Request::Undo {
+                operation: match operation {
+                    None => engine.look().last_undoable()?,
+                    Some(start) => OperationId::parse(start).or_else(|_short| engine.look().find_operation(start))?,
+                },
+            },
+        })
+    }
+
+    /// Whether this caller may have that plan carried out, and has agreed to what it means.
+    ///
+    /// # Errors
+    /// What is missing, and what to send.
+    pub fn agree(&self, plan: &Plan, caller: &Caller) -> Result<(), Problem> {
+        let (yes, confirm) = match self {
+            What::Backup { .. } | What::Prove { .. } => (false, None),
+            What::Restore { yes, confirm, .. } | What::Undo { yes, confirm, .. } => (*yes, confirm.as_deref()),
+        };
+        let writes_elsewhere = matches!(&plan.request, Request::Restore { into: Some(_), .. });
+        let consequence = consequence(plan);
+        match consequence {
+            Consequence::Harmless if !writes_elsewhere => {}
+            Consequence::Reversible => caller.must_have_token()?,
+            Consequence::Harmless | Consequence::RowsLeave | Consequence::ForGood => caller.must_be_admin()?,
+        }
+        let scope = plan.scope.to_string();
+        if let Some(other) = confirm.filter(|said| *said != scope) {
+            let problem = Problem::new(409, format!("confirm says {other}, but this plan works on {scope}"));
+            return Err(problem.hint("make sure which one is meant"));
+        }
+        let missing = |word: String| {
+            let problem = Problem::new(409, format!("nobody has agreed to this: {}; nothing was changed", plan.title));
+            Err(problem.hint(format!("look at it with \"dry_run\": true, then send it with {word}")))
+        };
+        match consequence {
+            Consequence::Harmless => Ok(()),
+            Consequence::Reversible if yes || confirm.is_some() => Ok(()),
+            Consequence::Reversible => missing("\"yes\": true".to_owned()),
+            Consequence::RowsLeave | Consequence::ForGood if confirm.is_some() => Ok(()),
+            Consequence::RowsLeave | Consequence::ForGood => missing(format!("\"confirm\": \"{scope}\"")),
+        }
+    }
+}
+
+/// Who may take up, or put back, an operation of this kind: whoever could have asked for it.
+///
+/// # Errors
+/// When this caller may not.
+pub fn may_touch(request: &Request, caller: &Caller) -> Result<(), Problem> {
+    match request {
+        Request::Backup { .. } | Request::Prove { .. } => Ok(()),
+        _other if caller.has_token && caller.role >= Role::Operator => Ok(()),
+        _other => caller.must_have_token(),
+    }
+}

@@ -1,0 +1,257 @@
+//! Operations that this daemon works on: each on a thread of its own, none of them on a request.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use lifeboat_engine::{Engine, RunError, Watch};
+use lifeboat_io::Stop;
+use lifeboat_model::{Failure, FailureKind, Operation, OperationId, OperationState, Plan, Request};
+
+use crate::Log;
+
+/// How long a request waits for its operation to have begun: another may have to be put back first.
+const BEGIN_WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// Keys of requests that are remembered.
+const KEYS_MAX: usize = 1_000;
+
+/// All of them.
+pub struct Running {
+    /// Asks all of them to stop.
+    stop: Stop,
+    state: Mutex<State>,
+    /// Held while one is begun, so that of two requests with one key the second finds the first.
+    beginning: Mutex<()>,
+}
+
+#[derive(Default)]
+struct State {
+    flows: BTreeMap<OperationId, Arc<Flow>>,
+    threads: Vec<JoinHandle<()>>,
+    keys: VecDeque<Key>,
+}
+
+/// One of them.
+struct Flow {
+    stop: Stop,
+    /// To be put back as soon as it has stopped.
+    aborts: AtomicBool,
+}
+
+/// A request that must not be done twice.
+struct Key {
+    /// Who sent it, and what they called it.
+    name: (String, String),
+    body: Vec<u8>,
+    operation: OperationId,
+}
+
+/// Where a request must not be done twice: who sends it, what they call it, and what it says.
+#[derive(Clone, Debug)]
+pub struct Once {
+    /// Who, and the key.
+    pub name: (String, String),
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+/// What is to be done with an operation.
+pub enum Work {
+    /// A new one.
+    Run(Box<Plan>),
+    /// One that stopped goes on.
+    Resume(OperationId),
+    /// One that stopped is put back.
+    Abort(OperationId),
+}
+
+impl Running {
+    /// None yet.
+    pub fn new(stop: &Stop) -> Running {
+        Running { stop: stop.clone(), state: Mutex::default(), beginning: Mutex::default() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Operations it works on now.
+    pub fn count(&self) -> usize {
+        self.state().flows.len()
+    }
+
+    /// Whether it works on this one.
+    pub fn works_on(&self, id: &OperationId) -> bool {
+        self.state().flows.contains_key(id)
+    }
+
+    /// Begins, and tells the operation's name once it is on disk. With `once`, one that was begun before is told again.
+    ///
+    /// # Errors
+    /// When it cannot be begun; or the same key came with other words.
+    pub fn begin(
+        self: &Arc<Self>,
+        engine: &Arc<Engine>,
+        by: &str,
+        once: Option<Once>,
+        log: &Log,
+        plan: impl FnOnce() -> Result<Work, Failure>,
+    ) -> Result<OperationId, Failure> {
+        let _one_at_a_time = self.beginning.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = once.as_ref().map(|once| self.known(once)).transpose()?.flatten() {
+            return Ok(known);
+        }
+        let work = plan()?;
+        let begun = self.start(engine, by, log, work);
+        let begun = begun.recv_timeout(BEGIN_WAIT_MAX).unwrap_or_else(|_too_long| {
+            let failure = Failure::new(FailureKind::Busy, "the operation has not begun yet");
+            Err(failure.hint("what was interrupted before may be put back first; look at /api/operations"))
+        })?;
+        if let Some(Once { name, body }) = once {
+            let mut state = self.state();
+            state.keys.truncate(KEYS_MAX - 1);
+            state.keys.push_front(Key { name, body, operation: begun.clone() });
+        }
+        Ok(begun)
+    }
+
+    fn known(&self, once: &Once) -> Result<Option<OperationId>, Failure> {
+        let state = self.state();
+        match state.keys.iter().find(|key| key.name == once.name) {
+            None => Ok(None),
+            Some(key) if key.body == once.body => Ok(Some(key.operation.clone())),
+            Some(key) => {
+                let message = format!("this Idempotency-Key was used for {} with another body", key.operation);
+                Err(Failure::new(FailureKind::Refused, message).hint("use a new key"))
+            }
+        }
+    }
+
+    fn start(
+        self: &Arc<Self>,
+        engine: &Arc<Engine>,
+        by: &str,
+        log: &Log,
+        work: Work,
+    ) -> Receiver<Result<OperationId, Failure>> {
+        let (tell, begun) = sync_channel(1);
+        let (running, engine, by, log) = (self.clone(), engine.clone(), by.to_owned(), log.clone());
+        let flow = Arc::new(Flow { stop: self.stop.below(), aborts: AtomicBool::new(false) });
+        let is_it: Box<IsIt> = match &work {
+            Work::Run(plan) => {
+                let plan = plan.id.clone();
+                Box::new(move |operation| operation.plan.id == plan)
+            }
+            Work::Resume(id) | Work::Abort(id) => {
+                let id = id.clone();
+                Box::new(move |operation| operation.id == id)
+            }
+        };
+        let watch = Opened { running: self.clone(), flow: flow.clone(), is_it, tell: tell.clone(), log: log.clone() };
+        let thread = std::thread::spawn(move || {
+            let ended = catch_unwind(AssertUnwindSafe(|| go(&engine, &by, &watch, &flow, work)));
+            running.state().flows.retain(|_id, other| !Arc::ptr_eq(other, &flow));
+            match ended {
+                Ok(Ok(operation)) => log.say(&format!("{} {}", operation.id, ended_how(&operation))),
+                Ok(Err(failure)) => {
+                    log.say(&format!("an operation of {by} did not come to its end: {failure}"));
+                    let _ = tell.try_send(Err(failure)); // when it had begun, that was told instead
+                }
+                Err(_panic) => {
+                    log.say(&format!("an operation of {by} broke off by a defect; its journal says where"));
+                    let bug = Failure::new(FailureKind::Bug, "the operation broke off by a defect in Lifeboat");
+                    let _ = tell.try_send(Err(bug));
+                }
+            }
+        });
+        let mut state = self.state();
+        state.threads.retain(|thread| !thread.is_finished());
+        state.threads.push(thread);
+        begun
+    }
+
+    /// Asks one that is worked on here to stop, and to be put back then; false when it is not worked on here.
+    pub fn abort(&self, id: &OperationId, now: bool) -> bool {
+        let Some(flow) = self.state().flows.get(id).cloned() else { return false };
+        flow.aborts.store(true, Ordering::SeqCst);
+        if now {
+            flow.stop.now()
+        } else {
+            flow.stop.at_safe_point()
+        }
+        true
+    }
+
+    /// Waits until all of them have stopped, as the daemon was asked to.
+    pub fn end(&self) {
+        let threads = std::mem::take(&mut self.state().threads);
+        for thread in threads {
+            let _ = thread.join(); // one that broke has told so
+        }
+    }
+}
+
+/// Carries it out; what belongs to a backup follows it.
+fn go(engine: &Engine, by: &str, watch: &Opened, flow: &Flow, work: Work) -> Result<Operation, Failure> {
+    let failed = |error: RunError| error.failure;
+    let operation = match work {
+        Work::Run(plan) => engine.run(&plan, by, watch, &flow.stop).map_err(failed)?,
+        Work::Resume(id) => engine.resume(&id, by, watch, &flow.stop).map_err(failed)?,
+        Work::Abort(id) => return engine.abort(&id, by, watch).map_err(failed),
+    };
+    let stopped = matches!(&operation.state, OperationState::Paused { why } if why.kind == FailureKind::Interrupted);
+    if stopped && flow.aborts.load(Ordering::SeqCst) {
+        return engine.abort(&operation.id, by, watch).map_err(failed);
+    }
+    if let (Request::Backup { resources, .. }, OperationState::Done) = (&operation.plan.request, &operation.state) {
+        let (_operations, notes) = engine.after_backup(resources, by, &crate::scheduler::Notes(&watch.log), &flow.stop);
+        notes.iter().for_each(|note| watch.log.say(note));
+    }
+    Ok(operation)
+}
+
+fn ended_how(operation: &Operation) -> String {
+    let title = &operation.plan.title;
+    match &operation.state {
+        OperationState::Done => format!("is done: {title}"),
+        OperationState::PutBack { why: None } => format!("was put back: {title}"),
+        OperationState::PutBack { why: Some(why) } => format!("was put back: {title}: {why}"),
+        OperationState::Paused { why } | OperationState::TurningBack { why } => format!("waits: {title}: {why}"),
+        OperationState::Running => format!("is not over: {title}"),
+    }
+}
+
+/// Whether an operation is the one that was asked for: what was left over is put back before it.
+type IsIt = dyn Fn(&Operation) -> bool + Send + Sync;
+
+/// Tells that an operation is on disk.
+struct Opened {
+    running: Arc<Running>,
+    flow: Arc<Flow>,
+    is_it: Box<IsIt>,
+    tell: SyncSender<Result<OperationId, Failure>>,
+    log: Log,
+}
+
+impl Watch for Opened {
+    fn opened(&self, operation: &Operation) {
+        if !(self.is_it)(operation) {
+            return;
+        }
+        self.running.state().flows.insert(operation.id.clone(), self.flow.clone());
+        let _ = self.tell.try_send(Ok(operation.id.clone())); // who went away finds it on the list
+    }
+
+    fn note(&self, text: &str) {
+        self.log.say(text);
+    }
+}
