@@ -78,8 +78,11 @@ impl Engine {
     }
 }
 
-/// Whether its phase "swap" has begun and not ended: writers are stopped then.
+/// Whether its phase "swap" has begun and not ended: writers are stopped then. What comes back beside stops nobody.
 fn is_swapping(operation: &Operation) -> bool {
+    if matches!(&operation.plan.request, Request::Restore { into: Some(_), .. }) {
+        return false;
+    }
     let mut states = operation.steps.iter();
     for phase in &operation.plan.phases {
         let own: Vec<&StepState> = states.by_ref().take(phase.steps.len()).collect();

@@ -115,10 +115,15 @@ impl Engine {
                 Next::Never => {}
             }
         }
-        match first {
-            None => Ok(Turn::Waits(wake)),
-            Some((due, job)) => self.run_job(job, due, &mut records, watch, stop),
+        let Some((due, job)) = first else { return Ok(Turn::Waits(wake)) };
+        // Nothing of its own begins while the app is closed; the job is late then, and says so.
+        if let Some(closed) = self.closed()? {
+            let since = closed.since.strftime("%Y-%m-%d %H:%M UTC");
+            let message = format!("the app is closed on purpose since {since}; nothing begins by itself");
+            let hint = "when it is over: lifeboat fence off, or lifeboat resume";
+            return Ok(Turn::Busy { job: job.name.clone(), why: Failure::new(FailureKind::Busy, message).hint(hint) });
         }
+        self.run_job(job, due, &mut records, watch, stop)
     }
 
     fn run_job(

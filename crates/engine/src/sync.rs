@@ -206,6 +206,7 @@ impl Mirror {
             link: self.link.name.clone(),
             enabled: self.is_enabled()?,
             reason,
+            paused_since: switch.filter(|switch| !switch.enabled).map(|switch| switch.since),
             mode: if self.link.said.local_only { Mode::LocalOnly } else { Mode::Hybrid },
             attached,
             queue,

@@ -13,7 +13,7 @@ use lifeboat_io::{
     lease::{self, Claim},
 };
 use lifeboat_model::{
-    BackupReason, FailureKind, Lease, Timestamp, Tri,
+    BackupReason, FailureKind, Lease, Request, Timestamp, Tri,
     schedule::{Cron, Job, JobStatus, Run, Task},
 };
 use lifeboat_testkit::World;
@@ -182,4 +182,23 @@ fn bkp_22_the_file_beside_the_database_and_the_copy_elsewhere_are_renewed() {
     let told = status(&world.engine(), "backup");
     assert!(told.good == Tri::Fail && told.why[0].contains("was not renewed"), "{told:?}");
     assert_eq!(world.backups().len(), 2);
+}
+
+#[test]
+fn fnc_10_nothing_begins_by_itself_while_a_fence_stands() {
+    let mut world = World::on_server(15);
+    world.setup.schedule.jobs = vec![job("backup", Task::Backup { resources: vec![] }, "0 2 * * *")];
+    waits(&world, "2026-01-01T02:00:00Z");
+    let resource = world.setup.resources[0].name.clone();
+    let fence = |on: bool| world.must(&Request::Fence { resource: resource.clone(), on, why: "odd orders".to_owned() });
+    fence(true);
+    assert_eq!(world.engine().closed().unwrap().unwrap().why, "odd orders");
+    goes_to(&world, "2026-01-01T02:00:00Z");
+    let Turn::Busy { why, .. } = turn(&world) else { panic!("it began") };
+    assert!(why.message.contains("closed on purpose"), "{why}");
+    goes_to(&world, "2026-01-01T02:30:00Z");
+    assert_eq!(status(&world.engine(), "backup").good, Tri::Fail, "late, and told");
+    fence(false);
+    assert_eq!(ran(&world).0, "backup");
+    assert_eq!(world.engine().closed().unwrap(), None);
 }

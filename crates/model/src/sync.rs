@@ -241,6 +241,9 @@ pub struct SyncStatus {
     pub enabled: bool,
     /// Who switched it, when and why, or which setting decides.
     pub reason: String,
+    /// Since when changes are held because somebody said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused_since: Option<Timestamp>,
     /// Where data goes.
     pub mode: Mode,
     /// Whether the file has its triggers.

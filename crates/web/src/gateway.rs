@@ -10,7 +10,7 @@ use std::{
 use axum::{
     body::Body,
     extract::{ConnectInfo, Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, Version, header, uri},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version, header, uri},
     response::{IntoResponse, Response},
 };
 use hyper_util::{
@@ -114,11 +114,17 @@ pub async fn pass(
     request: Request,
 ) -> Response {
     let id = daemon.request_id();
-    let Some(gateway) = daemon.gateway.as_ref() else {
-        let mut response = Problem::new(404, format!("there is nothing at {}", request.uri().path())).into_response();
+    let refused = |problem: Problem| {
+        let mut response = problem.into_response();
         dress(&mut response, &id);
-        return response;
+        response
     };
+    let Some(gateway) = daemon.gateway.as_ref() else {
+        return refused(Problem::new(404, format!("there is nothing at {}", request.uri().path())));
+    };
+    if request.method() == Method::CONNECT {
+        return refused(Problem::new(405, "this is the way to one app, and to no other place"));
+    }
     let wants_page = wants_page(request.headers());
     let answer = match gateway.closed() {
         Some(closed) => Err(Trouble::Closed(closed)),
@@ -237,6 +243,7 @@ fn for_the_app(
     parts.version = Version::HTTP_11;
     let headers = &mut parts.headers;
     drop_hop_by_hop(headers);
+    headers.remove(header::EXPECT); // we have said already that the body may come
     if let Some(protocol) = upgrade {
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(header::UPGRADE, protocol.clone());

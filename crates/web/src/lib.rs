@@ -164,6 +164,7 @@ type Route = (&'static str, &'static str, MethodRouter<Arc<Daemon>>);
 /// All that is ours. What is not in this list does not exist, and what is in it is in the OpenAPI document.
 fn routes() -> Vec<Route> {
     vec![
+        ("get", "/api/backups", get(operations::backups)),
         ("get", "/api/health", get(health::health)),
         ("get", "/api/openapi.json", get(openapi::openapi)),
         ("get", "/api/operations", get(operations::list)),
@@ -172,6 +173,7 @@ fn routes() -> Vec<Route> {
         ("get", "/api/operations/{id}/events", get(events::events)),
         ("post", "/api/operations/{id}/abort", post(operations::abort)),
         ("post", "/api/operations/{id}/resume", post(operations::resume)),
+        ("get", "/api/status", get(operations::status)),
         ("get", "/api/sync/status", get(mirrors::status)),
         ("post", "/api/sync/enable", post(mirrors::enable)),
         ("post", "/api/sync/disable", post(mirrors::disable)),

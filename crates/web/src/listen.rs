@@ -10,7 +10,7 @@ use lifeboat_io::Stop;
 use lifeboat_model::{Failure, FailureKind};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    sync::{Semaphore, watch},
 };
 use tower_service::Service;
 
@@ -29,7 +29,7 @@ const HEAD_MAX: Duration = Duration::from_secs(30);
 const CONNECTIONS_MAX: u32 = 1_024;
 
 /// How often is looked whether the app is closed on purpose.
-const CLOSED_LOOK_UP: Duration = Duration::from_millis(500);
+const CLOSED_LOOK_UP: Duration = Duration::from_secs(1);
 
 /// Listens until somebody wants it to end; requests that are under way are answered first, workers end between two batches,
 /// and operations at their next safe point.
@@ -98,6 +98,8 @@ async fn wanted(stop: &Stop) {
 
 async fn accept(listener: TcpListener, app: Router, stop: &Stop) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX as usize));
+    // One looks at the flag, and tells all connections.
+    let (tell, told) = watch::channel(());
     let mut ends = pin!(wanted(stop));
     loop {
         let next = async {
@@ -108,9 +110,9 @@ async fn accept(listener: TcpListener, app: Router, stop: &Stop) {
             () = &mut ends => break,
             (place, accepted) = next => match (place, accepted) {
                 (Ok(place), Ok((stream, peer))) => {
-                    let (app, stop) = (app.clone(), stop.clone());
+                    let (app, told) = (app.clone(), told.clone());
                     tokio::spawn(async move {
-                        talk(stream, peer, app, &stop).await;
+                        talk(stream, peer, app, told).await;
                         drop(place);
                     });
                 }
@@ -120,10 +122,11 @@ async fn accept(listener: TcpListener, app: Router, stop: &Stop) {
         }
     }
     drop(listener);
+    drop(tell);
     let _ = tokio::time::timeout(GRACE, places.acquire_many(CONNECTIONS_MAX)).await; // not longer than that
 }
 
-async fn talk(stream: TcpStream, peer: SocketAddr, app: Router, stop: &Stop) {
+async fn talk(stream: TcpStream, peer: SocketAddr, app: Router, mut ends: watch::Receiver<()>) {
     let _ = stream.set_nodelay(true); // slower without, and that is all
     let answer = service_fn(move |request: Request<Incoming>| {
         let mut app = app.clone();
@@ -136,7 +139,7 @@ async fn talk(stream: TcpStream, peer: SocketAddr, app: Router, stop: &Stop) {
     let mut connection = pin!(http.serve_connection(TokioIo::new(stream), answer).with_upgrades());
     tokio::select! {
         _ = connection.as_mut() => return,
-        () = wanted(stop) => connection.as_mut().graceful_shutdown(),
+        _ = ends.changed() => connection.as_mut().graceful_shutdown(),
     }
     let _ = connection.await; // whoever hangs up has had enough
 }

@@ -73,6 +73,26 @@ pub async fn show(State(daemon): State<Arc<Daemon>>, Path(id): Path<String>) -> 
     shown.await.map(Data)
 }
 
+/// Where everything stands, as `lifeboat status --json` has it; looked at once a minute.
+pub async fn status(State(daemon): State<Arc<Daemon>>) -> Result<Data<Value>, Problem> {
+    let told = blocking(move || {
+        let status = daemon.status()?;
+        serde_json::to_value(&*status)
+            .map_err(|error| Failure::new(FailureKind::Bug, "the status cannot be written").because(error.to_string()))
+    });
+    told.await.map(Data)
+}
+
+/// What can be restored, oldest first.
+pub async fn backups(State(daemon): State<Arc<Daemon>>) -> Result<Data<Value>, Problem> {
+    let told = blocking(move || {
+        let scope = daemon.engine.setup().scope.clone();
+        let backups = daemon.engine.backups()?.into_iter().filter(|backup| backup.scope == scope);
+        Ok(json!({ "backups": backups.collect::<Vec<_>>() }))
+    });
+    told.await.map(Data)
+}
+
 /// Of this environment, by its whole name or the beginning of it. What is not there is a 404.
 pub(crate) async fn named(daemon: &Arc<Daemon>, id: &str) -> Result<OperationId, Problem> {
     let (daemon, start) = (daemon.clone(), id.to_owned());

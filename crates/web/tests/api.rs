@@ -239,6 +239,10 @@ fn health_and_metrics_tell_of_the_schedule_and_of_what_is_protected() {
     assert_eq!(part(&health, "schedule.backup")["state"], "unknown");
     house.does(&[], r#"{"ask":"backup"}"#);
     house.does(&[], r#"{"ask":"prove"}"#);
+    let backups = house.get("/api/backups").is(200).data();
+    assert_eq!(backups["backups"][0]["resources"], json!(["db", "uploads", "env"]), "{backups}");
+    let status = house.get("/api/status").is(200).data();
+    assert_eq!((&status["scope"], &status["resources"][0]["good"]), (&"shop/production".into(), &"pass".into()));
     house.world.clock.advance(Duration::from_secs(3_600));
     let metrics = house.get("/metrics").is(200).text;
     let value = |name: &str| -> f64 {

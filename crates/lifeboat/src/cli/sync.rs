@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueHint};
+use lifeboat_model::time::parse_duration;
 
 use super::ConsentArgs;
 
@@ -160,5 +161,8 @@ pub enum MonitorCommand {
         /// Where the daemon listens
         #[arg(long, value_name = "ADDRESS:PORT", default_value = lifeboat_web::DEFAULT_LISTEN)]
         daemon: std::net::SocketAddr,
+        /// After which time a mirror that was switched off on purpose is an alert again
+        #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = parse_duration)]
+        remind_after: std::time::Duration,
     },
 }

@@ -1,6 +1,9 @@
 //! `serve` and `token`: the daemon, and who may use it.
 
-use std::{io::Write, sync::Arc};
+use std::{
+    io::Write,
+    sync::{Arc, mpsc::sync_channel},
+};
 
 use lifeboat_io::Stop;
 use lifeboat_model::{ExitCode, Failure, FailureKind};
@@ -29,14 +32,7 @@ pub fn serve(app: &App, args: &ServeArgs) -> Done {
     let _signals = wire::signals(&stop);
     let gateway =
         session.engine.setup().upstream.as_ref().map(|app| Gateway::new(&app.url, app.patience)).transpose()?;
-    let quiet = app.global.quiet;
-    let clock = app.io.clock.clone();
-    // A service's standard error goes to the journal of the system. Nobody who reads it may hold the daemon up.
-    let log = Log::to(move |line| {
-        if !quiet {
-            let _ = writeln!(std::io::stderr(), "{} {line}", clock.now().strftime("%Y-%m-%dT%H:%M:%SZ"));
-        }
-    });
+    let log = log(app);
     let mut daemon = Daemon::new(session.engine, tokens, env!("CARGO_PKG_VERSION"), &stop, log);
     daemon.gateway = gateway;
     daemon.trusts_loopback = !args.require_token;
@@ -47,6 +43,21 @@ pub fn serve(app: &App, args: &ServeArgs) -> Done {
     })?;
     app.ui.talk("Ended.\n");
     Ok(ExitCode::Ok)
+}
+
+/// Lines that may wait for somebody who reads standard error; more are dropped.
+const LINES_MAX: usize = 1_024;
+
+/// Standard error, which a service's supervisor keeps. Whoever does not read it holds nothing up.
+fn log(app: &App) -> Log {
+    let (lines, read) = sync_channel::<String>(LINES_MAX);
+    if !app.global.quiet {
+        std::thread::spawn(move || read.iter().for_each(|line| drop(writeln!(std::io::stderr(), "{line}"))));
+    }
+    let clock = app.io.clock.clone();
+    Log::to(move |line| {
+        let _ = lines.try_send(format!("{} {line}", clock.now().strftime("%Y-%m-%dT%H:%M:%SZ")));
+    })
 }
 
 pub fn token(app: &App, args: &TokenArgs) -> Done {

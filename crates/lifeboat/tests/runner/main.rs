@@ -8,6 +8,7 @@ mod backups;
 mod bad_input;
 mod card;
 mod copies;
+mod daemon;
 mod exits;
 mod export;
 mod faults;

@@ -9,7 +9,7 @@ use std::{
 use lifeboat_model::ExitCode;
 use serde_json::Value;
 
-use crate::sync::Shop;
+use crate::{home::Home, sync::Shop};
 
 /// A running daemon; ended when dropped.
 pub struct Serving {
@@ -19,13 +19,17 @@ pub struct Serving {
 
 impl Serving {
     pub fn start(shop: &Shop, words: &[&str]) -> Serving {
+        Serving::of(&shop.home, words)
+    }
+
+    pub fn of(home: &Home, words: &[&str]) -> Serving {
         let words = [&["serve", "--listen", "127.0.0.1:0"], words].concat();
-        let mut child = shop.home.command(&words).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = home.command(&words).stderr(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         let mut told = BufReader::new(child.stderr.take().unwrap());
         told.read_line(&mut line).unwrap();
         let address = line.split("http://").nth(1).unwrap_or_else(|| panic!("{line}")).split(' ').next().unwrap();
-        Serving { child, address: address.to_owned() }
+        Serving { child, address: address.trim_end_matches(',').to_owned() }
     }
 
     /// Asks, with these header lines; gives the status and the body.
