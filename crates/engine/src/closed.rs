@@ -1,5 +1,5 @@
-//! Whether the app is closed on purpose now: a database has a fence, or something is being put in place with its writers
-//! stopped. Whoever stands in front of the app tells that to everybody instead of letting them run into errors.
+//! Whether the app is closed on purpose now: somebody closed it, a database has a fence, or something is being put in place
+//! with its writers stopped. Whoever stands in front of the app tells that to everybody instead of letting them run into errors.
 
 use std::collections::BTreeSet;
 
@@ -25,10 +25,9 @@ pub struct Closed {
 }
 
 impl Closed {
-    /// One sentence for everybody, without a period. Why is not everybody's business.
-    pub fn says(&self) -> String {
-        let about = self.open_in_s.map(|seconds| format!(", for about {} more", minutes(seconds)));
-        format!("The service is closed for maintenance{}", about.unwrap_or_default())
+    /// How much longer, in words, as far as anybody knows.
+    pub fn eta(&self) -> Option<String> {
+        self.open_in_s.map(in_words)
     }
 
     /// When to ask again.
@@ -37,10 +36,11 @@ impl Closed {
     }
 }
 
-fn minutes(seconds: u64) -> String {
+fn in_words(seconds: u64) -> String {
     match seconds.div_ceil(60) {
-        0 | 1 => "a minute".to_owned(),
-        minutes => format!("{minutes} minutes"),
+        0 | 1 => "1 minute".to_owned(),
+        minutes @ 2..=90 => format!("{minutes} minutes"),
+        minutes => format!("{} hours", minutes.div_ceil(60)),
     }
 }
 
@@ -52,10 +52,10 @@ impl Engine {
     pub fn closed(&self) -> Result<Option<Closed>, Failure> {
         let scope = self.setup.scope.to_string();
         let now = self.io.clock.now();
-        let mut decided: BTreeSet<ResourceName> = BTreeSet::new();
+        let (mut decided, mut said): (BTreeSet<ResourceName>, bool) = (BTreeSet::new(), false);
         let rows = self.look().operations(LOOK_BACK)?.into_iter().filter(|row| row.scope == scope);
         for row in rows {
-            let is_fence = row.kind == "fence" && row.state == "done";
+            let is_fence = row.state == "done" && ["fence", "maintenance"].contains(&row.kind.as_str());
             let may_be_swapping = !row.closed && ["restore", "undo"].contains(&row.kind.as_str());
             if !is_fence && !may_be_swapping {
                 continue;
@@ -66,12 +66,16 @@ impl Engine {
                 let open_in_s = open_in(&operation, now);
                 return Ok(Some(Closed { since: operation.last_at, why: String::new(), open_in_s }));
             }
-            if let Request::Fence { resource, on, why } = &operation.plan.request
-                && is_fence
-                && decided.insert(resource.clone())
-                && *on
-            {
-                return Ok(Some(Closed { since: operation.started_at, why: why.clone(), open_in_s: None }));
+            // The newest word about each counts.
+            let (counts, on, why, until) = match &operation.plan.request {
+                Request::Fence { resource, on, why } => (decided.insert(resource.clone()), *on, why, None),
+                Request::Maintenance { on, why, until } => (!std::mem::replace(&mut said, true), *on, why, *until),
+                _other => continue,
+            };
+            if counts && on {
+                // What should have been over is never shown as if it were still to come.
+                let open_in_s = until.map(|until| since(now, until).as_secs()).filter(|left| *left > 0);
+                return Ok(Some(Closed { since: operation.started_at, why: why.clone(), open_in_s }));
             }
         }
         Ok(None)
@@ -108,11 +112,12 @@ mod tests {
 
     #[test]
     fn everybody_is_told_as_much_as_is_known() {
-        let closed = |open_in_s, why: &str| Closed { since: Timestamp::UNIX_EPOCH, why: why.to_owned(), open_in_s };
-        assert_eq!(closed(None, "secret").says(), "The service is closed for maintenance");
-        assert_eq!(closed(Some(61), "").says(), "The service is closed for maintenance, for about 2 minutes more");
-        assert_eq!(closed(Some(1), "").retry_after_s(), 5);
-        assert_eq!(closed(Some(7_200), "").retry_after_s(), 300);
-        assert_eq!(closed(None, "").retry_after_s(), 30);
+        let closed = |open_in_s| Closed { since: Timestamp::UNIX_EPOCH, why: String::new(), open_in_s };
+        let eta = |seconds| closed(Some(seconds)).eta().unwrap();
+        assert_eq!((eta(1), eta(61), eta(7_200)), ("1 minute".into(), "2 minutes".into(), "2 hours".into()));
+        assert_eq!(closed(None).eta(), None);
+        assert_eq!(closed(Some(1)).retry_after_s(), 5);
+        assert_eq!(closed(Some(7_200)).retry_after_s(), 300);
+        assert_eq!(closed(None).retry_after_s(), 30);
     }
 }

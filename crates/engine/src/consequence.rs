@@ -37,7 +37,7 @@ pub fn consequence(plan: &Plan) -> Consequence {
         },
         Request::BringBack { .. } | Request::RestoreTable { insert: true, .. } => Consequence::Reversible,
         Request::RestoreTable { insert: false, .. } => Consequence::Harmless,
-        Request::Fence { on, .. } => {
+        Request::Fence { on, .. } | Request::Maintenance { on, .. } => {
             if *on {
                 Consequence::Reversible
             } else {

@@ -70,7 +70,9 @@ fn planned(engine: &Engine, request: &Request) -> Result<Plan, Failure> {
         Request::Fence { .. } => databases::fence(engine, request),
         Request::BringBack { .. } => salvage::plan(engine, request),
         Request::RestoreTable { .. } => tables::plan(engine, request),
-        Request::Compromise { .. } | Request::Attest { .. } => record::plan(&record::gather(engine)?, request),
+        Request::Compromise { .. } | Request::Attest { .. } | Request::Maintenance { .. } => {
+            record::plan(&record::gather(engine)?, request)
+        }
         Request::Sync { link, about } => sync::plan(engine, request, link, about),
         Request::Incident { about } => incident::plan(&incident::gather(engine)?, request, about),
         Request::Retention | Request::Prune | Request::Mark { .. } => keep::plan(&keep::gather(engine)?, request),

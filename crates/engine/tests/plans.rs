@@ -103,7 +103,8 @@ fn what_is_put_on_record_is_there_or_not() {
     let before = lifeboat_io::Clock::now(&*world.clock);
     let leak = Request::Compromise { secret, since: None, before, why, withdrawn: false };
     let attest = Request::Attest { about: "retention".into(), report: vec!["stays".into()], note: "seen".into() };
-    for request in [leak, attest] {
+    let closed = Request::Maintenance { on: true, why: "moving".into(), until: None };
+    for request in [leak, attest, closed] {
         prove_plan(&Case { world: &world, request, undo: false });
     }
 }

@@ -14,7 +14,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use lifeboat_model::AcceptLoss;
 
 use self::{
-    daemon::{ServeArgs, TokenArgs},
+    daemon::{MaintenanceArgs, ServeArgs, TokenArgs},
     exports::{AdoptArgs, CopyArgs, DocsArgs, ExportArgs, ScheduleArgs, ShimsArgs},
     records::{AttestArgs, CompromisedArgs, EvidenceArgs, IncidentArgs, LogsArgs},
     servers::{FenceArgs, SalvageArgs},
@@ -158,6 +158,9 @@ pub enum Command {
     /// Stops all writes to a PostgreSQL database, and lets them in again
     #[command(after_help = help::FENCE, display_order = 22)]
     Fence(FenceArgs),
+    /// Closes the app for everybody who comes through the gateway, and opens it again
+    #[command(after_help = help::MAINTENANCE, display_order = 22)]
+    Maintenance(MaintenanceArgs),
     /// Shows rows that left a PostgreSQL database with a restore, brings them back
     #[command(after_help = help::SALVAGE, display_order = 22)]
     Salvage(SalvageArgs),

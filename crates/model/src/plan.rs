@@ -109,6 +109,8 @@ pub enum Lease {
     Sync,
     /// The mirror's copying, which takes long.
     Mirror,
+    /// What everybody is told: whether the app is closed.
+    Notice,
 }
 
 impl Lease {
@@ -119,11 +121,12 @@ impl Lease {
             Lease::Sandbox => ".sandbox",
             Lease::Sync => ".sync",
             Lease::Mirror => ".mirror",
+            Lease::Notice => ".notice",
         }
     }
 
     /// All of them.
-    pub const ALL: [Lease; 4] = [Lease::Environment, Lease::Sandbox, Lease::Sync, Lease::Mirror];
+    pub const ALL: [Lease; 5] = [Lease::Environment, Lease::Sandbox, Lease::Sync, Lease::Mirror, Lease::Notice];
 }
 
 /// A part of a plan with a budget of its own.

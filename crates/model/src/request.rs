@@ -176,6 +176,16 @@ pub enum Request {
         /// What the person says to it.
         note: String,
     },
+    /// Close the app for everybody who comes through the gateway, or open it again.
+    Maintenance {
+        /// Close it.
+        on: bool,
+        /// Why; it stays among ourselves.
+        why: String,
+        /// Until when, as far as anybody knows; everybody is told.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<Timestamp>,
+    },
     /// Say that an incident has begun, is over, or was reviewed.
     Incident {
         /// Which of these.
@@ -230,6 +240,7 @@ impl Request {
             Request::Fence { .. } => "fence",
             Request::BringBack { .. } => "salvage",
             Request::RestoreTable { .. } => "restore",
+            Request::Maintenance { .. } => "maintenance",
             Request::Incident { .. } => "incident",
             Request::Sync { .. } => "sync",
         }
@@ -242,6 +253,7 @@ impl Request {
             Request::Backup { .. } | Request::Prove { .. } | Request::Prune | Request::Mark { .. } => true,
             Request::Export { .. } | Request::Adopt { .. } | Request::Copy { .. } => true,
             Request::Compromise { .. } | Request::Attest { .. } | Request::Incident { .. } => true,
+            Request::Maintenance { .. } => true,
             // Its steps are switches and copies: what was begun may be put back, or begun again.
             Request::Sync { .. } => true,
             Request::Restore { .. } | Request::Undo { .. } | Request::Retention | Request::Release { .. } => false,

@@ -132,7 +132,7 @@ fn daemon(program: &Path, folder: &Path, app: SocketAddr) -> (Child, SocketAddr)
          [gateway]\nupstream = \"http://{app}\"\n[environments.local.resources.db]\nkind = \"sqlite\"\npath = \"./shop.db\"\n"
     );
     std::fs::write(home.join("lifeboat.toml"), settings).unwrap();
-    let mut command = Command::new(program);
+    let mut command = Command::new(std::fs::canonicalize(program).unwrap());
     command.args(["serve", "--listen", "127.0.0.1:0"]).current_dir(&home).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let mut told = BufReader::new(child.stderr.take().unwrap()).lines();

@@ -131,7 +131,7 @@ pub async fn pass(
         None => forward(&daemon, gateway, peer, request, &id).await,
     };
     answer.unwrap_or_else(|trouble| {
-        let mut response = trouble.answer(gateway, wants_page);
+        let mut response = trouble.answer(&daemon.engine.setup().scope.app, gateway, wants_page);
         dress(&mut response, &id);
         response
     })
@@ -145,16 +145,20 @@ enum Trouble {
 }
 
 impl Trouble {
-    fn answer(self, gateway: &Gateway, wants_page: bool) -> Response {
+    fn answer(self, app: &str, gateway: &Gateway, wants_page: bool) -> Response {
+        let eta = if let Trouble::Closed(closed) = &self { closed.eta() } else { None };
         let (status, title, after_s, because) = match &self {
-            Trouble::Closed(closed) => (503, closed.says(), closed.retry_after_s(), None),
+            Trouble::Closed(closed) => {
+                let eta = eta.as_ref().map(|eta| format!("; it is expected back in {eta}")).unwrap_or_default();
+                (503, format!("{app} is closed for maintenance{eta}"), closed.retry_after_s(), None)
+            }
             Trouble::Down(why) => (502, "the app behind this does not answer".to_owned(), 5, Some(why.clone())),
             Trouble::Slow(patience) => {
                 (504, format!("the app behind this did not answer within {} s", patience.as_secs()), 5, None)
             }
         };
         if wants_page {
-            let page = page::page(&title, after_s);
+            let page = page::page(app, eta.as_deref(), after_s);
             let mut response = (StatusCode::from_u16(status).unwrap_or_default(), page).into_response();
             let html = HeaderValue::from_static("text/html; charset=utf-8");
             response.headers_mut().insert(header::CONTENT_TYPE, html);

@@ -196,7 +196,7 @@ fn an_app_that_is_away_is_told_in_one_sentence() {
     assert!(answer.starts_with("HTTP/1.1 502") && answer.contains("application/problem+json"), "{answer}");
     assert!(answer.contains("the app behind this does not answer") && answer.contains("retry-after"), "{answer}");
     let page = served.ask("GET / HTTP/1.1\r\nAccept: text/html,*/*");
-    assert!(page.starts_with("HTTP/1.1 502") && page.contains("<h1>Back soon</h1>"), "{page}");
+    assert!(page.starts_with("HTTP/1.1 502") && page.contains("<h1>shop is temporarily unavailable</h1>"), "{page}");
     let health = served.ask("GET /api/health HTTP/1.1");
     assert!(health.starts_with("HTTP/1.1 503") && health.contains("does not answer"), "{health}");
     let traffic = &data(&health)["traffic"];
@@ -222,10 +222,9 @@ fn while_a_fence_stands_everybody_is_told_when_to_come_back() {
     fence(true);
     let page = served.ask("GET / HTTP/1.1\r\nAccept: text/html");
     assert!(page.starts_with("HTTP/1.1 503") && page.contains("retry-after: 30"), "{page}");
-    assert!(
-        page.contains("closed for maintenance") && !page.contains("odd orders"),
-        "why is not for everybody: {page}"
-    );
+    assert!(page.contains("<h1>shop is temporarily unavailable</h1>"), "{page}");
+    assert!(!page.contains("odd orders"), "why is not for everybody: {page}");
+    assert!(page.contains("cache-control: no-store"), "MPG-02: {page}");
     assert!(!page.contains("src=") && !page.contains("href="), "nothing is loaded: {page}");
     let json = served.ask("POST /api/orders HTTP/1.1\r\nContent-Length: 0");
     assert!(json.starts_with("HTTP/1.1 503") && json.contains("application/problem+json"), "{json}");
@@ -234,6 +233,35 @@ fn while_a_fence_stands_everybody_is_told_when_to_come_back() {
     assert!(served.ask("GET /metrics HTTP/1.1").contains("lifeboat_gateway_closed{} 1"));
     fence(false);
     assert!(served.ask("GET / HTTP/1.1").starts_with("HTTP/1.1 200"));
+}
+
+#[test]
+fn mpg_03_and_05_somebody_closes_the_app_and_says_until_when() {
+    let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let world = World::shop();
+    let served = Served::over(&world, Some(gone));
+    let says = |on: bool, until: Option<&str>| {
+        let until = until.map(|at| at.parse().unwrap());
+        world.must(&Request::Maintenance { on, why: "moving house".to_owned(), until });
+        served.daemon.gateway.as_ref().unwrap().look(&served.daemon.engine);
+    };
+    says(true, Some("2026-01-01T02:00:00Z"));
+    let page = served.ask("GET / HTTP/1.1\r\nAccept: text/html");
+    assert!(page.starts_with("HTTP/1.1 503") && page.contains("ETA: 2 hours"), "with the app down, too: {page}");
+    assert!(page.contains("retry-after: 300") && !page.contains("moving house"), "{page}");
+    let json = served.ask("GET /api/orders HTTP/1.1");
+    assert!(json.contains("shop is closed for maintenance; it is expected back in 2 hours"), "{json}");
+    world.clock.advance(Duration::from_secs(3 * 3_600));
+    served.daemon.gateway.as_ref().unwrap().look(&served.daemon.engine);
+    let page = served.ask("GET / HTTP/1.1\r\nAccept: text/html");
+    assert!(page.starts_with("HTTP/1.1 503") && !page.contains("ETA"), "what is past is not still to come: {page}");
+    let health = served.ask("GET /api/health HTTP/1.1");
+    assert!(
+        health.starts_with("HTTP/1.1 200") && health.contains("moving house"),
+        "closed on purpose is well: {health}"
+    );
+    says(false, None);
+    assert!(served.ask("GET / HTTP/1.1").starts_with("HTTP/1.1 502"));
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! Planning what is only put on record: that a secret has leaked, that a person has looked at something.
+//! Planning what is only put on record: that a secret has leaked, that a person has looked at something, that the app is
+//! closed.
 
 use lifeboat_model::{Action, Failure, FailureKind, Lease, OperationState, Plan, Request, StepClass, Undo};
 
@@ -15,6 +16,7 @@ pub(crate) fn gather(engine: &Engine) -> Result<Common, Failure> {
 /// A variable without a name, a reason or a note without words.
 pub fn plan(common: &Common, request: &Request) -> Result<Plan, Failure> {
     let empty = |what: &str| Failure::new(FailureKind::Usage, format!("{what} is missing"));
+    let mut lease = Lease::Environment;
     let (title, lines) = match request {
         Request::Compromise { secret, since, before, why, withdrawn } => {
             if secret.trim().is_empty() || secret.contains(['=', '\n']) {
@@ -42,9 +44,20 @@ pub fn plan(common: &Common, request: &Request) -> Result<Plan, Failure> {
             let lines = report.iter().cloned().chain([note.clone()]).collect();
             (format!("attest that {about} of {} was reviewed", common.scope), lines)
         }
+        Request::Maintenance { on, why, until } => {
+            if *on && why.trim().is_empty() {
+                return Err(empty("the reason"));
+            }
+            // Whatever else is at work, everybody can be told.
+            lease = Lease::Notice;
+            let until = until.map(|at| format!("until about {}", steps::instant(at)));
+            let lines = until.into_iter().chain((!why.is_empty()).then(|| why.clone())).collect();
+            let title = if *on { "close" } else { "open" };
+            (format!("{title} {} for everybody who comes through the gateway", common.scope), lines)
+        }
         _other => return Err(steps::wrong_planner()),
     };
-    let mut plan = steps::new_plan(common, request, title, Lease::Environment);
+    let mut plan = steps::new_plan(common, request, title, lease);
     let say = step("say", "put it on record", StepClass::Idempotent, Action::Say { lines }, Undo::Nothing);
     plan.phases = vec![phase(common, "record", vec![], vec![say])];
     Ok(plan)

@@ -139,7 +139,7 @@ fn swapped(operation: &Operation) -> Option<Swapped> {
         Request::Backup { .. } | Request::Prove { .. } | Request::Retention => return None,
         Request::Export { .. } | Request::Adopt { .. } | Request::Copy { .. } => return None,
         Request::Compromise { .. } | Request::Attest { .. } | Request::Fence { .. } => return None,
-        Request::Incident { .. } | Request::Sync { .. } => return None,
+        Request::Incident { .. } | Request::Sync { .. } | Request::Maintenance { .. } => return None,
         Request::Prune | Request::Mark { .. } | Request::Release { .. } => return None,
         Request::BringBack { .. } | Request::RestoreTable { .. } => return None,
     };
@@ -190,7 +190,7 @@ pub fn plan(known: &Known, request: &Request) -> Result<Plan, Failure> {
             Request::Export { .. } | Request::Copy { .. } => Err(nothing_to_undo(operation)),
             Request::Compromise { .. } | Request::Attest { .. } => Err(nothing_to_undo(operation)),
             Request::BringBack { .. } | Request::RestoreTable { .. } => Err(nothing_to_undo(operation)),
-            Request::Incident { .. } => Err(nothing_to_undo(operation)),
+            Request::Incident { .. } | Request::Maintenance { .. } => Err(nothing_to_undo(operation)),
             Request::Sync { .. } => Err(nothing_to_undo(operation)
                 .hint("lifeboat sync enable, disable, attach, detach and queue import say what they do themselves")),
             Request::Fence { .. } => {
@@ -463,7 +463,7 @@ pub fn is_undoable(operation: &Operation) -> bool {
         Request::Backup { .. } | Request::Prove { .. } | Request::Prune | Request::Release { .. } => false,
         Request::Export { .. } | Request::Adopt { .. } | Request::Copy { .. } => false,
         Request::Compromise { .. } | Request::Attest { .. } | Request::Fence { .. } => false,
-        Request::Incident { .. } | Request::Sync { .. } => false,
+        Request::Incident { .. } | Request::Sync { .. } | Request::Maintenance { .. } => false,
     };
     done && kind && !facts_gone(operation)
 }

@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 
 use clap::{Args, Subcommand};
 
+use super::RunArgs;
+
 /// `serve`.
 #[derive(Clone, Debug, Args)]
 pub struct ServeArgs {
@@ -13,6 +15,39 @@ pub struct ServeArgs {
     /// Callers on this host need a token too, for everything that changes something
     #[arg(long)]
     pub require_token: bool,
+}
+
+/// `maintenance`.
+#[derive(Clone, Debug, Args)]
+pub struct MaintenanceArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: MaintenanceCommand,
+}
+
+/// What everybody who comes through the gateway is told.
+#[derive(Clone, Debug, Subcommand)]
+pub enum MaintenanceCommand {
+    /// Closes the app: everybody gets a page that says so (503)
+    On {
+        /// Why; it stays in the journal
+        #[arg(long, value_name = "WHY")]
+        reason: String,
+        /// How long it is expected to take; everybody is told
+        #[arg(long, value_name = "DURATION", value_parser = lifeboat_model::time::parse_duration)]
+        eta: Option<std::time::Duration>,
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        run: RunArgs,
+    },
+    /// Opens it again
+    Off {
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        run: RunArgs,
+    },
+    /// Says whether it is closed on purpose, since when and why
+    Status,
 }
 
 /// `token`.

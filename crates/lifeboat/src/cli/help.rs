@@ -101,6 +101,12 @@ Examples:
   lifeboat shims install
   lifeboat shims install db --dir ./app";
 
+pub const MAINTENANCE: &str = "\
+Examples:
+  lifeboat maintenance on --reason upgrade --eta 30m
+  lifeboat maintenance status
+  lifeboat maintenance off";
+
 pub const SCHEDULE: &str = "\
 Examples:
   lifeboat schedule list

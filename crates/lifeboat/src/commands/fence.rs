@@ -1,12 +1,16 @@
-//! `fence`: all writes to a database on a server stopped, let in again, looked at.
+//! `fence`: all writes to a database on a server stopped, let in again, looked at. `maintenance`: the app closed for everybody.
 
 use lifeboat_model::{ExitCode, Failure, FailureKind, Request, ResourceKind, ResourceName};
 use serde_json::json;
 
 use super::{App, Session, carry::carry_out, requests::dry};
 use crate::{
-    cli::servers::{FenceArgs, FenceCommand},
+    cli::{
+        daemon::MaintenanceCommand,
+        servers::{FenceArgs, FenceCommand},
+    },
     error::Done,
+    ui::words,
 };
 
 pub fn fence(app: &App, args: &FenceArgs) -> Done {
@@ -23,6 +27,44 @@ pub fn fence(app: &App, args: &FenceArgs) -> Done {
     };
     let plan = session.engine.plan(&Request::Fence { resource, on, why })?;
     carry_out(app, &session, &plan, consent)
+}
+
+/// `maintenance`: the app closed for everybody, whatever it keeps its data in. Nothing but the gateway looks at it.
+pub fn maintenance(app: &App, command: &MaintenanceCommand) -> Done {
+    let session = app.open(&[])?;
+    let (on, why, eta, dry_run) = match command {
+        MaintenanceCommand::On { reason, eta, run } => (true, reason.clone(), *eta, run.dry_run),
+        MaintenanceCommand::Off { run } => (false, String::new(), None, run.dry_run),
+        MaintenanceCommand::Status => return told(app, &session),
+    };
+    let until = eta.and_then(|eta| app.io.clock.now().checked_add(eta).ok());
+    let plan = session.engine.plan(&Request::Maintenance { on, why, until })?;
+    let code = carry_out(app, &session, &plan, dry(dry_run))?;
+    if on && session.engine.setup().upstream.is_none() {
+        app.ui.talk("Nobody will see it: lifeboat.toml has no [gateway] through which everybody comes.\n");
+    }
+    Ok(code)
+}
+
+fn told(app: &App, session: &Session) -> Done {
+    let closed = session.engine.closed()?;
+    if app.ui.json.is_some() {
+        let closed =
+            closed.map(|closed| json!({ "since": closed.since, "why": closed.why, "open_in_s": closed.open_in_s }));
+        app.ui.document("lifeboat/maintenance@1", json!({ "closed": closed, "exit_code": 0 }))?;
+        return Ok(ExitCode::Ok);
+    }
+    let text = match closed {
+        None => "The app is open.\n".to_owned(),
+        Some(closed) => {
+            let since = words::instant(closed.since, &session.zone);
+            let eta = closed.eta().map(|eta| format!("; it is expected back in {eta}")).unwrap_or_default();
+            let why = if closed.why.is_empty() { String::new() } else { format!(": {}", closed.why) };
+            format!("The app is closed on purpose since {since}{eta}{why}\n")
+        }
+    };
+    app.ui.out(&text)?;
+    Ok(ExitCode::Ok)
 }
 
 fn named(session: &Session) -> Result<ResourceName, Failure> {

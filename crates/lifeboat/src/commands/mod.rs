@@ -69,6 +69,7 @@ pub fn dispatch(app: &App, command: Option<Command>) -> Done {
         Command::Release(args) => requests::release(app, &args),
         Command::Salvage(args) => salvage::run(app, &args),
         Command::Fence(args) => fence::fence(app, &args),
+        Command::Maintenance(args) => fence::maintenance(app, &args.command),
         Command::Sync(args) => sync::run(app, &args),
         Command::Level(args) => sync::level(app, &args),
         Command::Monitor(args) => monitor::run(app, &args.what),

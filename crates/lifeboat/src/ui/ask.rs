@@ -84,6 +84,7 @@ fn what_it_does(plan: &Plan) -> String {
         Request::Sync { .. } => format!("this changes the mirror of {scope}: {}", plan.title),
         Request::RestoreTable { table, .. } => format!("this inserts rows of a backup into {table} of {scope}"),
         Request::BringBack { operation, .. } => format!("this inserts rows of {operation} into {scope}"),
+        Request::Maintenance { .. } => format!("this closes {scope} for everybody who comes through the gateway"),
         Request::Fence { resource, .. } => format!("this refuses every write to {resource} of {scope}"),
     }
 }

@@ -207,7 +207,7 @@ pub fn undo(operation: &Operation) -> Option<String> {
         Request::Adopt { .. } | Request::BringBack { .. } | Request::RestoreTable { .. } => true,
         Request::Export { .. } | Request::Copy { .. } => false,
         Request::Compromise { .. } | Request::Attest { .. } | Request::Fence { .. } => false,
-        Request::Incident { .. } | Request::Sync { .. } => false,
+        Request::Incident { .. } | Request::Sync { .. } | Request::Maintenance { .. } => false,
         Request::Retention => !operation.steps.is_empty(),
         Request::Mark { mark, .. } => {
             use lifeboat_model::BackupMark as M;

@@ -121,3 +121,17 @@ fn an_app_that_is_no_address_is_told_with_its_line() {
         .ends(ExitCode::Usage)
         .says(&["gateway.upstream is no address of an app", "http://127.0.0.1:3000"]);
 }
+
+#[test]
+fn somebody_closes_the_app_and_opens_it_again() {
+    let home = Home::shop();
+    home.run(&["maintenance", "on", "--reason", "moving"]).ends(ExitCode::NeedsPerson).says(&["closes shop/local"]);
+    home.run(&["maintenance", "status"]).ends(ExitCode::Ok).says(&["is open"]);
+    home.run(&["maintenance", "on", "--reason", "moving", "--dry-run"]).ends(ExitCode::Ok);
+    let on = ["maintenance", "on", "--reason", "moving", "--eta", "30m", "--yes"];
+    home.run(&on).ends(ExitCode::Ok).says(&["no [gateway]"]);
+    home.run(&["maintenance", "status"]).ends(ExitCode::Ok).says(&["closed on purpose", "moving", "30 minutes"]);
+    home.run(&["maintenance", "off"]).ends(ExitCode::Ok);
+    let told = home.run(&["maintenance", "status", "--json"]).ends(ExitCode::Ok).json();
+    assert!(told["closed"].is_null(), "{told}");
+}
