@@ -73,6 +73,7 @@ impl Engine {
             resource: database.name.clone(),
             from: BackupChoice::Latest,
             into: Some(copy.clone()),
+            tablespaces: std::collections::BTreeMap::new(),
             without_emergency_backup: None,
             accept_loss: AcceptLoss::Shown,
             urgent: None,

@@ -79,8 +79,17 @@ fn an_export_comes_out_whole(format: ExportFormat) {
     let to = world.path("exports");
     let from = BackupChoice::Latest;
     let (tables, encrypt_to) = (vec![], vec![]);
-    let request =
-        Request::Export { resources: vec![], from, to, format, tables, encrypt_to, data_only: false, gzip: false };
+    let request = Request::Export {
+        resources: vec![],
+        from,
+        to,
+        format,
+        tables,
+        encrypt_to,
+        data_only: false,
+        gzip: false,
+        server: None,
+    };
     let tried = prove_plan(&Case { world: &world, request, undo: false });
     assert!(tried.as_before > 0 && tried.as_meant > 0, "{tried:?}");
 }
@@ -118,8 +127,17 @@ fn an_encrypted_export_leaves_nothing_in_the_clear_whatever_happens() {
     let (from, to) = (BackupChoice::Latest, world.path("exports"));
     let format = ExportFormat::Sqlite;
     let (tables, encrypt_to) = (vec![], vec![key]);
-    let request =
-        Request::Export { resources: vec![], from, to, format, tables, encrypt_to, data_only: false, gzip: false };
+    let request = Request::Export {
+        resources: vec![],
+        from,
+        to,
+        format,
+        tables,
+        encrypt_to,
+        data_only: false,
+        gzip: false,
+        server: None,
+    };
     let tried = prove_plan(&Case { world: &world, request, undo: false });
     assert!(tried.as_before > 0 && tried.as_meant > 0, "{tried:?}");
 }
@@ -133,7 +151,7 @@ fn an_adopted_file_is_a_whole_backup_or_none() {
     let before = std::fs::read(&file).unwrap();
     world.sell(9);
     let resource = ResourceName::new("db").unwrap();
-    let request = Request::Adopt { resource, file: file.clone(), at: None, label: None };
+    let request = Request::Adopt { resource, file: file.clone(), at: None, label: None, server: None };
     let tried = prove_plan(&Case { world: &world, request: request.clone(), undo: false });
     assert!(tried.as_before > 0 && tried.as_meant > 0, "{tried:?}");
     let adopted = world.must(&request);

@@ -17,6 +17,8 @@ mod clients;
 mod crashes;
 #[path = "postgres/salvage.rs"]
 mod salvage;
+#[path = "writers.rs"]
+mod writers;
 
 /// A shop on a server with one backup, and what happened since then.
 fn shop(major: u32) -> World {
@@ -77,7 +79,7 @@ fn an_adopted_dump_is_a_backup_or_leaves_nothing() {
     let file = world.path("cloud_backup_20240101_020000.sql");
     std::fs::write(&file, "CREATE TABLE orders (id int);\nCOPY orders (id) FROM stdin;\n1\n2\n\\.\n").unwrap();
     let resource = lifeboat_model::ResourceName::new("db").unwrap();
-    let request = Request::Adopt { resource, file, at: None, label: None };
+    let request = Request::Adopt { resource, file, at: None, label: None, server: None };
     let tried = prove_plan(&Case { world: &world, request, undo: false });
     assert!(tried.as_before > 0 && tried.as_meant > 0, "{tried:?}");
 }
@@ -88,7 +90,17 @@ fn an_archive_is_whole_or_not_there_and_leaves_no_database_behind() {
     let (from, format) = (BackupChoice::Latest, lifeboat_model::ExportFormat::Custom);
     let (resources, tables, encrypt_to) = (vec![], vec![], vec![]);
     let to = world.path("shop.dump");
-    let request = Request::Export { resources, from, to, format, tables, encrypt_to, data_only: false, gzip: false };
+    let request = Request::Export {
+        resources,
+        from,
+        to,
+        format,
+        tables,
+        encrypt_to,
+        data_only: false,
+        gzip: false,
+        server: None,
+    };
     let tried = prove_plan(&Case { world: &world, request, undo: false });
     assert!(tried.as_before > 0 && tried.as_meant > 0, "{tried:?}");
 }
@@ -122,4 +134,22 @@ fn what_was_in_a_tablespace_that_is_not_here_goes_to_the_default_one() {
     world.restore("db");
     assert_eq!(world.psql("shop", "SELECT count(*) FROM orders"), "300");
     world.must(&Request::Prove { backup: BackupChoice::Latest, resources: vec![] });
+    // And where somebody says so, it goes into another one.
+    world.psql("postgres", "SET allow_in_place_tablespaces = on; CREATE TABLESPACE other LOCATION ''");
+    let into = |old: &str, new: &str| {
+        let mut request = salvage::any_restore();
+        if let Request::Restore { tablespaces, .. } = &mut request {
+            tablespaces.insert(old.to_owned(), new.to_owned());
+        }
+        request
+    };
+    let refused = |request: &Request| world.engine().plan(request).unwrap_err().to_string();
+    assert!(refused(&into("slow", "other")).contains("nothing in the backup is in a tablespace slow"));
+    assert!(refused(&into("fast", "nowhere")).contains("the server has no tablespace nowhere"));
+    let request = into("fast", "other");
+    let plan = world.engine().plan(&request).unwrap();
+    assert!(plan.notes.iter().any(|note| note == "What was in tablespace fast goes into other."), "{:?}", plan.notes);
+    assert!(!plan.notes.iter().any(|note| note.starts_with("Tablespaces that")), "{:?}", plan.notes);
+    world.must(&request);
+    assert_eq!(world.psql("shop", &there.replace("'fast'", "'other'")), "2");
 }

@@ -12,6 +12,8 @@ use lifeboat_testkit::{
 mod crashes;
 #[path = "schemas/salvage.rs"]
 mod salvage;
+#[path = "writers.rs"]
+mod writers;
 
 /// A shop on a server of its own, whose settings ask for a swap of schemas, with one backup and what happened since.
 fn shop(major: u32) -> World {
@@ -46,9 +48,11 @@ fn project(major: u32) -> World {
 
 /// Without what every restore begins with: that is proven with the other strategy.
 fn restore() -> Request {
-    let Request::Restore { resource, from, into, accept_loss, urgent, ack, .. } = restore_of("db") else { panic!() };
+    let Request::Restore { resource, from, into, accept_loss, urgent, ack, tablespaces, .. } = restore_of("db") else {
+        panic!()
+    };
     let without_emergency_backup = Some("it is proven elsewhere".to_owned());
-    Request::Restore { resource, from, into, without_emergency_backup, accept_loss, urgent, ack }
+    Request::Restore { resource, from, into, without_emergency_backup, accept_loss, urgent, ack, tablespaces }
 }
 
 #[test]
@@ -173,7 +177,97 @@ fn a_long_transaction_across_the_swap_leaves_everything_as_it_was() {
     let OperationState::PutBack { why: Some(failure) } = &ended.state else { panic!("{:?}", ended.state) };
     let who = format!("process {} of postgres (lifeboat) holds orders", session.process());
     assert!(failure.to_string().contains(&who), "{failure}");
+    // While somebody holds a table, its trigger cannot be taken away; it does nothing, and goes with the next operation.
+    assert_eq!(world.look().debris, ["schema lifeboat_watch".to_owned()].into());
+    world.psql("shop", "UPDATE orders SET cents = cents");
+    assert_eq!(world.psql("shop", "SELECT is_called FROM lifeboat_watch.turn"), "f", "nothing is told any more");
     session.run("ROLLBACK").unwrap();
+    world.must(&Request::Fence { resource: ResourceName::new("db").unwrap(), on: false, why: String::new() });
     assert_eq!(world.look(), before);
     world.restore("db");
+    assert!(world.look().debris.is_empty());
+}
+
+/// RST-30: accounts that are gone, and accounts that are newer, are told before anything begins; what is gone comes back by the
+/// command that is told, and the restore goes through then.
+#[test]
+fn rst_30_accounts_of_a_project_that_differ_from_the_backup_are_told_and_brought_back() {
+    let world = World::on_supabase(15);
+    world.backup();
+    let gone = "00000000-0000-0000-0000-000000000020";
+    world.psql(
+        "postgres",
+        &format!(
+            "DELETE FROM private.invoices; DELETE FROM public.orders WHERE owner = '{gone}'; DELETE FROM auth.users WHERE id = '{gone}';
+             INSERT INTO auth.users (id, email) VALUES ('00000000-0000-0000-0000-000000000099', 'new@example.org')"
+        ),
+    );
+    let plan = world.engine().plan(&restore_of("db")).unwrap();
+    let notes = plan.notes.join("\n");
+    assert!(notes.contains("1 rows of auth.users that the backup has are gone"), "{notes}");
+    assert!(notes.contains("--table auth.users --apply"), "{notes}");
+    assert!(notes.contains("1 rows of auth.users are newer than the backup and stay"), "{notes}");
+    assert!(notes.contains("1 rows of auth.identities that the backup has are gone"), "{notes}");
+    let ended = world.run(&restore_of("db")).unwrap();
+    let OperationState::PutBack { why: Some(failure) } = &ended.state else { panic!("{:?}", ended.state) };
+    assert!(failure.to_string().contains("rows of the backup refer to rows elsewhere that are gone"), "{failure}");
+    for table in ["auth.users", "auth.identities"] {
+        let resource = ResourceName::new("db").unwrap();
+        let (from, table) = (BackupChoice::Latest, table.to_owned());
+        world.must(&Request::RestoreTable { resource, from, table, condition: None, insert: true, overwrite: false });
+    }
+    let account = format!(
+        "SELECT email FROM auth.users JOIN auth.identities i ON i.user_id = users.id WHERE users.id = '{gone}'"
+    );
+    assert_eq!(world.psql("postgres", &account), "u20@example.org");
+    let mut again = restore_of("db");
+    if let Request::Restore { accept_loss, ack, .. } = &mut again {
+        (*accept_loss, *ack) = (lifeboat_model::AcceptLoss::Any, None);
+    }
+    world.must(&again);
+    assert_eq!(world.psql("postgres", "SELECT count(*) FROM public.orders"), "300");
+    assert_eq!(world.psql("postgres", "SELECT count(*) FROM auth.users"), "21", "the new account stays");
+}
+
+/// A fence that a person has put up goes together with a swap of schemas: new tables stand behind it, and so does what comes back
+/// with an undo.
+#[test]
+fn a_fence_that_a_person_has_put_up_stays_up_through_a_swap_of_schemas_and_its_undo() {
+    let world = shop(15);
+    let fence =
+        |on: bool| Request::Fence { resource: ResourceName::new("db").unwrap(), on, why: "a bad release".into() };
+    let refused = || !world.server().try_sql("postgres", "shop", "INSERT INTO log VALUES ('x')").status.success();
+    world.must(&fence(true));
+    let restored = world.restore("db");
+    assert!(refused(), "the new table");
+    world.must(&fence(false));
+    world.psql("shop", "INSERT INTO log VALUES ('x')");
+    world.must(&fence(true));
+    world.must(&Request::Undo { operation: restored.id });
+    assert!(refused(), "the table that came back");
+    world.must(&fence(false));
+    world.psql("shop", "INSERT INTO log VALUES ('x')");
+}
+
+/// From another environment, where schemas are exchanged: a trigger that calls the web does not act in this one.
+#[test]
+fn what_comes_from_another_environment_by_schemas_does_not_act_in_this_one() {
+    let mut world = shop(15);
+    world.psql(
+        "shop",
+        "CREATE FUNCTION public.call() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'it called'; PERFORM net.http_post('https://example.org'); END $$;
+         CREATE TRIGGER call AFTER INSERT ON log FOR EACH ROW EXECUTE FUNCTION public.call()",
+    );
+    world.backup();
+    let (scope, resource) = (world.setup.scope.clone(), ResourceName::new("db").unwrap());
+    world.setup.scope.environment = "staging".to_owned();
+    let mut request = restore_of("db");
+    if let Request::Restore { from, accept_loss, without_emergency_backup, .. } = &mut request {
+        *from = BackupChoice::Elsewhere { scope, resource, which: Box::new(BackupChoice::Latest) };
+        (*accept_loss, *without_emergency_backup) = (lifeboat_model::AcceptLoss::Any, Some("it is a test".into()));
+    }
+    let plan = world.engine().plan(&request).unwrap();
+    assert!(plan.notes.iter().any(|note| note.contains("triggers that call the web")), "{:?}", plan.notes);
+    world.must(&request);
+    world.psql("shop", "INSERT INTO log VALUES ('quiet')");
 }

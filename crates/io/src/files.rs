@@ -353,6 +353,11 @@ pub fn remove_any(path: &Path) -> Result<(), PathError> {
     }
 }
 
+/// Gives a file another name in its folder; what has that name goes.
+pub fn rename_file(from: &Path, to: &Path) -> Result<(), PathError> {
+    fs::rename(from, to).and_then(|()| sync_folder(parent(to))).at(to)
+}
+
 /// Copies a file's content.
 pub fn copy(from: &Path, to: &Path) -> Result<u64, PathError> {
     fs::copy(from, to).at(to)

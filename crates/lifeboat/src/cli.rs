@@ -416,6 +416,16 @@ pub struct RestoreAsk {
     /// Says that the last try from the same backup failed, by the class that was told, and that it was dealt with
     #[arg(long, value_name = "CLASS")]
     pub ack: Option<String>,
+    /// PostgreSQL: what was in tablespace OLD goes into NEW; may be said several times
+    #[arg(long, value_name = "OLD=NEW", value_parser = pair)]
+    pub tablespace: Vec<(String, String)>,
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((old, new)) if !old.is_empty() && !new.is_empty() => Ok((old.to_owned(), new.to_owned())),
+        Some(_) | None => Err("write OLD=NEW, such as fast=pg_default".to_owned()),
+    }
 }
 
 fn accept_loss(text: &str) -> Result<AcceptLoss, String> {

@@ -1,6 +1,6 @@
 //! What somebody asks for. The only way in: command line, schedule and, later, the API and runbooks all make one.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -47,6 +47,9 @@ pub enum Request {
         /// The same was tried and failed with an error of this class, and somebody has read why.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         ack: Option<String>,
+        /// PostgreSQL: what was in one tablespace goes into another.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        tablespaces: BTreeMap<String, String>,
     },
     /// Restore a backup into a sandbox, look at it, record the proof.
     Prove {
@@ -76,6 +79,9 @@ pub enum Request {
         /// Whether SQL is compressed.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         gzip: bool,
+        /// The server on which an archive is made, without a password; the resource's own when there is none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        server: Option<String>,
     },
     /// Take a file that some script made into the vault, as a backup of a resource. The file is left alone.
     Adopt {
@@ -87,6 +93,9 @@ pub enum Request {
         at: Option<Timestamp>,
         /// What to call it.
         label: Option<String>,
+        /// The server on which a dump is loaded, without a password; the resource's own when there is none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        server: Option<String>,
     },
     /// Take back what an operation did.
     Undo {

@@ -48,6 +48,7 @@ fn requests_come_back_as_they_went() {
             resource: resource.clone(),
             from: BackupChoice::Before("2026-05-01T09:00:00.123Z".parse().unwrap()),
             into: Some("/tmp/a b".into()),
+            tablespaces: std::collections::BTreeMap::new(),
             without_emergency_backup: Some("the disk is full".into()),
             accept_loss: lifeboat_model::AcceptLoss::Rows(3),
             urgent: Some("the shop is down".into()),

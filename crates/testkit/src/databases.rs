@@ -93,6 +93,8 @@ fn look_at_kept(seen: &mut Databases, address: &Address) {
         );
     }
     let kept: Vec<&str> = kept.iter().map(String::as_str).collect();
+    let watch = "SELECT nspname FROM pg_namespace WHERE nspname = 'lifeboat_watch'";
+    seen.debris.extend(session.ask(watch).unwrap().iter().map(|row| format!("schema {}", row.text(0))));
     seen.debris.extend(dependents(&mut session, &kept).unwrap().iter().map(ToString::to_string));
 }
 

@@ -220,6 +220,7 @@ impl Shop {
                 resource: lifeboat_model::ResourceName::new("db").unwrap(),
                 from: BackupChoice::Exactly(backup.id.clone()),
                 into: Some(into.clone()),
+                tablespaces: std::collections::BTreeMap::new(),
                 without_emergency_backup: None,
                 accept_loss: lifeboat_model::AcceptLoss::Shown,
                 urgent: None,

@@ -341,6 +341,7 @@ pub fn restore_of(resource: &str) -> Request {
         resource,
         from: BackupChoice::Latest,
         into: None,
+        tablespaces: std::collections::BTreeMap::new(),
         without_emergency_backup: None,
         accept_loss: lifeboat_model::AcceptLoss::Shown,
         urgent: None,

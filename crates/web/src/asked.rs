@@ -149,6 +149,7 @@ impl What {
                     resource: name(resource)?,
                     from,
                     into: into.clone(),
+                    tablespaces: std::collections::BTreeMap::new(),
                     without_emergency_backup: None,
                     accept_loss: *accept_loss,
                     urgent: urgent.clone(),

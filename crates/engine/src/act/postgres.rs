@@ -2,10 +2,12 @@
 
 mod dumps;
 mod exports;
+mod holding;
 mod keeping;
 pub(crate) mod losses;
 pub(crate) mod salvage;
 pub(crate) mod schemas;
+mod settling;
 mod side;
 mod streams;
 
@@ -14,7 +16,7 @@ pub(crate) use exports::{definitions, tables_of_files};
 use std::{collections::BTreeMap, time::Duration};
 
 use lifeboat_io::{
-    database::postgres::{self, Address, PgError, Selection, Session, SwapNames, SwapState},
+    database::postgres::{self, Address, HOLD_MS, PgError, Selection, Session, SwapNames, SwapState},
     files,
 };
 use lifeboat_model::{
@@ -47,8 +49,8 @@ const FENCE_SEEN: Duration = Duration::from_secs(2);
 pub fn perform(hands: &Hands, action: &PgAction, context: &Context<'_>) -> Result<Value, Failure> {
     match action {
         PgAction::CheckSource { url } => check_source(hands, url, context),
-        PgAction::Fill { vault, backup, resource, url, database } => {
-            fill(hands, &Stored { vault, backup, resource }, url, database, context)
+        PgAction::Fill { vault, backup, resource, url, database, tablespaces } => {
+            fill(hands, &Stored { vault, backup, resource }, (url, database), tablespaces, context)
         }
         PgAction::Check { vault, backup, resource, url, database, writes } => {
             let stored = Stored { vault, backup, resource: &resource.name };
@@ -79,7 +81,8 @@ pub fn perform(hands: &Hands, action: &PgAction, context: &Context<'_>) -> Resul
         }
         PgAction::Unfence { url, database } => losses::unfence(hands, url, database, context),
         PgAction::Salvage { .. } => losses::salvage(hands, action, context),
-        PgAction::ForgetSalvage { of } => losses::forget(hands, of.as_ref(), context),
+        PgAction::ForgetSalvage { of, watched } => losses::forget(hands, of.as_ref(), watched.as_deref(), context),
+        PgAction::SettleSalvage { url, database } => losses::settle(hands, url, database, context),
         PgAction::LayBeside { url, vault, backup, resource, table, schema, condition } => {
             let condition = condition.as_deref();
             side::lay(hands, &side::What { url, vault, backup, resource, table, schema, condition }, context)
@@ -181,6 +184,7 @@ pub fn probe(hands: &Hands, action: &PgAction, context: &Context<'_>) -> Result<
         PgAction::Unfence { .. }
         | PgAction::Salvage { .. }
         | PgAction::ForgetSalvage { .. }
+        | PgAction::SettleSalvage { .. }
         | PgAction::Sequences { .. } => Ok((Found::NotStarted, Value::Null)),
         PgAction::BringBack { .. } | PgAction::TakeAway { .. } => Ok((Found::NotStarted, Value::Null)),
         PgAction::WriteOut { .. } | PgAction::Archive { .. } | PgAction::LoadDump { .. } => {
@@ -222,9 +226,20 @@ pub(crate) fn table_exists(address: &Address, title: &str) -> Result<bool, Failu
 }
 
 /// Tablespaces of a backup that the server at an address lacks.
-pub(crate) fn missing_tablespaces(address: &Address, facts: &PostgresFacts) -> Result<Vec<String>, Failure> {
+///
+/// # Errors
+/// When it cannot be asked, or the map of those that are to be others cannot be followed.
+pub(crate) fn missing_tablespaces(
+    address: &Address,
+    facts: &PostgresFacts,
+    map: &BTreeMap<String, String>,
+) -> Result<Vec<String>, Failure> {
+    let failed = |error: PgError| postgres_failure(&error);
     let mut session = beside(address, &address.database, &lifeboat_io::Stop::default())?;
-    postgres::missing_tablespaces(&mut session, facts).map_err(|error| postgres_failure(&error))
+    postgres::check_tablespace_map(&mut session, facts, map).map_err(failed)?;
+    let mut missing = postgres::missing_tablespaces(&mut session, facts).map_err(failed)?;
+    missing.retain(|name| !map.contains_key(name));
+    Ok(missing)
 }
 
 /// What is said of a name that no database has.
@@ -392,18 +407,22 @@ impl Stored<'_> {
 fn fill(
     hands: &Hands,
     stored: &Stored<'_>,
-    url: &str,
-    database: &str,
+    (url, database): (&str, &str),
+    tablespaces: &BTreeMap<String, String>,
     context: &Context<'_>,
 ) -> Result<Value, Failure> {
     let failed = |error: PgError| postgres_failure(&error);
-    let (part, facts) = stored.manifest(hands)?;
+    let (part, mut facts) = stored.manifest(hands)?;
     let vault = hands.vaults.open(stored.vault)?;
     let snapshot = summary::snapshot_of(&vault, stored.backup)?;
     let sources = streams::OutOfVault::new(vault, snapshot, part.path.clone(), context.stop.clone());
     let mut entries = stored.entries(&sources)?;
     let address = hands.vaults.database(url)?;
     let mut session = beside(&address, database, context.stop)?;
+    postgres::map_tablespaces(&mut session, &facts, &mut entries, tablespaces).map_err(failed)?;
+    if let Some(other) = tablespaces.get(&facts.database.tablespace) {
+        facts.database.tablespace.clone_from(other);
+    }
     settle_tablespaces(&mut session, &mut entries, context)?;
     postgres::drop_database(&mut session, database).map_err(failed)?;
     postgres::create_database(&mut session, database, &facts.database).map_err(failed)?;
@@ -636,8 +655,12 @@ fn control(
 }
 
 fn swap(hands: &Hands, url: &str, names: &SwapNames, context: &Context<'_>) -> Result<Value, Failure> {
-    let mut session = beside(&hands.vaults.database(url)?, &names.live, context.stop)?;
-    let swapped = postgres::swap_databases(&mut session, names, END_SESSIONS, &*hands.io.clock, context.stop);
+    let address = hands.vaults.database(url)?;
+    let mut session = beside(&address, &names.live, context.stop)?;
+    let failed = |error: PgError| postgres_failure(&error);
+    let done = postgres::swap_state(&mut session, names).map_err(failed)? == SwapState::Done;
+    let held = if done { None } else { holding::until(&address.with_database(&names.live), context)? };
+    let swapped = postgres::swap_databases(&mut session, names, held, END_SESSIONS, &*hands.io.clock, context.stop);
     let swapped = match swapped {
         // The answer may be what was lost.
         Err(error) => match session.another().and_then(|mut again| postgres::swap_state(&mut again, names)) {
@@ -663,6 +686,9 @@ fn fence(
     let mut session = Session::open(address, context.stop).map_err(failed)?;
     if !on {
         postgres::fence_off(&mut session).map_err(failed)?;
+        // What an operation that died has left goes along.
+        let left = postgres::watch_off(&mut session, &*hands.io.clock, context.stop).map_err(failed)?;
+        left.iter().for_each(|note| context.watch.note(note));
         return Ok(json!({ "on": false }));
     }
     let (operation, by) = (&context.operation.id, &context.operation.by);
@@ -670,8 +696,11 @@ fn fence(
     let clock = &*hands.io.clock;
     // Whoever knows the pass may write. Nobody has to yet, so it is told to nobody; the note can be read by all.
     let pass = format!("{:032x}{:032x}", hands.io.random.bits(), hands.io.random.bits());
-    let close = if brief { postgres::hold_writes } else { postgres::fence_on };
-    let status = close(&mut session, &pass, &note, FENCE_WAIT, clock, context.stop).map_err(failed)?;
+    let closed = match brief {
+        true => postgres::hold_writes(&mut session, (&pass, &note), FENCE_WAIT, HOLD_MS, clock, context.stop),
+        false => postgres::fence_on(&mut session, &pass, &note, FENCE_WAIT, clock, context.stop),
+    };
+    let status = closed.map_err(failed)?;
     match seen_to_hold(&mut session, brief, clock, context.stop) {
         Ok(seen) if seen.is_shown() => Ok(json!({ "on": true, "closed": status.closed, "shown": true })),
         Ok(seen) => {
@@ -721,7 +750,8 @@ fn reopen(hands: &Hands, url: &str, names: &SwapNames, spare: &str, context: &Co
     let mut session = beside(&hands.vaults.database(url)?, &names.live, context.stop)?;
     if postgres::swap_state(&mut session, names).map_err(failed)? == SwapState::Done {
         let back = SwapNames { live: names.live.clone(), aside: names.kept.clone(), kept: spare.to_owned() };
-        postgres::swap_databases(&mut session, &back, END_SESSIONS, &*hands.io.clock, context.stop).map_err(failed)?;
+        postgres::swap_databases(&mut session, &back, None, END_SESSIONS, &*hands.io.clock, context.stop)
+            .map_err(failed)?;
         context.watch.note(&format!("The swap had happened; what was live since then is kept as database {spare}."));
     } else if postgres::database_exists(&mut session, &names.live).map_err(failed)? {
         postgres::open_database(&mut session, &names.live).map_err(failed)?;

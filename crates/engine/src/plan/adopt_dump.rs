@@ -30,6 +30,8 @@ pub(crate) struct Known {
     scratch: String,
     database: String,
     live: String,
+    /// Where it is loaded, for people.
+    place: String,
     /// The newest good backup, to compare with.
     beside: Option<BackupId>,
 }
@@ -41,7 +43,7 @@ pub(crate) fn is_meant(engine: &Engine, request: &Request) -> bool {
 }
 
 pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failure> {
-    let Request::Adopt { resource, file, at, .. } = request else { return Err(steps::wrong_planner()) };
+    let Request::Adopt { resource, file, at, server, .. } = request else { return Err(steps::wrong_planner()) };
     let common = engine.common()?;
     let resource = engine.setup().resource(resource)?.clone();
     let ResourceKind::Postgres { url, .. } = &resource.kind else { return Err(steps::wrong_planner()) };
@@ -53,8 +55,8 @@ pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failur
     let (as_of, because) = complete_up_to(file, *at)?;
     let bad = |error| Failure::from_error(FailureKind::Refused, &error);
     let bytes = files::size_of_tree(file).map_err(bad)?;
-    let address = engine.vaults.database(url)?;
-    let live = address.database.clone();
+    let live = engine.vaults.database(url)?.database;
+    let address = engine.vaults.database(server.as_ref().unwrap_or(url))?;
     let database = aside_name(&live, &common);
     let backups = engine.backups()?;
     let newest = choose_backup(&backups, &common.scope, &resource.name, &BackupChoice::Latest);
@@ -62,6 +64,7 @@ pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failur
     Ok(Known {
         server: address.with_database("postgres").url(),
         scratch: address.with_database(&database).url(),
+        place: address.with_database("postgres").to_string(),
         file: files::resolved(file),
         common,
         resource,
@@ -100,10 +103,7 @@ pub(crate) fn plan(known: &Known, request: &Request) -> Result<Plan, Failure> {
     ];
     plan.notes = vec![
         format!("It counts as complete up to {} ({}).", known.as_of, known.because),
-        format!(
-            "It is loaded into the database {} on the server of {name}, which is dropped afterwards.",
-            known.database
-        ),
+        format!("It is loaded into the database {} at {}, which is dropped afterwards.", known.database, known.place),
         "A dump is a program that the server runs: adopt only what you trust.".to_owned(),
         format!("{file} is left alone. The rules of retention apply to the adopted backup by that time."),
     ];

@@ -6,6 +6,8 @@
 //!   shop_before_20260501...    what was live, closed to everybody, until it is released
 //! ```
 
+use std::collections::BTreeMap;
+
 use lifeboat_model::{
     AcceptLoss, Action, Backup, BackupChoice, BackupId, BackupReason, Content, ExpectedFact, Fact, Failure,
     FailureKind, Lease, Loss, LossLine, Operation, PgAction, Phase, Plan, Request, Resource, ResourceKind,
@@ -42,6 +44,8 @@ pub struct Known {
     pub(super) leaving: Option<Leaving>,
     /// What decides how it takes its place, where it replaces something that can be looked at.
     ground: Option<Ground>,
+    /// Tables of schemas that stay as they are and are not as in the backup; none where they could not be looked at.
+    pub(super) stays: Vec<LossLine>,
     /// Newer backups that were passed over, with the reason.
     passed_over: Vec<(BackupId, String)>,
     rehearsed: bool,
@@ -49,6 +53,8 @@ pub struct Known {
     next_older: Option<BackupId>,
     /// Tablespaces of the backup that the server lacks.
     tablespaces: Vec<String>,
+    /// Those whose things go into others.
+    pub(super) map: BTreeMap<String, String>,
     /// Which database has the name for what is kept: none, if the name is free.
     kept_identity: String,
 }
@@ -81,7 +87,9 @@ pub(crate) fn is_meant(engine: &Engine, request: &Request) -> bool {
 }
 
 pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failure> {
-    let Request::Restore { resource, from, into, .. } = request else { return Err(steps::wrong_planner()) };
+    let Request::Restore { resource, from, into, tablespaces: map, .. } = request else {
+        return Err(steps::wrong_planner());
+    };
     let common = engine.common()?;
     if !common.vault_exists {
         return Err(steps::no_vault(&common));
@@ -120,8 +128,15 @@ pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failur
         let from = (common.vault.as_str(), &backup.id, &part.name);
         salvage::leaving(engine, (resource.clone(), url), from, None, swapped)
     });
+    let stays = match (&ground, &part.content) {
+        (Some(ground), Content::Postgres(facts)) if schemas::choose(ground).0 == SwapStrategy::Schema => {
+            let names = schemas::split(ground, &facts.schemas).1;
+            schemas::what_stays(engine, (&resource, url), (&common.vault, &backup.id, &part.name), &names)
+        }
+        _whole_database => Vec::new(),
+    };
     let tablespaces = match &part.content {
-        Content::Postgres(facts) => hands::missing_tablespaces(&address, facts)?,
+        Content::Postgres(facts) => hands::missing_tablespaces(&address, facts, map)?,
         Content::Sqlite(_) | Content::Files(_) | Content::Env(_) => Vec::new(),
     };
     let passed_over = restore::passed_over(&backups, &backup, from);
@@ -137,11 +152,13 @@ pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failur
         in_place: into.is_none(),
         leaving,
         ground,
+        stays,
         passed_over,
         rehearsed,
         rehearse_first: engine.setup().rehearse_first,
         next_older,
         tablespaces,
+        map: map.clone(),
         kept_identity,
         common,
     })
@@ -197,7 +214,7 @@ pub(crate) fn plan(known: &Known, request: &Request) -> Result<Plan, Failure> {
         let steps = taking.store().into_iter().map(|step| Step { hint: Some(hint.clone()), ..step }).collect();
         plan.phases.push(phase(common, "keep", taking.predict_store(), steps));
     }
-    plan.phases.extend(bring(common, &known.backup, &known.part, &known.target.resource, &known.url, &aside, false));
+    plan.phases.extend(known.bring(&aside));
     let mut swap = vec![take_the_name(known, replaces, &aside, &kept)];
     if known.is_a_copy() {
         let quiet = PgAction::Quarantine { url: known.url.clone(), database: aside.clone() };
@@ -301,6 +318,7 @@ fn bring(
         resource: name.clone(),
         url: url.to_owned(),
         database: database.to_owned(),
+        tablespaces: BTreeMap::new(),
     };
     let check = PgAction::Check {
         vault: vault.clone(),
@@ -385,10 +403,17 @@ fn notes(known: &Known, replaces: bool, kept: &str, without: Option<&str>, urgen
         vec![format!("{} is complete up to {} and {proven}.", backup.id, steps::instant(backup.recovery_point))];
     notes.extend(steps::whose(&known.common, backup, &known.part, &known.target.resource));
     notes.extend(lifeboat_io::database::postgres::tablespaces_told(&known.tablespaces));
+    notes.extend(known.map.iter().map(|(old, new)| format!("What was in tablespace {old} goes into {new}.")));
     if known.in_place && known.is_a_copy() {
+        let is_schema = known.ground.as_ref().is_some_and(|ground| schemas::choose(ground).0 == SwapStrategy::Schema);
+        let what = match is_schema {
+            true => {
+                "triggers that call the web; subscriptions, jobs and ways into other servers are this database's own, and stay"
+            }
+            false => "subscriptions, jobs, ways into other servers, web calls",
+        };
         notes.push(format!(
-            "It comes from {}: what would act in it by itself is switched off - subscriptions, jobs, ways into other servers, \
-             web calls - and told one by one.",
+            "It comes from {}: what would act in it by itself is switched off, and told one by one: {what}.",
             backup.scope
         ));
     }
@@ -425,7 +450,7 @@ fn notes(known: &Known, replaces: bool, kept: &str, without: Option<&str>, urgen
 
 impl Known {
     /// Whether what comes is a copy: beside the original, or in an environment that is not its own.
-    fn is_a_copy(&self) -> bool {
+    pub(super) fn is_a_copy(&self) -> bool {
         !self.in_place || self.backup.scope.environment != self.common.scope.environment
     }
 
@@ -454,7 +479,14 @@ impl Known {
 
     /// Fills a database beside and compares it.
     pub(super) fn bring(&self, database: &str) -> Vec<Phase> {
-        bring(&self.common, &self.backup, &self.part, &self.target.resource, &self.url, database, false)
+        let mut phases =
+            bring(&self.common, &self.backup, &self.part, &self.target.resource, &self.url, database, false);
+        for step in phases.iter_mut().flat_map(|phase| &mut phase.steps) {
+            if let Action::Postgres(PgAction::Fill { tablespaces, .. }) = &mut step.action {
+                tablespaces.clone_from(&self.map);
+            }
+        }
+        phases
     }
 
     /// What there is to say about any restore.

@@ -2,13 +2,14 @@
 //!
 //! ```text
 //!   look            a swap could happen
-//!   look-ahead      rows that leave are found while everybody writes: most of the work
-//!   hold            every write is refused; reading goes on
-//!   salvage         tables that were written to since are looked at again; what leaves is kept with the operation
+//!   look-ahead      rows that leave are found while everybody writes: most of the work; writers are watched from here on
+//!   hold            every write is refused; reading goes on; it ends by itself when nothing is heard of us
+//!   salvage         rows that were written to since are looked at again; what leaves is kept with the operation
 //!   sequences       no number is given out twice
 //!   ready           nothing has come in the way meanwhile
 //!   take-the-name   ── the point of no return ──
 //!   lift            what is kept has no fence any more
+//!   settle          rows of the last moment are put to the others; nobody is watched any more
 //! ```
 
 use lifeboat_model::{
@@ -42,6 +43,8 @@ pub(crate) struct Leaving {
     pub holdable: Holdable,
     /// Only tables in these schemas leave; all when there are none.
     pub schemas: Vec<String>,
+    /// Tables that do not tell what is written to them, with their bytes: they are looked through while clients wait.
+    pub unwatched: Vec<(String, u64)>,
 }
 
 impl Leaving {
@@ -88,9 +91,10 @@ pub(crate) fn leaving(
         Ok(lines) => (Some(lines), None),
         Err(failure) => (None, Some(failure.to_string())),
     };
+    let unwatched = losses::unwatched(engine, url, &against).unwrap_or_default();
     let holdable = losses::holdable(engine, url).unwrap_or_else(|failure| Holdable::No(failure.to_string()));
     let (vault, backup) = (vault.to_owned(), backup.clone());
-    Leaving { vault, backup, part, resource, since, lines, uncounted, holdable, schemas }
+    Leaving { vault, backup, part, resource, since, lines, uncounted, holdable, schemas, unwatched }
 }
 
 /// The steps before a swap. The last of them is the caller's, whose undo opens the live database again: it has to be taken
@@ -111,17 +115,19 @@ pub(crate) fn before_swap(
         kept: names.kept.to_owned(),
     });
     let mut steps = vec![read("look", format!("a swap of {live} could happen"), look)];
-    let undo = || by(Action::Postgres(PgAction::ForgetSalvage { of: None }));
+    let undo = |watched: Option<&str>| {
+        by(Action::Postgres(PgAction::ForgetSalvage { of: None, watched: watched.map(str::to_owned) }))
+    };
     let salvage = leaving.action(url, Some(aside), accepted);
     let mut first = leaving.action(url, None, accepted);
     if let PgAction::Salvage { ahead, .. } = &mut first {
         *ahead = true;
     }
-    let title = "find the rows that leave, while everybody writes";
-    steps.push(step("look-ahead", title, StepClass::Idempotent, Action::Postgres(first), undo()));
+    let title = "find the rows that leave, while everybody writes; from here on each table tells what is written to it";
+    steps.push(step("look-ahead", title, StepClass::Idempotent, Action::Postgres(first), undo(Some(url))));
     steps.extend(hold(leaving, names, is_ours));
     let title = "find those that came since; keep them all with this operation";
-    steps.push(step("salvage", title, StepClass::Idempotent, Action::Postgres(salvage), undo()));
+    steps.push(step("salvage", title, StepClass::Idempotent, Action::Postgres(salvage), undo(None)));
     if is_ours {
         steps.push(sequences(url, live, aside));
     }
@@ -151,9 +157,10 @@ fn hold(leaving: &Leaving, names: &Names<'_>, is_ours: bool) -> Option<Step> {
     }
 }
 
-/// The steps after a swap: the fence is taken out of what is kept, unless a person had put it up.
-pub(crate) fn after_swap(leaving: &Leaving, names: &Names<'_>) -> Option<Step> {
-    match &leaving.holdable {
+/// The steps after a swap: the fence is taken out of what is kept, unless a person had put it up; what was written in the last
+/// moment is put into what is kept of rows.
+pub(crate) fn after_swap(leaving: &Leaving, names: &Names<'_>) -> Vec<Step> {
+    let lift = match &leaving.holdable {
         Holdable::Yes => {
             let (url, database) = (names.url.to_owned(), names.kept.to_owned());
             let title = format!("take the fence out of {}, which is kept", names.kept);
@@ -161,7 +168,15 @@ pub(crate) fn after_swap(leaving: &Leaving, names: &Names<'_>) -> Option<Step> {
             Some(step("lift", title, StepClass::Idempotent, action, Undo::Nothing))
         }
         Holdable::Held(_) | Holdable::No(_) => None,
-    }
+    };
+    lift.into_iter().chain([settle(names.url, names.kept)]).collect()
+}
+
+/// Ends what a first look began. `database`: where the tables are that were watched.
+pub(crate) fn settle(url: &str, database: &str) -> Step {
+    let action = PgAction::SettleSalvage { url: url.to_owned(), database: database.to_owned() };
+    let title = "rows of the last moment are put to those that are kept; tables tell nothing any more";
+    step("settle", title, StepClass::Idempotent, Action::Postgres(action), Undo::Nothing)
 }
 
 /// Raises the sequences of what is or will be live to where those of the former one stand.
@@ -177,16 +192,38 @@ pub(crate) fn notes(leaving: &Leaving, live: &str) -> Vec<String> {
     let mut notes = Vec::new();
     match &leaving.holdable {
         Holdable::Yes => notes.push(format!(
-            "Writes to {live} are refused while tables that were written to in the last moment are looked at again, reading \
-             goes on; transactions that hold a table for 10 s are ended."
+            "Writes to {live} are refused while rows that were written in the last moment are looked at again, reading goes \
+             on, until the swap, and for 30 s at the most when this program dies; transactions that hold a table for 10 s are ended."
         )),
         Holdable::Held(note) => notes.push(format!("{live} has a fence already, and keeps it ({note}).")),
         Holdable::No(why) => notes.push(format!(
             "Writes cannot be held before the swap ({why}): what is written in the last moment is in the kept database only."
         )),
     }
+    notes.extend(unwatched(leaving));
     notes.extend(counted(leaving));
     notes
+}
+
+/// What a person should know of tables that are looked through while clients wait.
+pub(crate) fn unwatched(leaving: &Leaving) -> Option<String> {
+    /// Headers of rows are read so fast at least, in bytes a second.
+    const LOOKED_THROUGH: u64 = 400 << 20;
+    const NAMED_MAX: usize = 5;
+    let bytes: u64 = leaving.unwatched.iter().map(|(_, bytes)| bytes).sum();
+    let took_ms = bytes * 1000 / LOOKED_THROUGH;
+    if took_ms < 50 {
+        return None;
+    }
+    let names: Vec<&str> = leaving.unwatched.iter().take(NAMED_MAX).map(|(name, _)| name.as_str()).collect();
+    let more = if leaving.unwatched.len() > names.len() { ", ..." } else { "" };
+    Some(format!(
+        "Clients wait about {}.{} s longer: tables without a primary key of plain types, or with other columns than in the backup, \
+         are looked through at the end, and compared in full when somebody wrote to them ({}{more}).",
+        took_ms / 1000,
+        took_ms % 1000 / 100,
+        names.join(", ")
+    ))
 }
 
 /// What a person should know of the rows that leave.

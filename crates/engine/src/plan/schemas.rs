@@ -13,8 +13,9 @@ use lifeboat_io::{
     database::postgres::{self, Address, Privileges, SchemaHere, Session},
 };
 use lifeboat_model::{
-    AcceptLoss, Action, ExpectedFact, Fact, Failure, FailureKind, Lease, Loss, Operation, PgAction, Phase, Plan,
-    Request, SchemaNames, SchemaReturn, Step, StepClass, StepState, StoredPart, SwapStrategy, Undo,
+    AcceptLoss, Action, BackupId, ExpectedFact, Fact, Failure, FailureKind, Lease, Loss, LossLine, Operation, PgAction,
+    Phase, Plan, Request, Resource, ResourceName, SchemaNames, SchemaReturn, Step, StepClass, StepState, StoredPart,
+    SwapStrategy, Undo,
 };
 
 use super::{
@@ -24,7 +25,13 @@ use super::{
 };
 use crate::{
     Engine,
-    act::{postgres::schemas as hands, postgres_failure},
+    act::{
+        postgres::{
+            losses::{self, Against},
+            schemas as hands,
+        },
+        postgres_failure,
+    },
     facts::Common,
 };
 
@@ -112,11 +119,13 @@ pub(super) fn plan(known: &Known, ground: &Ground, request: &Request, mut plan: 
     if let Some(scratch) = &scratch {
         plan.phases.extend(known.bring(scratch));
     }
+    let here = &known.live;
+    let settle = known.leaving.as_ref().map(|_| salvage::settle(&known.url, here));
     plan.phases.push(phase(
         common,
         "swap",
         vec![],
-        vec![ready(known, &names), take_the_names(known, &names, *accept_loss)],
+        [ready(known, &names), take_the_names(known, &names, *accept_loss)].into_iter().chain(settle).collect(),
     ));
     if let Some(scratch) = scratch {
         let drop = Action::Postgres(PgAction::Drop { url: known.url.clone(), database: scratch.clone() });
@@ -169,8 +178,10 @@ fn notes(known: &Known, ground: &Ground, names: &[SchemaNames], stays: &[String]
             ground.role.name
         ));
     }
+    notes.extend(stays_told(known));
     if let Some(leaving) = &known.leaving {
         notes.push(HELD.to_owned());
+        notes.extend(salvage::unwatched(leaving));
         notes.extend(salvage::counted(leaving));
     }
     if known.has_large_objects() {
@@ -205,6 +216,44 @@ fn ready(known: &Known, names: &[SchemaNames]) -> Step {
     step("ready", title, StepClass::Idempotent, Action::Postgres(action), by(Action::Postgres(undo)))
 }
 
+/// How tables of schemas that are not exchanged differ from the backup: accounts, records of files. What cannot be looked at is
+/// found when keys to it are made.
+pub(super) fn what_stays(
+    engine: &Engine,
+    (resource, url): (&Resource, &str),
+    (vault, backup, part): (&str, &BackupId, &ResourceName),
+    schemas: &[String],
+) -> Vec<LossLine> {
+    if schemas.is_empty() {
+        return Vec::new();
+    }
+    let part = (*part != resource.name).then_some(part);
+    losses::count(engine, url, &Against { vault, backup, resource, part, since: None, schemas }).unwrap_or_default()
+}
+
+/// What a person should know of rows that stay.
+fn stays_told(known: &Known) -> Vec<String> {
+    let (name, backup) = (&known.target.resource.name, &known.backup.id);
+    let mut told = Vec::new();
+    for line in &known.stays {
+        let (came, gone) = (line.created.unwrap_or(0), line.deleted.unwrap_or(0));
+        if gone > 0 {
+            told.push(format!(
+                "{gone} rows of {table} that the backup has are gone, and do not come back with it; rows that refer to them stop the \
+                 restore. Bring them back first: lifeboat restore {name} --from {backup} --table {table} --apply",
+                table = line.table
+            ));
+        }
+        if came > 0 {
+            told.push(format!(
+                "{came} rows of {} are newer than the backup and stay, without what leaves with the schemas.",
+                line.table
+            ));
+        }
+    }
+    told
+}
+
 /// How no row falls between.
 const HELD: &str = "Rows that leave are found while everybody writes; then the tables are taken for a moment, clients wait, and \
                     those that were written to meanwhile are looked at again.";
@@ -214,7 +263,15 @@ fn take_the_names(known: &Known, names: &[SchemaNames], accepted: AcceptLoss) ->
     let keeps = if known.leaving.is_some() { ", keep the rows that leave" } else { "" };
     let title = format!("fill new {}, compare them{keeps}, and put them in place, in one transaction", live.join(", "));
     let leaving = known.leaving.as_ref().map(|leaving| Box::new(leaving.action(&known.url, None, accepted)));
-    let action = PgAction::SwapSchemas { from: from(known), url: known.url.clone(), schemas: names.to_vec(), leaving };
+    let (url, quiet) = (known.url.clone(), known.is_a_copy());
+    let action = PgAction::SwapSchemas {
+        from: from(known),
+        url,
+        schemas: names.to_vec(),
+        leaving,
+        quiet,
+        tablespaces: known.map.clone(),
+    };
     let because = "the restored data is live from here on; `lifeboat undo` puts the former schemas back".to_owned();
     step("take-the-name", title, StepClass::Pivot, Action::Postgres(action), Undo::Impossible { because })
 }
@@ -267,6 +324,7 @@ pub(crate) struct Swapped {
     pub common: Common,
     pub operation: Operation,
     url: String,
+    database: String,
     ways: Vec<Way>,
     /// What the schemas are now.
     numbers: String,
@@ -288,11 +346,12 @@ impl Swapped {
 /// `goes_back`: what is live is to leave, and is counted.
 pub(crate) fn gather_swapped(engine: &Engine, operation: Operation, goes_back: bool) -> Result<Swapped, Failure> {
     let (url, ways) = swapped(&operation).ok_or_else(steps::wrong_planner)?;
-    let numbers = hands::numbers(&engine.vaults.database(&url)?, &Swapped::names(&ways))?;
+    let address = engine.vaults.database(&url)?;
+    let numbers = hands::numbers(&address, &Swapped::names(&ways))?;
     let live: Vec<String> = ways.iter().filter(|way| way.is_there).map(|way| way.live.clone()).collect();
     let is_counted = goes_back && !live.is_empty();
     let leaving = is_counted.then(|| databases::written_since(engine, &operation, &url, None, live)).flatten();
-    Ok(Swapped { common: engine.common()?, operation, url, ways, numbers, leaving })
+    Ok(Swapped { common: engine.common()?, operation, url, database: address.database, ways, numbers, leaving })
 }
 
 /// Plans to put former schemas back; what is live now is kept in turn.
@@ -322,11 +381,12 @@ pub(crate) fn undo(known: &Swapped, request: &Request) -> Result<Plan, Failure> 
     let because = "what was there before is live from here on; undo this operation to exchange them again".to_owned();
     let leaving = known.leaving.as_ref();
     let looks = leaving.map(|leaving| Box::new(leaving.action(&url, None, AcceptLoss::Any)));
+    let settle = known.leaving.as_ref().map(|_| salvage::settle(&url, &known.database));
     let action = Action::Postgres(PgAction::ExchangeSchemas { url, schemas: exchange.clone(), leaving: looks });
     let take = step("take-the-name", told.join("; "), StepClass::Pivot, action, Undo::Impossible { because });
     let mut plan = begun(known, request, "undo");
     plan.facts = vec![fact(known, "take-the-name")];
-    plan.phases = vec![phase(common, "swap", vec![], vec![ready, take])];
+    plan.phases = vec![phase(common, "swap", vec![], [ready, take].into_iter().chain(settle).collect())];
     let kept: Vec<&str> = exchange.iter().filter_map(|one| one.becomes.as_deref()).collect();
     plan.notes = vec![
         "Strategy schema: one transaction; no session is ended.".to_owned(),
@@ -339,6 +399,7 @@ pub(crate) fn undo(known: &Swapped, request: &Request) -> Result<Plan, Failure> 
     if let Some(leaving) = leaving {
         plan.notes.extend(databases::uncounted_note(leaving));
         plan.notes.push(HELD.to_owned());
+        plan.notes.extend(salvage::unwatched(leaving));
         plan.notes.extend(salvage::counted(leaving));
         let (resource, since) = (leaving.resource.name.clone(), known.operation.last_at);
         let what = leaving.lines.clone().filter(|what| !what.is_empty());

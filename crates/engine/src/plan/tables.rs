@@ -70,7 +70,7 @@ pub(crate) fn plan(engine: &Engine, request: &Request) -> Result<Plan, Failure> 
     let beside = format!("lay its rows into schema {schema}");
     let lay_step = step("lay", beside, StepClass::Idempotent, lay.clone(), by(take_away.clone()));
     plan.phases.push(phase(&common, "restore", vec![], vec![lay_step]));
-    let forget = keep.clone().map(|of| by(Action::Postgres(PgAction::ForgetSalvage { of: Some(of) })));
+    let forget = keep.clone().map(|of| by(Action::Postgres(PgAction::ForgetSalvage { of: Some(of), watched: None })));
     let titled = "compare them with the live table, row by row";
     let compare = step("compare", titled, StepClass::Idempotent, compare, forget.unwrap_or(Undo::Nothing));
     plan.phases.push(phase(&common, "verify", vec![], vec![compare]));

@@ -99,7 +99,7 @@ pub(crate) fn bring(
     folder: &Path,
     (resource, backup, part): (&Resource, &Backup, &ResourceManifest),
 ) -> Option<Vec<Phase>> {
-    let Request::Export { format, tables, data_only, gzip, .. } = request else { return None };
+    let Request::Export { format, tables, data_only, gzip, server, .. } = request else { return None };
     let (Content::Postgres(facts), ResourceKind::Postgres { url, .. }) = (&part.content, &resource.kind) else {
         return None;
     };
@@ -128,6 +128,7 @@ pub(crate) fn bring(
             Some(vec![phase(common, "restore", vec![expected], vec![step])])
         }
         ExportFormat::Custom => {
+            let url = server.as_ref().unwrap_or(url);
             let (mut phases, database) = databases::fill_for(common, backup, resource, part, url, &facts.database.name);
             let into = file_of(folder, part, request);
             let archive = PgAction::Archive { url: url.clone(), database: database.clone(), into };

@@ -213,3 +213,71 @@ fn rows_that_leave_for_a_backup_of_another_name_are_counted_and_kept_too() {
     let salvage = world.kept_rows(&world.must(&request));
     assert_eq!((salvage.counts(), salvage.resource), ((6, 2, 1), here));
 }
+
+/// A writer that never pauses, but is refused for a moment and ended for another: what is kept is to the row what left.
+#[test]
+fn slv_10_whatever_a_writer_does_up_to_the_rename_is_in_what_is_kept() {
+    let world = shop_since();
+    world.psql("shop", "UPDATE orders SET cents = cents + 1 WHERE id < 20");
+    world.backup();
+    let rows = "COPY (SELECT * FROM orders ORDER BY id) TO STDOUT";
+    let then = world.psql("shop", rows).replace('\t', ",");
+    let url = world.server().url("shop");
+    let clients = super::writers::Clients::begin(&url);
+    let done = world.must(&any_restore());
+    let (written, read) = clients.end();
+    println!("a writer waited {written:?}, a reader {read:?}");
+    let kept = world.psql("postgres", "SELECT datname FROM pg_database WHERE datname LIKE 'shop_before%'");
+    world.psql("postgres", &format!("ALTER DATABASE {kept} WITH ALLOW_CONNECTIONS true"));
+    let values = then.lines().map(|line| format!("({line})")).collect::<Vec<_>>().join(", ");
+    world.psql(&kept, &format!("CREATE TABLE was AS SELECT * FROM (VALUES {values}) v(id, customer, cents)"));
+    let mut session = super::writers::session(&world.server().url(&kept)).unwrap();
+    super::writers::kept_is_what_left(&world, &done, &mut session, ("public.was", "public.orders"));
+    assert_eq!(world.psql(&kept, "SELECT to_regnamespace('lifeboat_watch') IS NULL"), "t");
+}
+
+/// A kill while writes are held: nobody has to do anything for them to be let in again, and whoever goes on afterwards does not
+/// take for granted that nobody wrote.
+#[test]
+fn what_holds_writes_for_a_swap_ends_by_itself_and_the_swap_knows() {
+    use lifeboat_testkit::trouble::{InTrouble, Trouble, unless_it_dies};
+    let world = shop_since();
+    let plan = world.engine().plan(&any_restore()).unwrap();
+    let ready = plan.steps().position(|step| step.id.0 == "ready").unwrap();
+    let engine = world.engine_with(|hands| Arc::new(InTrouble::new(hands, Trouble::DieBefore(ready))));
+    assert!(unless_it_dies(|| engine.run(&plan, "tester", &Unwatched, &Stop::default())).is_none());
+    drop(engine);
+    let write = || world.server().try_sql("postgres", "shop", "INSERT INTO log VALUES ('x')").status.success();
+    assert!(!write(), "held");
+    // Time passes by itself; a test need not wait for it.
+    world.psql("shop", "SELECT setval('lifeboat_fence.until', (extract(epoch FROM clock_timestamp()) * 1000)::bigint)");
+    assert!(write(), "nothing was heard of us for too long");
+    let engine = world.engine();
+    let id = engine.unfinished_one(None).unwrap();
+    let ended = engine.resume(&id, "tester", &Unwatched, &Stop::default()).unwrap();
+    let OperationState::PutBack { why: Some(failure) } = &ended.state else { panic!("{:?}", ended.state) };
+    assert!(failure.to_string().contains("writes were let in again before the swap"), "{failure}");
+    assert!(!has_fence(&world, "shop") && write());
+    assert_eq!(world.psql("shop", "SELECT to_regnamespace('lifeboat_watch') IS NULL"), "t");
+}
+
+/// The same before the rows were looked at: then they are held again, and it goes on.
+#[test]
+fn a_restore_goes_on_after_what_held_writes_has_ended_when_rows_are_yet_to_be_found() {
+    use lifeboat_testkit::trouble::{InTrouble, Trouble, unless_it_dies};
+    let world = shop_since();
+    let plan = world.engine().plan(&any_restore()).unwrap();
+    let at = plan.steps().position(|step| step.id.0 == "salvage").unwrap();
+    let engine = world.engine_with(|hands| Arc::new(InTrouble::new(hands, Trouble::DieBefore(at))));
+    assert!(unless_it_dies(|| engine.run(&plan, "tester", &Unwatched, &Stop::default())).is_none());
+    drop(engine);
+    world.psql(
+        "shop",
+        "SELECT setval('lifeboat_fence.until', 0); INSERT INTO orders (customer, cents) VALUES (1, 4242)",
+    );
+    let engine = world.engine();
+    let id = engine.unfinished_one(None).unwrap();
+    let ended = engine.resume(&id, "tester", &Unwatched, &Stop::default()).unwrap();
+    assert_eq!(ended.state, OperationState::Done);
+    assert_eq!(table(&world.kept_rows(&ended), "public.orders").inserted, 4);
+}

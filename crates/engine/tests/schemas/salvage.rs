@@ -96,3 +96,47 @@ fn an_undo_of_a_swap_of_schemas_shows_and_keeps_the_rows_written_since() {
     assert_eq!(world.kept_rows(&undone).counts(), (1, 1, 0));
     assert_eq!(world.psql("shop", "SELECT count(*) FROM orders"), "302");
 }
+
+/// The numbers of this test are those of `docs/postgres.md`: rows beside, by which the gap must not grow.
+fn more_rows(world: &World) -> u64 {
+    let rows = std::env::var("LIFEBOAT_TEST_ROWS").ok().and_then(|rows| rows.parse().ok()).unwrap_or(20_000);
+    world.psql(
+        "shop",
+        &format!("CREATE TABLE events (id bigserial PRIMARY KEY, at timestamptz, what text); INSERT INTO events (at, what) SELECT '2026-01-01', 'event ' || n FROM generate_series(1, {rows}) n"),
+    );
+    rows
+}
+
+/// A writer that never pauses, and a reader: what is kept is to the row what left, for the swap and for its undo, and clients
+/// wait for what was written in the last moment, not for what the tables hold.
+#[test]
+fn slv_10_whatever_a_writer_does_up_to_the_swap_of_schemas_is_in_what_is_kept() {
+    let world = shop_since();
+    let rows = more_rows(&world);
+    world.psql("shop", "CREATE SCHEMA spare; UPDATE orders SET cents = cents + 1 WHERE id < 20");
+    world.backup();
+    world.psql(
+        "shop",
+        "CREATE TABLE spare.orders AS TABLE orders; UPDATE events SET what = 'touched' WHERE id % 1000 = 1",
+    );
+    let url = world.server().url("shop");
+    let mut session = super::writers::session(&url).unwrap();
+    let clients = super::writers::Clients::begin(&url);
+    let done = world.must(&any_restore());
+    let (written, read) = clients.end();
+    let swap = done.plan.steps().find(|step| is_swap(&step.action)).unwrap();
+    let held = done.output(&swap.id).unwrap()["held_ms"].as_u64().unwrap();
+    println!("{rows} rows beside: tables held for {held} ms; a writer waited {written:?}, a reader {read:?}");
+    let kept = world.psql("shop", "SELECT nspname FROM pg_namespace WHERE nspname LIKE 'public_before%'");
+    super::writers::kept_is_what_left(&world, &done, &mut session, ("spare.orders", &format!("{kept}.orders")));
+    assert_eq!(world.psql("shop", "SELECT to_regnamespace('lifeboat_watch') IS NULL"), "t");
+    // What was written to the new one since.
+    let clients = super::writers::Clients::begin(&url);
+    while world.psql("shop", "SELECT count(*) FROM orders WHERE cents > 1000").parse::<u64>().unwrap() < 50 {}
+    let undone = world.must(&Request::Undo { operation: done.id });
+    let (written, read) = clients.end();
+    println!("undone: a writer waited {written:?}, a reader {read:?}");
+    let left = world.psql("shop", "SELECT nspname FROM pg_namespace WHERE nspname LIKE 'public_undone%'");
+    super::writers::kept_is_what_left(&world, &undone, &mut session, ("spare.orders", &format!("{left}.orders")));
+    assert_eq!(world.psql("shop", "SELECT to_regnamespace('lifeboat_watch') IS NULL"), "t");
+}

@@ -67,6 +67,7 @@ fn exactly(world: &World, number: usize) -> Request {
         resource,
         from,
         into: None,
+        tablespaces: std::collections::BTreeMap::new(),
         without_emergency_backup: None,
         accept_loss: lifeboat_model::AcceptLoss::Shown,
         urgent: None,

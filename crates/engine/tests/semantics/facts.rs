@@ -194,6 +194,7 @@ fn a_part_that_is_younger_than_asked_for_is_passed_over() {
             resource,
             from,
             into: None,
+            tablespaces: std::collections::BTreeMap::new(),
             without_emergency_backup: None,
             accept_loss: lifeboat_model::AcceptLoss::Shown,
             urgent: None,

@@ -9,10 +9,20 @@ use lifeboat_testkit::{
 use crate::hands::{bent, only_database, run, state};
 
 fn accepting(accepted: AcceptLoss) -> Request {
-    let Request::Restore { resource, from, into, without_emergency_backup, urgent, .. } = restore_of("db") else {
+    let Request::Restore { resource, from, into, without_emergency_backup, urgent, tablespaces, .. } = restore_of("db")
+    else {
         unreachable!()
     };
-    Request::Restore { resource, from, into, without_emergency_backup, urgent, ack: None, accept_loss: accepted }
+    Request::Restore {
+        resource,
+        from,
+        into,
+        without_emergency_backup,
+        urgent,
+        ack: None,
+        accept_loss: accepted,
+        tablespaces,
+    }
 }
 
 /// Created, changed and deleted of a table, as the step before the swap counted them.

@@ -15,7 +15,8 @@
 //!   quiet       quarantine: a copy that calls, mails and fetches nothing
 //!   loss        same_lineage: whether rows can tell by themselves what was written since
 //!   salvage     compare_rows: which rows a backup does not have, and the rows themselves; raise_sequences
-//!               compare_ahead → still_holds → compare_rest: the same in two looks, the second while writes are held
+//!               watch_tables → compare_ahead → still_holds → compare_rest: the same in two looks, the second while writes are
+//!               held, and only at rows that were written to since; watch_off
 //!               bring_back: such rows inserted again, in the order of their references; take_away: its undo
 //!   rows        lay_beside: a table of a backup in a schema beside; compare_beside, missing_beside; drop_beside
 //!               make_table: one that is gone, with all that belongs to it; drop_table: its undo
@@ -67,6 +68,8 @@ mod swap;
 mod table;
 mod tablespaces;
 mod tls;
+mod until;
+mod watch;
 mod wire;
 mod workers;
 
@@ -83,7 +86,8 @@ pub use databases::{
 pub use digest::RowDigest;
 pub use error::{PgError, ServerSaid};
 pub use fence::{
-    FenceStatus, NoWriter, enter_fence, fence_off, fence_on, fence_refused, fence_status, hold_writes, prove_fence,
+    FenceStatus, HOLD_MS, NoWriter, enter_fence, fence_off, fence_on, fence_refused, fence_status, hold_writes,
+    keep_holding, prove_fence,
 };
 pub use fingerprint::{Fingerprint, fingerprint};
 pub use globals::{globals_sql, missing_roles};
@@ -102,7 +106,7 @@ pub use roles::{compare_seen, named_roles, seen_by};
 pub use rows::{Sink, Sinks};
 pub use salvage::{
     Ahead, Baseline, ChangedTable, KeepRows, compare_ahead, compare_rest, compare_rows, decoded, horizon_now,
-    raise_sequences, still_holds, table_file,
+    key_number, key_of, key_places, raise_sequences, still_holds, table_file, then_of, unwatched, watch_tables,
 };
 pub use schema_swap::{
     Around, Dependent, Leaving, Look, SCHEMA_LOCK_WAIT_MS, SchemaHere, SchemaSwap, SchemasSwapped, dependents,
@@ -122,4 +126,7 @@ pub use swap::{
     swap_databases, swap_preflight, swap_state,
 };
 pub use table::{MadeTable, MakeTable, TableState, drop_table, make_table, table_exists};
-pub use tablespaces::{leave_missing_tablespaces, missing_tablespaces, tablespaces_told};
+pub use tablespaces::{
+    check_tablespace_map, leave_missing_tablespaces, map_tablespaces, missing_tablespaces, tablespaces_told,
+};
+pub use watch::{keep_watching, watch_off};

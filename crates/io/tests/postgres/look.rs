@@ -7,7 +7,7 @@ use lifeboat_io::{
     database::postgres::{
         Baseline, CaptureOptions, Captured, ChangedTable, KeepRows, RestoreOptions, RowChanges, Selection, Session,
         Sources, check_database, compare_ahead, compare_facts, compare_rest, compare_rows, fingerprint, inspect,
-        negative_control, same_lineage, still_holds, try_writes,
+        negative_control, same_lineage, still_holds, try_writes, unwatched, watch_off, watch_tables,
     },
 };
 use lifeboat_model::{Check, PostgresFacts, Tri};
@@ -176,7 +176,7 @@ fn a_second_look_reads_only_what_was_written_to_since_the_first() {
             schemas: &[],
         };
         let mut first = Seen::default();
-        let (_, ahead) = compare_ahead(&mut session, &baseline, &mut first).unwrap();
+        let (_, ahead) = compare_ahead(&mut session, &baseline, &mut first, &mut || Ok(())).unwrap();
         assert_eq!(first.0, ["public.docs", "public.schema_migrations"]);
         let mut look = |sql: &str| {
             server.sql("shop", sql);
@@ -203,9 +203,107 @@ fn a_second_look_reads_only_what_was_written_to_since_the_first() {
     }
 }
 
-/// Tables whose rows were handed over.
+/// Watched tables: only rows that were written to are read again, however they came to be; what no trigger sees is seen all the
+/// same, and then a table is compared in full. Nothing is left, and a watch that nobody keeps logs nothing.
+#[test]
+fn a_second_look_at_watched_tables_reads_only_rows_that_were_written_to() {
+    for major in MAJORS {
+        let server = shop(major);
+        let clock = lifeboat_io::SystemClock::default();
+        server.sql("shop", "CREATE TABLE notes (id int, part text, what text, PRIMARY KEY (part, id)); INSERT INTO notes SELECT n, 'p' || n % 3, 'note' FROM generate_series(1, 50) n");
+        let (captured, memory) = capture_all(&server, "shop");
+        server.sql("shop", "UPDATE notes SET what = 'before' WHERE id = 5");
+        let mut session = open(&server, "shop");
+        let (selection, moved) = (Selection::default(), BTreeMap::new());
+        let (facts, sources) = (&captured.facts, &memory);
+        let baseline = Baseline { facts, sources, horizon: None, moved: &moved, selection: &selection, schemas: &[] };
+        let open_tables = unwatched(&mut session, &baseline).unwrap();
+        assert!(!open_tables.iter().any(|(title, _)| title == "public.notes"), "{open_tables:?}");
+        let wait = std::time::Duration::from_secs(5);
+        let (tables, watched) = watch_tables(&mut session, &baseline, wait, &clock, &Stop::default()).unwrap();
+        assert_eq!(watched, tables - open_tables.len() as u64);
+        let mut first = Seen::default();
+        let (_, ahead) = compare_ahead(&mut session, &baseline, &mut first, &mut || Ok(())).unwrap();
+        let mut look = |sql: &str| {
+            server.sql("shop", sql);
+            let holds = still_holds(&mut session, &baseline, &ahead, None).unwrap();
+            let mut seen = Seen::default();
+            let all = compare_rest(&mut session, &baseline, &holds, None, &mut seen).unwrap();
+            let notes = all.iter().find(|table| table.title == "public.notes").map(|table| table.changes);
+            (seen.0.join(" "), seen.1.join(" "), notes.unwrap_or_default())
+        };
+        let counted = |inserted, updated, deleted| RowChanges { inserted, updated, deleted };
+        assert_eq!(look("SELECT 1"), (String::new(), String::new(), counted(0, 1, 0)));
+        let (full, late, notes) = look(
+            "INSERT INTO notes VALUES (99, 'p9', 'new'); DELETE FROM notes WHERE id = 7; UPDATE notes SET part = 'moved' WHERE id = 8",
+        );
+        assert_eq!(full, "", "no table is read in full");
+        assert_eq!(late, "K moved,8 K p1,7 K p2,8 K p9,99 R moved,8 R p9,99", "PostgreSQL {major}");
+        assert_eq!(
+            notes,
+            counted(2, 1, 2),
+            "the row that had changed before is not among the first look's kept ones here"
+        );
+        // Replicas and superusers too; and one that came goes again.
+        let (_, late, notes) = look(
+            "SET session_replication_role = replica; DELETE FROM notes WHERE id = 99; UPDATE notes SET what = 'x' WHERE id = 9",
+        );
+        assert!(late.contains("K p0,9") && late.contains("K p9,99") && !late.contains("R p9,99"), "{late}");
+        assert_eq!(notes, counted(1, 2, 2));
+        // What no trigger tells.
+        let (full, _, notes) = look(
+            "BEGIN; CREATE TEMP TABLE k AS TABLE notes; TRUNCATE notes; INSERT INTO notes SELECT * FROM k WHERE id > 1; COMMIT",
+        );
+        assert_eq!((full.as_str(), notes), ("public.notes", counted(1, 2, 3)));
+        // A watch is over as soon as nobody keeps it, and goes without a trace.
+        server.sql("shop", "SELECT setval('lifeboat_watch.until', 0); UPDATE docs SET title = 'unseen' WHERE id = 3");
+        let log = server.sql("shop", "SELECT 'lifeboat_watch.t_' || 'docs'::regclass::oid");
+        let logged = server.sql("shop", &format!("SELECT count(*) FROM {}", log.trim()));
+        assert_eq!(logged.trim(), "0");
+        let (full, late, _) = look("SELECT 1");
+        assert!(full.contains("public.docs") && late.is_empty(), "{full}; {late}");
+        assert_eq!(watch_off(&mut session, &clock, &Stop::default()).unwrap(), None);
+        let left = server.sql("shop", "SELECT (SELECT count(*) FROM pg_namespace WHERE nspname = 'lifeboat_watch') + (SELECT count(*) FROM pg_trigger WHERE tgname = 'zz_lifeboat_watch')");
+        assert_eq!(left.trim(), "0");
+    }
+}
+
+/// A table that was altered, or whose trigger was off for a moment, has another mark.
+#[test]
+fn what_no_trigger_sees_shows_in_the_mark_of_a_table() {
+    let server = shop(15);
+    let clock = lifeboat_io::SystemClock::default();
+    let (captured, memory) = capture_all(&server, "shop");
+    let (selection, moved) = (Selection::default(), BTreeMap::new());
+    let (facts, sources) = (&captured.facts, &memory);
+    let baseline = Baseline { facts, sources, horizon: None, moved: &moved, selection: &selection, schemas: &[] };
+    for (what, undone) in [
+        (
+            "ALTER TABLE docs DISABLE TRIGGER zz_lifeboat_watch; UPDATE docs SET title = 'unseen' WHERE id = 4; ALTER TABLE docs ENABLE ALWAYS TRIGGER zz_lifeboat_watch",
+            "UPDATE docs SET title = 'seen' WHERE id = 4",
+        ),
+        ("ALTER TABLE docs ALTER COLUMN tags TYPE varchar[] USING ARRAY['x']::varchar[]", "SELECT 1"),
+        (
+            "ALTER TABLE docs DROP COLUMN tags CASCADE; ALTER TABLE docs ADD COLUMN tags text[] DEFAULT '{all}'",
+            "SELECT 1",
+        ),
+    ] {
+        let mut session = open(&server, "shop");
+        let wait = std::time::Duration::from_secs(5);
+        watch_tables(&mut session, &baseline, wait, &clock, &Stop::default()).unwrap();
+        let (_, ahead) = compare_ahead(&mut session, &baseline, &mut Seen::default(), &mut || Ok(())).unwrap();
+        server.sql("shop", what);
+        let holds = still_holds(&mut session, &baseline, &ahead, None).unwrap();
+        let mut seen = Seen::default();
+        compare_rest(&mut session, &baseline, &holds, None, &mut seen).unwrap();
+        assert_eq!((seen.0.join(" ").as_str(), seen.1.len()), ("public.docs", 0), "{what}");
+        server.sql("shop", undone);
+    }
+}
+
+/// Tables whose rows were handed over, and what was of the last moment.
 #[derive(Default)]
-struct Seen(Vec<String>);
+struct Seen(Vec<String>, Vec<String>);
 
 impl KeepRows for Seen {
     fn begin(&mut self, table: &ChangedTable) -> std::io::Result<()> {
@@ -218,6 +316,20 @@ impl KeepRows for Seen {
     }
 
     fn end(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+
+    fn late_key(&mut self, key: &[u8]) -> std::io::Result<()> {
+        self.1.push(format!("K {}", String::from_utf8_lossy(key).replace('\t', ",")));
+        self.1.sort();
+        Ok(())
+    }
+
+    fn late_row(&mut self, row: &[u8]) -> std::io::Result<()> {
+        let text = String::from_utf8_lossy(row).into_owned();
+        let fields: Vec<&str> = text.split('\t').collect();
+        self.1.push(format!("R {},{}", fields[1], fields[0]));
+        self.1.sort();
         Ok(())
     }
 }

@@ -141,7 +141,8 @@ fn bkp_16_a_dump_without_rows_is_refused_while_the_manifest_counts_them() {
     // Nor does it take the place of what is live.
     let names = [SchemaNames { live: "public".into(), kept: Some("public_before_x".into()) }];
     let (clock, Captured { facts, entries, .. }) = (SystemClock::default(), &captured);
-    let what = SchemaSwap { names: &names, facts, entries, clock: &clock, lock_wait_ms: 300, leaving: None };
+    let what =
+        SchemaSwap { names: &names, facts, entries, clock: &clock, lock_wait_ms: 300, quiet: false, leaving: None };
     let error = swap_schemas(&mut customer(&server), &what, &memory, &Stop::default(), &|_, _| ()).unwrap_err();
     assert!(says(&error), "{error}");
     assert_eq!(server.sql("postgres", "SELECT count(*) FROM public.orders"), "300");

@@ -49,7 +49,7 @@ impl Swap {
 
     fn what<'a>(&'a self, clock: &'a SystemClock) -> SchemaSwap<'a> {
         let Captured { facts, entries, .. } = &self.captured;
-        SchemaSwap { names: &self.names, facts, entries, clock, lock_wait_ms: 300, leaving: None }
+        SchemaSwap { names: &self.names, facts, entries, clock, lock_wait_ms: 300, quiet: false, leaving: None }
     }
 
     fn preflight(&self, session: &mut Session) -> Result<(), PgError> {

@@ -36,7 +36,7 @@ fn prepared(major: u32) -> Server {
 }
 
 fn swap(session: &mut Session, names: &SwapNames) -> Result<Swapped, PgError> {
-    swap_databases(session, names, Duration::from_secs(3), &SystemClock::default(), &Stop::default())
+    swap_databases(session, names, None, Duration::from_secs(3), &SystemClock::default(), &Stop::default())
 }
 
 /// Owner, limit, settings, grants, comment, and who may connect.
@@ -161,7 +161,7 @@ fn a_swap_that_fails_leaves_the_database_open() {
     let stop = Stop::default();
     stop.now();
     let mut idle = open(&server, "shop");
-    let stopped = swap_databases(&mut admin, &names(), Duration::from_secs(3), &SystemClock::default(), &stop);
+    let stopped = swap_databases(&mut admin, &names(), None, Duration::from_secs(3), &SystemClock::default(), &stop);
     assert!(matches!(stopped, Err(PgError::Stopped(_))), "{stopped:?}");
     assert_eq!(swap_state(&mut admin, &names()).unwrap(), SwapState::NotYet);
     idle.run("SELECT 1").unwrap();

@@ -38,6 +38,10 @@ pub struct ExportArgs {
     /// Compresses SQL [default: when the file is called NAME.sql.gz]
     #[arg(long)]
     pub gzip: bool,
+    /// The archive is made on this server in place of the database's own, with --format custom: postgres:ADDRESS of any
+    /// database of it
+    #[arg(long, value_name = "SERVER")]
+    pub server: Option<String>,
     /// Encrypts every file for this public key of age (age1...); once for each who is to read it
     #[arg(long, value_name = "PUBLIC-KEY")]
     pub encrypt: Vec<String>,
@@ -86,6 +90,9 @@ pub struct AdoptArgs {
     /// What to call it [default: adopted: NAME]
     #[arg(long)]
     pub label: Option<String>,
+    /// A dump is loaded on this server in place of the resource's own: postgres:ADDRESS of any database of it
+    #[arg(long, value_name = "SERVER")]
+    pub server: Option<String>,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub run: RunArgs,

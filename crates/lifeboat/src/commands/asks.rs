@@ -28,6 +28,7 @@ pub fn restore(app: &App, session: &Session, ask: &RestoreAsk) -> Result<Request
         resource,
         from,
         into,
+        tablespaces: ask.tablespace.iter().cloned().collect(),
         without_emergency_backup: ask.without_emergency_backup.clone(),
         accept_loss: ask.accept_loss.unwrap_or_default(),
         urgent: ask.reason.clone().filter(|_| ask.urgent),

@@ -48,6 +48,7 @@ pub fn backup(app: &App, session: &Session, ask: &BackupAsk, wanted: &Wanted<'_>
         resource: database.name.clone(),
         from: BackupChoice::Exactly(backup.id.clone()),
         into: Some(files::absolute(&path).map_err(bad)?),
+        tablespaces: std::collections::BTreeMap::new(),
         without_emergency_backup: None,
         accept_loss: lifeboat_model::AcceptLoss::Shown,
         urgent: None,

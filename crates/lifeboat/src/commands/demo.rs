@@ -163,6 +163,7 @@ fn restore_request() -> Result<Request, Failure> {
         resource,
         from: BackupChoice::Latest,
         into: None,
+        tablespaces: std::collections::BTreeMap::new(),
         without_emergency_backup: None,
         accept_loss: lifeboat_model::AcceptLoss::Shown,
         urgent: None,

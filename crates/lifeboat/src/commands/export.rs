@@ -8,11 +8,13 @@ use super::{App, asks, carry::carry_out, requests};
 use crate::{
     cli::exports::{AdoptArgs, ExportArgs},
     error::Done,
+    outside,
     ui::when,
 };
 
 pub fn run(app: &App, args: &ExportArgs) -> Done {
     let session = app.open(&args.resources)?;
+    let server = args.server.as_deref().map(|word| server_of(app, word)).transpose()?;
     let request = Request::Export {
         resources: session.named.clone(),
         from: asks::choice(app, &session, args.from.as_deref(), args.before.as_deref())?,
@@ -22,6 +24,7 @@ pub fn run(app: &App, args: &ExportArgs) -> Done {
         encrypt_to: args.encrypt.clone(),
         data_only: args.data_only,
         gzip: args.gzip || args.to.extension().is_some_and(|end| end == "gz"),
+        server,
     };
     let plan = session.engine.plan(&request)?;
     let code = carry_out(app, &session, &plan, requests::dry(args.run.dry_run))?;
@@ -33,6 +36,18 @@ pub fn run(app: &App, args: &ExportArgs) -> Done {
         }
     }
     Ok(code)
+}
+
+/// The address of a server, without a password: that belongs where it is found again when the operation goes on.
+fn server_of(app: &App, word: &str) -> Result<String, Failure> {
+    let text = word.strip_prefix("postgres:").filter(|rest| !rest.starts_with("//")).unwrap_or(word);
+    let server = outside::on_server(text, &app.io)?;
+    let login = text.split_once("://").and_then(|(_, rest)| rest.split_once('@')).map_or("", |(login, _)| login);
+    if login.contains(':') || text.contains("password=") {
+        let failure = Failure::new(FailureKind::Usage, "--server takes an address without a password");
+        return Err(failure.hint("put it into ~/.pgpass, or into PGPASSWORD"));
+    }
+    Ok(server.url)
 }
 
 /// `backups adopt`.
@@ -49,7 +64,8 @@ pub fn adopt(app: &App, args: &AdoptArgs) -> Done {
     let resource = resource.ok_or_else(|| Failure::new(FailureKind::Usage, "say which resource: --for RESOURCE"))?;
     let at = args.at.as_deref().map(|text| when::parse(text, app.io.clock.now(), &session.zone)).transpose()?;
     let file = files::absolute(&args.file).map_err(|error| Failure::from_error(FailureKind::Usage, &error))?;
-    let plan = session.engine.plan(&Request::Adopt { resource, file, at, label: args.label.clone() })?;
+    let server = args.server.as_deref().map(|word| server_of(app, word)).transpose()?;
+    let plan = session.engine.plan(&Request::Adopt { resource, file, at, label: args.label.clone(), server })?;
     if !args.run.dry_run && app.ui.json.is_none() {
         plan.notes.iter().for_each(|note| app.ui.talk(&format!("{note}\n")));
     }

@@ -81,16 +81,27 @@ fn status(app: &App, word: &str) -> Done {
     if app.ui.json.is_some() {
         let fence = json!({
             "resource": name, "on": status.is_on, "note": status.note, "closed": status.closed, "open": status.open,
-            "reads_by_default": status.reads_by_default, "exit_code": 0
+            "reads_by_default": status.reads_by_default, "ends_in_ms": status.ends_in_ms, "exit_code": 0
         });
         app.ui.document("lifeboat/fence@1", fence)?;
         return Ok(ExitCode::Ok);
     }
+    let ends = match status.ends_in_ms {
+        Some(left) => format!(
+            " It is a restore's, and ends by itself in {} s when nothing is heard of that: lifeboat resume, lifeboat abort.",
+            left / 1000 + 1
+        ),
+        None => String::new(),
+    };
     let text = match (status.is_on, status.open.as_slice()) {
+        (false, _) if status.ends_in_ms.is_some() => format!(
+            "{name} takes writes: the fence of a restore that died has ended by itself. What is left of it goes with: lifeboat resume, or \
+             lifeboat fence off {name}\n"
+        ),
         (false, _) => format!("{name} has no fence; it takes writes.\n"),
-        (true, []) => format!("{name} refuses every write to its {} tables. {}\n", status.closed, status.note),
+        (true, []) => format!("{name} refuses every write to its {} tables. {}{ends}\n", status.closed, status.note),
         (true, open) => format!(
-            "{name} has a fence, and these tables can be written all the same: {}. {}\n",
+            "{name} has a fence, and these tables can be written all the same: {}. {}{ends}\n",
             open.join(", "),
             status.note
         ),

@@ -129,6 +129,7 @@ fn first_steps(session: &Session, name: &ResourceName, backup: &Backup) -> Findi
         resource: name.clone(),
         from: BackupChoice::Exactly(backup.id.clone()),
         into: None,
+        tablespaces: std::collections::BTreeMap::new(),
         without_emergency_backup: None,
         accept_loss: AcceptLoss::Shown,
         // Whether it was rehearsed is told by itself.

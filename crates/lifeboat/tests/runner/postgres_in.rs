@@ -193,3 +193,52 @@ fn a_dump_that_was_cut_is_refused_and_nothing_of_it_is_kept() {
     }
     assert_eq!((backups(&home, &name).len(), databases(&server).as_str()), (0, "shop"));
 }
+
+/// BKP-29: dumps that lie where scripts leave them are listed, with what takes each in; and one is loaded on a server of its own,
+/// so that the live one has no database more for a moment.
+#[test]
+fn bkp_29_dumps_that_lie_about_are_listed_and_are_loaded_on_another_server() {
+    let (home, server, scratch) = (Home::bare(), shop(15), Server::start(16));
+    let url = |server: &Server, database: &str| {
+        let folder = server.socket_folder().display().to_string().replace('/', "%2F");
+        format!("postgres://postgres@:{}/{database}?host={folder}", server.port)
+    };
+    home.write(
+        "lifeboat.toml",
+        format!(
+            "version = 1\n[app]\nname = \"shop\"\n[vault]\nlocation = \"./vault\"\n[environments.production.resources.db]\nkind = \"postgres\"\nurl = \"{}\"\n",
+            url(&server, "shop")
+        ),
+    );
+    std::fs::create_dir_all(home.path("backups/migrations")).unwrap();
+    pg_dump(&server, 15, &[], &home.path("backups/migrations/cloud_backup_20251104_143000.sql"));
+    pg_dump(&server, 15, &["-Fd"], &home.path("backups/shop-20251105-143000"));
+    home.write("backups/notes.txt", "nothing of a database");
+    let list = || run(&home, &["backups", "list", "-e", "production", "--json"]).ends(ExitCode::Ok).json();
+    let told = list();
+    let strays: Vec<(String, String, String)> = told["unmanifested"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|stray| {
+            let word = |name: &str| stray[name].as_str().unwrap_or_default().to_owned();
+            (word("path").rsplit('/').next().unwrap().to_owned(), word("kind"), word("adopt_for"))
+        })
+        .collect();
+    let stray = |name: &str, kind: &str| (name.to_owned(), kind.to_owned(), "db".to_owned());
+    assert_eq!(strays, [stray("shop-20251105-143000", "archive"), stray("cloud_backup_20251104_143000.sql", "sql")]);
+    let before = databases(&server);
+    let file = "backups/migrations/cloud_backup_20251104_143000.sql";
+    let somewhere = format!("postgres:{}", url(&scratch, "postgres"));
+    let adopt = ["backups", "adopt", file, "--for", "db", "-e", "production", "--server", &somewhere];
+    let shown = run(&home, &[&adopt[..], &["--dry-run"]].concat()).ends(ExitCode::Ok);
+    shown.says(&[&scratch.port.to_string()]);
+    run(&home, &adopt).ends(ExitCode::Ok);
+    assert_eq!((databases(&server), databases(&scratch).as_str()), (before, ""), "nothing is left on either");
+    let told = list();
+    assert_eq!(told["backups"].as_array().unwrap().len(), 1);
+    assert_eq!(told["unmanifested"].as_array().unwrap().len(), 1);
+    let out = ["export", "db", "-e", "production", "--format", "custom", "--to", "shop.dump", "--server", &somewhere];
+    run(&home, &out).ends(ExitCode::Ok);
+    assert!(home.path("shop.dump").exists() && databases(&scratch).is_empty());
+}

@@ -178,6 +178,7 @@ fn a_made_up_sixth_app_works() {
         resource: sensors,
         from: BackupChoice::Latest,
         into: None,
+        tablespaces: std::collections::BTreeMap::new(),
         without_emergency_backup: None,
         accept_loss: lifeboat_model::AcceptLoss::Shown,
         urgent: None,

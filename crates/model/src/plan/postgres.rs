@@ -1,6 +1,6 @@
 //! What an actor can be asked to do with a PostgreSQL database.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -68,6 +68,9 @@ pub enum PgAction {
         url: String,
         /// The new database.
         database: String,
+        /// What was in one tablespace goes into another.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        tablespaces: BTreeMap<String, String>,
     },
     /// Compares a database that was filled with the manifest. With `writes` everything found is the result, and every
     /// table takes a row that is rolled back; else the first difference is a failure.
@@ -202,6 +205,17 @@ pub enum PgAction {
         /// The name under which they are kept, when that is not the operation's own.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         of: Option<OperationId>,
+        /// The database whose writers were watched for that, when there is one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        watched: Option<String>,
+    },
+    /// Writes into what this operation keeps of rows that left what was found of them in the last moment, when there was no
+    /// time for it; and ends the watch over the writers of a database that may be closed.
+    SettleSalvage {
+        /// The server.
+        url: String,
+        /// The database.
+        database: String,
     },
     /// Lays a table of a backup beside the live one, in a schema of its own. The live table is only read.
     LayBeside {
@@ -424,6 +438,12 @@ pub enum PgAction {
         /// held.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         leaving: Option<Box<PgAction>>,
+        /// They come from another environment: what would act in them by itself is switched off.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        quiet: bool,
+        /// As for [`PgAction::Fill`].
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        tablespaces: BTreeMap<String, String>,
     },
     /// Exchanges schemas with ones that were kept, in one transaction.
     ExchangeSchemas {

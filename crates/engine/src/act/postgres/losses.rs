@@ -1,16 +1,16 @@
 //! What leaves when a PostgreSQL database is replaced: counted row by row when that is planned, counted again while
 //! writes are held, and kept with the operation.
 
-use std::cell::RefCell;
+use std::{cell::RefCell, time::Duration};
 
 use lifeboat_io::{
     Stop,
-    database::postgres::{self, Baseline, ChangedTable, Look, PgError, Selection, Session},
+    database::postgres::{self, Address, Baseline, ChangedTable, Look, PgError, Selection, Session},
     files,
 };
 use lifeboat_model::{
-    AcceptLoss, Action, BackupId, Failure, FailureKind, LossLine, PgAction, Plan, PostgresFacts, Resource, Salvage,
-    SchemaNames, loss::not_accepted, postgres::Horizon, salvage::SALVAGE_SCHEMA,
+    AcceptLoss, Action, BackupId, Failure, FailureKind, LossLine, PgAction, Plan, PostgresFacts, Resource,
+    ResourceManifest, Salvage, SchemaNames, loss::not_accepted, postgres::Horizon, salvage::SALVAGE_SCHEMA,
 };
 use serde_json::{Value, json};
 
@@ -21,8 +21,9 @@ use super::{
         losses::grown,
         summary,
     },
-    Stored, beside,
-    keeping::Keeping,
+    Stored, beside, holding,
+    keeping::{Keeping, Kinds},
+    settling,
     streams::OutOfVault,
 };
 use crate::{Engine, perform::Context, setup::Vaults};
@@ -47,31 +48,60 @@ impl Against<'_> {
     }
 }
 
-/// Works with a database and the backup that it is compared with.
-fn with_baseline<T>(
-    vaults: &dyn Vaults,
-    session: &mut Session,
-    against: &Against<'_>,
-    facts: (&PostgresFacts, String),
-    stop: &Stop,
-    work: impl FnOnce(&mut Session, &Baseline<'_>) -> Result<T, Failure>,
-) -> Result<T, Failure> {
-    let failed = |error: PgError| postgres_failure(&error);
-    let (facts, folder) = facts;
-    let vault = vaults.open(against.vault)?;
-    let snapshot = summary::snapshot_of(&vault, against.backup)?;
-    let sources = OutOfVault::new(vault, snapshot, folder, stop.clone());
-    let horizon = against.since.unwrap_or(&facts.horizon);
-    let known = postgres::same_lineage(session, horizon).map_err(failed)?.is_ok();
-    // What a platform keeps for itself is no loss of ours, and not ours to read.
-    let selection = match postgres::look_at(session).map_err(failed)?.is_supabase {
-        true => Selection::supabase(),
-        false => Selection::default(),
-    };
-    let horizon = known.then_some(horizon);
-    let moved = &against.resource.salvage_columns;
-    let schemas = against.schemas;
-    work(session, &Baseline { facts, sources: &sources, horizon, moved, selection: &selection, schemas })
+/// What rows are compared with, at hand: nothing of it need be fetched while somebody waits.
+struct Basis<'a> {
+    against: Against<'a>,
+    facts: PostgresFacts,
+    recovery_point: lifeboat_model::Timestamp,
+    sources: OutOfVault,
+    selection: Selection,
+    /// Rows younger than this came since, where they can be asked.
+    horizon: Option<Horizon>,
+}
+
+impl<'a> Basis<'a> {
+    fn new(
+        vaults: &dyn Vaults,
+        session: &mut Session,
+        against: Against<'a>,
+        part: &ResourceManifest,
+        stop: &Stop,
+    ) -> Result<Basis<'a>, Failure> {
+        let failed = |error: PgError| postgres_failure(&error);
+        let lifeboat_model::Content::Postgres(facts) = &part.content else {
+            return Err(Failure::new(FailureKind::Bug, format!("{} is not a PostgreSQL database", part.name)));
+        };
+        let vault = vaults.open(against.vault)?;
+        let snapshot = summary::snapshot_of(&vault, against.backup)?;
+        let sources = OutOfVault::new(vault, snapshot, part.path.clone(), stop.clone());
+        let horizon = against.since.unwrap_or(&facts.horizon);
+        let known = postgres::same_lineage(session, horizon).map_err(failed)?.is_ok();
+        // What a platform keeps for itself is no loss of ours, and not ours to read.
+        let selection = match postgres::look_at(session).map_err(failed)?.is_supabase {
+            true => Selection::supabase(),
+            false => Selection::default(),
+        };
+        let horizon = known.then(|| horizon.clone());
+        let recovery_point = part.recovery_point;
+        Ok(Basis { against, facts: (**facts).clone(), recovery_point, sources, selection, horizon })
+    }
+
+    fn stored(hands: &Hands, session: &mut Session, against: Against<'a>, stop: &Stop) -> Result<Basis<'a>, Failure> {
+        let stored = Stored { vault: against.vault, backup: against.backup, resource: against.part_name() };
+        let (part, _) = stored.manifest(hands)?;
+        Basis::new(&*hands.vaults, session, against, &part, stop)
+    }
+
+    fn baseline(&self) -> Baseline<'_> {
+        Baseline {
+            facts: &self.facts,
+            sources: &self.sources,
+            horizon: self.horizon.as_ref(),
+            moved: &self.against.resource.salvage_columns,
+            selection: &self.selection,
+            schemas: self.against.schemas,
+        }
+    }
 }
 
 /// Counts, row by row, what would leave; nothing is kept.
@@ -81,16 +111,26 @@ fn with_baseline<T>(
 pub(crate) fn count(engine: &Engine, url: &str, against: &Against<'_>) -> Result<Vec<LossLine>, Failure> {
     let manifest = engine.manifest(against.backup)?;
     let part = super::part(&manifest, against.backup, against.part_name())?;
-    let lifeboat_model::Content::Postgres(facts) = &part.content else {
-        return Err(Failure::new(FailureKind::Bug, format!("{} is not a PostgreSQL database", part.name)));
-    };
-    let facts = (&**facts, part.path.clone());
     let (vaults, stop) = (&*engine.vaults, Stop::default());
-    let mut session = Session::open(&vaults.database(url)?, &stop).map_err(|error| postgres_failure(&error))?;
-    let changed = with_baseline(vaults, &mut session, against, facts, &stop, |session, baseline| {
-        postgres::compare_rows(session, baseline, None).map_err(|error| postgres_failure(&error))
-    })?;
+    let failed = |error: PgError| postgres_failure(&error);
+    let mut session = Session::open(&vaults.database(url)?, &stop).map_err(failed)?;
+    let basis = Basis::new(vaults, &mut session, *against, part, &stop)?;
+    let changed = postgres::compare_rows(&mut session, &basis.baseline(), None).map_err(failed)?;
     Ok(changed.iter().map(line_of).collect())
+}
+
+/// Tables that cannot tell what is written to them, with their bytes, the largest first.
+///
+/// # Errors
+/// When the database or the backup cannot be read.
+pub(crate) fn unwatched(engine: &Engine, url: &str, against: &Against<'_>) -> Result<Vec<(String, u64)>, Failure> {
+    let manifest = engine.manifest(against.backup)?;
+    let part = super::part(&manifest, against.backup, against.part_name())?;
+    let (vaults, stop) = (&*engine.vaults, Stop::default());
+    let failed = |error: PgError| postgres_failure(&error);
+    let mut session = Session::open(&vaults.database(url)?, &stop).map_err(failed)?;
+    let basis = Basis::new(vaults, &mut session, *against, part, &stop)?;
+    postgres::unwatched(&mut session, &basis.baseline()).map_err(failed)
 }
 
 fn line_of(table: &ChangedTable) -> LossLine {
@@ -140,12 +180,24 @@ impl<'a> Ask<'a> {
 /// Finds the rows that leave, keeps them, and fails when nobody has agreed to that.
 pub(super) fn salvage(hands: &Hands, action: &PgAction, context: &Context<'_>) -> Result<Value, Failure> {
     let ask = Ask::of(action)?;
-    let opened = Session::open(&hands.vaults.database(ask.url)?, context.stop);
-    let found = opened.map_err(|error| postgres_failure(&error)).and_then(|mut session| match ask.ahead {
-        true => look_ahead(hands, &ask, &mut session, context),
-        false => keep(hands, &ask, &mut session, None, context),
-    });
-    weigh(hands, &ask, found, context)
+    let address = hands.vaults.database(ask.url)?;
+    let failed = |error: PgError| postgres_failure(&error);
+    if ask.ahead {
+        let opened = Session::open(&address, context.stop).map_err(failed);
+        let found = opened.and_then(|mut session| {
+            let basis = Basis::stored(hands, &mut session, ask.against, context.stop)?;
+            look_ahead(hands, &ask, &basis, &mut session, context).map(|(changed, _kinds)| changed)
+        });
+        return weigh(hands, &ask, found, context);
+    }
+    holding::while_held(hands, &address, context, || {
+        let opened = Session::open(&address, context.stop).map_err(failed);
+        let found = opened.and_then(|mut session| {
+            let basis = Basis::stored(hands, &mut session, ask.against, context.stop)?;
+            keep(hands, &ask, &basis, &mut session, (None, None), context)
+        });
+        weigh(hands, &ask, found, context)
+    })
 }
 
 /// What was found, when it may leave; else nothing of it stays.
@@ -187,7 +239,7 @@ fn weigh(
     }
     if inserted + updated + deleted == 0 {
         forget()?;
-    } else {
+    } else if !settling::is_late(&folder) {
         let id = &context.operation.id;
         context.watch.note(&format!(
             "Rows that leave are kept: {inserted} inserted, {updated} updated, {deleted} deleted; lifeboat salvage list {id}"
@@ -199,59 +251,107 @@ fn weigh(
     Ok(counts)
 }
 
-/// Looks while everybody writes.
+/// How long to wait for tables that somebody holds, before they are not watched.
+const WATCH_WAIT: Duration = Duration::from_secs(20);
+
+/// Looks while everybody writes, and has everybody's writes told from then on.
 fn look_ahead(
     hands: &Hands,
     ask: &Ask<'_>,
+    basis: &Basis<'_>,
     session: &mut Session,
     context: &Context<'_>,
-) -> Result<Vec<ChangedTable>, Failure> {
-    let (against, stop) = (&ask.against, context.stop);
-    let stored = Stored { vault: against.vault, backup: against.backup, resource: against.part_name() };
-    let (part, facts) = stored.manifest(hands)?;
+) -> Result<(Vec<ChangedTable>, Kinds), Failure> {
+    let failed = |error: PgError| postgres_failure(&error);
+    let (against, clock) = (&ask.against, &*hands.io.clock);
     let folder = hands.state.salvage(&context.operation.id);
     let mut keeping = Keeping::begin(&folder, &against.resource.owner_columns)?;
-    with_baseline(&*hands.vaults, session, against, (&facts, part.path.clone()), stop, |session, baseline| {
-        let looked = postgres::compare_ahead(session, baseline, &mut keeping);
-        let (changed, ahead) = looked.map_err(|error| postgres_failure(&error))?;
-        keeping.pause(&ahead)?;
-        Ok(changed)
-    })
+    let baseline = basis.baseline();
+    let mut watching = session.another().map_err(failed)?;
+    match postgres::watch_tables(&mut watching, &baseline, WATCH_WAIT, clock, context.stop) {
+        Ok(_watched) => {}
+        // Then the second look takes longer; nothing is less sure for that.
+        Err(error @ PgError::Refused { .. }) => {
+            context.watch.note(&format!(
+                "Writes are not told by the tables themselves ({error}): each is looked through again."
+            ));
+        }
+        Err(error) => return Err(failed(error)),
+    }
+    let mut each = || postgres::keep_watching(&mut watching).map(drop);
+    let looked = postgres::compare_ahead(session, &baseline, &mut keeping, &mut each);
+    let (changed, ahead) = looked.map_err(failed)?;
+    keeping.pause(&ahead)?;
+    Ok((changed, keeping.kinds()))
+}
+
+/// Ends the watch over a database, when there is one.
+pub(super) fn unwatch(hands: &Hands, address: &Address, context: &Context<'_>) -> Result<(), Failure> {
+    // Taking something back is not broken off.
+    let stop = Stop::default();
+    let ended = Session::open(address, &stop)
+        .and_then(|mut session| postgres::watch_off(&mut session, &*hands.io.clock, &stop));
+    ended.map_err(|error| postgres_failure(&error))?.iter().for_each(|note| context.watch.note(note));
+    Ok(())
+}
+
+/// What was found in the last moment is put into what is kept; nobody is watched any more.
+pub(super) fn settle(hands: &Hands, url: &str, database: &str, context: &Context<'_>) -> Result<Value, Failure> {
+    let failed = |error: PgError| postgres_failure(&error);
+    let folder = hands.state.salvage(&context.operation.id);
+    let stop = Stop::default();
+    let left =
+        inside(hands, url, database, context.stop, |session| postgres::watch_off(session, &*hands.io.clock, &stop))?;
+    left.iter().for_each(|note| context.watch.note(note));
+    if !settling::is_late(&folder) {
+        settling::forget_first_look(&folder)?;
+        return Ok(Value::Null);
+    }
+    let action = context.operation.plan.steps().filter_map(|step| leaving_of(&step.action)).last();
+    let ask = Ask::of(action.ok_or_else(|| Failure::new(FailureKind::Bug, "no step has kept rows"))?)?;
+    let address = hands.vaults.database(url)?;
+    let mut session = Session::open(&address, context.stop).map_err(failed)?;
+    let basis = Basis::stored(hands, &mut session, ask.against, context.stop)?;
+    let owners = &ask.against.resource.owner_columns;
+    let salvage = settling::settle(&folder, owners, &basis.facts, &basis.sources)?;
+    let (inserted, updated, deleted) = salvage.counts();
+    if inserted + updated + deleted == 0 {
+        files::remove_any(&folder).map_err(|error| path_failure(&error))?;
+    } else {
+        context.watch.note(&settling::told(&salvage));
+    }
+    Ok(json!({ "inserted": inserted, "updated": updated, "deleted": deleted }))
 }
 
 /// Looks while nobody writes, only at what was written to since the first look, when there was one. `names`: as schemas
-/// are called at this moment in the session's own transaction.
+/// are called at this moment in the session's own transaction; with what the first look has found in this process.
 fn keep(
     hands: &Hands,
     ask: &Ask<'_>,
+    basis: &Basis<'_>,
     session: &mut Session,
-    names: Option<&[SchemaNames]>,
+    (names, kinds): (Option<&[SchemaNames]>, Option<&Kinds>),
     context: &Context<'_>,
 ) -> Result<Vec<ChangedTable>, Failure> {
     let failed = |error: PgError| postgres_failure(&error);
-    let (against, stop) = (&ask.against, context.stop);
-    let stored = Stored { vault: against.vault, backup: against.backup, resource: against.part_name() };
-    let (part, facts) = stored.manifest(hands)?;
+    let against = &ask.against;
     let folder = hands.state.salvage(&context.operation.id);
-    let (mut keeping, ahead) = Keeping::go_on(&folder, &against.resource.owner_columns)?;
-    let of = (&facts, part.path.clone());
-    let changed = with_baseline(&*hands.vaults, session, against, of, stop, |session, baseline| {
-        let ahead = ahead.unwrap_or_default();
-        let holds = postgres::still_holds(session, baseline, &ahead, names).map_err(failed)?;
-        keeping.pause(&holds)?;
-        postgres::compare_rest(session, baseline, &holds, names, &mut keeping).map_err(failed)
-    })?;
+    let (mut keeping, ahead) = Keeping::go_on(&folder, &against.resource.owner_columns, kinds)?;
+    let (ahead, baseline) = (ahead.unwrap_or_default(), basis.baseline());
+    let holds = postgres::still_holds(session, &baseline, &ahead, names).map_err(failed)?;
+    keeping.pause(&holds)?;
+    let changed = postgres::compare_rest(session, &baseline, &holds, names, &mut keeping).map_err(failed)?;
     let salvage = Salvage {
         schema: SALVAGE_SCHEMA.to_owned(),
         operation: context.operation.id.clone(),
         resource: against.resource.name.clone(),
         backup: against.backup.clone(),
-        since: against.since.and_then(|since| since.at).unwrap_or(part.recovery_point),
+        since: against.since.and_then(|since| since.at).unwrap_or(basis.recovery_point),
         at: hands.io.clock.now(),
         tables: Vec::new(),
         affected: None,
     };
-    keeping.finish(salvage, &changed)?;
+    keeping.end(salvage, &changed)?;
     Ok(changed)
 }
 
@@ -264,12 +364,14 @@ pub(super) struct Looking<'a> {
     found: RefCell<Value>,
     /// Why it broke off.
     failure: RefCell<Option<Failure>>,
+    /// What is compared, and what the first look has found.
+    first: RefCell<Option<(Basis<'a>, Kinds)>>,
 }
 
 impl<'a> Looking<'a> {
     pub fn new(hands: &'a Hands, action: &'a PgAction, context: &'a Context<'a>) -> Result<Looking<'a>, Failure> {
         let (found, failure) = (RefCell::new(Value::Null), RefCell::new(None));
-        Ok(Looking { hands, ask: Ask::of(action)?, context, found, failure })
+        Ok(Looking { hands, ask: Ask::of(action)?, context, found, failure, first: RefCell::new(None) })
     }
 
     pub fn look(&self, session: &mut Session, when: Look<'_>) -> Result<(), PgError> {
@@ -278,7 +380,7 @@ impl<'a> Looking<'a> {
             Look::Held(names) => {
                 // An error would end all of the transaction, and it may be one that does not matter.
                 session.run("SAVEPOINT lifeboat_look")?;
-                let kept = keep(self.hands, &self.ask, session, Some(names), self.context);
+                let kept = self.held(session, names);
                 let end = if kept.is_ok() { "RELEASE" } else { "ROLLBACK TO" };
                 session.run(&format!("{end} SAVEPOINT lifeboat_look"))?;
                 weigh(self.hands, &self.ask, kept, self.context)
@@ -298,13 +400,28 @@ impl<'a> Looking<'a> {
     }
 
     fn ahead(&self) -> Result<Value, Failure> {
+        let failed = |error: PgError| postgres_failure(&error);
         let opened = Session::open(&self.hands.vaults.database(self.ask.url)?, self.context.stop);
         let found = opened
             .and_then(|mut session| session.run("SET lock_timeout = '10s'").map(|()| session))
-            .map_err(|error| postgres_failure(&error))
-            .and_then(|mut session| look_ahead(self.hands, &self.ask, &mut session, self.context));
+            .map_err(failed)
+            .and_then(|mut session| {
+                let basis = Basis::stored(self.hands, &mut session, self.ask.against, self.context.stop)?;
+                let (changed, kinds) = look_ahead(self.hands, &self.ask, &basis, &mut session, self.context)?;
+                self.first.replace(Some((basis, kinds)));
+                Ok(changed)
+            });
         let first = Ask { ahead: true, ..self.ask };
         weigh(self.hands, &first, found, self.context)
+    }
+
+    fn held(&self, session: &mut Session, names: &[SchemaNames]) -> Result<Vec<ChangedTable>, Failure> {
+        let first = self.first.borrow();
+        if let Some((basis, kinds)) = &*first {
+            return keep(self.hands, &self.ask, basis, session, (Some(names), Some(kinds)), self.context);
+        }
+        let basis = Basis::stored(self.hands, session, self.ask.against, self.context.stop)?;
+        keep(self.hands, &self.ask, &basis, session, (Some(names), None), self.context)
     }
 
     /// Why it broke off, when that was here.
@@ -332,8 +449,12 @@ fn horizon_for(hands: &Hands, url: &str, name: &str, context: &Context<'_>) -> R
 pub(super) fn forget(
     hands: &Hands,
     of: Option<&lifeboat_model::OperationId>,
+    watched: Option<&str>,
     context: &Context<'_>,
 ) -> Result<Value, Failure> {
+    if let Some(url) = watched {
+        unwatch(hands, &hands.vaults.database(url)?, context)?;
+    }
     let folder = hands.state.salvage(of.unwrap_or(&context.operation.id));
     files::remove_any(&folder).map_err(|error| path_failure(&error))?;
     Ok(json!({ "removed": folder.display().to_string() }))
@@ -421,7 +542,8 @@ pub(crate) fn holdable(engine: &Engine, url: &str) -> Result<Holdable, Failure> 
     let failed = |error: PgError| postgres_failure(&error);
     let mut session = Session::open(&engine.vaults.database(url)?, &Stop::default()).map_err(failed)?;
     let status = postgres::fence_status(&mut session).map_err(failed)?;
-    if status.is_on {
+    // What a dead operation of ours holds for a moment is no person's.
+    if status.is_on && status.ends_in_ms.is_none() {
         return Ok(Holdable::Held(status.note));
     }
     Ok(match postgres::fence_refused(&mut session).map_err(failed)? {

@@ -1,5 +1,7 @@
 //! Schemas inside a database on a server: made from a backup and put in others' places, and back.
 
+use std::collections::BTreeMap;
+
 use lifeboat_io::{
     Stop,
     database::postgres::{self, Address, Leaving, PgError, SchemaSwap, SchemasSwapped, Selection, Session, SwapState},
@@ -34,8 +36,9 @@ pub(super) fn perform(hands: &Hands, action: &PgAction, context: &Context<'_>) -
         PgAction::ReturnSchemas { url, schemas, exchange, back } => {
             give_back(hands, url, schemas, exchange, back, context)
         }
-        PgAction::SwapSchemas { from, url, schemas, leaving } => {
-            swap(hands, (url, from), schemas, leaving.as_deref(), context)
+        PgAction::SwapSchemas { from, url, schemas, leaving, quiet, tablespaces } => {
+            let what = Swap { from, url, names: schemas, quiet: *quiet, tablespaces };
+            swap(hands, &what, leaving.as_deref(), context)
         }
         PgAction::ExchangeSchemas { url, schemas, leaving } => {
             exchange(hands, url, schemas, leaving.as_deref(), context)
@@ -144,28 +147,34 @@ fn ready(
     let entries = stored(from).entries(&sources(hands, from, part.path.clone(), context)?)?;
     let clock = &*hands.io.clock;
     let lock_wait_ms = postgres::SCHEMA_LOCK_WAIT_MS;
-    let what = SchemaSwap { names, facts: &facts, entries: &entries, clock, lock_wait_ms, leaving: None };
+    let what = SchemaSwap { names, facts: &facts, entries: &entries, clock, lock_wait_ms, quiet: false, leaving: None };
     postgres::schemas_preflight(&mut open(hands, url, context.stop)?, &what).map_err(failed)?;
     Ok(json!({ "ready": names.iter().map(|names| &names.live).collect::<Vec<_>>() }))
 }
 
-fn swap(
-    hands: &Hands,
-    (url, from): (&str, &StoredPart),
-    names: &[SchemaNames],
-    leaving: Option<&PgAction>,
-    context: &Context<'_>,
-) -> Result<Value, Failure> {
+/// Which schemas, from where.
+#[derive(Clone, Copy)]
+struct Swap<'a> {
+    from: &'a StoredPart,
+    url: &'a str,
+    names: &'a [SchemaNames],
+    quiet: bool,
+    tablespaces: &'a BTreeMap<String, String>,
+}
+
+fn swap(hands: &Hands, what: &Swap<'_>, leaving: Option<&PgAction>, context: &Context<'_>) -> Result<Value, Failure> {
+    let Swap { from, url, names, quiet, tablespaces } = *what;
     let (part, facts) = stored(from).manifest(hands)?;
     let sources = sources(hands, from, part.path.clone(), context)?;
     let mut entries = stored(from).entries(&sources)?;
     let clock = &*hands.io.clock;
     let lock_wait_ms = postgres::SCHEMA_LOCK_WAIT_MS;
     let mut session = open(hands, url, context.stop)?;
+    postgres::map_tablespaces(&mut session, &facts, &mut entries, tablespaces).map_err(failed)?;
     super::settle_tablespaces(&mut session, &mut entries, context)?;
     let progress = |done, total| context.watch.progress(done, total);
     let work = |leaving: Option<Leaving<'_>>| {
-        let what = SchemaSwap { names, facts: &facts, entries: &entries, clock, lock_wait_ms, leaving };
+        let what = SchemaSwap { names, facts: &facts, entries: &entries, clock, lock_wait_ms, quiet, leaving };
         postgres::swap_schemas(&mut session, &what, &sources, context.stop, &progress)
     };
     let state = |session: &mut Session| postgres::schemas_state(session, names);
@@ -211,7 +220,7 @@ fn looked_at(
     let state = settled(hands, url, &Stop::default()).and_then(|mut session| state(&mut session).map_err(failed));
     match state {
         Ok(SwapState::Done) => return Ok((SchemasSwapped::default(), looking.map_or(Value::Null, Looking::found))),
-        Ok(SwapState::NotYet) if looking.is_some() => drop(losses::forget(hands, None, context)?),
+        Ok(SwapState::NotYet) if looking.is_some() => drop(losses::forget(hands, None, Some(url), context)?),
         Ok(SwapState::NotYet | SwapState::Unknown) | Err(_) => {}
     }
     Err(looking.and_then(|looking| looking.failure()).unwrap_or_else(|| failed(error)))
@@ -250,6 +259,6 @@ fn give_back(
         context.watch.note(&format!("The swap had happened; what was live since then is kept as {}.", kept.join(", ")));
     }
     // The rows have not left.
-    losses::forget(hands, None, context)?;
+    losses::forget(hands, None, Some(url), context)?;
     Ok(json!({ "live": back.iter().map(|one| &one.live).collect::<Vec<_>>() }))
 }

@@ -33,6 +33,7 @@ use super::{
     catalog::{self, Table},
     fence::FENCE_TRIGGER,
     sql::{literal, plain, quoted},
+    watch::WATCH_TRIGGER,
 };
 
 /// Refusals that are told one by one.
@@ -445,9 +446,10 @@ fn silence(
         let title = target.title();
         let triggers = session.ask(&format!(
             "SELECT tgname, tgenabled FROM pg_catalog.pg_trigger
-              WHERE tgrelid = {} AND NOT tgisinternal AND tgenabled <> 'D' AND tgname <> {}",
+              WHERE tgrelid = {} AND NOT tgisinternal AND tgenabled <> 'D' AND tgname NOT IN ({}, {})",
             target.there.oid,
-            literal(FENCE_TRIGGER)
+            literal(FENCE_TRIGGER),
+            literal(WATCH_TRIGGER)
         ))?;
         for row in &triggers {
             let name = quoted(row.text(0));

@@ -30,6 +30,7 @@ use super::{
     rows::{Done, Reading, Sink, Sinks, add_part, plan_jobs, read_rows, table_facts},
     schema_swap::kept_schemas,
     server, tablespaces,
+    watch::WATCH_TRIGGER,
 };
 use crate::{clock::Clock, exec::Exec, files, stop::Stop};
 
@@ -341,7 +342,8 @@ fn seen(leader: &mut Session, options: &CaptureOptions, facts: &PostgresFacts) -
 }
 
 fn is_fence(entry: &SchemaEntry) -> bool {
-    entry.kind == "TRIGGER" && entry.tag.ends_with(&format!(" {FENCE_TRIGGER}"))
+    let ours = |name: &&str| entry.tag.ends_with(&format!(" {name}"));
+    entry.kind == "TRIGGER" && [FENCE_TRIGGER, WATCH_TRIGGER].iter().any(ours)
 }
 
 /// The definitions: statements, and the two files of SQL.

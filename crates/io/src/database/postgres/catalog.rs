@@ -10,6 +10,7 @@ use super::{
     schema_swap::KEPT_COMMENT,
     side::SIDE_PREFIX,
     sql::{literal, literals, plain},
+    watch::WATCH_SCHEMA,
 };
 
 /// A table that holds rows of its own.
@@ -68,8 +69,9 @@ pub fn copy_target(title: &str, columns: &[String]) -> String {
 /// Which schemas are a person's: not PostgreSQL's own, and selected.
 pub(super) fn schema_condition(selection: &Selection) -> String {
     let mut condition = format!(
-        "n.nspname !~ '^(pg_|{SIDE_PREFIX})' AND n.nspname NOT IN ('information_schema', {})",
-        literal(FENCE_SCHEMA)
+        "n.nspname !~ '^(pg_|{SIDE_PREFIX})' AND n.nspname NOT IN ('information_schema', {}, {})",
+        literal(FENCE_SCHEMA),
+        literal(WATCH_SCHEMA)
     );
     // What a restore has kept is no part of the database as it is.
     condition += &format!(

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Address, PgError, fence::FENCE_SCHEMA, side::SIDE_PREFIX};
+use super::{Address, PgError, fence::FENCE_SCHEMA, side::SIDE_PREFIX, watch::WATCH_SCHEMA};
 use crate::{
     env::Env,
     exec::{Exec, Invocation},
@@ -161,6 +161,7 @@ pub fn dump_schema(
         .arg(format!("--lock-wait-timeout={LOCK_WAIT_MS}"))
         .args(snapshot.map(|id| format!("--snapshot={id}")))
         .arg(format!("--exclude-schema={FENCE_SCHEMA}"))
+        .arg(format!("--exclude-schema={WATCH_SCHEMA}"))
         .arg(format!("--exclude-schema={SIDE_PREFIX}*"))
         .args(selection.only.iter().map(|name| format!("--schema={}", quoted(name))))
         .args(selection.except.iter().map(|name| format!("--exclude-schema={}", quoted(name))))
@@ -188,6 +189,7 @@ pub fn dump_archive(clients: &Clients, address: &Address, into: &Path) -> Invoca
     Invocation::new(clients.folder.join("pg_dump"), ARCHIVE_LIMIT)
         .args(["--format=custom", "--no-password"])
         .arg(format!("--exclude-schema={FENCE_SCHEMA}"))
+        .arg(format!("--exclude-schema={WATCH_SCHEMA}"))
         .arg("--file")
         .arg(into)
         .with_variables(address)
@@ -254,7 +256,7 @@ mod tests {
         assert_eq!(
             what.to_string(),
             "/pg15/pg_dump --format=custom --section=pre-data --section=post-data --no-password -B --lock-wait-timeout=10000 \
-             --snapshot=00000003-1 --exclude-schema=lifeboat_fence '--exclude-schema=lifeboat_restored_*' '--schema=\"my \"\"schema\"\"\"' --file /w/schema.dump"
+             --snapshot=00000003-1 --exclude-schema=lifeboat_fence --exclude-schema=lifeboat_watch '--exclude-schema=lifeboat_restored_*' '--schema=\"my \"\"schema\"\"\"' --file /w/schema.dump"
         );
         assert!(!format!("{what:?}").contains("s3cret"));
         assert!(what.env.contains(&("PGPASSWORD".into(), "s3cret".into())));

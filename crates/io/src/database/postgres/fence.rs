@@ -11,7 +11,9 @@
 //!                     a table's owner can drop the trigger: `prove_fence` sees that
 //! ```
 //!
-//! All of the fence is in the database itself, in a schema of its own, so that it is known and can be lifted without us.
+//! All of the fence is in the database itself, in a schema of its own, so that it is known and can be lifted without us. One
+//! that we need for a moment ends by itself when nothing is heard of us for [`HOLD_MS`]: a death leaves nobody closed out.
+//! Whoever goes on after that is told, since it has not held all the time ([`keep_holding`]).
 
 use std::time::Duration;
 
@@ -20,6 +22,7 @@ use sha2::{Digest, Sha256};
 use super::{
     PgError, Session,
     sql::{literal, quoted},
+    until,
 };
 use crate::{clock::Clock, stop::Stop};
 
@@ -31,16 +34,22 @@ pub(super) const FENCE_TRIGGER: &str = "zz_lifeboat_fence";
 /// What the function says of itself when the database was set to reading before the fence came.
 const READS_BEFORE: &str = "reading was the default before";
 
+/// For how long a fence of a moment holds without a sign of us.
+pub const HOLD_MS: u32 = 30_000;
+
 /// Tables that can be written, and their names in SQL; not ours, not the server's, not temporary ones.
 const TABLES: &str = "pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relkind IN ('r', 'p', 'f') AND c.relpersistence <> 't' AND n.nspname !~ '^pg_'
-      AND n.nspname NOT IN ('information_schema', 'lifeboat_fence')";
+      AND n.nspname NOT IN ('information_schema', 'lifeboat_fence', 'lifeboat_watch')";
 
 /// What the fence is at this moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FenceStatus {
-    /// Whether it is there.
+    /// Whether it is there, and holds.
     pub is_on: bool,
+    /// Milliseconds until it ends by itself, for one that holds for a moment only; none are left when it has ended, and what
+    /// remains of it refuses nobody.
+    pub ends_in_ms: Option<i64>,
     /// What it says of itself: who made it, when, for which operation.
     pub note: String,
     /// Tables with a working trigger.
@@ -90,7 +99,7 @@ pub fn fence_on(
     let before = fence_status(session)?;
     session.transaction("BEGIN", |session| {
         session.run(&format!("ALTER DATABASE {database} SET default_transaction_read_only = on"))?;
-        session.run(&make_fence(pass, note))?;
+        session.run(&make_fence(pass, note, None))?;
         if before.reads_by_default && !before.is_on {
             session.run(&format!("COMMENT ON FUNCTION {FENCE_SCHEMA}.refuse() IS '{READS_BEFORE}'"))?;
         }
@@ -101,22 +110,22 @@ pub fn fence_on(
 }
 
 /// Closes a database to writes for a moment: as [`fence_on`], without making reading the default, which would go along to
-/// whatever takes the database's place.
+/// whatever takes the database's place. It ends by itself after `hold_ms`, unless it is put off: [`keep_holding`].
 ///
 /// # Errors
 /// As [`fence_on`].
 pub fn hold_writes(
     session: &mut Session,
-    pass: &str,
-    note: &str,
+    (pass, note): (&str, &str),
     wait_max: Duration,
+    hold_ms: u32,
     clock: &dyn Clock,
     stop: &Stop,
 ) -> Result<FenceStatus, PgError> {
     fence_preflight(session)?;
     let before = fence_status(session)?;
     session.transaction("BEGIN", |session| {
-        session.run(&make_fence(pass, note))?;
+        session.run(&make_fence(pass, note, Some(hold_ms)))?;
         // What is the default is none of ours, so that nobody takes it back.
         if before.reads_by_default && !before.is_on {
             session.run(&format!("COMMENT ON FUNCTION {FENCE_SCHEMA}.refuse() IS '{READS_BEFORE}'"))?;
@@ -125,6 +134,29 @@ pub fn hold_writes(
     })?;
     close_all(session, wait_max, clock, stop)?;
     fence_status(session)
+}
+
+/// Puts the end of a fence of a moment off. Says when it will be, for [`swap_databases`]; nothing when it has ended, or there is
+/// none of that kind: then somebody may have written since it came.
+///
+/// [`swap_databases`]: super::swap_databases
+///
+/// # Errors
+/// As [`Session::run`].
+pub fn keep_holding(session: &mut Session, hold_ms: u32) -> Result<Option<i64>, PgError> {
+    until::put_off(session, FENCE_SCHEMA, hold_ms)
+}
+
+/// Closes what has come into a database whose fence is on, in the caller's transaction: new tables, and ones that come back.
+///
+/// # Errors
+/// As [`Session::run`].
+pub(super) fn close_what_came(session: &mut Session) -> Result<(), PgError> {
+    if !fence_status(session)?.is_on {
+        return Ok(());
+    }
+    let open = open_tables(session)?;
+    close_in_transaction(session, &open)
 }
 
 /// Closes tables until all are; after `wait_max`, whoever holds one is ended.
@@ -200,13 +232,22 @@ fn fence_preflight(session: &mut Session) -> Result<(), PgError> {
 }
 
 /// The schema, and the function that says no. It knows a hash of the pass, so that reading it opens nothing.
-fn make_fence(pass: &str, note: &str) -> String {
+fn make_fence(pass: &str, note: &str, hold_ms: Option<u32>) -> String {
     let hash = hex::encode(Sha256::digest(pass));
+    let (end, over) = match hold_ms {
+        Some(hold_ms) => {
+            let over = format!("IF {} THEN RETURN NULL; END IF;", until::is_over(FENCE_SCHEMA));
+            (until::make(FENCE_SCHEMA, hold_ms), over)
+        }
+        None => (until::none(FENCE_SCHEMA), String::new()),
+    };
     format!(
         "CREATE SCHEMA IF NOT EXISTS {FENCE_SCHEMA};
          GRANT USAGE ON SCHEMA {FENCE_SCHEMA} TO PUBLIC;
+         {end};
          CREATE OR REPLACE FUNCTION {FENCE_SCHEMA}.refuse() RETURNS trigger LANGUAGE plpgsql SET search_path = '' AS $refuse$
          BEGIN
+             {over}
              IF pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(
                     COALESCE(pg_catalog.current_setting('lifeboat.pass', true), ''), 'UTF8')), 'hex') = '{hash}' THEN
                  RETURN NULL;
@@ -236,14 +277,18 @@ fn open_tables(session: &mut Session) -> Result<Vec<String>, PgError> {
 fn close_tables(session: &mut Session, tables: &[String]) -> Result<(), PgError> {
     session.transaction("BEGIN", |session| {
         session.run("SET LOCAL lock_timeout = '300ms'")?;
-        tables.iter().try_for_each(|table| {
-            session.run(&format!(
-                "DROP TRIGGER IF EXISTS {FENCE_TRIGGER} ON {table};
-                 CREATE TRIGGER {FENCE_TRIGGER} BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON {table}
-                     FOR EACH STATEMENT EXECUTE FUNCTION {FENCE_SCHEMA}.refuse();
-                 ALTER TABLE {table} ENABLE ALWAYS TRIGGER {FENCE_TRIGGER}"
-            ))
-        })
+        close_in_transaction(session, tables)
+    })
+}
+
+fn close_in_transaction(session: &mut Session, tables: &[String]) -> Result<(), PgError> {
+    tables.iter().try_for_each(|table| {
+        session.run(&format!(
+            "DROP TRIGGER IF EXISTS {FENCE_TRIGGER} ON {table};
+             CREATE TRIGGER {FENCE_TRIGGER} BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON {table}
+                 FOR EACH STATEMENT EXECUTE FUNCTION {FENCE_SCHEMA}.refuse();
+             ALTER TABLE {table} ENABLE ALWAYS TRIGGER {FENCE_TRIGGER}"
+        ))
     })
 }
 
@@ -301,15 +346,11 @@ pub fn fence_status(session: &mut Session) -> Result<FenceStatus, PgError> {
                          WHERE d.datname = pg_catalog.current_database() AND s.setrole = 0
                            AND 'default_transaction_read_only=on' = ANY (s.setconfig))"
     ))?;
-    let open = if row.is_true(0) { open_tables(session)? } else { Vec::new() };
-    let closed = if row.is_true(0) { row.count(2) - open.len() as u64 } else { 0 };
-    Ok(FenceStatus {
-        is_on: row.is_true(0),
-        note: row.text(1).to_owned(),
-        closed,
-        open,
-        reads_by_default: row.is_true(3),
-    })
+    let ends_in_ms = if row.is_true(0) { until::left_ms(session, FENCE_SCHEMA)? } else { None };
+    let is_on = row.is_true(0) && ends_in_ms.is_none_or(|left| left > 0);
+    let open = if is_on { open_tables(session)? } else { Vec::new() };
+    let closed = if is_on { row.count(2) - open.len() as u64 } else { 0 };
+    Ok(FenceStatus { is_on, ends_in_ms, note: row.text(1).to_owned(), closed, open, reads_by_default: row.is_true(3) })
 }
 
 /// Shows that nobody writes: no transaction that has written is open, no lock of a writer is held, every table is

@@ -139,7 +139,7 @@ const KINDS: [(&str, &str); 27] = [
         FROM typ t WHERE t.typtype IN ('d', 'r', 'b') AND t.typelem = 0 OR t.typtype IN ('d', 'r')"),
     ("enum", "e.enumtypid::regtype::text || ' ' || string_agg(quote_literal(e.enumlabel), ',' ORDER BY e.enumsortorder)
         FROM pg_enum e JOIN typ t ON t.oid = e.enumtypid GROUP BY e.enumtypid"),
-    ("trigger", "pg_get_triggerdef(g.oid) || ' enabled=' || g.tgenabled::text FROM pg_trigger g JOIN rel c ON c.oid = g.tgrelid WHERE NOT g.tgisinternal AND g.tgname <> 'zz_lifeboat_fence'"),
+    ("trigger", "pg_get_triggerdef(g.oid) || ' enabled=' || g.tgenabled::text FROM pg_trigger g JOIN rel c ON c.oid = g.tgrelid WHERE NOT g.tgisinternal AND g.tgname NOT IN ('zz_lifeboat_fence', 'zz_lifeboat_watch')"),
     ("policy", "p.polrelid::regclass::text || ' ' || quote_ident(p.polname) || ' ' || p.polcmd::text || ' permissive=' || p.polpermissive || ' to '
         || (SELECT string_agg(CASE r WHEN 0 THEN 'public' ELSE r::regrole::text END, ',' ORDER BY r::regrole::text) FROM unnest(p.polroles) r)
         || ' using ' || coalesce(pg_get_expr(p.polqual, p.polrelid), '') || ' check ' || coalesce(pg_get_expr(p.polwithcheck, p.polrelid), '')

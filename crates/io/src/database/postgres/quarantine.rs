@@ -4,7 +4,10 @@
 //! `pg_cron`, servers of others with passwords, triggers that call the web. In a copy each of these would act a second
 //! time, on the real world.
 
-use super::{PgError, Session, sql::quoted};
+use super::{
+    PgError, Session,
+    sql::{literals, quoted},
+};
 
 /// Functions that reach out of the database when a trigger calls them: Supabase's webhooks, `pg_net`, `http`.
 const REACH_OUT: &str = "(n.nspname IN ('supabase_functions', 'net') OR p.prosrc ~* '(net\\.http_|extensions\\.http|http_request|http_post|http_get|dblink|pg_notify_url)')";
@@ -19,7 +22,16 @@ pub fn quarantine(session: &mut Session) -> Result<Vec<String>, PgError> {
     subscriptions(session, &mut notes)?;
     jobs(session, &mut notes)?;
     servers(session, &mut notes)?;
-    webhooks(session, &mut notes)?;
+    webhooks(session, "true", &mut notes)?;
+    Ok(notes)
+}
+
+/// The same for schemas that came into a database which is not their own, in the caller's transaction: what else acts in it is
+/// that database's.
+pub(super) fn quarantine_schemas(session: &mut Session, schemas: &[&str]) -> Result<Vec<String>, PgError> {
+    let mut notes = Vec::new();
+    let here = format!("s.nspname IN ({})", literals(schemas.iter().copied()));
+    webhooks(session, &here, &mut notes)?;
     Ok(notes)
 }
 
@@ -68,11 +80,13 @@ fn servers(session: &mut Session, notes: &mut Vec<String>) -> Result<(), PgError
     Ok(())
 }
 
-fn webhooks(session: &mut Session, notes: &mut Vec<String>) -> Result<(), PgError> {
+/// Triggers that reach out, of tables for which `which` is true: `s` is the row of their schema in `pg_namespace`.
+fn webhooks(session: &mut Session, which: &str, notes: &mut Vec<String>) -> Result<(), PgError> {
     let rows = session.ask(&format!(
         "SELECT g.tgrelid::pg_catalog.regclass, g.tgname FROM pg_catalog.pg_trigger g JOIN pg_catalog.pg_proc p ON p.oid = g.tgfoid
            JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
-          WHERE NOT g.tgisinternal AND g.tgenabled <> 'D' AND g.tgparentid = 0 AND {REACH_OUT} ORDER BY 1, 2"
+           JOIN pg_catalog.pg_class c ON c.oid = g.tgrelid JOIN pg_catalog.pg_namespace s ON s.oid = c.relnamespace
+          WHERE NOT g.tgisinternal AND g.tgenabled <> 'D' AND g.tgparentid = 0 AND {which} AND {REACH_OUT} ORDER BY 1, 2"
     ))?;
     for row in &rows {
         session.run(&format!("ALTER TABLE {} DISABLE TRIGGER {}", row.text(0), quoted(row.text(1))))?;

@@ -11,8 +11,12 @@
 //! compared as far as both sides have them, so that a migration in between does not make every row another one.
 
 mod ahead;
+mod sequences;
 
-pub use ahead::{Ahead, compare_ahead, compare_rest, still_holds};
+pub use ahead::{
+    Ahead, compare_ahead, compare_rest, key_number, key_of, key_places, still_holds, then_of, unwatched, watch_tables,
+};
+pub use sequences::raise_sequences;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -30,7 +34,7 @@ use super::{
     PgError, RowChanges, Selection, Session, Sources,
     catalog::{self, Table},
     loss::key_hash,
-    sql::{literal, literals, plain},
+    sql::{literals, plain},
 };
 
 /// What is compared with what is live.
@@ -128,6 +132,38 @@ pub trait KeepRows {
     /// # Errors
     /// As [`KeepRows::begin`].
     fn end(&mut self) -> io::Result<()>;
+
+    /// What a first look has handed over of a table: which rows, by [`key_number`], and of what kind.
+    ///
+    /// # Errors
+    /// As [`KeepRows::begin`].
+    fn kept(&mut self, _table: &ChangedTable) -> io::Result<HashMap<u64, RowKind>> {
+        Ok(HashMap::new())
+    }
+
+    /// A table begins that was written to since the first look; what that has found holds but for the keys that follow.
+    ///
+    /// # Errors
+    /// As [`KeepRows::begin`].
+    fn late(&mut self, _table: &ChangedTable) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// A key that was written to: fields in COPY's text format.
+    ///
+    /// # Errors
+    /// As [`KeepRows::begin`].
+    fn late_key(&mut self, _key: &[u8]) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// A row with such a key as it is now; a key without one has no row any more.
+    ///
+    /// # Errors
+    /// As [`KeepRows::begin`].
+    fn late_row(&mut self, _row: &[u8]) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// The present instant in the server's counting: what is written from now on is told by [`Horizon::xmin`].
@@ -657,39 +693,6 @@ pub fn decoded(field: &[u8]) -> Option<Vec<u8>> {
         }
     }
     Some(out)
-}
-
-/// Raises sequences of a database to where those of the same name stand in another: a number that was given out is not
-/// given out again. Says how many were raised.
-///
-/// # Errors
-/// As [`Session::run`].
-pub fn raise_sequences(from: &mut Session, to: &mut Session) -> Result<u64, PgError> {
-    let everything = Selection::default();
-    let stood = catalog::sequences(from, &everything)?;
-    let stand = catalog::sequences(to, &everything)?;
-    let descending: BTreeSet<String> = to
-        .ask(
-            "SELECT pg_catalog.format('%I.%I', n.nspname, c.relname) FROM pg_catalog.pg_sequence s
-               JOIN pg_catalog.pg_class c ON c.oid = s.seqrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-              WHERE s.seqincrement < 0",
-        )?
-        .iter()
-        .map(|row| row.text(0).to_owned())
-        .collect();
-    let mut raised = 0;
-    for (name, was) in &stood {
-        let Some(is) = stand.get(name) else { continue };
-        // A name in quotes is written another way by the server only where it needs none.
-        let down = descending.contains(name) || descending.contains(&name.replace('"', ""));
-        let (was_at, is_at) = ((was.last_value, was.is_called), (is.last_value, is.is_called));
-        let further = if down { (-was_at.0, was_at.1) > (-is_at.0, is_at.1) } else { was_at > is_at };
-        if further {
-            to.run(&format!("SELECT pg_catalog.setval({}, {}, {})", literal(name), was.last_value, was.is_called))?;
-            raised += 1;
-        }
-    }
-    Ok(raised)
 }
 
 /// A name for a place in the state folder that differs for any two tables: what is plain in it, and a hash.

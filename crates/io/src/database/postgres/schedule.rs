@@ -246,6 +246,17 @@ fn analyze_jobs(jobs: &mut Vec<Job>, rows: &BTreeMap<String, Vec<usize>>, facts:
     }
 }
 
+/// What building each index and key costs, by the number of its definition.
+pub(super) fn build_costs(entries: &[SchemaEntry], facts: &PostgresFacts) -> HashMap<i64, u64> {
+    let tables = Tables::new(entries, facts);
+    let builds = entries.iter().filter(|entry| matches!(entry.kind.as_str(), "INDEX" | "CONSTRAINT"));
+    let cost = |entry: &SchemaEntry| {
+        let bytes = tables.needed_by(entry).iter().map(|title| tables.bytes(title)).max().unwrap_or(0);
+        (entry.id, cost_of(entry, bytes))
+    };
+    builds.map(cost).collect()
+}
+
 fn is_after_rows(entry: &SchemaEntry) -> bool {
     entry.section == Section::PostData && !is_grant(entry) && !is_last(entry)
 }
@@ -280,12 +291,16 @@ fn row_jobs(jobs: &mut Vec<Job>, facts: &PostgresFacts, connections: usize) -> B
     places
 }
 
+/// What it costs to build an index or a key of a table with so many bytes.
+pub(super) fn build_cost(sql: &str, bytes: u64) -> u64 {
+    if sql.contains(" USING gin ") || sql.contains(" USING gist ") { bytes * 2 } else { bytes * 2 / 3 }
+}
+
 /// Measured with the realistic database: loading a byte costs about as much as sorting it for an index; an inverted
 /// index twice that.
 fn cost_of(entry: &SchemaEntry, bytes: u64) -> u64 {
     match entry.kind.as_str() {
-        "INDEX" if entry.sql.contains(" USING gin ") || entry.sql.contains(" USING gist ") => bytes * 2,
-        "INDEX" | "CONSTRAINT" => bytes * 2 / 3,
+        "INDEX" | "CONSTRAINT" => build_cost(&entry.sql, bytes),
         "FK CONSTRAINT" => bytes / 3,
         "MATERIALIZED VIEW DATA" => bytes,
         _ => 0,

@@ -30,10 +30,11 @@ use lifeboat_model::{PostgresFacts, SchemaNames};
 use super::{
     PgError, Session, SwapState,
     archive::SchemaEntry,
-    globals,
+    fence, globals, quarantine,
     restore::Sources,
     server,
     sql::{literal, literals, plain, quoted},
+    workers::BUILD_MB_MAX,
 };
 use crate::{clock::Clock, stop::Stop};
 
@@ -43,12 +44,16 @@ pub use exchange::{exchange_schemas, exchange_state};
 pub(super) use kept::KEPT_COMMENT;
 pub use kept::{drop_kept_schemas, kept_schemas};
 
-/// How long one lock may take before the last part is taken back and tried again, in milliseconds.
+/// How long one lock may take before all is given up, in milliseconds; for the last part, a third of the time for which it is
+/// tried again and again.
 pub const SCHEMA_LOCK_WAIT_MS: u32 = 3000;
+/// How long one lock may take in the last part: clients wait behind us meanwhile, and one that holds what we want may want what
+/// we hold. The server would look for that after a second, and end one of us.
+const LATE_LOCK_WAIT_MS: u32 = 50;
+/// How long clients have for themselves before the last part is tried again.
+const LATE_PAUSE_MS: u32 = 30;
 /// Only one swap of schemas is at work in a database.
 const ONE_AT_A_TIME: &str = "SELECT pg_catalog.pg_advisory_xact_lock(7308895208226188400)";
-/// How often the last part is tried.
-const LOCK_ATTEMPTS_MAX: u32 = 3;
 
 /// What a swap of schemas works with.
 pub struct SchemaSwap<'a> {
@@ -60,8 +65,10 @@ pub struct SchemaSwap<'a> {
     pub entries: &'a [SchemaEntry],
     /// Measures, and waits.
     pub clock: &'a dyn Clock,
-    /// How long one lock may take: [`SCHEMA_LOCK_WAIT_MS`].
+    /// How long locks may take: [`SCHEMA_LOCK_WAIT_MS`].
     pub lock_wait_ms: u32,
+    /// They come from another environment: what would act in them by itself is switched off.
+    pub quiet: bool,
     /// Who looks at what leaves.
     pub leaving: Option<Leaving<'a>>,
 }
@@ -226,10 +233,6 @@ pub fn schemas_preflight(session: &mut Session, what: &SchemaSwap<'_>) -> Result
         let found = format!("the schemas {} are not as they were when this was planned", all.join(", "));
         return refused(found, "look at them with \\dn in psql; a swap may have been made or undone by hand");
     }
-    if super::fence::fence_status(session)?.is_on {
-        let found = "the fence is on, and new tables would stand outside of it".to_owned();
-        return refused(found, "lifeboat fence off, then run it again");
-    }
     refuse_what_is_not_ours(session, what)?;
     let missing = globals::missing_roles(session, &roles_of(what))?;
     if !missing.is_empty() {
@@ -340,7 +343,7 @@ pub fn swap_schemas(
     if schemas_state(session, what.names)? == SwapState::Done {
         return Ok(SchemasSwapped::default());
     }
-    session.run("SET maintenance_work_mem = '256MB'; SET xmloption = content")?;
+    session.run(&format!("SET maintenance_work_mem = '{BUILD_MB_MAX}MB'; SET xmloption = content"))?;
     session.transaction("BEGIN", |session| {
         session.run(&settings(what.lock_wait_ms))?;
         session.run(ONE_AT_A_TIME)?;
@@ -348,13 +351,18 @@ pub fn swap_schemas(
         let around = Around::look(session, &live_names(what.names), &types::names_in(what))?;
         let moved = fill::make_and_fill(session, what, sources, &mut done, progress)?;
         fill::compare(session, what, &mut done)?;
+        // Compared as it was captured; what a person has closed stays closed.
+        if what.quiet {
+            done.notes.extend(quarantine::quarantine_schemas(session, &live_names(what.names))?);
+        }
+        fence::close_what_came(session)?;
         done.types_moved = moved.types as u64;
         stop.check()?;
         look(session, what.leaving, Look::Free)?;
         let begun = what.clock.elapsed();
         let kept = kept_names(what.names);
         let mut notes = Vec::new();
-        attempts(session, what.clock, &kept, stop, |session| {
+        attempts(session, what.clock, (&kept, what.lock_wait_ms), stop, |session| {
             // Before anything elsewhere is held: to look may take a while.
             if what.leaving.is_some() {
                 hold(session, &kept)?;
@@ -382,23 +390,24 @@ fn look(session: &mut Session, leaving: Option<Leaving<'_>>, when: Look<'_>) -> 
     leaving.map_or(Ok(()), |leaving| leaving(session, when))
 }
 
-/// Tries the last part, in which others can be in the way, some times; in between nothing of it holds.
+/// Tries the last part, in which others can be in the way, again and again; in between nothing of it holds.
 fn attempts(
     session: &mut Session,
     clock: &dyn Clock,
-    schemas: &[&str],
+    (schemas, lock_wait_ms): (&[&str], u32),
     stop: &Stop,
     mut work: impl FnMut(&mut Session) -> Result<(), PgError>,
 ) -> Result<(), PgError> {
+    let attempts_max = (3 * lock_wait_ms / (LATE_LOCK_WAIT_MS + LATE_PAUSE_MS)).max(1);
     for attempt in 1.. {
-        session.run("SAVEPOINT lifeboat_late")?;
+        session.run(&format!("SAVEPOINT lifeboat_late; SET LOCAL lock_timeout = {LATE_LOCK_WAIT_MS}"))?;
         match work(session) {
             Err(error) if matches!(error.code(), Some("55P03" | "40P01")) => {
                 session.run("ROLLBACK TO SAVEPOINT lifeboat_late")?;
-                if attempt >= LOCK_ATTEMPTS_MAX {
+                if attempt >= attempts_max {
                     return Err(in_the_way(session, schemas, error));
                 }
-                clock.sleep(Duration::from_millis(100), stop).map_err(PgError::Stopped)?;
+                clock.sleep(Duration::from_millis(LATE_PAUSE_MS.into()), stop).map_err(PgError::Stopped)?;
             }
             other => return other,
         }

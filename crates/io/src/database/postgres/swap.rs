@@ -23,6 +23,7 @@ use super::{
     databases::{database_exists, dress_database},
     server,
     sql::{literal, literals, quoted},
+    until,
 };
 use crate::{clock::Clock, stop::Stop};
 
@@ -157,11 +158,13 @@ pub struct Swapped {
 /// kept lets nobody in. Repeated after it was done, it does nothing. `session` is in another database of the cluster.
 ///
 /// # Errors
-/// [`PgError::Preflight`] when sessions do not end within `end_sessions_max`; the server's refusals. The old state holds
-/// then, open as before, and so it does when we die.
+/// [`PgError::Preflight`] when sessions do not end within `end_sessions_max`, or writes have not been held up to the rename:
+/// `held_until` is when the fence of the present one ends ([`super::keep_holding`]), when there is one. The server's refusals.
+/// The old state holds then, open as before, and so it does when we die.
 pub fn swap_databases(
     session: &mut Session,
     names: &SwapNames,
+    held_until: Option<i64>,
     end_sessions_max: Duration,
     clock: &dyn Clock,
     stop: &Stop,
@@ -173,7 +176,7 @@ pub fn swap_databases(
     swap_preflight(session, names)?;
     let present: DatabaseFacts = catalog::database_facts_of(session, &names.live)?;
     let notes = dress_database(session, &names.aside, &present)?;
-    let (closed_for, ended) = rename_both(session, names, end_sessions_max, clock, stop)?;
+    let (closed_for, ended) = rename_both(session, (names, held_until), end_sessions_max, clock, stop)?;
     Ok(Swapped { closed_for, ended, notes })
 }
 
@@ -218,7 +221,7 @@ const STILL_USED: &str = "55006";
 
 fn rename_both(
     session: &mut Session,
-    names: &SwapNames,
+    (names, held_until): (&SwapNames, Option<i64>),
     end_sessions_max: Duration,
     clock: &dyn Clock,
     stop: &Stop,
@@ -235,7 +238,7 @@ fn rename_both(
         let (begun, over) = (clock.elapsed(), AtomicBool::new(false));
         let (renamed, gone) = std::thread::scope(|scope| {
             let ending = scope.spawn(|| keep_ending(&mut other, &number, &over, clock));
-            let renamed = in_one_transaction(session, names);
+            let renamed = in_one_transaction(session, names, held_until);
             over.store(true, Ordering::SeqCst);
             (renamed, ending.join())
         });
@@ -249,10 +252,12 @@ fn rename_both(
     }
 }
 
-fn in_one_transaction(session: &mut Session, names: &SwapNames) -> Result<(), PgError> {
+fn in_one_transaction(session: &mut Session, names: &SwapNames, held_until: Option<i64>) -> Result<(), PgError> {
     let [live, aside, kept] = [&names.live, &names.aside, &names.kept].map(|name| quoted(name));
     session.transaction("BEGIN", |session| {
         session.run(&format!("ALTER DATABASE {live} RENAME TO {kept}"))?;
+        // Nobody is in there any more, and nobody comes: whoever wrote, did so before this moment.
+        held_until.map_or(Ok(()), |until| until::must_be_before(session, until))?;
         session.run(&format!("ALTER DATABASE {aside} RENAME TO {live}"))?;
         session.run(&format!("ALTER DATABASE {kept} WITH ALLOW_CONNECTIONS false"))?;
         session.run(&format!("ALTER DATABASE {live} WITH ALLOW_CONNECTIONS true"))

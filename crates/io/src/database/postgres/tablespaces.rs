@@ -1,7 +1,7 @@
 //! Tablespaces: which a database uses, and what becomes of those that another server lacks - what was in them goes to the
 //! default one of the database.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use lifeboat_model::PostgresFacts;
 
@@ -55,6 +55,54 @@ fn lacking<'a>(session: &mut Session, names: impl Iterator<Item = &'a str>) -> R
     ))?;
     let there: BTreeSet<&str> = rows.iter().map(|row| row.text(0)).collect();
     Ok(names.difference(&there).map(|name| (*name).to_owned()).collect())
+}
+
+/// Puts definitions into other tablespaces. All that are named must be in the backup, and there.
+///
+/// # Errors
+/// [`PgError::Preflight`] naming one that is not; as [`Session::run`].
+pub fn map_tablespaces(
+    session: &mut Session,
+    facts: &PostgresFacts,
+    entries: &mut [SchemaEntry],
+    map: &BTreeMap<String, String>,
+) -> Result<(), PgError> {
+    check_tablespace_map(session, facts, map)?;
+    for entry in entries {
+        if let Some(other) = map.get(&entry.tablespace) {
+            entry.tablespace.clone_from(other);
+        }
+    }
+    Ok(())
+}
+
+/// Looks whether a map can be followed.
+///
+/// # Errors
+/// As [`map_tablespaces`].
+pub fn check_tablespace_map(
+    session: &mut Session,
+    facts: &PostgresFacts,
+    map: &BTreeMap<String, String>,
+) -> Result<(), PgError> {
+    let refused = |found: String, hint: String| Err(PgError::Preflight { found, hint });
+    let known: BTreeSet<&String> = facts.tablespaces.iter().chain([&facts.database.tablespace]).collect();
+    if let Some(old) = map.keys().find(|old| !known.contains(old)) {
+        let names: Vec<&str> = facts.tablespaces.iter().map(String::as_str).collect();
+        let hint = match names.is_empty() {
+            true => "leave --tablespace out".to_owned(),
+            false => format!("it has: {}", names.join(", ")),
+        };
+        return refused(format!("nothing in the backup is in a tablespace {old}"), hint);
+    }
+    let missing = lacking(session, map.values().map(String::as_str))?;
+    match missing.first() {
+        None => Ok(()),
+        Some(new) => refused(
+            format!("the server has no tablespace {new}, or does not let this role use it"),
+            format!("CREATE TABLESPACE {new} LOCATION '...', or GRANT CREATE ON TABLESPACE {new} TO the role"),
+        ),
+    }
 }
 
 /// Takes definitions out of tablespaces that this server lacks: they are made in the database's default one. Says which.

@@ -135,12 +135,12 @@ fn work(pool: &Pool<'_>, stop: &Stop) -> Result<(), PgError> {
 /// Memory for building an index, in MiB: at the least, and at the most.
 const BUILD_MB_MIN: u64 = 16;
 /// What [`open_writer`] sets.
-const BUILD_MB_MAX: u64 = 512;
+pub(super) const BUILD_MB_MAX: u64 = 512;
 
 /// How much memory an index is built in, in MiB. Little is faster: what is sorted stays in the processor's caches, and merging
 /// what was sorted is cheap. Measured, 5 million rows by two columns: 3.5 s of processor time in 16 MiB, 4.1 s in 64, 5.4 s in
 /// 512; an inverted index of 400,000 documents: 4.2, 4.4 and 5.0 s. With this share of its table, all of it is merged in one pass.
-fn build_mb(cost: u64, workers: u64) -> u64 {
+pub(super) fn build_mb(cost: u64, workers: u64) -> u64 {
     /// PostgreSQL starts no more processes than have so much each.
     const EACH_MB: u64 = 32;
     let alone = ((cost / 64) >> 20).clamp(BUILD_MB_MIN, BUILD_MB_MAX);

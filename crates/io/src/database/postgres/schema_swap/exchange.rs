@@ -6,7 +6,7 @@ use lifeboat_model::{SchemaNames, SchemaReturn};
 
 use super::{
     super::{
-        PgError, Session,
+        PgError, Session, fence,
         sql::{literal, quoted},
     },
     Around, Leaving, Look, SCHEMA_LOCK_WAIT_MS, SchemasSwapped, advance_sequences, attempts, depends,
@@ -69,7 +69,9 @@ pub fn exchange_schemas(
         super::look(session, looking, Look::Free)?;
         let begun = clock.elapsed();
         let leaving: Vec<&str> = all.iter().filter_map(|one| one.becomes.as_deref()).collect();
-        attempts(session, clock, &leaving, stop, |session| once(session, all, &leaving, looking, &mut done))?;
+        attempts(session, clock, (&leaving, SCHEMA_LOCK_WAIT_MS), stop, |session| {
+            once(session, all, &leaving, looking, &mut done)
+        })?;
         stop.check()?;
         done.held_for = clock.elapsed() - begun;
         Ok(done)
@@ -126,6 +128,8 @@ fn once(
         let (Some(from), Some(_)) = (&one.becomes, &one.returns) else { continue };
         kept.types.iter().try_for_each(|name| types::move_one(session, from, name, &one.live))?;
     }
+    // What came back stood outside of a fence that was put up since.
+    fence::close_what_came(session)?;
     leave_publications(session, leaving)?;
     returning.iter().flat_map(|kept| &kept.publications).try_for_each(|statement| session.run(statement))?;
     let notes = around.point_again(session, true)?;
