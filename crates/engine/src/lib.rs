@@ -24,6 +24,7 @@ pub mod recover;
 mod resume;
 mod run;
 pub mod schedule;
+pub mod scope;
 pub mod setup;
 pub mod strays;
 pub mod sync;

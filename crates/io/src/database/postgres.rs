@@ -33,6 +33,7 @@
 
 mod address;
 mod archive;
+mod audit;
 mod bring_back;
 mod capture;
 mod catalog;
@@ -75,6 +76,7 @@ mod workers;
 
 pub use address::{Address, SslMode};
 pub use archive::{SchemaEntry, Section, cut_section, portable, read_archive, read_contents};
+pub use audit::{AuditAsk, AuditGroup, AuditScope, audit_scope};
 pub use bring_back::{BringBack, BroughtIn, bring_back, take_away};
 pub use capture::{Capture, CaptureOptions, Captured, capture, inspect, rewritten};
 pub use catalog::{Table, copy_target};

@@ -79,6 +79,20 @@ pub enum SalvageCommand {
         #[arg(long = "table", value_name = "TABLE")]
         tables: Vec<String>,
     },
+    /// Says what the app's own audit log tells of a span of time, and which backup is from before it
+    Scope {
+        /// Which database: its name in lifeboat.toml, or postgres:ADDRESS
+        resource: String,
+        /// From when on: 14:05, "2026-11-20 14:05", "24h ago", or RFC 3339 [default: 24h ago]
+        #[arg(long, value_name = "TIME")]
+        since: Option<String>,
+        /// Only rows for which this SQL is true, such as "table_name = 'orders' AND action = 'UPDATE'"
+        #[arg(long = "where", value_name = "SQL")]
+        condition: Option<String>,
+        /// The table or view [default: audit_log and its like]
+        #[arg(long, value_name = "TABLE")]
+        table: Option<String>,
+    },
     /// Copies the CSV files into a new folder
     Export {
         /// Which operation: its id, or the beginning of it

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use lifeboat_engine::act::is_meant_table;
+use lifeboat_engine::{act::is_meant_table, scope::AuditAsk};
 use lifeboat_io::files;
 use lifeboat_model::{
     ExitCode, Failure, FailureKind, Request, Salvage, SalvagedTable,
@@ -14,7 +14,7 @@ use super::{App, Session, carry::carry_out, requests::dry};
 use crate::{
     cli::servers::{SalvageArgs, SalvageCommand},
     error::Done,
-    ui::{table::Table, words},
+    ui::{table::Table, when, words},
 };
 
 /// Rows of a table that are shown.
@@ -23,8 +23,12 @@ const ROWS_SHOWN: usize = 20;
 const REFUSED_SHOWN: usize = 20;
 
 pub fn run(app: &App, args: &SalvageArgs) -> Done {
+    if let SalvageCommand::Scope { resource, since, condition, table } = &args.command {
+        return scope(app, resource, since.as_deref().unwrap_or("24h ago"), (condition.as_deref(), table.as_deref()));
+    }
     let session = app.open(&[])?;
     match &args.command {
+        SalvageCommand::Scope { .. } => Ok(ExitCode::Ok),
         SalvageCommand::List { operation: None } => list(app, &session),
         SalvageCommand::List { operation: Some(start) } => tables(app, &session, start),
         SalvageCommand::Show { operation, tables } => show(app, &session, operation, tables),
@@ -33,6 +37,64 @@ pub fn run(app: &App, args: &SalvageArgs) -> Done {
             apply(app, &session, (operation, tables), (*overwrite, *deletes), run.dry_run)
         }
     }
+}
+
+/// Rows of an audit log that are shown.
+const NEWEST_SHOWN: u32 = 100;
+
+fn scope(app: &App, word: &str, since: &str, (condition, table): (Option<&str>, Option<&str>)) -> Done {
+    let session = app.open(&[word.to_owned()])?;
+    let name = session.named.first().cloned().ok_or_else(|| Failure::new(FailureKind::Usage, "name a database"))?;
+    let since = when::parse(since, app.io.clock.now(), &session.zone)?;
+    let ask = AuditAsk { table, since: Some(since), condition, newest_max: NEWEST_SHOWN };
+    let found = session.engine.audit_scope(&name, &ask)?;
+    if app.ui.json.is_some() {
+        let (scope, before) = found.map_or((None, None), |(scope, before)| (Some(scope), before.map(|one| one.id)));
+        app.ui.document(
+            "lifeboat/audit-scope@1",
+            json!({ "resource": name, "since": since, "scope": scope, "before": before }),
+        )?;
+        return Ok(ExitCode::Ok);
+    }
+    let Some((scope, before)) = found else {
+        app.ui.talk(&format!("{name} has no audit log that is known by its name; --table names it.\n"));
+        return Ok(ExitCode::Ok);
+    };
+    let instant = |at: Option<lifeboat_model::Timestamp>| at.map(words::short_instant).unwrap_or_default();
+    let mut all = Table::new(&["WHAT", "DONE", "ROWS", "FIRST (UTC)", "LAST (UTC)"]).right(&[2]);
+    for group in &scope.groups {
+        let [what, action] = [&group.what, &group.action].map(|text| words::one_line(text));
+        all.row([what, action, group.rows.to_string(), instant(group.first), instant(group.last)]);
+    }
+    let mut text = format!(
+        "{} of {name} since {}: {} rows\n{}",
+        scope.table,
+        words::short_instant(since),
+        scope.rows,
+        all.render("")
+    );
+    let newest = scope.newest.iter().map(|row| format!("  {}\n", words::one_line(&row.to_string())));
+    if !scope.newest.is_empty() {
+        text += &format!("The newest {}:\n{}", scope.newest.len(), newest.collect::<String>());
+    }
+    match (&before, scope.first) {
+        (Some(backup), Some(first)) => {
+            text += &format!(
+                "Before the first of them ({}) the newest good backup is {}: lifeboat restore {name} --from {} --dry-run{}\n",
+                words::short_instant(first),
+                backup.id,
+                backup.id,
+                app.again()
+            )
+        }
+        (None, Some(first)) => {
+            text +=
+                &format!("There is no good backup from before the first of them ({}).\n", words::short_instant(first))
+        }
+        (_, None) => {}
+    }
+    app.ui.out(&text)?;
+    Ok(ExitCode::Ok)
 }
 
 fn find(session: &Session, start: &str) -> Result<(Salvage, std::path::PathBuf), Failure> {

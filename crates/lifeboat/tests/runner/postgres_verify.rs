@@ -165,3 +165,49 @@ fn rst_16_the_same_again_needs_the_class_of_the_failure() {
     with(&["apply", &planned(&["--ack", &class]), "--confirm", "shop/local"]).ends(ExitCode::Ok);
     with(&restore).ends(ExitCode::Ok); // what went well needs nothing
 }
+
+/// SLV-08, SLV-09, AUD-04: what the app's own log says was done, all of it, not its first hundred rows; and the backup from before
+/// it went wrong.
+#[test]
+fn slv_09_the_audit_log_tells_what_was_done_and_which_backup_is_from_before() {
+    let (home, server) = (Home::bare(), shop(15));
+    let name = format!("postgres:{}", server.url("shop"));
+    let ask = |more: &[&str]| run(&home, &[&["salvage", "scope", &name, "--vault", "./vault"], more].concat());
+    ask(&[]).ends(ExitCode::Ok).says(&["has no audit log"]);
+    server.sql(
+        "shop",
+        "CREATE TABLE audit_log (id bigserial PRIMARY KEY, created_at timestamptz NOT NULL DEFAULT now(), table_name text, action text);
+         INSERT INTO audit_log (table_name, action, created_at) SELECT 'orders', 'INSERT', now() - interval '2 days' FROM generate_series(1, 50);
+         INSERT INTO audit_log (table_name, action) SELECT CASE WHEN n % 5 = 0 THEN 'customers' ELSE 'orders' END, 'INSERT' FROM generate_series(1, 4990) n",
+    );
+    let backup = || run(&home, &["backup", &name, "--vault", "./vault", "--json"]).ends(ExitCode::Ok).json();
+    backup();
+    let good = backups(&home, &name).pop().unwrap();
+    server.sql(
+        "shop",
+        "INSERT INTO audit_log (table_name, action) SELECT 'orders', 'UPDATE' FROM generate_series(1, 10)",
+    );
+    backup();
+    let told = ask(&["--json"]).ends(ExitCode::Ok).json();
+    assert_eq!(told["scope"]["rows"], 5000);
+    let groups: Vec<String> = told["scope"]["groups"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|group| {
+            format!("{} {} {}", group["what"].as_str().unwrap(), group["action"].as_str().unwrap(), group["rows"])
+        })
+        .collect();
+    assert_eq!(groups, ["orders INSERT 3992", "customers INSERT 998", "orders UPDATE 10"]);
+    assert_eq!(told["scope"]["newest"].as_array().unwrap().len(), 100);
+    assert_eq!(told["scope"]["newest"][0]["action"], "UPDATE");
+    let bad = ["--where", "table_name = 'orders' AND action = 'UPDATE'"];
+    let told = ask(&[&bad[..], &["--json"]].concat()).ends(ExitCode::Ok).json();
+    assert_eq!((told["scope"]["rows"].as_u64(), &told["before"]), (Some(10), &good));
+    ask(&bad).ends(ExitCode::Ok).says(&["orders", "UPDATE", "the newest good backup is", "--dry-run"]);
+}
+
+fn backups(home: &Home, name: &str) -> Vec<serde_json::Value> {
+    let told = run(home, &["backups", "list", "--for", name, "--vault", "./vault", "--json"]).ends(ExitCode::Ok).json();
+    told["backups"].as_array().unwrap().iter().map(|backup| backup["id"].clone()).collect()
+}

@@ -303,7 +303,7 @@ fn seen_without_a_row(
 
 /// Where unqualified names are looked for in sessions of a person: by the settings of role and database, else as PostgreSQL
 /// does. Ours look nowhere.
-const SEARCH_PATH: &str = "SELECT COALESCE((
+pub(super) const SEARCH_PATH: &str = "SELECT COALESCE((
     SELECT pg_catalog.substr(c, 13) FROM pg_catalog.pg_db_role_setting s, LATERAL pg_catalog.unnest(s.setconfig) AS c
      WHERE c LIKE 'search_path=%'
        AND s.setdatabase IN (0, (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()))
