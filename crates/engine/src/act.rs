@@ -19,6 +19,7 @@ pub(crate) mod readme;
 mod stores;
 pub mod summary;
 mod sync;
+mod target;
 mod trees;
 
 use std::sync::Arc;
@@ -119,6 +120,7 @@ impl Perform for Hands {
             Action::CopyJournals { from, to } => copies::copy_journals(self, from, to, context),
             Action::Postgres(action) => postgres::perform(self, action, context),
             Action::Sync { link, action } => sync::perform(self, link, action, context),
+            Action::Target { target, action } => target::perform(self, target, action, context),
             Action::Say { lines } => Ok(serde_json::json!({ "said": lines })),
         }
     }
@@ -137,7 +139,7 @@ impl Perform for Hands {
             Action::VerifyStored { .. } | Action::CheckUnused { .. } | Action::CaptureSqlite { .. } => again(context),
             Action::InspectSqlite { .. } | Action::DropBackup { .. } | Action::Fetch { .. } => again(context),
             Action::CheckFetched { .. } | Action::CheckTheChecks { .. } | Action::RecordProof { .. } => again(context),
-            Action::CompareLoss { .. } | Action::Sync { .. } => again(context),
+            Action::CompareLoss { .. } | Action::Sync { .. } | Action::Target { .. } => again(context),
             Action::Command { .. } | Action::Remove { .. } | Action::Unforget { .. } => again(context),
             Action::Prune { .. } | Action::Mark { .. } => again(context),
             Action::MakeFolder { .. } | Action::WriteExport { .. } | Action::EncryptFolder { .. } => again(context),

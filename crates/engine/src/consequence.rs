@@ -1,7 +1,7 @@
 //! What a plan would mean for what is there now: the same for a person at a terminal, for the API and for a page. It decides
 //! who may have it carried out, and what has to be said first.
 
-use lifeboat_model::{LossLine, Plan, Request, sync::SyncAsk};
+use lifeboat_model::{LevelAsk, LossLine, Plan, Request, sync::SyncAsk};
 
 /// What carrying out a plan means for what is there now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +35,10 @@ pub fn consequence(plan: &Plan) -> Consequence {
                 Consequence::Reversible
             }
         },
+        Request::Level { about: LevelAsk::Recover { .. }, .. } => {
+            if rows_leaving(plan) > 0 { Consequence::RowsLeave } else { Consequence::Reversible }
+        }
+        Request::Level { .. } => Consequence::Reversible,
         Request::BringBack { .. } | Request::RestoreTable { insert: true, .. } => Consequence::Reversible,
         Request::RestoreTable { insert: false, .. } => Consequence::Harmless,
         Request::Fence { on, .. } | Request::Maintenance { on, .. } => {

@@ -148,6 +148,7 @@ fn looks_only(action: &Action) -> bool {
         Action::MakeFolder { .. } | Action::WriteExport { .. } | Action::EncryptFolder { .. } => false,
         Action::CopyBackup { .. } | Action::CopyJournals { .. } | Action::Say { .. } => false,
         Action::Sync { .. } => false,
+        Action::Target { action, .. } => matches!(action, lifeboat_model::TargetAction::CheckClean),
         Action::Postgres(action) => matches!(action, lifeboat_model::PgAction::CheckSource { .. }),
     }
 }

@@ -9,9 +9,11 @@ mod databases;
 pub mod export;
 pub mod incident;
 pub mod keep;
+mod level;
 pub mod prove;
 mod reach;
 pub mod record;
+mod recover;
 pub mod restore;
 mod salvage;
 mod schemas;
@@ -21,7 +23,7 @@ mod tables;
 pub mod undo;
 mod write_out;
 
-use lifeboat_model::{Failure, Plan, Request};
+use lifeboat_model::{Failure, LevelAsk, Plan, Request};
 
 use crate::Engine;
 
@@ -48,6 +50,9 @@ fn planned(engine: &Engine, request: &Request) -> Result<Plan, Failure> {
         Request::Adopt { .. } => adopt::plan(&adopt::gather(engine, request)?, request),
         Request::Undo { operation } | Request::Release { operation } => {
             let known = engine.look().operation(operation)?;
+            if level::is_meant(&known) {
+                return level::undo(engine, &known, request);
+            }
             if tables::laid_beside(&known).is_some() {
                 return tables::undo(engine, &known, request);
             }
@@ -74,6 +79,10 @@ fn planned(engine: &Engine, request: &Request) -> Result<Plan, Failure> {
             record::plan(&record::gather(engine)?, request)
         }
         Request::Sync { link, about } => sync::plan(engine, request, link, about),
+        Request::Level { about: LevelAsk::Recover { .. }, .. } => {
+            recover::plan(&recover::gather(engine, request)?, request)
+        }
+        Request::Level { .. } => level::plan(&level::gather(engine, request)?, request),
         Request::Incident { about } => incident::plan(&incident::gather(engine)?, request, about),
         Request::Retention | Request::Prune | Request::Mark { .. } => keep::plan(&keep::gather(engine)?, request),
     }

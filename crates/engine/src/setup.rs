@@ -73,6 +73,8 @@ pub struct Setup {
     pub schedule: lifeboat_model::schedule::Schedule,
     /// The app that the daemon stands in front of.
     pub upstream: Option<Upstream>,
+    /// What runs the app's code.
+    pub targets: Vec<lifeboat_model::Target>,
 }
 
 impl Setup {
@@ -100,6 +102,7 @@ impl Setup {
             links: Vec::new(),
             schedule: lifeboat_model::schedule::Schedule::default(),
             upstream: None,
+            targets: Vec::new(),
         }
     }
 

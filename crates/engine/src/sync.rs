@@ -10,6 +10,7 @@ mod compare;
 mod deliver;
 mod isolate;
 mod queue;
+mod salvage;
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
@@ -20,7 +21,8 @@ use lifeboat_io::{
 };
 use lifeboat_model::{
     Failure, FailureKind, ResourceName, Scope,
-    sync::{Breaker, BreakerState, Link, Mode, QueueStatus, Switch, SyncStatus, Tier},
+    sync::{Breaker, BreakerState, Link, Mode, QueueStatus, Said, Switch, SyncStatus, Tier},
+    variables::value_of,
 };
 use lifeboat_store::{MirrorError, MirrorMemory, StateFolder};
 
@@ -28,6 +30,10 @@ use self::cloud::Cloud;
 use crate::{Engine, Vaults, act::sqlite_failure};
 
 pub use compare::{Compared, TableCompared};
+
+/// How long somebody who compares or re-syncs waits for a worker to come to the end of its batch.
+const TURN_WAIT_MAX: std::time::Duration = std::time::Duration::from_secs(30);
+const TURN_PAUSE: std::time::Duration = std::time::Duration::from_millis(50);
 
 /// One link, ready to deliver, compare and answer.
 pub struct Mirror {
@@ -44,6 +50,8 @@ pub struct Mirror {
     rows_at_once: u32,
     /// Who we are to the cloud: another one for each mirror that is opened.
     owner: String,
+    /// Where rows go that the cloud has otherwise, while they are being saved.
+    saving: Option<files::AppendFile>,
 }
 
 impl Mirror {
@@ -71,6 +79,7 @@ impl Mirror {
             breaker: Breaker::default(),
             rows_at_once: link.batch_rows,
             owner: random_name(io),
+            saving: None,
         })
     }
 
@@ -109,12 +118,22 @@ impl Mirror {
         u64::try_from(self.io.clock.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
+    /// What the environment says, and the app's file of variables as it is now: a daemon need not be started again for it.
+    pub fn said(&self) -> Said {
+        let Some(file) = &self.link.env_file else { return self.link.said.clone() };
+        let text = files::read_text(file).unwrap_or_default();
+        Said::of(|name| {
+            let set = self.io.env.var(name).and_then(|value| value.into_string().ok());
+            set.or_else(|| value_of(&text, name))
+        })
+    }
+
     /// Whether changes are delivered: what the environment says wins over the switch.
     ///
     /// # Errors
     /// When the switch cannot be read.
     pub fn is_enabled(&self) -> Result<bool, Failure> {
-        Ok(self.link.said.refusal().is_none() && self.switch()?.is_some_and(|switch| switch.enabled))
+        Ok(self.said().refusal().is_none() && self.switch()?.is_some_and(|switch| switch.enabled))
     }
 
     /// How it is switched; nothing when it has never been attached.
@@ -132,7 +151,7 @@ impl Mirror {
 
     /// Why nothing may be delivered; nothing when it may.
     fn refusal(&self) -> Result<Option<Failure>, Failure> {
-        if let Some(setting) = self.link.said.refusal() {
+        if let Some(setting) = self.said().refusal() {
             let failure =
                 Failure::new(FailureKind::Refused, format!("{setting} keeps the mirror {} off", self.link.name));
             return Ok(Some(
@@ -193,7 +212,7 @@ impl Mirror {
         (queue.total_failed, queue.rls_violations) = self.memory.letter_counts().map_err(failed)?;
         queue.failed_ever = self.memory.letters_ever().map_err(failed)?;
         queue.tier = Tier::of(queue.queue_size);
-        let reason = match (self.link.said.refusal(), &switch) {
+        let reason = match (self.said().refusal(), &switch) {
             (Some(setting), _) => setting.to_owned(),
             (None, Some(switch)) => {
                 let what = if switch.enabled { "enabled" } else { "disabled" };
@@ -207,7 +226,7 @@ impl Mirror {
             enabled: self.is_enabled()?,
             reason,
             paused_since: switch.filter(|switch| !switch.enabled).map(|switch| switch.since),
-            mode: if self.link.said.local_only { Mode::LocalOnly } else { Mode::Hybrid },
+            mode: if self.said().local_only { Mode::LocalOnly } else { Mode::Hybrid },
             attached,
             queue,
             last_sync: self.memory.last_sync().map_err(failed)?,
@@ -232,6 +251,25 @@ impl Mirror {
     /// Somebody wants it tried now.
     pub fn try_now(&mut self) {
         self.breaker.try_now();
+    }
+
+    /// The turn, as soon as whoever has it is at a safe point; a worker needs at most a batch for that.
+    fn turn_soon(&self, stop: &Stop) -> Result<files::LockedFile, Failure> {
+        let began = self.io.clock.elapsed();
+        loop {
+            match self.turn() {
+                Err(failure)
+                    if failure.kind == FailureKind::Busy
+                        && self.io.clock.elapsed().saturating_sub(began) < TURN_WAIT_MAX =>
+                {
+                    self.io
+                        .clock
+                        .sleep(TURN_PAUSE, stop)
+                        .map_err(|_| Failure::new(FailureKind::Interrupted, "broken off on request"))?;
+                }
+                other => return other,
+            }
+        }
     }
 
     /// Holds the turn to deliver from this host: one at a time, whether it drains, compares or re-syncs.

@@ -1,8 +1,21 @@
-//! What is checked out in a folder under git, read from its files: no program is started for it.
+//! What is checked out in a folder under git, read from its files: no program is started for it. And how the program is
+//! called where something is changed.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-use crate::files;
+use crate::{Invocation, files};
+
+/// A call of git in a folder. It asks nobody for a password, and runs no hooks of the repository's.
+pub fn call(folder: &Path, words: &[&str], limit: Duration) -> Invocation {
+    Invocation::new("git", limit)
+        .args(["-c", "core.hooksPath=/dev/null", "-c", "advice.detachedHead=false"])
+        .args(words)
+        .env("GIT_TERMINAL_PROMPT", "0")
+        .folder(folder)
+}
 
 /// More than any of the small files that are read here.
 const BYTES_MAX: u64 = 32 << 20;

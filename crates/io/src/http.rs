@@ -1,4 +1,4 @@
-//! Asking a daemon on this host whether it answers. Nothing more is needed of HTTP here.
+//! Asking a daemon or an app on this host. Plain HTTP, one request for each connection: nothing more is needed here.
 
 use std::{
     io::{Read, Write},
@@ -48,10 +48,110 @@ pub fn listens(host: &str, port: u16, patience: Duration) -> Result<(), String> 
     Err(why)
 }
 
+/// The largest answer that is read.
+const ANSWER_BYTES_MAX: u64 = 4 << 20;
+
+/// What was answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpAnswer {
+    /// The status.
+    pub status: u16,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+/// What is asked.
+#[derive(Clone, Copy)]
+pub struct HttpRequest<'a> {
+    /// `GET`, `POST`, ...
+    pub method: &'a str,
+    /// `http://host:port/path`.
+    pub url: &'a str,
+    /// More lines of the head. Secrets may be here.
+    pub headers: &'a [(&'a str, &'a str)],
+    /// What is sent, as JSON.
+    pub body: Option<&'a str>,
+}
+
+/// Asks over plain HTTP; any status is an answer.
+///
+/// # Errors
+/// Why there is none, in a few words without anything that was sent.
+pub fn ask_over_http(request: &HttpRequest<'_>) -> Result<HttpAnswer, String> {
+    let (host, path) = parts(request.url)?;
+    let addresses = host.to_socket_addrs().map_err(|error| format!("{host}: {error}"))?;
+    let mut refused = format!("{host} is no address");
+    let mut connected = None;
+    for address in addresses {
+        match TcpStream::connect_timeout(&address, PATIENCE) {
+            Ok(stream) => {
+                connected = Some(stream);
+                break;
+            }
+            Err(error) => refused = format!("{host}: {error}"),
+        }
+    }
+    let mut stream = connected.ok_or(refused)?;
+    // HTTP/1.0, so that the body ends where the connection does.
+    let mut head = format!("{} {path} HTTP/1.0\r\nHost: {host}\r\nAccept: application/json\r\n", request.method);
+    request.headers.iter().for_each(|(name, value)| head += &format!("{name}: {value}\r\n"));
+    if let Some(body) = request.body {
+        head += &format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len());
+    }
+    let whole = format!("{head}\r\n{}", request.body.unwrap_or_default());
+    let mut exchange = || -> std::io::Result<Vec<u8>> {
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        stream.write_all(whole.as_bytes())?;
+        let mut answer = Vec::new();
+        Read::by_ref(&mut stream).take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;
+        Ok(answer)
+    };
+    let answer = exchange().map_err(|error| format!("{host}: {error}"))?;
+    let end = answer.windows(4).position(|four| four == b"\r\n\r\n");
+    let head = String::from_utf8_lossy(&answer[..end.unwrap_or(answer.len())]);
+    let status =
+        head.strip_prefix("HTTP/1.").and_then(|rest| rest.split([' ', '\r']).nth(1)).and_then(|code| code.parse().ok());
+    match (status, end) {
+        (Some(status), Some(end)) => Ok(HttpAnswer { status, body: answer[end + 4..].to_vec() }),
+        _ => Err(format!("what listens at {host} does not speak HTTP")),
+    }
+}
+
+/// Host with port, and path.
+fn parts(url: &str) -> Result<(String, &str), String> {
+    let rest = url.strip_prefix("http://").ok_or_else(|| format!("{url} does not begin with http://"))?;
+    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let host = if host.contains(':') { host.to_owned() } else { format!("{host}:80") };
+    Ok((host, if path.is_empty() { "/" } else { path }))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::net::TcpListener;
+
+    #[test]
+    fn what_is_asked_arrives_and_what_is_answered_too() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/api/things?limit=1", listener.local_addr().unwrap());
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut asked = [0; 512];
+            let read = stream.read(&mut asked).unwrap();
+            stream.write_all(b"HTTP/1.0 201 Created\r\nX: y\r\n\r\n{\"id\":7}").unwrap();
+            String::from_utf8_lossy(&asked[..read]).into_owned()
+        });
+        let headers = [("Authorization", "Bearer x")];
+        let request = HttpRequest { method: "POST", url: &url, headers: &headers, body: Some("{}") };
+        let answer = ask_over_http(&request).unwrap();
+        assert_eq!((answer.status, answer.body.as_slice()), (201, b"{\"id\":7}".as_slice()));
+        let asked = server.join().unwrap();
+        assert!(asked.starts_with("POST /api/things?limit=1 HTTP/1.0\r\n"), "{asked}");
+        assert!(asked.contains("Authorization: Bearer x\r\n") && asked.ends_with("\r\n\r\n{}"), "{asked}");
+        assert!(ask_over_http(&request).is_err(), "nobody listens any more");
+        assert!(ask_over_http(&HttpRequest { url: "https://a/", ..request }).is_err());
+    }
 
     #[test]
     fn an_answer_is_an_answer_and_silence_is_told() {

@@ -15,6 +15,7 @@ pub mod schedules;
 mod sense;
 pub mod servers;
 mod shape;
+pub mod targets;
 
 use std::{
     collections::BTreeMap,
@@ -260,6 +261,10 @@ pub struct EnvironmentSettings {
     #[serde(default)]
     #[schemars(extend("x-names" = "a link"))]
     pub links: BTreeMap<String, links::LinkSettings>,
+    /// What runs the app's code, by name.
+    #[serde(default)]
+    #[schemars(extend("x-names" = "a target"))]
+    pub targets: BTreeMap<String, targets::TargetSettings>,
 }
 
 /// Something that holds state.

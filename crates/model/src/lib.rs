@@ -27,7 +27,9 @@ pub mod salvage;
 pub mod schedule;
 pub mod stamp;
 pub mod sync;
+pub mod target;
 pub mod time;
+pub mod variables;
 
 pub use backup::{Backup, BackupChoice, BackupReason, NoBackup, choose_backup};
 pub use check::{Check, Tri};
@@ -52,4 +54,5 @@ pub use request::{BackupMark, Request};
 pub use resource::{Category, Resource, ResourceKind, ResourceName, Scope, SqlCheck, SwapStrategy, VaultName, Writer};
 pub use salvage::{RowKind, Salvage, SalvagedTable};
 pub use stamp::{NameStamp, stamp_in};
+pub use target::{LevelAsk, Target, TargetAction, Trial};
 pub use time::{Duration, Timestamp};

@@ -601,4 +601,11 @@ pub enum Action {
         /// What.
         action: crate::sync::SyncAction,
     },
+    /// Changes what runs the app's code, or looks whether it works.
+    Target {
+        /// Which one, with all that is needed to reach it.
+        target: Box<crate::target::Target>,
+        /// What.
+        action: crate::target::TargetAction,
+    },
 }

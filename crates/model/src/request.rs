@@ -12,6 +12,7 @@ use crate::{
     loss::AcceptLoss,
     resource::{ResourceName, VaultName},
     sync::SyncAsk,
+    target::LevelAsk,
     time::Timestamp,
 };
 
@@ -207,6 +208,15 @@ pub enum Request {
         /// What.
         about: SyncAsk,
     },
+    /// Bring the application to a state that works: the emergency levels that concern more than the mirror.
+    Level {
+        /// Which target; nothing when there is none.
+        target: Option<ResourceName>,
+        /// Which link; nothing when there is none.
+        link: Option<ResourceName>,
+        /// What.
+        about: LevelAsk,
+    },
 }
 
 /// What a person can say about a backup.
@@ -252,6 +262,7 @@ impl Request {
             Request::Maintenance { .. } => "maintenance",
             Request::Incident { .. } => "incident",
             Request::Sync { .. } => "sync",
+            Request::Level { .. } => "level",
         }
     }
 
@@ -267,6 +278,7 @@ impl Request {
             Request::Sync { .. } => true,
             Request::Restore { .. } | Request::Undo { .. } | Request::Retention | Request::Release { .. } => false,
             Request::Fence { .. } | Request::BringBack { .. } | Request::RestoreTable { .. } => false,
+            Request::Level { .. } => false,
         }
     }
 }

@@ -41,6 +41,9 @@ pub struct Link {
     pub delete_share_percent: u32,
     /// What the environment says, which wins over every switch.
     pub said: Said,
+    /// The app's file of variables: what it says now wins, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub env_file: Option<std::path::PathBuf>,
 }
 
 /// What variables of the environment, or the app's `.env`, say about mirroring.
@@ -53,6 +56,15 @@ pub struct Said {
 }
 
 impl Said {
+    /// What variables say.
+    pub fn of(get: impl Fn(&str) -> Option<String>) -> Said {
+        let is_off = |name: &str| {
+            let words = ["false", "0", "no", "off"];
+            get(name).is_some_and(|value| words.iter().any(|word| value.trim().eq_ignore_ascii_case(word)))
+        };
+        Said { disabled: is_off("SYNC_ENABLED"), local_only: is_off("ENABLE_SUPABASE") }
+    }
+
     /// The setting that keeps mirroring off, when there is one.
     pub fn refusal(&self) -> Option<&'static str> {
         match (self.local_only, self.disabled) {

@@ -6,6 +6,7 @@
     reason = "a test says what went wrong by ending"
 )]
 
+pub mod code;
 pub mod databases;
 pub mod postgres;
 pub mod prove;

@@ -19,6 +19,7 @@ use lifeboat_io::{
 use lifeboat_model::{
     Backup, BackupChoice, BackupReason, Failure, Operation, OperationState, Request, Resource, ResourceKind,
     ResourceName, Scope, VaultName,
+    sync::{Link, Said},
 };
 use lifeboat_store::{StateFolder, vault::Vault};
 use rusqlite::Connection;
@@ -153,7 +154,15 @@ impl World {
             mine.may_be_empty = theirs.may_be_empty.clone();
             mine.owner_columns.clone_from(&theirs.owner_columns);
             mine.salvage_columns.clone_from(&theirs.salvage_columns);
-            mine.kind = if self.server.is_some() { theirs.kind.clone() } else { mine.kind.clone() };
+            let on_server = matches!(theirs.kind, ResourceKind::Postgres { .. });
+            mine.kind = if on_server { theirs.kind.clone() } else { mine.kind.clone() };
+        }
+        for link in &self.setup.links {
+            let file = world.app(link.file.file_name().unwrap().to_str().unwrap());
+            world.setup.links.push(Link { file, ..link.clone() });
+        }
+        if !self.setup.targets.is_empty() {
+            world.setup.targets = vec![crate::code::target(&world)];
         }
         match &self.server {
             Some(server) => world.on(server.lock().unwrap().copy()),
@@ -264,6 +273,12 @@ impl World {
         if !self.setup.copies.is_empty() {
             self.copied();
         }
+        if !self.setup.targets.is_empty() {
+            live.insert("code".to_owned(), crate::code::look(self));
+        }
+        for link in &self.setup.links {
+            live.insert(format!("mirror {}", link.name), self.mirrored_rows(link));
+        }
         let (mut kept, mut debris) = (BTreeMap::new(), self.debris());
         for resource in &self.setup.resources {
             let ResourceKind::Postgres { url, .. } = &resource.kind else { continue };
@@ -273,6 +288,42 @@ impl World {
             debris.extend(seen.debris);
         }
         Look { live, kept, debris }
+    }
+
+    /// Tells the world of a mirror of its SQLite file, in the database `shop` of a server of its own; nothing is in it yet.
+    #[must_use]
+    pub fn with_mirror(mut self, major: u32) -> World {
+        self.setup.links = vec![Link {
+            name: ResourceName::new("cloud").unwrap(),
+            file: self.app("shop.db"),
+            cloud: databases::url("postgres", "shop"),
+            schema: "mirror".into(),
+            tables: vec![],
+            makes_tables: true,
+            batch_rows: 500,
+            interval_ms: 1_000,
+            delete_share_percent: 20,
+            said: Said::default(),
+            env_file: None,
+        }];
+        self.on(databases::shop_server(major))
+    }
+
+    /// What a mirror holds in the cloud, and whether it is switched on.
+    fn mirrored_rows(&self, link: &Link) -> String {
+        let memory = lifeboat_store::MirrorMemory::open(&self.state().mirror(&self.setup.scope, &link.name)).unwrap();
+        let is_on = memory.switch().unwrap().is_some_and(|switch| switch.enabled);
+        if self.server.is_none() {
+            return format!("on: {is_on}");
+        }
+        let asked =
+            format!("SELECT quote_ident(tablename) FROM pg_tables WHERE schemaname = '{}' ORDER BY 1", link.schema);
+        let tables = self.psql("shop", &asked);
+        let rows = tables.lines().filter(|name| !name.is_empty()).map(|name| {
+            let asked = format!("SELECT md5(string_agg(t::text, '|' ORDER BY t::text)) FROM {}.{name} t", link.schema);
+            format!("{name} {}", self.psql("shop", &asked).trim())
+        });
+        format!("on: {is_on}; {}", rows.collect::<Vec<_>>().join("; "))
     }
 
     /// Which backups the second vault holds; each must be whole. A copy that breaks off keeps what has gone over, so this
@@ -408,7 +459,9 @@ pub fn content(kind: &ResourceKind) -> String {
                 return format!("unreadable, {} bytes", fs::metadata(path).unwrap().len());
             }
             let facts = sqlite::inspect(&copy, &Stop::default(), &|_, _| ()).unwrap();
-            let tables = facts.tables.iter().map(|(name, table)| format!("{name} {} {}", table.rows, table.digest));
+            // What a mirror notes in the file is another each time.
+            let tables = facts.tables.iter().filter(|(name, _)| !name.starts_with("_lifeboat_"));
+            let tables = tables.map(|(name, table)| format!("{name} {} {}", table.rows, table.digest));
             format!("version {} {}", facts.user_version, tables.collect::<Vec<_>>().join("; "))
         }
         ResourceKind::Files { path, .. } => {

@@ -49,6 +49,15 @@ pub fn perform(hands: &Hands, link: &Link, action: &SyncAction, context: &Contex
                 }
             }
         }
+        SyncAction::CheckLocalOnly => match mirror.said().local_only {
+            true => Ok(json!({ "mode": "local-only" })),
+            false => {
+                let message = format!("the mirror {} is not seen to be local-only", link.name);
+                Err(Failure::new(FailureKind::Refused, message).hint("is env_file of the link the file of the target?"))
+            }
+        },
+        SyncAction::Salvage { into } => mirror.salvage(into, context.watch, context.stop),
+        SyncAction::Watch { for_ms } => mirror.watch_queue(*for_ms, context.watch, context.stop),
         SyncAction::ConfirmDeletes { tables } => Ok(json!({ "confirmed": mirror.confirm_deletes(tables)? })),
         SyncAction::Letters { choice, ids } => Ok(json!({ "rows": mirror.letters(*choice, ids)? })),
     }

@@ -188,7 +188,7 @@ pub struct Names {
 }
 
 impl Names {
-    fn new(known: &Known) -> Names {
+    pub(super) fn new(known: &Known) -> Names {
         let live = known.target.place.clone();
         let mut hidden = std::ffi::OsString::from(".");
         hidden.push(live.file_name().unwrap_or_default());

@@ -26,7 +26,7 @@ pub(crate) fn plan(engine: &Engine, request: &Request, name: &ResourceName, abou
     let mut notes = Vec::new();
     let (title, steps) = match about {
         SyncAsk::Enable => {
-            if let Some(setting) = link.said.refusal() {
+            if let Some(setting) = mirror.said().refusal() {
                 let failure = Failure::new(FailureKind::Refused, format!("{setting} keeps the mirror {name} off"));
                 return Err(failure.hint("take it out of the environment or the app's .env, and start Lifeboat again"));
             }
@@ -90,7 +90,7 @@ pub(crate) fn plan(engine: &Engine, request: &Request, name: &ResourceName, abou
             )
         }
         SyncAsk::StartOver { why, emptied } => {
-            if let Some(setting) = link.said.refusal() {
+            if let Some(setting) = mirror.said().refusal() {
                 let failure = Failure::new(FailureKind::Refused, format!("{setting} keeps the mirror {name} off"));
                 return Err(failure.hint("take it out of the environment or the app's .env, and start Lifeboat again"));
             }
@@ -145,24 +145,24 @@ fn budget_ms(about: &SyncAsk) -> Option<u64> {
     }
 }
 
-struct Acts<'a> {
-    link: &'a Link,
+pub(super) struct Acts<'a> {
+    pub link: &'a Link,
 }
 
 impl Acts<'_> {
-    fn action(&self, action: SyncAction) -> Action {
+    pub fn action(&self, action: SyncAction) -> Action {
         Action::Sync { link: Box::new(self.link.clone()), action }
     }
 
-    fn step(&self, id: &str, title: String, action: SyncAction, undo: Undo) -> Step {
+    pub fn step(&self, id: &str, title: String, action: SyncAction, undo: Undo) -> Step {
         step(id, title, StepClass::Idempotent, self.action(action), undo)
     }
 
-    fn read(&self, id: &str, title: &str, action: SyncAction) -> Step {
+    pub fn read(&self, id: &str, title: &str, action: SyncAction) -> Step {
         steps::read(id, title, self.action(action))
     }
 
-    fn switch(&self, id: &str, on: bool, why: &str, was_on: bool) -> Step {
+    pub fn switch(&self, id: &str, on: bool, why: &str, was_on: bool) -> Step {
         let title = match on {
             true => "deliver changes",
             false => "hold changes",
@@ -190,7 +190,7 @@ fn attach(mirror: &mut Mirror, acts: &Acts<'_>, was_on: bool, notes: &mut Vec<St
     let undo = by(acts.action(SyncAction::Detach));
     let triggers = format!("put triggers on {} into the file", plan.tables.join(", "));
     let mut steps = vec![acts.step("attach", triggers, SyncAction::Attach, undo)];
-    if acts.link.said.refusal().is_some() {
+    if mirror.said().refusal().is_some() {
         notes.push(
             "No connection is opened: the environment keeps the mirror off. Changes are noted from now on.".to_owned(),
         );

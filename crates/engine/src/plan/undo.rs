@@ -135,7 +135,7 @@ struct Swapped {
 fn swapped(operation: &Operation) -> Option<Swapped> {
     let named = match &operation.plan.request {
         Request::Restore { resource, .. } => Some(resource.clone()),
-        Request::Undo { .. } => None,
+        Request::Undo { .. } | Request::Level { .. } => None,
         Request::Backup { .. } | Request::Prove { .. } | Request::Retention => return None,
         Request::Export { .. } | Request::Adopt { .. } | Request::Copy { .. } => return None,
         Request::Compromise { .. } | Request::Attest { .. } | Request::Fence { .. } => return None,
@@ -179,7 +179,9 @@ pub fn plan(known: &Known, request: &Request) -> Result<Plan, Failure> {
     match request {
         Request::Release { .. } => release(known, request),
         Request::Undo { .. } => match &operation.plan.request {
-            Request::Restore { .. } | Request::Undo { .. } if swapped(operation).is_some() => swap_back(known, request),
+            Request::Restore { .. } | Request::Undo { .. } | Request::Level { .. } if swapped(operation).is_some() => {
+                swap_back(known, request)
+            }
             Request::Backup { .. } | Request::Adopt { .. } => drop_backup(known, request),
             Request::Retention => unforget(known, request),
             Request::Undo { .. } => redo_list(known, request),
@@ -190,7 +192,9 @@ pub fn plan(known: &Known, request: &Request) -> Result<Plan, Failure> {
             Request::Export { .. } | Request::Copy { .. } => Err(nothing_to_undo(operation)),
             Request::Compromise { .. } | Request::Attest { .. } => Err(nothing_to_undo(operation)),
             Request::BringBack { .. } | Request::RestoreTable { .. } => Err(nothing_to_undo(operation)),
-            Request::Incident { .. } | Request::Maintenance { .. } => Err(nothing_to_undo(operation)),
+            Request::Incident { .. } | Request::Maintenance { .. } | Request::Level { .. } => {
+                Err(nothing_to_undo(operation))
+            }
             Request::Sync { .. } => Err(nothing_to_undo(operation)
                 .hint("lifeboat sync enable, disable, attach, detach and queue import say what they do themselves")),
             Request::Fence { .. } => {
@@ -459,7 +463,7 @@ pub fn is_undoable(operation: &Operation) -> bool {
     let done = operation.state == OperationState::Done;
     let kind = match &operation.plan.request {
         Request::Restore { .. } | Request::Undo { .. } | Request::Retention | Request::Mark { .. } => true,
-        Request::BringBack { .. } | Request::RestoreTable { .. } => true,
+        Request::BringBack { .. } | Request::RestoreTable { .. } | Request::Level { .. } => true,
         Request::Backup { .. } | Request::Prove { .. } | Request::Prune | Request::Release { .. } => false,
         Request::Export { .. } | Request::Adopt { .. } | Request::Copy { .. } => false,
         Request::Compromise { .. } | Request::Attest { .. } | Request::Fence { .. } => false,

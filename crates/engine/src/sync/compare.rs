@@ -11,8 +11,8 @@ use lifeboat_io::{
     Stop,
     database::{
         postgres::{
-            Change, CloudRow, Delivery, RangeSum, TableDelivery, delivery_sql, key_range, range_rows, range_sum,
-            row_sum,
+            Change, CloudRow, Delivery, RangeSum, TableDelivery, delivery_sql, key_range, range_images, range_rows,
+            range_sum, row_sum,
         },
         sqlite::Key,
     },
@@ -105,7 +105,7 @@ impl Compared {
 
 /// What is done about differences.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Mend {
+pub(super) enum Mend {
     /// Nothing.
     Nothing,
     /// The cloud is made equal; with `true`, rows that are only there go.
@@ -133,7 +133,7 @@ impl Mirror {
             let failure = Failure::new(FailureKind::Damaged, format!("{} is not known to be sound", path.display()));
             return Err(failure.because(look.what).hint("lifeboat verify, and lifeboat restore when it is damaged"));
         }
-        let _turn = self.turn()?;
+        let _turn = self.turn_soon(stop)?;
         self.local_only_refuses()?;
         self.connect(stop)?;
         let shapes = self.shapes()?.clone();
@@ -164,7 +164,7 @@ impl Mirror {
     /// # Errors
     /// When either side cannot be read; another process delivers.
     pub fn compare(&mut self, tables: &[String], watch: &dyn Watch, stop: &Stop) -> Result<Compared, Failure> {
-        let _turn = self.turn()?;
+        let _turn = self.turn_soon(stop)?;
         self.local_only_refuses()?;
         self.connect(stop)?;
         let compared = self.walk(tables, Mend::Nothing, watch, stop)?;
@@ -185,14 +185,14 @@ impl Mirror {
         watch: &dyn Watch,
         stop: &Stop,
     ) -> Result<Compared, Failure> {
-        let _turn = self.turn()?;
+        let _turn = self.turn_soon(stop)?;
         self.local_only_refuses()?;
         self.connect(stop)?;
         self.walk(tables, Mend::Write(!keep_orphans), watch, stop)
     }
 
-    fn local_only_refuses(&self) -> Result<(), Failure> {
-        match self.link.said.local_only {
+    pub(super) fn local_only_refuses(&self) -> Result<(), Failure> {
+        match self.said().local_only {
             false => Ok(()),
             true => {
                 let failure = Failure::new(FailureKind::Refused, "ENABLE_SUPABASE=false: no connection is opened");
@@ -201,7 +201,13 @@ impl Mirror {
         }
     }
 
-    fn walk(&mut self, wanted: &[String], mend: Mend, watch: &dyn Watch, stop: &Stop) -> Result<Compared, Failure> {
+    pub(super) fn walk(
+        &mut self,
+        wanted: &[String],
+        mend: Mend,
+        watch: &dyn Watch,
+        stop: &Stop,
+    ) -> Result<Compared, Failure> {
         self.see_all("off")?;
         let compared = self.walk_tables(wanted, mend, watch, stop)?;
         self.see_all("on")?;
@@ -304,6 +310,10 @@ impl Mirror {
                 let differ = differences(mapped, &page, rows, &waiting, &mut found);
                 let only_there = self.really_gone(mapped, differ.only_there)?;
                 found.orphans += only_there.len() as u64;
+                if self.saving.is_some() {
+                    let others: BTreeSet<&Change> = only_there.iter().chain(&differ.others).collect();
+                    self.save_rows(mapped, &range, &others)?;
+                }
                 if mend != Mend::Nothing && !differ.to_write.is_empty() {
                     *written += differ.to_write.len() as u64;
                     self.write(&name, differ.to_write, Vec::new())?;
@@ -325,6 +335,24 @@ impl Mirror {
             watch.note(&format!("{0}/{0} {name}", found.rows));
         }
         Ok((found, orphans))
+    }
+
+    /// Writes rows as the cloud has them into the file that is being written.
+    fn save_rows(&mut self, mapped: &Mapped, range: &str, others: &BTreeSet<&Change>) -> Result<(), Failure> {
+        if others.is_empty() {
+            return Ok(());
+        }
+        let session = &mut self.cloud()?.session;
+        let images = range_images(session, &mapped.cloud, &mapped.key, range);
+        let images = images.map_err(|error| self.cloud_failure(&error))?;
+        let table = serde_json::Value::from(mapped.shape.name.as_str());
+        let lines: String = images
+            .into_iter()
+            .filter(|(key, _)| others.contains(key))
+            .map(|(_, row)| format!("{{\"table\":{table},\"row\":{row}}}\n"))
+            .collect();
+        let Some(file) = &mut self.saving else { return Ok(()) };
+        file.append(lines.as_bytes()).map_err(|error| crate::act::path_failure(&error))
     }
 
     /// A range as a condition of the cloud. Where keys cannot be put in order on both sides alike, all of the table is one.
@@ -380,6 +408,8 @@ impl Mirror {
 
 struct Differences {
     to_write: Vec<Change>,
+    /// Keys of rows that are others there.
+    others: Vec<Change>,
     only_there: Vec<Change>,
 }
 
@@ -427,7 +457,7 @@ fn differences(
     found: &mut TableCompared,
 ) -> Differences {
     let mut known: HashMap<Change, i64> = there.into_iter().map(|row| (row.key, row.sum)).collect();
-    let mut to_write = Vec::new();
+    let (mut to_write, mut others) = (Vec::new(), Vec::new());
     for (row, sum) in page.rows.iter().zip(&page.sums) {
         let Some((key, sum)) = sum else {
             found.unrepresentable += 1;
@@ -445,7 +475,10 @@ fn differences(
         }
         match other {
             None => found.missing += 1,
-            Some(_) => found.different += 1,
+            Some(_) => {
+                found.different += 1;
+                others.push(key.clone());
+            }
         }
         name_key(found, key);
         to_write.extend(written_row(mapped, row));
@@ -454,7 +487,7 @@ fn differences(
     let mut only_there: Vec<Change> = left.collect();
     only_there.sort();
     only_there.iter().for_each(|key| name_key(found, key));
-    Differences { to_write, only_there }
+    Differences { to_write, others, only_there }
 }
 
 fn name_key(found: &mut TableCompared, key: &Change) {

@@ -44,6 +44,7 @@ impl Shop {
             interval_ms: 1_000,
             delete_share_percent: 20,
             said: Said::default(),
+            env_file: None,
         }];
         world.psql("postgres", "ALTER SYSTEM SET log_connections = on; SELECT pg_reload_conf()");
         let shop = Shop { world };

@@ -221,15 +221,19 @@ Examples:
 
 pub const LEVEL: &str = "\
 Level 1 (60 s) holds changes; local work goes on and nothing is lost. Level 2 (2 min) saves what waits and clears the queue; at most
-1,000 waiting changes are no reason, so one has to be given. Level 4 (30 min) holds changes, saves and clears the queue, looks whether
-the file is sound, makes the cloud equal, compares, and only then delivers again. Levels 3 and 5 also bring the application back: they
-are not there yet.
+1,000 waiting changes are no reason, so one has to be given. Level 3 (5 min) brings the application back: by a variable (--local-only),
+by a commit with the content of an older one (--to), or by the stable version (--stable); if it does not work then, all is put back.
+Level 4 (30 min) holds changes, saves and clears the queue, looks whether the file is sound, makes the cloud equal, compares, and only
+then delivers again. Level 5 (2 h) restores the newest proven backup and the stable version, tries them, saves what only the cloud has,
+makes the cloud equal and delivers again; the mirror is off from its beginning.
 
 Examples:
   lifeboat level 1 --reason 'sync errors in the logs'
   lifeboat level 2 --reason 'corrupted entries' --yes
-  lifeboat level 4 --dry-run
-  lifeboat level 4 --yes";
+  lifeboat level 3 --local-only --yes
+  lifeboat level 3 --to HEAD~1 --dry-run
+  lifeboat level 4 --yes
+  lifeboat level 5 --dry-run";
 
 pub const MONITOR: &str = "\
 Says ALERT lines: more than 100 changes wait, more than 10 rows are set aside, the last delivery is older than 5 minutes, deletes are

@@ -128,7 +128,7 @@ pub enum QueueCommand {
 /// `level`.
 #[derive(Clone, Debug, Args)]
 pub struct LevelArgs {
-    /// 1 holds changes; 2 saves and clears the queue; 4 copies everything to the cloud anew
+    /// 1 holds changes; 2 clears the queue; 3 rolls the application back; 4 copies everything anew; 5 recovers all
     #[arg(value_parser = clap::value_parser!(u8).range(1..=5))]
     pub level: u8,
     /// Why
@@ -137,6 +137,30 @@ pub struct LevelArgs {
     /// Which link, when the environment has more than one
     #[arg(long, value_name = "NAME")]
     pub link: Option<String>,
+    /// Levels 3 and 5: which target, when the environment has more than one
+    #[arg(long, value_name = "NAME")]
+    pub target: Option<String>,
+    /// Level 3: set ENABLE_SUPABASE=false and start the app again; what is done when nothing else is said
+    #[arg(long, conflicts_with_all = ["to", "stable"])]
+    pub local_only: bool,
+    /// Level 3: back to this commit; level 5: run this version
+    #[arg(long, value_name = "VERSION", conflicts_with = "stable")]
+    pub to: Option<String>,
+    /// Level 3 with --to: take commits out of the branch instead of adding one; they stay in a branch of their own
+    #[arg(long, requires = "to")]
+    pub hard: bool,
+    /// Level 3: run the stable version, or this one; what is there now stays in a branch of its own
+    #[arg(long, value_name = "VERSION", num_args = 0..=1)]
+    pub stable: Option<Option<String>>,
+    /// Level 5: from this backup; the newest proven one when nothing is said
+    #[arg(long, value_name = "BACKUP")]
+    pub from: Option<String>,
+    /// Level 5: go on although this is missing: application, cloud
+    #[arg(long, value_name = "WHAT")]
+    pub without: Vec<String>,
+    /// Level 5: how long the mirror is watched in the end
+    #[arg(long, value_name = "TIME", default_value = "15m")]
+    pub watch: String,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub consent: ConsentArgs,

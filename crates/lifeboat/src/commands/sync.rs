@@ -5,8 +5,9 @@ use std::time::Duration;
 use lifeboat_engine::{Mirror, sync::Compared};
 use lifeboat_io::{Stop, files};
 use lifeboat_model::{
-    ExitCode, Failure, FailureKind, Request, ResourceName,
+    BackupChoice, ExitCode, Failure, FailureKind, LevelAsk, Request, ResourceName,
     sync::{CycleReport, LetterChoice, SyncAsk, SyncStatus, Tier},
+    time::parse_duration,
 };
 use serde_json::{Value, json};
 
@@ -63,24 +64,51 @@ pub fn run(app: &App, args: &SyncArgs) -> Done {
     }
 }
 
-/// The emergency levels that concern the mirror alone.
+/// The emergency levels.
 pub fn level(app: &App, args: &LevelArgs) -> Done {
+    let session = app.open(&[])?;
+    let request = level_asked(&session, args)?;
+    let plan = session.engine.plan(&request)?;
+    carry_out(app, &session, &plan, args.consent.consent())
+}
+
+fn level_asked(session: &Session, args: &LevelArgs) -> Result<Request, Failure> {
+    let usage = |message: &str| Failure::new(FailureKind::Usage, message);
     let why = args.reason.clone();
+    let of_three = args.local_only || args.hard || args.stable.is_some();
+    if (of_three && args.level != 3) || (args.to.is_some() && !matches!(args.level, 3 | 5)) {
+        return Err(
+            usage("--local-only, --to, --hard and --stable say which way level 3 takes").hint("lifeboat level --help")
+        );
+    }
+    if (args.from.is_some() || !args.without.is_empty()) && args.level != 5 {
+        return Err(usage("--from and --without are about level 5").hint("lifeboat level --help"));
+    }
+    let name = |word: &Option<String>| {
+        let name = word.as_deref().map(ResourceName::new).transpose();
+        name.map_err(|error| Failure::new(FailureKind::Usage, error.to_string()))
+    };
+    let of_mirror = |about| Ok(Request::Sync { link: link_named(session, args.link.as_deref())?, about });
     let about = match args.level {
-        1 => SyncAsk::Disable { why },
-        2 => SyncAsk::Clear { why },
-        4 => SyncAsk::StartOver { why, emptied: Vec::new() },
-        level => {
-            let failure = Failure::new(FailureKind::Refused, format!("level {level} is not there yet"));
-            return Err(failure
-                .hint("lifeboat restore brings the database back; the application has to be brought back by hand")
-                .into());
+        1 => return of_mirror(SyncAsk::Disable { why }),
+        2 => return of_mirror(SyncAsk::Clear { why }),
+        4 => return of_mirror(SyncAsk::StartOver { why, emptied: Vec::new() }),
+        3 => match (&args.to, &args.stable) {
+            (Some(to), _) => LevelAsk::RollBack { to: to.clone(), hard: args.hard, why },
+            (None, Some(stable)) => LevelAsk::Stable { to: stable.clone(), why },
+            (None, None) => LevelAsk::LocalOnly { why },
+        },
+        _five => {
+            let from = match &args.from {
+                Some(start) => BackupChoice::Exactly(session.engine.find_backup(start)?.id),
+                None => BackupChoice::Latest,
+            };
+            let watch = parse_duration(&args.watch).map_err(|error| usage(&error.to_string()).hint("--watch 15m"))?;
+            let watch_ms = u64::try_from(watch.as_millis()).unwrap_or(u64::MAX);
+            LevelAsk::Recover { from, to: args.to.clone(), without: args.without.clone(), watch_ms, why }
         }
     };
-    let session = app.open(&[])?;
-    let name = link_named(&session, args.link.as_deref())?;
-    let plan = session.engine.plan(&Request::Sync { link: name, about })?;
-    carry_out(app, &session, &plan, args.consent.consent())
+    Ok(Request::Level { target: name(&args.target)?, link: name(&args.link)?, about })
 }
 
 /// The link that is meant.

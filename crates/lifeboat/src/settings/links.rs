@@ -115,7 +115,8 @@ pub fn resolve(
         batch_rows: u32::try_from(batch_rows).unwrap_or(BATCH_ROWS_MAX).clamp(1, BATCH_ROWS_MAX),
         interval_ms: interval_ms.max(50),
         delete_share_percent: what.delete_share.unwrap_or(DELETE_SHARE_PERCENT),
-        said: Said { disabled: variables.is_off("SYNC_ENABLED"), local_only: variables.is_off("ENABLE_SUPABASE") },
+        said: Said::of(|name| variables.get(name)),
+        env_file: what.env_file.as_deref().map(|file| outside::plain_path(&folder.join(file))),
     };
     let shown = vec![
         ("from".to_owned(), what.from.clone(), None),
@@ -148,11 +149,6 @@ impl Variables<'_> {
     fn get(&self, name: &str) -> Option<String> {
         let set = self.io.env.var(name).and_then(|value| value.into_string().ok());
         set.or_else(|| value_of(&self.file, name))
-    }
-
-    fn is_off(&self, name: &str) -> bool {
-        self.get(name)
-            .is_some_and(|value| ["false", "0", "no", "off"].iter().any(|word| value.trim().eq_ignore_ascii_case(word)))
     }
 
     fn number(&self, name: &str, otherwise: u64) -> Result<(u64, Option<Origin>), Failure> {

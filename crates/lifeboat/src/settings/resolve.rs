@@ -18,7 +18,7 @@ use super::{
     copies::Second,
     links,
     names::{made_fit, nearest},
-    servers,
+    servers, targets,
 };
 use crate::{
     cli::GlobalArgs,
@@ -311,6 +311,14 @@ pub fn environment_of(loaded: &Loaded, environment: &str, global: &GlobalArgs, i
     }
     choice.schedule(settings, own, &mut resolved.setup)?;
     choice.gateway(settings, own, &mut resolved.setup);
+    for (name, what) in &own.targets {
+        let (target, shown) = targets::resolve(name, what, folder)?;
+        for (key, value) in shown {
+            let line = choice.line(&["environments", environment, "targets", name, &key]);
+            choice.tell(&format!("targets.{name}.{key}"), value, line);
+        }
+        resolved.setup.targets.push(target);
+    }
     resolved.setup.backup_folders =
         settings.app.backup_folders.iter().map(|path| crate::outside::plain_path(&folder.join(path))).collect();
     if let Some(log) = &settings.app.incident_log {

@@ -82,6 +82,7 @@ fn what_it_does(plan: &Plan) -> String {
         Request::Export { .. } | Request::Adopt { .. } | Request::Copy { .. } => plan.title.clone(),
         Request::Compromise { .. } | Request::Attest { .. } | Request::Incident { .. } => plan.title.clone(),
         Request::Sync { .. } => format!("this changes the mirror of {scope}: {}", plan.title),
+        Request::Level { .. } => format!("this changes what runs in {scope}: {}", plan.title),
         Request::RestoreTable { table, .. } => format!("this inserts rows of a backup into {table} of {scope}"),
         Request::BringBack { operation, .. } => format!("this inserts rows of {operation} into {scope}"),
         Request::Maintenance { .. } => format!("this closes {scope} for everybody who comes through the gateway"),

@@ -2,8 +2,9 @@
 
 use lifeboat_engine::Engine;
 use lifeboat_model::{
-    Action, BackupId, ExitCode, Failure, FailureKind, LossLine, Operation, OperationState, PgAction, Proof, Request,
-    StepState, Tri,
+    Action, BackupId, ExitCode, Failure, FailureKind, LevelAsk, LossLine, Operation, OperationState, PgAction, Proof,
+    Request, StepState, Tri,
+    sync::SyncAsk,
     time::{show_bytes, since},
 };
 use serde_json::{Value, json};
@@ -205,6 +206,7 @@ pub fn undo(operation: &Operation) -> Option<String> {
     let undoable = match &operation.plan.request {
         Request::Restore { .. } | Request::Undo { .. } | Request::Backup { .. } => true,
         Request::Adopt { .. } | Request::BringBack { .. } | Request::RestoreTable { .. } => true,
+        Request::Level { .. } => !operation.past_pivot || !kept(operation).is_empty(),
         Request::Export { .. } | Request::Copy { .. } => false,
         Request::Compromise { .. } | Request::Attest { .. } | Request::Fence { .. } => false,
         Request::Incident { .. } | Request::Sync { .. } | Request::Maintenance { .. } => false,
@@ -280,7 +282,30 @@ pub fn document(operation: &Operation) -> Value {
         "proofs": Engine::proofs_of(operation),
         "checks": checks(operation),
         "undo": undo(operation),
+        "level": level(operation),
     })
+}
+
+/// Which of the emergency levels an operation was, and whether it was within its budget.
+fn level(operation: &Operation) -> Option<Value> {
+    let level = match &operation.plan.request {
+        Request::Sync { about, .. } => match about {
+            SyncAsk::Disable { .. } => 1,
+            SyncAsk::Clear { .. } => 2,
+            SyncAsk::StartOver { .. } => 4,
+            _other => return None,
+        },
+        Request::Level { about, .. } => match about {
+            LevelAsk::LocalOnly { .. } | LevelAsk::RollBack { .. } | LevelAsk::Stable { .. } => 3,
+            LevelAsk::Recover { .. } => 5,
+        },
+        _other => return None,
+    };
+    let budget_s = [60, 120, 300, 1_800, 7_200][level - 1];
+    let elapsed_s = elapsed_ms(operation) as f64 / 1_000.0;
+    Some(json!({
+        "level": level, "budget_s": budget_s, "elapsed_s": elapsed_s, "within": elapsed_s <= f64::from(budget_s),
+    }))
 }
 
 /// The backup that an operation reads from.

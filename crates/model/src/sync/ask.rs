@@ -114,6 +114,18 @@ pub enum SyncAction {
         /// Which; all when empty.
         tables: Vec<String>,
     },
+    /// Fails unless no connection to the cloud is opened any more.
+    CheckLocalOnly,
+    /// Writes rows of the cloud that the file lacks, or has with other values, into a file.
+    Salvage {
+        /// The file.
+        into: PathBuf,
+    },
+    /// Delivers, and looks again and again whether the queue drains.
+    Watch {
+        /// How long, in milliseconds.
+        for_ms: u64,
+    },
     /// Lets deletes go on that were held.
     ConfirmDeletes {
         /// Of which tables; all when empty.

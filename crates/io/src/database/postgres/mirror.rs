@@ -18,7 +18,7 @@ use super::{
     sql::{literal, quoted},
 };
 
-pub use compare::{CloudRow, RangeSum, key_range, range_rows, range_sum, row_sum};
+pub use compare::{CloudRow, RangeSum, key_range, range_images, range_rows, range_sum, row_sum};
 pub use statements::{Change, Delivery, TableDelivery, delivery_sql, table_delivery_sql};
 
 /// A column of the cloud's table.

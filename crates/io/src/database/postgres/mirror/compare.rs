@@ -151,3 +151,20 @@ pub fn range_rows(
         .map(|row| CloudRow { sum: row.number(0), key: (0..key.len()).map(|at| row.maybe(at + 1)).collect() })
         .collect())
 }
+
+/// The rows of a range as JSON objects, with their keys.
+///
+/// # Errors
+/// As [`Session::ask`].
+pub fn range_images(
+    session: &mut Session,
+    table: &CloudTable,
+    key: &[usize],
+    range: &str,
+) -> Result<Vec<(Change, String)>, PgError> {
+    let names: Vec<String> = key.iter().map(|at| text_of(&table.columns[*at])).collect();
+    let asked = format!("SELECT row_to_json(t)::text, {} FROM {} t WHERE {range}", names.join(", "), table.sql_name());
+    let rows = session.ask(&asked)?;
+    let key_of = |row: &super::super::Row| (0..key.len()).map(|at| row.maybe(at + 1)).collect();
+    Ok(rows.into_iter().map(|row| (key_of(&row), row.text(0).to_owned())).collect())
+}

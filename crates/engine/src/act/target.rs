@@ -1,0 +1,108 @@
+//! What is done to the application: its variables, the version of its code, its commands, and looks whether it works.
+
+mod probes;
+mod versions;
+
+use std::{path::Path, time::Duration};
+
+use lifeboat_io::{exec::Invocation, files};
+use lifeboat_model::{Failure, FailureKind, StepId, Target, TargetAction, variables::with_value};
+use serde_json::{Value, json};
+
+use super::{Hands, path_failure};
+use crate::perform::Context;
+
+/// How long a call of git may take.
+const GIT_LIMIT: Duration = Duration::from_secs(60);
+/// How long a call of git over the network may take.
+const GIT_REMOTE_LIMIT: Duration = Duration::from_secs(120);
+/// How long an installation, a migration or a try may take.
+const COMMAND_LIMIT: Duration = Duration::from_secs(900);
+
+/// Carries out one action.
+pub fn perform(hands: &Hands, target: &Target, action: &TargetAction, context: &Context<'_>) -> Result<Value, Failure> {
+    match action {
+        TargetAction::SetVariable { file, kept, name, value } => set_variable(file, kept, name, value),
+        TargetAction::PutFileBack { file, kept } => put_file_back(file, kept),
+        TargetAction::Run { folder, argv, after } => run(hands, folder, argv, after.as_ref(), context),
+        TargetAction::CopyIn { from, to } => {
+            files::create_folder(files::parent(to)).map_err(|error| path_failure(&error))?;
+            files::copy_over(from, to).map_err(|error| path_failure(&error))?;
+            Ok(json!({}))
+        }
+        TargetAction::CheckClean
+        | TargetAction::KeepBranch { .. }
+        | TargetAction::DropBranch { .. }
+        | TargetAction::RollBack { .. }
+        | TargetAction::MoveBranch { .. }
+        | TargetAction::CheckOut { .. }
+        | TargetAction::Push { .. }
+        | TargetAction::FreshCopy { .. } => versions::perform(hands, target, action, context),
+        TargetAction::Probe { .. } | TargetAction::ScanLog { .. } | TargetAction::Try { .. } => {
+            probes::perform(hands, target, action, context)
+        }
+    }
+}
+
+/// The former file is kept first; one that is kept already is the former one, whatever is there by now.
+fn set_variable(file: &Path, kept: &Path, name: &str, value: &str) -> Result<Value, Failure> {
+    let failed = |error| path_failure(&error);
+    let (before, mode) = match files::exists(file) {
+        true => (files::read_text(file).map_err(failed)?, files::mode(file).map_err(failed)? & 0o777),
+        false => (String::new(), 0o600),
+    };
+    if !files::exists(kept) {
+        files::write_with_mode(kept, before.as_bytes(), mode).map_err(failed)?;
+    }
+    files::write_with_mode(file, with_value(&before, name, value).as_bytes(), mode).map_err(failed)?;
+    Ok(json!({ "kept": kept }))
+}
+
+fn put_file_back(file: &Path, kept: &Path) -> Result<Value, Failure> {
+    let failed = |error| path_failure(&error);
+    if files::exists(kept) {
+        let body = files::read(kept).map_err(failed)?;
+        files::write_with_mode(file, &body, files::mode(kept).map_err(failed)? & 0o777).map_err(failed)?;
+        files::remove_file(kept).map_err(failed)?;
+    }
+    Ok(json!({}))
+}
+
+fn run(
+    hands: &Hands,
+    folder: &Path,
+    argv: &[String],
+    after: Option<&StepId>,
+    context: &Context<'_>,
+) -> Result<Value, Failure> {
+    let begun = |step: &StepId| {
+        let position = context.operation.plan.steps().position(|known| &known.id == step);
+        position.is_some_and(|at| context.operation.attempts[at] > 0)
+    };
+    if after.is_some_and(|step| !begun(step)) {
+        return Ok(json!({}));
+    }
+    let Some((program, args)) = argv.split_first() else {
+        return Err(Failure::new(FailureKind::Usage, "a configured command has no words"));
+    };
+    let invocation = Invocation::new(program, COMMAND_LIMIT).args(args).folder(folder);
+    called(hands, &invocation, context)?;
+    Ok(json!({}))
+}
+
+/// Runs a program that has to end well; what it printed is told without secrets.
+fn called(hands: &Hands, invocation: &Invocation, context: &Context<'_>) -> Result<String, Failure> {
+    let exit = hands.io.exec.run(invocation, None, context.stop);
+    let exit = exit.map_err(|error| {
+        Failure::from_error(FailureKind::Outside, &error).while_doing(format!("`{invocation}` did not run"))
+    })?;
+    if exit.ok() {
+        return Ok(exit.stdout_text());
+    }
+    let said = [exit.stderr_text(), exit.stdout_text()].into_iter().find(|text| !text.is_empty()).unwrap_or_default();
+    let lines: Vec<&str> = said.lines().collect();
+    let tail = lines[lines.len().saturating_sub(8)..].join("\n");
+    let failure =
+        Failure::new(FailureKind::Outside, format!("`{invocation}` failed")).because(hands.vaults.scrub(&tail));
+    Err(failure.hint("run it by hand to see why, mend it, then run this again"))
+}

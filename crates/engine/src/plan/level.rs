@@ -1,0 +1,459 @@
+//! Planning level 3 of the emergency levels: the application goes back to what worked, by a variable, by a commit that
+//! takes others back, or to the stable version. The app stands still meanwhile; if it does not work afterwards, everything
+//! is as before.
+
+use std::time::Duration;
+
+use lifeboat_io::{Stop, files, git};
+use lifeboat_model::{
+    Action, Failure, FailureKind, LevelAsk, OnFailure, Operation, OperationState, Plan, Request, ResourceName, Step,
+    StepClass, StepState, Target, TargetAction, Undo,
+    sync::{Link, SyncAction},
+};
+
+use super::{
+    steps::{self, by, phase, read, step},
+    sync,
+};
+use crate::{
+    Engine,
+    facts::{self, Common},
+};
+
+/// How long level 3 may take.
+const BUDGET_MS: u64 = 300_000;
+/// How long the app may take to answer after its start.
+pub(super) const ANSWER_LIMIT_MS: u64 = 60_000;
+
+/// What is known of the folder.
+pub(super) struct Folder {
+    /// The commit that is checked out.
+    pub head: git::Head,
+    /// The commit that is wanted.
+    pub commit: String,
+    /// Its branch, when what is wanted is one.
+    pub branch: Option<String>,
+    /// Whether there is a repository that others take the code from.
+    pub has_remote: bool,
+}
+
+/// What is known when level 3 is planned.
+pub(super) struct Known {
+    pub common: Common,
+    pub target: Target,
+    pub folder: Option<Folder>,
+    pub log_bytes: u64,
+    /// A branch name that is free.
+    pub backup_branch: String,
+    /// The mirror, when there is one that follows a file of variables.
+    pub link: Option<Link>,
+}
+
+impl Engine {
+    /// The target of that name; the only one when none is named.
+    ///
+    /// # Errors
+    /// There is none, or there are several and none is named.
+    pub fn target(&self, name: Option<&ResourceName>) -> Result<&Target, Failure> {
+        let targets = &self.setup().targets;
+        let known: Vec<&str> = targets.iter().map(|target| target.name.as_str()).collect();
+        let found = match (name, targets.as_slice()) {
+            (None, [only]) => Some(only),
+            (None, _) => None,
+            (Some(name), _) => targets.iter().find(|target| target.name == *name),
+        };
+        found.ok_or_else(|| {
+            let scope = &self.setup().scope;
+            let (message, hint) = match (known.as_slice(), name) {
+                ([], _) => (
+                    format!("nobody has said what runs the code of {scope}"),
+                    format!(
+                        "write [environments.{}.targets.app] with stop and start into lifeboat.toml",
+                        scope.environment
+                    ),
+                ),
+                (known, None) => (format!("{scope} has several targets"), format!("say which: {}", known.join(", "))),
+                (known, Some(name)) => {
+                    (format!("{scope} has no target {name}"), format!("it has: {}", known.join(", ")))
+                }
+            };
+            Failure::new(FailureKind::Usage, message).hint(hint)
+        })
+    }
+
+    /// What git answers in the folder of a target.
+    fn git(&self, target: &Target, words: &[&str]) -> Result<String, Failure> {
+        let call = git::call(&target.folder, words, Duration::from_secs(30));
+        let exit = self.io().exec.run(&call, None, &Stop::default()).map_err(|error| self.failure(&error))?;
+        match exit.ok() {
+            true => Ok(exit.stdout_text()),
+            false => Err(Failure::new(FailureKind::Refused, format!("`{call}` failed")).because(exit.stderr_text())),
+        }
+    }
+
+    /// What is checked out, and what a word means as a version.
+    pub(super) fn folder(&self, target: &Target, wanted: &str) -> Result<Folder, Failure> {
+        let head = git::head(&target.folder).ok_or_else(|| {
+            let message = format!("{} is not under git, or nothing is checked out there", target.folder.display());
+            Failure::new(FailureKind::Refused, message).hint("say --local-only, or bring the code back by hand")
+        })?;
+        let commit = self
+            .git(target, &["rev-parse", "--verify", "--quiet", "--end-of-options", &format!("{wanted}^{{commit}}")]);
+        let commit = commit.map_err(|_| {
+            let message = format!("{} knows no version {wanted}", target.folder.display());
+            Failure::new(FailureKind::Usage, message).hint("git log --oneline -10 shows what there is")
+        })?;
+        let heads =
+            self.git(target, &["for-each-ref", "--format=%(refname:lstrip=2)", &format!("refs/heads/{wanted}")])?;
+        let branch = heads.lines().find(|name| *name == wanted).map(str::to_owned);
+        let has_remote = self.git(target, &["remote"])?.lines().any(|name| name == target.remote);
+        Ok(Folder { head, commit, branch, has_remote })
+    }
+}
+
+pub(super) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failure> {
+    let Request::Level { target, about, .. } = request else { return Err(steps::wrong_planner()) };
+    let target = engine.target(target.as_ref())?.clone();
+    let common = engine.common()?;
+    let folder = match about {
+        LevelAsk::LocalOnly { .. } | LevelAsk::Recover { .. } => None,
+        LevelAsk::RollBack { to, .. } => Some(engine.folder(&target, to)?),
+        LevelAsk::Stable { to, .. } => {
+            let Some(stable) = to.as_ref().or(target.stable.as_ref()) else {
+                let message = format!("nobody has said which version of {} is the stable one", target.name);
+                return Err(Failure::new(FailureKind::Usage, message)
+                    .hint("say --stable VERSION, or write stable = \"v1.4\" into its table in lifeboat.toml"));
+            };
+            Some(engine.folder(&target, stable)?)
+        }
+    };
+    let mut backup_branch = String::new();
+    if let Some(folder) = &folder {
+        if let LevelAsk::RollBack { .. } = about {
+            must_be_before(engine, &target, folder)?;
+        }
+        let first = format!("backup-{}", common.now.strftime("%Y%m%d"));
+        let taken =
+            engine.git(&target, &["for-each-ref", "--format=%(refname:lstrip=2)", "refs/heads", "refs/remotes"])?;
+        let is_taken = |name: &str| taken.lines().any(|one| one == name || one == format!("{}/{name}", target.remote));
+        let names = std::iter::once(first.clone()).chain((2..).map(|number| format!("{first}-{number}")));
+        backup_branch = names.into_iter().find(|name| !is_taken(name)).unwrap_or(first);
+    }
+    let log_bytes = log_bytes(&target);
+    let link = engine.setup().links.iter().find(|link| link.env_file.is_some() && link.env_file == target.env_file);
+    Ok(Known { common, target, folder, log_bytes, backup_branch, link: link.cloned() })
+}
+
+pub(super) fn log_bytes(target: &Target) -> u64 {
+    target.log.as_ref().and_then(|log| files::size(log).ok()).unwrap_or(0)
+}
+
+fn must_be_before(engine: &Engine, target: &Target, folder: &Folder) -> Result<(), Failure> {
+    if folder.commit == folder.head.commit {
+        let failure = Failure::new(FailureKind::Refused, format!("{} is what is checked out already", folder.commit));
+        return Err(failure.hint("git log --oneline -10 shows what came before it"));
+    }
+    engine.git(target, &["merge-base", "--is-ancestor", &folder.commit, &folder.head.commit]).map(drop).map_err(|_| {
+        let message = format!("{} is no commit of what is checked out", folder.commit);
+        Failure::new(FailureKind::Refused, message)
+            .hint("lifeboat level 3 --stable VERSION goes to another line of versions")
+    })
+}
+
+/// Plans level 3.
+///
+/// # Errors
+/// What was asked for makes no sense as things are.
+pub(super) fn plan(known: &Known, request: &Request) -> Result<Plan, Failure> {
+    let Request::Level { about, .. } = request else { return Err(steps::wrong_planner()) };
+    let acts = Acts { target: &known.target };
+    let mut notes =
+        vec!["The app stands still until it is started again; if it does not work then, all is put back.".to_owned()];
+    let (title, change, publish) = match about {
+        LevelAsk::LocalOnly { why } => {
+            let change = local_only(known, &acts)?;
+            notes.push("No connection to the cloud is opened any more; changes are held and none is lost.".to_owned());
+            (said(&format!("run {} on this host alone", known.target.name), why), change, Vec::new())
+        }
+        LevelAsk::RollBack { hard, why, .. } => {
+            let folder = known.folder.as_ref().ok_or_else(steps::wrong_planner)?;
+            let (change, publish) = roll_back(known, folder, *hard, &acts)?;
+            if *hard {
+                notes.push(format!("Commits since stay in the branch {}; nothing is pushed.", known.backup_branch));
+            }
+            (said(&format!("roll {} back to {}", known.target.name, short(&folder.commit)), why), change, publish)
+        }
+        LevelAsk::Stable { why, .. } => {
+            let folder = known.folder.as_ref().ok_or_else(steps::wrong_planner)?;
+            let (change, publish) = stable(known, folder, &acts);
+            notes.push(format!("What is checked out now stays in the branch {}.", known.backup_branch));
+            (said(&format!("run version {} of {}", short(&folder.commit), known.target.name), why), change, publish)
+        }
+        LevelAsk::Recover { .. } => return Err(steps::wrong_planner()),
+    };
+    let mut all = Vec::new();
+    if known.folder.is_some() {
+        all.push(acts.read("clean", "nothing under git was changed by hand", TargetAction::CheckClean));
+    }
+    all.push(acts.stop());
+    all.extend(change);
+    all.push(acts.start());
+    all.extend(acts.works(known.log_bytes, &known.target.probes));
+    if let (LevelAsk::LocalOnly { .. }, Some(link)) = (about, &known.link) {
+        let looks = sync::Acts { link };
+        all.push(looks.read("mode", "the mirror says that it is local-only", SyncAction::CheckLocalOnly));
+    }
+    all.extend(publish);
+    let mut plan = steps::new_plan(&known.common, request, title, lifeboat_model::Lease::Environment);
+    plan.phases = vec![phase(&known.common, "rollback", vec![], all)];
+    plan.phases.iter_mut().for_each(|phase| phase.budget_ms = phase.budget_ms.or(Some(BUDGET_MS)));
+    plan.notes = notes;
+    Ok(plan)
+}
+
+fn said(what: &str, why: &str) -> String {
+    if why.trim().is_empty() { what.to_owned() } else { format!("{what}: {}", why.trim()) }
+}
+
+/// The first letters of a commit's name, as git shows them.
+pub(super) fn short(commit: &str) -> &str {
+    commit.get(..10).unwrap_or(commit)
+}
+
+fn local_only(known: &Known, acts: &Acts<'_>) -> Result<Vec<Step>, Failure> {
+    let Some(file) = known.target.env_file.clone() else {
+        let failure = Failure::new(
+            FailureKind::Usage,
+            format!("nobody has said where the variables of {} are", known.target.name),
+        );
+        return Err(failure.hint("write env_file = \"./.env\" into its table in lifeboat.toml"));
+    };
+    let kept = facts::free_beside(&file, "REPLACED", known.common.now);
+    let (name, value) = ("ENABLE_SUPABASE".to_owned(), "false".to_owned());
+    let title =
+        format!("set {name}={value} in {}, once; the former file is kept as {}", file.display(), kept.display());
+    let undo = by(acts.action(TargetAction::PutFileBack { file: file.clone(), kept: kept.clone() }));
+    Ok(vec![acts.step("variable", title, TargetAction::SetVariable { file, kept, name, value }, undo)])
+}
+
+fn roll_back(known: &Known, folder: &Folder, hard: bool, acts: &Acts<'_>) -> Result<(Vec<Step>, Vec<Step>), Failure> {
+    let Some(branch) = folder.head.branch.clone() else {
+        let message = format!("no branch is checked out in {}", known.target.folder.display());
+        return Err(Failure::new(FailureKind::Refused, message).hint("lifeboat level 3 --stable VERSION"));
+    };
+    let (from, to) = (folder.head.commit.clone(), folder.commit.clone());
+    let mut change = acts.installs_again().into_iter().collect::<Vec<_>>();
+    let back = by(acts.action(TargetAction::MoveBranch { to: from.clone() }));
+    let mut publish = Vec::new();
+    if hard {
+        change.push(acts.keep_branch(&known.backup_branch, &from));
+        let title = format!("move {branch} from {} back to {}", short(&from), short(&to));
+        change.push(acts.step("version", title, TargetAction::MoveBranch { to }, back));
+    } else {
+        let title = format!("add a commit to {branch} with the content of {}", short(&to));
+        let message = format!(
+            "Roll back to {}\n\nIt has the content of that commit again; {} is before it.",
+            short(&to),
+            short(&from)
+        );
+        change.push(acts.step(
+            "version",
+            title,
+            TargetAction::RollBack { from, to, at: known.common.now, message },
+            back,
+        ));
+        if folder.has_remote {
+            publish.push(acts.push(&branch, StepClass::Pivot));
+        }
+    }
+    change.extend(acts.install());
+    Ok((change, publish))
+}
+
+fn stable(known: &Known, folder: &Folder, acts: &Acts<'_>) -> (Vec<Step>, Vec<Step>) {
+    let mut change = acts.installs_again().into_iter().collect::<Vec<_>>();
+    change.push(acts.keep_branch(&known.backup_branch, &folder.head.commit));
+    change.push(acts.check_out(folder));
+    change.extend(acts.install());
+    let publish = folder.has_remote.then(|| acts.push(&known.backup_branch, StepClass::Idempotent));
+    (change, publish.into_iter().collect())
+}
+
+/// Steps about a target.
+pub(super) struct Acts<'a> {
+    pub target: &'a Target,
+}
+
+impl Acts<'_> {
+    pub fn action(&self, action: TargetAction) -> Action {
+        Action::Target { target: Box::new(self.target.clone()), action }
+    }
+
+    pub fn step(&self, id: &str, title: String, action: TargetAction, undo: Undo) -> Step {
+        step(id, title, StepClass::Idempotent, self.action(action), undo)
+    }
+
+    pub fn read(&self, id: &str, title: &str, action: TargetAction) -> Step {
+        read(id, title, self.action(action))
+    }
+
+    fn command(&self, argv: &[String], after: Option<&str>) -> TargetAction {
+        let after = after.map(|id| lifeboat_model::StepId(id.to_owned()));
+        TargetAction::Run { folder: self.target.folder.clone(), argv: argv.to_vec(), after }
+    }
+
+    pub fn stop(&self) -> Step {
+        let title = format!("stop it: {}", self.target.stop.join(" "));
+        let undo = by(self.action(self.command(&self.target.start, None)));
+        self.step("stop", title, self.command(&self.target.stop, None), undo)
+    }
+
+    pub fn start(&self) -> Step {
+        let title = format!("start it: {}", self.target.start.join(" "));
+        let undo = by(self.action(self.command(&self.target.stop, None)));
+        self.step("start", title, self.command(&self.target.start, None), undo)
+    }
+
+    /// Brings what the code needs.
+    pub fn install(&self) -> Option<Step> {
+        let argv = self.target.install.as_ref()?;
+        Some(self.step(
+            "install",
+            format!("bring what it needs: {}", argv.join(" ")),
+            self.command(argv, None),
+            Undo::Nothing,
+        ))
+    }
+
+    /// Its undo brings what the former version needs, once that is there again.
+    pub fn installs_again(&self) -> Option<Step> {
+        let argv = self.target.install.as_ref()?;
+        let undo = by(self.action(self.command(argv, Some("install"))));
+        let lines = vec![format!("When it is taken back, `{}` runs again.", argv.join(" "))];
+        Some(step(
+            "installs-again",
+            "what the former version needs comes back with it",
+            StepClass::Read,
+            Action::Say { lines },
+            undo,
+        ))
+    }
+
+    pub fn migrate(&self) -> Option<Step> {
+        let argv = self.target.migrate.as_ref()?;
+        Some(self.step(
+            "migrate",
+            format!("bring the database to its schema: {}", argv.join(" ")),
+            self.command(argv, None),
+            Undo::Nothing,
+        ))
+    }
+
+    pub fn keep_branch(&self, branch: &str, commit: &str) -> Step {
+        let (branch, commit) = (branch.to_owned(), commit.to_owned());
+        let title = format!("keep {} as the branch {branch}", short(&commit));
+        let undo = by(self.action(TargetAction::DropBranch { branch: branch.clone(), commit: commit.clone() }));
+        self.step("keep-branch", title, TargetAction::KeepBranch { branch, commit }, undo)
+    }
+
+    pub fn check_out(&self, folder: &Folder) -> Step {
+        let (commit, branch) = (folder.head.commit.clone(), folder.head.branch.clone());
+        let undo = by(self.action(TargetAction::CheckOut { commit, branch }));
+        let action = TargetAction::CheckOut { commit: folder.commit.clone(), branch: folder.branch.clone() };
+        let name = folder.branch.as_deref().unwrap_or(short(&folder.commit));
+        self.step("version", format!("check {name} out"), action, undo)
+    }
+
+    /// Nothing waits for a network in an emergency: what cannot be pushed is told.
+    fn push(&self, branch: &str, class: StepClass) -> Step {
+        let undo = match class {
+            StepClass::Pivot => Undo::Impossible { because: "others may have taken it from there".to_owned() },
+            StepClass::Read | StepClass::Idempotent | StepClass::ProbeFirst => Undo::Nothing,
+        };
+        let action = self.action(TargetAction::Push { branch: branch.to_owned() });
+        let title = format!("push {branch} to {}", self.target.remote);
+        Step { on_failure: OnFailure::Note, ..step("push", title, class, action, undo) }
+    }
+
+    /// Looks whether it works.
+    pub fn works(&self, log_bytes: u64, paths: &[String]) -> Vec<Step> {
+        let mut looks = Vec::new();
+        if self.target.url.is_some() && !paths.is_empty() {
+            let probe = TargetAction::Probe { paths: paths.to_vec(), limit_ms: ANSWER_LIMIT_MS };
+            looks.push(self.read("probe", &format!("{} answer", paths.join(", ")), probe));
+        }
+        looks.extend(self.target.log.clone().map(|file| {
+            let title = format!("new lines of {} tell of no errors", file.display());
+            self.read("log", &title, TargetAction::ScanLog { file, from: log_bytes })
+        }));
+        looks
+    }
+}
+
+/// Whether an operation was level 3, and is to be taken back step by step.
+pub(super) fn is_meant(operation: &Operation) -> bool {
+    match &operation.plan.request {
+        Request::Level { about: LevelAsk::Recover { .. }, .. } => false,
+        Request::Level { .. } => true,
+        _other => false,
+    }
+}
+
+/// Plans to take level 3 back: its own undos, last first, each with what it did as its undo.
+///
+/// # Errors
+/// It is not over, or was pushed, where others may have taken it from.
+pub(super) fn undo(engine: &Engine, operation: &Operation, request: &Request) -> Result<Plan, Failure> {
+    if operation.state != OperationState::Done {
+        let message = format!("{} is not done; there is nothing to take back", operation.id);
+        return Err(Failure::new(FailureKind::Refused, message)
+            .hint(format!("lifeboat resume {0}, or lifeboat abort {0}", operation.id)));
+    }
+    if !matches!(request, Request::Undo { .. }) {
+        let message = format!("{} set nothing aside", operation.id);
+        return Err(Failure::new(FailureKind::Refused, message));
+    }
+    let pushed = operation
+        .plan
+        .steps()
+        .zip(&operation.steps)
+        .any(|(step, state)| step.class == StepClass::Pivot && matches!(state, StepState::Done { .. }));
+    if pushed {
+        let failure =
+            Failure::new(FailureKind::Refused, format!("{} was pushed, and others may have taken it", operation.id));
+        return Err(
+            failure.hint("lifeboat level 3 --to COMMIT goes forward to the version before it, by another commit")
+        );
+    }
+    let common = engine.common()?;
+    let done =
+        operation.plan.steps().zip(&operation.steps).filter(|(_, state)| matches!(state, StepState::Done { .. }));
+    let mut steps: Vec<Step> = done
+        .filter_map(|(done, _)| {
+            let Undo::By(action) = &done.undo else { return None };
+            let back = match done.action {
+                // Nothing was done by saying so.
+                Action::Say { .. } => Undo::Nothing,
+                _ => by(done.action.clone()),
+            };
+            let title = format!("take back: {}", done.title);
+            Some(step(format!("back.{}", done.id), title, StepClass::Idempotent, always(action), back))
+        })
+        .collect();
+    steps.reverse();
+    let mut plan =
+        steps::new_plan(&common, request, format!("take back {}", operation.plan.title), operation.plan.lease);
+    plan.phases = vec![phase(&common, "rollback", vec![], steps)];
+    Ok(plan)
+}
+
+/// What was done for sure is taken back for sure.
+fn always(action: &Action) -> Action {
+    match action {
+        Action::Target { target, action: TargetAction::Run { folder, argv, .. } } => Action::Target {
+            target: target.clone(),
+            action: TargetAction::Run { folder: folder.clone(), argv: argv.clone(), after: None },
+        },
+        other => other.clone(),
+    }
+}

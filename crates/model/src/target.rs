@@ -1,0 +1,208 @@
+//! What runs an app's code, and what is done to it in an emergency: another version of the code, another variable, a look
+//! whether it works.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{backup::BackupChoice, id::StepId, resource::ResourceName, time::Timestamp};
+
+/// An app's code in a folder under git, run by commands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Target {
+    /// What the settings call it.
+    pub name: ResourceName,
+    /// The folder; commands run in it.
+    pub folder: PathBuf,
+    /// Its file of variables.
+    pub env_file: Option<PathBuf>,
+    /// The version that is known to be good: a tag, a branch, a commit.
+    pub stable: Option<String>,
+    /// The repository that others take the code from, by its name in the folder.
+    pub remote: String,
+    /// Brings what the code needs: `npm install`.
+    pub install: Option<Vec<String>>,
+    /// Brings the database to the code's schema: `npm run db:migrate`.
+    pub migrate: Option<Vec<String>>,
+    /// Tries the code in a fresh checkout before it goes live; fails when it does not start.
+    pub rehearse: Option<Vec<String>>,
+    /// Stops it.
+    pub stop: Vec<String>,
+    /// Starts it.
+    pub start: Vec<String>,
+    /// Where it answers: `http://127.0.0.1:3002`.
+    pub url: Option<String>,
+    /// Paths that must answer with 2xx.
+    pub probes: Vec<String>,
+    /// Its log, in which new lines are looked for errors.
+    pub log: Option<PathBuf>,
+    /// A record that is made and taken away again, to see that the app takes writes.
+    pub trial: Option<Trial>,
+}
+
+/// A record that is made through the app and taken away again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trial {
+    /// Where somebody logs in; the answer has the token.
+    pub login: String,
+    /// The variable that holds the address to log in with.
+    pub email_env: String,
+    /// The variable that holds the password.
+    pub password_env: String,
+    /// Where the record is made.
+    pub create: String,
+    /// What it is, as JSON.
+    pub body: String,
+    /// The table it lands in, from which it is taken away again.
+    pub table: String,
+}
+
+/// What an emergency level that concerns the application is asked to do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "what", rename_all = "kebab-case")]
+pub enum LevelAsk {
+    /// Level 3, by a variable: no connection to the cloud any more.
+    LocalOnly {
+        /// Why.
+        why: String,
+    },
+    /// Level 3, by git: back to a commit.
+    RollBack {
+        /// Which one.
+        to: String,
+        /// Take the commits since out of the branch, instead of adding one that takes them back.
+        hard: bool,
+        /// Why.
+        why: String,
+    },
+    /// Level 3, by branch: what is there is kept as a branch, and the stable version takes its place.
+    Stable {
+        /// Another version than the settings name.
+        to: Option<String>,
+        /// Why.
+        why: String,
+    },
+    /// Level 5: database, application, functions, cloud.
+    Recover {
+        /// From which backup.
+        from: BackupChoice,
+        /// The version of the code; the stable one of the settings when nobody says.
+        to: Option<String>,
+        /// What is missing and is gone on without: `application`, `cloud`.
+        without: Vec<String>,
+        /// How long the mirror is watched in the end, in milliseconds.
+        watch_ms: u64,
+        /// Why.
+        why: String,
+    },
+}
+
+/// What is done to a target. Each is all-or-nothing and may be repeated.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "target", rename_all = "kebab-case")]
+pub enum TargetAction {
+    /// Fails when files under git were changed by hand: they would be lost.
+    CheckClean,
+    /// Sets a variable in a file, once, and keeps the former file.
+    SetVariable {
+        /// The file.
+        file: PathBuf,
+        /// Where the former one is kept.
+        kept: PathBuf,
+        /// The variable.
+        name: String,
+        /// Its value.
+        value: String,
+    },
+    /// Puts the former file back.
+    PutFileBack {
+        /// The file.
+        file: PathBuf,
+        /// Where the former one is kept.
+        kept: PathBuf,
+    },
+    /// Runs a command in a folder.
+    Run {
+        /// Where.
+        folder: PathBuf,
+        /// Program and arguments.
+        argv: Vec<String>,
+        /// Only when this step was begun: what is taken back needs it only then.
+        after: Option<StepId>,
+    },
+    /// Gives a commit a branch of its own.
+    KeepBranch {
+        /// The branch.
+        branch: String,
+        /// The commit.
+        commit: String,
+    },
+    /// Takes that branch away again, as long as it is at that commit.
+    DropBranch {
+        /// The branch.
+        branch: String,
+        /// The commit.
+        commit: String,
+    },
+    /// Adds a commit with the content of an older one.
+    RollBack {
+        /// Where the branch is.
+        from: String,
+        /// Whose content it gets.
+        to: String,
+        /// When, so that it is the same commit each time.
+        at: Timestamp,
+        /// What it says.
+        message: String,
+    },
+    /// Moves the branch that is checked out to a commit.
+    MoveBranch {
+        /// The commit.
+        to: String,
+    },
+    /// Checks a commit out, by its branch where it has one.
+    CheckOut {
+        /// The commit.
+        commit: String,
+        /// The branch.
+        branch: Option<String>,
+    },
+    /// Gives a branch to the remote repository. Never with force.
+    Push {
+        /// The branch.
+        branch: String,
+    },
+    /// Fails unless every path answers with 2xx within so long.
+    Probe {
+        /// The paths.
+        paths: Vec<String>,
+        /// How long they may take to do so, in milliseconds.
+        limit_ms: u64,
+    },
+    /// Fails when new lines of the log tell of errors.
+    ScanLog {
+        /// The log.
+        file: PathBuf,
+        /// How long it was before.
+        from: u64,
+    },
+    /// Checks a commit out into a folder of its own.
+    FreshCopy {
+        /// The commit.
+        commit: String,
+        /// The folder. It is replaced when it exists: it is ours.
+        into: PathBuf,
+    },
+    /// Copies a file to where a fresh checkout looks for it.
+    CopyIn {
+        /// The file.
+        from: PathBuf,
+        /// The place in the fresh checkout.
+        to: PathBuf,
+    },
+    /// Logs in, makes a record, and takes it away again.
+    Try {
+        /// The database that it lands in.
+        file: PathBuf,
+    },
+}
