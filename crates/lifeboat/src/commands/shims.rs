@@ -18,6 +18,7 @@ const VALIDATE_ALL: &str = "scripts/db-validate-all.sh";
 /// The scripts of a mirrored app.
 const MONITOR_SYNC: &str = "scripts/monitor-sync.sh";
 const RESYNC: &str = "scripts/resync-to-cloud";
+const RESYNC_JS: &str = "scripts/resync-to-cloud.js";
 
 /// The file that documents promise.
 const PATTERN: &str = "backups/database-pre-change-YYYYMMDD-HHMMSS.sqlite";
@@ -38,6 +39,7 @@ fn install(app: &App, dir: &Path, resource: Option<&str>) -> Done {
     if !session.engine.setup().links.is_empty() {
         scripts.push((dir.join(MONITOR_SYNC), monitor_sync(app.again())));
         scripts.push((dir.join(RESYNC), resync(app.again())));
+        scripts.push((dir.join(RESYNC_JS), RESYNC_BY_NODE.to_owned()));
     }
     if let Some((path, _)) = scripts.iter().find(|(path, _)| files::exists(path)) {
         let failure =
@@ -83,6 +85,16 @@ fn resync(again: &str) -> String {
          cd \"$(dirname \"$0\")/..\" && exec lifeboat sync resync --yes{again} \"$@\"\n"
     )
 }
+
+/// Documents of Node apps run it with `node`; it ends as the script beside it does.
+const RESYNC_BY_NODE: &str =
+    "// Made by `lifeboat shims install`: makes the cloud equal to the file; fails when it is not in the end.
+const { spawnSync } = require('node:child_process');
+const script = require('node:path').join(__dirname, 'resync-to-cloud');
+const done = spawnSync(script, process.argv.slice(2), { stdio: 'inherit' });
+if (done.error) console.error(String(done.error));
+process.exit(done.status ?? 1);
+";
 
 fn validate_all(name: &ResourceName, again: &str) -> String {
     format!(

@@ -16,14 +16,18 @@ use crate::world::{World, workspace};
 
 const APPS: &[&str] = &["collisionos", "hotdash", "service-center", "atomic-crm", "learnplay"];
 
+/// A file of its own; or a folder with an app in it.
 fn example(name: &str) -> PathBuf {
-    workspace().join("examples").join(format!("{name}.toml"))
+    let folder = workspace().join("examples");
+    let file = folder.join(format!("{name}.toml"));
+    if file.exists() { file } else { folder.join(name).join("lifeboat.toml") }
 }
 
 #[test]
 fn every_shipped_example_is_right() {
     for app in APPS {
         let mut world = World::new();
+        world.var("SUPABASE_DB_URL", "postgres://postgres@localhost/postgres");
         world.global.config = Some(example(app));
         let (code, told) = world.config(ConfigCommand::Check);
         assert_eq!(code.unwrap_or_else(|failure| panic!("{failure}")), ExitCode::Ok);
@@ -37,6 +41,7 @@ fn every_shipped_example_is_right() {
 #[test]
 fn collisionos_shows_its_database_and_tables() {
     let mut world = World::new();
+    world.var("SUPABASE_DB_URL", "postgres://postgres@localhost/postgres");
     world.global.config = Some(example("collisionos"));
     let (_, told) = world.json().config(ConfigCommand::Show);
     let document: Value = serde_json::from_str(&told).unwrap();

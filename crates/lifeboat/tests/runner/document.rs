@@ -1,0 +1,365 @@
+//! The disaster recovery document of the example app, every command block of it, word for word: against the app, which is
+//! another process, through the real daemon and the scripts that `shims install` writes.
+//!
+//! A block that cannot run here stands in the table with the reason, and with what is run in its place. The table and the
+//! document have to agree block by block, so that none is left out silently.
+
+use std::{
+    io::{BufRead, BufReader},
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+};
+
+use lifeboat_model::ExitCode;
+use lifeboat_testkit::postgres::Server;
+
+use crate::home::{Home, Ran};
+
+/// A block of the document.
+struct Block {
+    language: String,
+    text: String,
+}
+
+/// What is done with a block.
+enum How {
+    /// It runs as it is written; before it this, afterwards that; all of it says these.
+    Run(&'static str, &'static str, &'static [&'static str]),
+    /// It runs in the cloud, on a database that these statements have made; it says these.
+    Sql(&'static str, &'static [&'static str]),
+    /// It does not run here, for this reason; in its place this runs, and says these.
+    Not(&'static str, &'static str, &'static [&'static str]),
+}
+
+use How::{Not, Run, Sql};
+
+const STATUS: &str = "curl -s http://localhost:3002/api/sync/status";
+const ADD_CUSTOMER: &str = "curl -s -X POST http://localhost:3002/api/customers -H 'Authorization: Bearer TOKEN' -d '{\"firstName\":\"A\",\"lastName\":\"B\"}'";
+const OF_MINE: &str = "
+    CREATE TABLE your_table (id int, shop_id int); CREATE TABLE customers (id int, shop_id int); CREATE SCHEMA auth;
+    CREATE FUNCTION auth.current_shop_id() RETURNS int LANGUAGE sql AS 'SELECT 1';
+    CREATE FUNCTION auth.is_owner_or_admin() RETURNS boolean LANGUAGE sql AS 'SELECT false';
+    CREATE POLICY \"Users can view shop customers\" ON customers FOR SELECT USING (true);
+    CREATE POLICY yours ON your_table USING (true);";
+const TWICE: &str = "
+    CREATE TABLE customers (id int, created_at timestamptz);
+    INSERT INTO customers VALUES (1, '2026-01-01'), (1, '2026-01-02'), (2, '2026-01-01');";
+
+/// Every block: how it begins, and what is done with it.
+fn table() -> Vec<(&'static str, How)> {
+    vec![
+        // Level 1
+        ("curl -X POST http://localhost:3002/api/sync/disable", Run("", "", &["\"enabled\":false"])),
+        ("# Edit .env", Run("echo SYNC_ENABLED=false >> .env", "", &[])),
+        ("curl http://localhost:3002/api/sync/status", Run("", "sed -i /SYNC_ENABLED/d .env", &[])),
+        // Level 2
+        ("curl http://localhost:3002/api/sync/queue | jq", Run(ADD_CUSTOMER, "", &["customers", "insert"])),
+        (
+            "curl http://localhost:3002/api/sync/queue > queue-backup",
+            Run("", "jq '.data.entries | length' queue-backup-*.json", &["1"]),
+        ),
+        ("curl -X POST http://localhost:3002/api/sync/queue/clear \\", Run("", "", &["dropped", "\"insert\":1"])),
+        ("curl http://localhost:3002/api/sync/status | jq '.data.queue.queueSize'", Run("", "", &[])),
+        // Level 3
+        ("# 1. Disable Supabase entirely", Run("", "sed -i /ENABLE_SUPABASE/d .env", &[])),
+        (
+            "# 1. Find commit to rollback to",
+            Not(
+                "its commit is a placeholder, its hard reset loses commits and its plain push would then be refused",
+                "lifeboat level 3 --to HEAD~1 --yes --json && git log --oneline -1",
+                &["\"within\":true", "\"budget_s\":300", "Roll back to"],
+            ),
+        ),
+        ("# 1. Create backup of current state", Run("", "git -C ../remote.git branch", &["backup-20"])),
+        ("# Test critical functionality", Run("", "", &["\"status\": \"ok\"", "vehicle_id"])),
+        // Level 4
+        ("# Ensure sync is disabled", Run("", STATUS, &["\"enabled\":false", "401", "token"])),
+        (
+            "const { sequelize }",
+            Not(
+                "it is what `shims install` has written in its place: this one loads whole tables, never finds lost deletes \
+                 and ends well when it fails",
+                "cat scripts/resync-to-cloud.js",
+                &["resync-to-cloud"],
+            ),
+        ),
+        ("node scripts/resync-to-cloud.js", Run("", "", &["repair_orders"])),
+        ("# Watch queue size", Run("", "", &["queueSize"])),
+        ("curl -X POST http://localhost:3002/api/sync/enable", Run("", "", &["\"enabled\":true"])),
+        // Level 5
+        (
+            "# 1. Stop application",
+            Run(
+                "curl -s -X POST http://localhost:3002/api/sync/disable > /dev/null; ./scripts/backup-now.sh",
+                "ls; cat killed; pm2 start collision-os",
+                &["database.sqlite.CORRUPTED.", "killall node", "21"],
+            ),
+        ),
+        (
+            "# 1. Clone fresh from repository",
+            Not(
+                "github.com/your-repo is a placeholder, and a checkout in /tmp would run with no database of its own",
+                "lifeboat level 5 --watch 0s --confirm collisionos/production --json",
+                &["\"level\":5", "\"within\":true", "\"budget_s\":7200"],
+            ),
+        ),
+        (
+            "# Test critical endpoints",
+            Run("", "", &["\"status\": \"ok\"", "vehicle_id", "first_name", "\"token\"", "\"id\""]),
+        ),
+        ("# 1. Disable sync initially", Run("", "lifeboat sync check", &["holds what the file holds", "hybrid"])),
+        // Scenarios
+        ("# Automatic failover - no action needed!", Run("", "", &["\"enabled\":true", "drained"])),
+        ("-- In Supabase SQL Editor", Sql(OF_MINE, &["yours"])),
+        ("# 1. Check queue size", Run("", "", &["0", "401"])),
+        ("-- In Supabase SQL Editor", Sql(TWICE, &["1 | 2", "(0 rows)"])),
+        // Backups
+        (
+            "# Add to crontab (crontab -e)",
+            Not("these are lines of a crontab, and they copy a live file", "lifeboat schedule show", &["0 2 * * *"]),
+        ),
+        ("pg_dump -h your-project", Not("the host is a placeholder", "pg_dump --version", &["pg_dump"])),
+        ("# Before major changes", Run("", "", &["Backup created: backups/database-pre-change-"])),
+        // Tests
+        ("curl -X POST http://localhost:3002/api/sync/disable", Run("", "", &["\"enabled\":true"])),
+        ("# Create test operations", Run(ADD_CUSTOMER, "", &["401"])),
+        ("# In test environment", Run("", "git status --short --untracked-files=no; cat VERSION", &["3"])),
+        (
+            "# In test environment",
+            Run("", "sqlite3 database-test.sqlite 'PRAGMA integrity_check; SELECT count(*) FROM customers'", &["ok"]),
+        ),
+        // Monitoring
+        ("curl -s http://localhost:3002/api/sync/status | jq '.data.queue.queueSize'", Run("", "", &["0"])),
+        ("curl -s http://localhost:3002/api/sync/status | jq '.data.queue.totalFailed'", Run("", "", &["0"])),
+        ("curl -s http://localhost:3002/api/sync/status | jq '.data.lastSync'", Run("", "", &["\"20"])),
+        ("curl -s https://your-project", Not("the host is a placeholder", STATUS, &["lastSync"])),
+        (
+            "#!/bin/bash",
+            Run("", "./scripts/monitor-sync.sh --daemon 127.0.0.1:$SYNC_PORT; echo ended with $?", &["ended with 0"]),
+        ),
+    ]
+}
+
+#[test]
+fn every_command_of_the_document_works_as_it_is_written() {
+    let shop = Shop::open();
+    let blocks = blocks(&std::fs::read_to_string(shop.home.path("DISASTER-RECOVERY.md")).unwrap());
+    let table = table();
+    let first = |block: &Block| block.text.lines().next().unwrap().to_owned();
+    let listed: Vec<&str> = table.iter().map(|(begins, _)| *begins).collect();
+    let found: Vec<String> = blocks.iter().map(first).collect();
+    assert_eq!(found.len(), listed.len(), "{found:#?}");
+    let mut not_run = Vec::new();
+    for (at, (block, (begins, how))) in blocks.iter().zip(&table).enumerate() {
+        assert!(first(block).starts_with(begins), "block {at} is {:?}, and {begins:?} is listed", first(block));
+        let (said, wanted) = match how {
+            Run(before, after, wanted) => {
+                assert_eq!(block.language, "bash", "{begins}");
+                let ran = [before, block.text.as_str(), after].map(|text| shop.shell(text));
+                (ran.map(|ran| format!("{}\n{}", ran.out, ran.err)).join("\n"), wanted)
+            }
+            Sql(made, wanted) => (shop.in_cloud(&format!("sql{at}"), made, &block.text), wanted),
+            Not(why, instead, wanted) => {
+                not_run.push(format!("{begins} ({why})"));
+                let ran = shop.shell(instead).ends(ExitCode::Ok);
+                (format!("{}\n{}", ran.out, ran.err), wanted)
+            }
+        };
+        for wanted in wanted.iter().map(|one| (*one).to_owned()).chain(should_return(&block.text, how)) {
+            assert!(said.contains(&wanted), "block {at}, {begins}: {wanted:?} is missing in\n{said}");
+        }
+    }
+    assert_eq!(not_run.len(), 6, "{not_run:#?}");
+    shop.home.ran(&["sync", "check"], shop.command("lifeboat sync check").output().unwrap()).ends(ExitCode::Ok);
+}
+
+/// What the block itself says that it returns.
+fn should_return(text: &str, how: &How) -> Vec<String> {
+    let said = text
+        .lines()
+        .filter_map(|line| line.trim().trim_start_matches(['#', '-']).trim().strip_prefix("Should return: "));
+    match how {
+        Run(..) => said.map(|word| word.trim().to_owned()).collect(),
+        Sql(..) | Not(..) => Vec::new(),
+    }
+}
+
+/// The fenced blocks of a document.
+fn blocks(document: &str) -> Vec<Block> {
+    let mut found = Vec::new();
+    let mut open: Option<(usize, Block)> = None;
+    for line in document.lines() {
+        let inside = line.trim_start();
+        match (&mut open, inside.strip_prefix("```")) {
+            (None, Some(language)) => {
+                let block = Block { language: language.trim().to_owned(), text: String::new() };
+                open = Some((line.len() - inside.len(), block));
+            }
+            (Some(_), Some(_)) => found.extend(open.take().map(|(_, block)| block)),
+            (Some((indent, block)), None) => {
+                block.text += line.get(*indent..).unwrap_or_default();
+                block.text.push('\n');
+            }
+            (None, None) => {}
+        }
+    }
+    assert!(open.is_none(), "a block has no end");
+    found
+}
+
+/// The example app as it is shipped, running, mirrored, with the daemon beside it.
+struct Shop {
+    home: Home,
+    server: Server,
+    daemon: Child,
+    sync_port: String,
+    app_port: u16,
+    admin: String,
+}
+
+impl Shop {
+    fn open() -> Shop {
+        let (home, server) = (Home::bare(), Server::start(15));
+        server.sql("postgres", "CREATE DATABASE cloud");
+        std::fs::remove_file(home.path("shop.db")).unwrap();
+        copy_folder(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/collisionos"), &home.app());
+        let app_port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let example = std::fs::read_to_string(home.path(".env.example")).unwrap();
+        let cloud = format!("SUPABASE_DB_URL={}", server.url("cloud"));
+        let env = example.replace("PORT=3003", &format!("PORT={app_port}"));
+        let env = env.lines().map(|line| if line.starts_with("SUPABASE_DB_URL") { &cloud } else { line });
+        home.write(".env", env.collect::<Vec<_>>().join("\n") + "\n");
+        // Without a gateway the app has a port of its own.
+        let settings = std::fs::read_to_string(home.path("lifeboat.toml")).unwrap();
+        // Nothing happens by itself meanwhile.
+        let (before, rest) = settings.split_once("# The document's times").unwrap();
+        let (_, after) = rest.split_once("\n\n").unwrap();
+        let settings = format!("{before}{after}").replace("127.0.0.1:3002", &format!("127.0.0.1:{app_port}"));
+        home.write("lifeboat.toml", settings);
+        let daemon = Command::new("true").spawn().unwrap();
+        let mut shop = Shop { home, server, daemon, sync_port: String::new(), app_port, admin: String::new() };
+        shop.programs();
+        shop.setup("git init --quiet --initial-branch=main . && git add . && git commit --quiet -m 1");
+        shop.setup(
+            "git init --quiet --bare --initial-branch=main ../remote.git && git remote add origin ../remote.git",
+        );
+        for version in [2, 3] {
+            shop.setup(&format!("echo {version} > VERSION && git commit --quiet -am {version}"));
+        }
+        shop.setup("git tag stable && git push --quiet origin main && npm install && npm run db:migrate && npm start");
+        shop.setup("lifeboat shims install && lifeboat backup && lifeboat sync attach --yes");
+        shop.admin = shop.setup("lifeboat token add ops --role admin");
+        shop.serve();
+        shop
+    }
+
+    /// The daemon, as a supervisor would start it.
+    fn serve(&mut self) {
+        let mut command = self.command("exec lifeboat serve --listen 127.0.0.1:0");
+        let mut daemon = command.stderr(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(daemon.stderr.take().unwrap()).read_line(&mut line).unwrap();
+        let address = line.split("http://127.0.0.1:").nth(1).unwrap_or_else(|| panic!("{line}"));
+        self.sync_port = address.split(' ').next().unwrap().to_owned();
+        self.daemon = daemon;
+    }
+
+    /// What the document takes for granted, and what stands in for what must not run in a test.
+    fn programs(&self) {
+        let folder = self.programs_folder();
+        std::fs::create_dir(&folder).unwrap();
+        std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_lifeboat"), folder.join("lifeboat")).unwrap();
+        let app = self.home.path("app.py").display().to_string();
+        let twins = [
+            // Port 3002: what is about the mirror goes to the daemon, everything else to the app.
+            (
+                "curl",
+                "n=$#; for word; do case $word in\n\
+                 http://localhost:3002/api/sync*) word=http://127.0.0.1:$SYNC_PORT${word#http://localhost:3002} ;;\n\
+                 http://localhost:3002*) word=http://127.0.0.1:$APP_PORT${word#http://localhost:3002} ;;\n\
+                 esac; set -- \"$@\" \"$word\"; done; shift $n; exec /usr/bin/curl \"$@\"\n"
+                    .to_owned(),
+            ),
+            ("pm2", format!("exec python3 {app} \"$1\"\n")),
+            // It would end programs of strangers.
+            ("killall", "echo killall \"$@\" >> killed\n".to_owned()),
+            // These two never end.
+            ("watch", "shift 2; exec sh -c \"$1\"\n".to_owned()),
+            ("tail", "[ \"$1\" = -f ] && shift; exec /usr/bin/tail \"$@\"\n".to_owned()),
+        ];
+        for (name, script) in twins {
+            let path = folder.join(name);
+            std::fs::write(&path, format!("#!/bin/sh\n{script}")).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        }
+    }
+
+    fn programs_folder(&self) -> PathBuf {
+        self.home.app().with_file_name("programs")
+    }
+
+    /// A shell in the app's folder; what the document leaves open is filled in.
+    fn command(&self, text: &str) -> Command {
+        let mut command = Command::new("bash");
+        let path = std::env::split_paths(&std::env::var_os("PATH").unwrap()).collect::<Vec<_>>();
+        let path = std::env::join_paths(std::iter::once(self.programs_folder()).chain(path)).unwrap();
+        let as_always = self.home.command(&[]);
+        let token = "$(curl -s -X POST http://localhost:3002/api/auth/login -d '{\"email\":\"admin@shop.com\",\"password\":\"test\"}' | jq -r .data.token)";
+        let text = text
+            .replace("YOUR_ADMIN_TOKEN", &self.admin)
+            .replace("'Authorization: Bearer TOKEN'", "\"Authorization: Bearer TOKEN\"");
+        let text = text.replace("Bearer TOKEN", &format!("Bearer {token}"));
+        command.args(["-c", &text]).current_dir(self.home.app()).stdin(Stdio::null()).env_clear();
+        command.envs(as_always.get_envs().filter_map(|(name, value)| Some((name, value?)))).env("PATH", path);
+        command.env("SYNC_PORT", &self.sync_port).env("APP_PORT", self.app_port.to_string());
+        command
+            .env("GIT_EDITOR", "true")
+            .env("GIT_CONFIG_GLOBAL", "/dev/null")
+            .env("npm_config_update_notifier", "false");
+        command.env("npm_config_audit", "false").env("npm_config_fund", "false");
+        for who in ["AUTHOR", "COMMITTER"] {
+            command.env(format!("GIT_{who}_NAME"), "shop").env(format!("GIT_{who}_EMAIL"), "shop@localhost");
+        }
+        command
+    }
+
+    fn shell(&self, text: &str) -> Ran {
+        let output: Output = self.command(text).output().unwrap();
+        self.home.ran(&[text], output)
+    }
+
+    fn setup(&self, text: &str) -> String {
+        self.shell(text).ends(ExitCode::Ok).out.trim().to_owned()
+    }
+
+    /// Statements in a database of their own.
+    fn in_cloud(&self, name: &str, made: &str, statements: &str) -> String {
+        self.server.sql("postgres", &format!("CREATE DATABASE {name}"));
+        self.server.sql(name, made);
+        let url = quoted(&self.server.url(name));
+        let psql = format!("printf %s {} | psql -v ON_ERROR_STOP=1 {url}", quoted(statements));
+        let ran = self.shell(&psql).ends(ExitCode::Ok);
+        ran.out.split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+}
+
+impl Drop for Shop {
+    fn drop(&mut self) {
+        let _ = self.daemon.kill();
+        let _ = self.daemon.wait();
+        let _ = self.command("python3 app.py stop").output();
+    }
+}
+
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "'\\''"))
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        assert!(path.is_file(), "{} is a folder", path.display());
+        std::fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
+    }
+}
