@@ -21,7 +21,7 @@ use lifeboat_io::{
 };
 use lifeboat_model::{
     Failure, FailureKind, ResourceName, Scope,
-    sync::{Breaker, BreakerState, Link, Mode, QueueStatus, Said, Switch, SyncStatus, Tier},
+    sync::{Breaker, BreakerState, Link, Mode, QueueStatus, Reach, Said, Switch, SyncStatus, Tier},
     variables::value_of,
 };
 use lifeboat_store::{MirrorError, MirrorMemory, StateFolder};
@@ -120,12 +120,39 @@ impl Mirror {
 
     /// What the environment says, and the app's file of variables as it is now: a daemon need not be started again for it.
     pub fn said(&self) -> Said {
-        let Some(file) = &self.link.env_file else { return self.link.said.clone() };
-        let text = files::read_text(file).unwrap_or_default();
-        Said::of(|name| {
-            let set = self.io.env.var(name).and_then(|value| value.into_string().ok());
-            set.or_else(|| value_of(&text, name))
-        })
+        if self.link.env_file.is_none() {
+            return self.link.said.clone();
+        }
+        let text = self.variables();
+        Said::of(|name| self.variable(&text, name))
+    }
+
+    fn variables(&self) -> String {
+        self.link.env_file.as_ref().and_then(|file| files::read_text(file).ok()).unwrap_or_default()
+    }
+
+    fn variable(&self, file: &str, name: &str) -> Option<String> {
+        let set = self.io.env.var(name).and_then(|value| value.into_string().ok());
+        set.or_else(|| value_of(file, name))
+    }
+
+    /// Whether the HTTP side of a Supabase project answers; nothing when `SUPABASE_URL` names none, or no connection may be
+    /// opened.
+    pub fn reach(&self) -> Option<Reach> {
+        let url = self.variable(&self.variables(), "SUPABASE_URL")?;
+        let asked = format!("{}/rest/v1/", url.trim_end_matches('/'));
+        (!self.said().local_only).then(|| Reach::of(lifeboat_io::answers_over_the_web(&asked)))
+    }
+
+    /// What the cloud's tables cannot hold of the file's, and how much of them is missing and will be made.
+    ///
+    /// # Errors
+    /// When either side cannot be asked.
+    pub fn schema_drift(&mut self, stop: &Stop) -> Result<(Vec<String>, usize), Failure> {
+        let mut session = self.session(stop)?;
+        let lacking = self.lacking(&mut session)?;
+        let unfit = lacking.unfit.into_iter().map(|(table, why)| format!("{table}: {why}")).collect();
+        Ok((unfit, lacking.statements.len()))
     }
 
     /// Whether changes are delivered: what the environment says wins over the switch.
@@ -251,6 +278,22 @@ impl Mirror {
     /// Somebody wants it tried now.
     pub fn try_now(&mut self) {
         self.breaker.try_now();
+    }
+
+    /// Takes the place of the one who delivers again and again from this host; nobody else does, as long as it is held.
+    ///
+    /// # Errors
+    /// Another process has it.
+    pub fn be_worker(&self) -> Result<files::LockedFile, Failure> {
+        let path = self.state.mirror(&self.scope, &self.link.name).with_extension("worker");
+        match files::lock_file(&path).map_err(|error| Failure::from_error(FailureKind::Outside, &error))? {
+            Some(place) => Ok(place),
+            None => {
+                let message = format!("another process delivers for the mirror {} already", self.link.name);
+                Err(Failure::new(FailureKind::Busy, message)
+                    .hint("end it first: lifeboat serve and lifeboat sync run deliver"))
+            }
+        }
     }
 
     /// The turn, as soon as whoever has it is at a safe point; a worker needs at most a batch for that.

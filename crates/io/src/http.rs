@@ -118,6 +118,26 @@ pub fn ask_over_http(request: &HttpRequest<'_>) -> Result<HttpAnswer, String> {
     }
 }
 
+/// Asks an address anywhere, over TLS too, and says with which status it answers, whatever that is.
+///
+/// # Errors
+/// Why nobody answers, in a few words.
+pub fn answers_over_the_web(url: &str) -> Result<u16, String> {
+    // The first provider stays; it is the same everywhere here.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let asked = async {
+        let client = reqwest::Client::builder().timeout(PATIENCE).build()?;
+        Ok::<u16, reqwest::Error>(client.get(url).send().await?.status().as_u16())
+    };
+    let told = |error: reqwest::Error| {
+        let error = error.without_url();
+        let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+        format!("{error}{cause}")
+    };
+    runtime.map_err(|error| error.to_string())?.block_on(asked).map_err(told)
+}
+
 /// Host with port, and path.
 fn parts(url: &str) -> Result<(String, &str), String> {
     let rest = url.strip_prefix("http://").ok_or_else(|| format!("{url} does not begin with http://"))?;
@@ -130,6 +150,25 @@ fn parts(url: &str) -> Result<(String, &str), String> {
 mod tests {
     use super::*;
     use std::net::TcpListener;
+
+    /// SYNC-28: an answer without a key is an answer.
+    #[test]
+    fn sync_28_two_hundred_four_hundred_one_and_nobody_are_three_things() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/rest/v1/", listener.local_addr().unwrap());
+        let server = std::thread::spawn(move || {
+            for status in ["200 OK", "401 Unauthorized"] {
+                let (mut stream, _) = listener.accept().unwrap();
+                let _ = stream.read(&mut [0; 512]).unwrap();
+                let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+                stream.write_all(answer.as_bytes()).unwrap();
+            }
+        });
+        assert_eq!(answers_over_the_web(&url), Ok(200));
+        assert_eq!(answers_over_the_web(&url), Ok(401));
+        server.join().unwrap();
+        assert!(answers_over_the_web(&url).is_err(), "nobody listens any more");
+    }
 
     #[test]
     fn what_is_asked_arrives_and_what_is_answered_too() {

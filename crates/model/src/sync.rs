@@ -75,6 +75,33 @@ impl Said {
     }
 }
 
+/// Whether the cloud's HTTP side answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "is", rename_all = "kebab-case")]
+pub enum Reach {
+    /// It answers.
+    Reachable,
+    /// It answers that nobody may ask without a key: it is there.
+    Unauthorised,
+    /// It answers that something is wrong with it, or nobody answers.
+    Down {
+        /// What is wrong.
+        why: String,
+    },
+}
+
+impl Reach {
+    /// What an answer means.
+    pub fn of(answer: Result<u16, String>) -> Reach {
+        match answer {
+            Ok(401 | 403) => Reach::Unauthorised,
+            Ok(status @ 500..) => Reach::Down { why: format!("it answers with {status}") },
+            Ok(_) => Reach::Reachable,
+            Err(why) => Reach::Down { why },
+        }
+    }
+}
+
 /// Whether changes are delivered, or only held.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Switch {

@@ -10,6 +10,7 @@ pub mod code;
 pub mod databases;
 pub mod postgres;
 pub mod prove;
+pub mod proxy;
 pub mod simulation;
 pub mod tidy;
 pub mod trouble;

@@ -2,6 +2,7 @@
 //! the state folder.
 
 mod host;
+mod links;
 mod places;
 
 pub use host::writer;
@@ -118,6 +119,7 @@ fn environment(resolved: &Resolved, io: &Io) -> Vec<Finding> {
     if usable {
         findings.push(places::operations(resolved, io));
         findings.extend(places::leases(resolved, io));
+        findings.extend(resolved.setup.links.iter().flat_map(|link| links::link(&link.name, resolved, io)));
     }
     findings.extend(places::space(resolved));
     findings.push(host::clock(resolved, io));

@@ -27,6 +27,8 @@ pub fn serve(app: &App, args: &ServeArgs) -> Done {
         let failure = Failure::new(FailureKind::Refused, message);
         return Err(failure.hint("lifeboat token add NAME --role operator, or listen on 127.0.0.1").into());
     }
+    let mirrors = session.engine.setup().links.iter().map(|link| session.engine.mirror(Some(&link.name))?.be_worker());
+    let _places = mirrors.collect::<Result<Vec<_>, Failure>>()?;
     let scope = session.engine.setup().scope.to_string();
     let stop = Stop::default();
     let _signals = wire::signals(&stop);

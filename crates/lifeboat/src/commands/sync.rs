@@ -214,6 +214,7 @@ fn keep_running(app: &App, session: &Session, link: &ResourceName) -> Done {
     let stop = Stop::default();
     let _signals = wire::signals(&stop);
     let mut mirror = mirror(session, link)?;
+    let _place = mirror.be_worker()?;
     let wait = Duration::from_millis(mirror.link().interval_ms);
     app.ui.talk(&format!("Delivering changes of {link} until it is ended (Ctrl-C).\n"));
     let mut said = String::new();

@@ -198,7 +198,10 @@ fn emrg_01_levels_of_the_mirror_are_plans_with_budgets() {
     );
     level(&["4", "--yes"]).ends(ExitCode::FailedUndone).says(&["does not hold what the file holds"]);
     assert_eq!(shop.run(&["status", "--json"]).ends(ExitCode::Ok).json()["enabled"], false);
-    level(&["5"]).ends(ExitCode::Refused).says(&["not there yet"]);
+    // Levels 3 and 5 say what they need.
+    level(&["3"]).ends(ExitCode::Usage).says(&["what runs the code", "targets.app"]);
+    level(&["5"]).ends(ExitCode::Refused).says(&["level 5 needs a backup"]);
+    level(&["4", "--hard"]).ends(ExitCode::Usage);
 }
 
 #[test]

@@ -123,3 +123,29 @@ fn a_worker_delivers_until_it_is_ended() {
     assert!(std::process::Command::new("kill").arg(worker.id().to_string()).status().unwrap().success());
     assert!(worker.wait().unwrap().success(), "ended when it was asked to");
 }
+
+/// `doctor` knows mirrors: whether changes are noted, the cloud answers, its tables fit, and what waits.
+#[test]
+fn doctor_looks_at_the_mirror() {
+    let shop = Shop::new();
+    let doctor = || shop.home.run(&["doctor"]);
+    doctor().says(&[
+        "failed   cloud",
+        "no triggers: changes are not noted",
+        "next: lifeboat sync attach",
+        "tables or columns are made",
+    ]);
+    shop.run(&["attach", "--yes"]).ends(ExitCode::Ok);
+    doctor().says(&["changes are noted and delivered", "its tables hold what the file has", "0 changes wait"]);
+    shop.run(&["disable"]).ends(ExitCode::Ok);
+    shop.home.db().execute_batch(
+        "INSERT INTO orders (what, created_at) WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1001) SELECT i, '' FROM n;
+         CREATE TABLE later (id INTEGER PRIMARY KEY);",
+    ).unwrap();
+    doctor().says(&["changes are noted and held", "1001 changes wait", "1 tables or columns are made"]);
+    shop.home.write(".env", "SUPABASE_URL=http://127.0.0.1:1\n");
+    doctor().says(&["cloud over HTTP", "SUPABASE_URL does not answer"]);
+    shop.home.write(".env", "SUPABASE_URL=http://127.0.0.1:1\nENABLE_SUPABASE=false\n");
+    let told = doctor().says(&["no connection to the cloud is opened"]);
+    assert!(!told.out.contains("SUPABASE_URL does not"), "{}", told.out);
+}

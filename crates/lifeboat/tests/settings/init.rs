@@ -55,6 +55,34 @@ fn a_node_app_with_a_database_in_a_file() {
     assert_eq!(code.unwrap(), ExitCode::Ok, "{told}");
 }
 
+/// Nothing is mirrored unasked; what could be is written down, and right as soon as the # are gone.
+#[test]
+fn a_file_and_a_database_that_could_follow_it_are_proposed_as_a_link() {
+    let mut world = World::new();
+    world.write("package.json", "{\"name\": \"shop\"}");
+    world.write(
+        ".env",
+        &format!(
+            "SUPABASE_URL=https://abc.supabase.co\nSUPABASE_DB_URL=postgres://u:{CANARY}@localhost:5432/postgres\n"
+        ),
+    );
+    world.database("data/shop.db");
+    assert_eq!(world.init(false).0.unwrap(), ExitCode::Ok);
+    let text = std::fs::read_to_string(world.path("lifeboat.toml")).unwrap();
+    let proposed = text.split("# [environments.local.links.cloud]").nth(1).unwrap_or_else(|| panic!("{text}"));
+    assert!(proposed.contains("# url_from = { env = \"SUPABASE_DB_URL\", env_file = \"./.env\" }"), "{text}");
+    assert!(!text.contains(CANARY));
+    let taken =
+        text.replace("# [environments.local.links", "[environments.local.links").replace("# from = ", "from = ");
+    let taken = taken
+        .replace("# url_from = { env = \"SUPABASE", "url_from = { env = \"SUPABASE")
+        .replace("# env_file", "env_file");
+    world.write("lifeboat.toml", &taken);
+    let (code, told) = world.config(ConfigCommand::Show);
+    assert_eq!(code.unwrap(), ExitCode::Ok);
+    assert!(told.contains("links.cloud.from"), "{told}");
+}
+
 #[test]
 fn what_cannot_be_protected_yet_stands_in_comments() {
     let mut world = World::new();

@@ -41,6 +41,7 @@ pub fn compose(found: &Found, environment: &str, vault: &str) -> String {
     for resource in &certain {
         text += &block(resource, environment, found.writer);
     }
+    text += &mirror(&certain, environment);
     if certain.is_empty() {
         text += &format!(
             "\n# Nothing was found that can be protected. This is what it looks like:\n\
@@ -59,6 +60,31 @@ pub fn compose(found: &Found, environment: &str, vault: &str) -> String {
         text += "# Go on backing these up the way you do now.\n";
     }
     text
+}
+
+/// Where there is one SQLite file, and a database that could follow it.
+fn mirror(certain: &[&FoundResource], environment: &str) -> String {
+    let of_kind = |kind: &'static str| certain.iter().filter(move |resource| resource.kind == kind);
+    let files: Vec<_> = of_kind("sqlite").collect();
+    let server = of_kind("postgres").find_map(|resource| Some((resource, resource.variable.as_ref()?)));
+    let ([file], Some((server, variable))) = (files.as_slice(), server) else { return String::new() };
+    let (env_file, more) = match server.path.as_os_str().is_empty() {
+        true => (String::new(), String::new()),
+        false => {
+            let path = quoted(&server.path.to_string_lossy());
+            (
+                format!(", env_file = {path}"),
+                format!("# env_file = {path}      # SYNC_ENABLED, ENABLE_SUPABASE, SYNC_BATCH_SIZE\n"),
+            )
+        }
+    };
+    format!(
+        "\n# The database {variable} can follow the SQLite file (docs/sync.md). When it is meant to, take the # away, and run\n\
+         # lifeboat sync attach --dry-run.\n\
+         # [environments.{}.links.cloud]\n# from = {}\n# url_from = {{ env = \"{variable}\"{env_file} }}\n{more}",
+        key(environment),
+        quoted(&file.name),
+    )
 }
 
 fn block(resource: &FoundResource, environment: &str, writer: Writer) -> String {
