@@ -31,12 +31,17 @@ pub fn consequence(plan: &Plan) -> Consequence {
                 Consequence::Harmless
             }
             SyncAsk::Clear { .. } | SyncAsk::Attach | SyncAsk::Detach => Consequence::Reversible,
-            SyncAsk::Resync { .. } | SyncAsk::StartOver { .. } | SyncAsk::ConfirmDeletes { .. } => {
-                Consequence::Reversible
-            }
+            SyncAsk::Resync { .. }
+            | SyncAsk::Repair { .. }
+            | SyncAsk::StartOver { .. }
+            | SyncAsk::ConfirmDeletes { .. } => Consequence::Reversible,
         },
         Request::Level { about: LevelAsk::Recover { .. }, .. } => {
-            if rows_leaving(plan) > 0 { Consequence::RowsLeave } else { Consequence::Reversible }
+            if rows_leaving(plan) > 0 {
+                Consequence::RowsLeave
+            } else {
+                Consequence::Reversible
+            }
         }
         Request::Level { .. } => Consequence::Reversible,
         Request::BringBack { .. } | Request::RestoreTable { insert: true, .. } => Consequence::Reversible,

@@ -7,6 +7,7 @@
 
 mod cloud;
 mod compare;
+mod dedupe;
 mod deliver;
 mod isolate;
 mod queue;

@@ -236,7 +236,7 @@ pub struct DeadLetter {
     pub table: String,
     /// The row's key, by column.
     pub key: BTreeMap<String, Value>,
-    /// Why: `policy`, `content`, `schema`.
+    /// Why: `policy`, `content`, `schema`; `parent` while a row is missing that it refers to.
     pub class: String,
     /// What the cloud said.
     pub error: String,

@@ -33,7 +33,11 @@ const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS held (tbl TEXT NOT NULL, key TEXT NOT NULL, PRIMARY KEY (tbl, key)) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS unverified (tbl TEXT PRIMARY KEY) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS seen (seq INTEGER PRIMARY KEY, at TEXT NOT NULL);
+    CREATE TABLE IF NOT EXISTS tries (upto INTEGER NOT NULL);
 ";
+
+/// So many tries in vain are counted; more say no more.
+const TRIES_MAX: i64 = 10_000;
 
 /// A row that is about to be set aside.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,7 +46,7 @@ pub struct NewLetter {
     pub table: String,
     /// The row's key, by column.
     pub key: BTreeMap<String, Value>,
-    /// Why: `policy`, `content`, `schema`.
+    /// Why: `policy`, `content`, `schema`, `parent`.
     pub class: String,
     /// What the cloud said.
     pub error: String,
@@ -131,7 +135,8 @@ impl MirrorMemory {
     /// When it cannot be written.
     pub fn synced(&self, at: Timestamp) -> Result<(), MirrorError> {
         self.set_json("last_sync", Some(&at))?;
-        self.set_note("last_error", None)
+        self.set_note("last_error", None)?;
+        self.db.execute("DELETE FROM tries", []).map(drop).map_err(|error| self.failed(error))
     }
 
     /// What went wrong last, while it still is wrong.
@@ -397,6 +402,27 @@ impl MirrorMemory {
         Ok(found.map_err(|error| self.failed(error))?.and_then(|text| text.parse().ok()))
     }
 
+    /// Notes that changes up to this number were tried in vain.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn tried(&self, upto: i64) -> Result<(), MirrorError> {
+        let noted = "INSERT INTO tries SELECT ?1 WHERE (SELECT count(*) FROM tries) < ?2";
+        self.db.execute(noted, params![upto, TRIES_MAX]).map(drop).map_err(|error| self.failed(error))
+    }
+
+    /// How often a change was tried in vain since the last time that something was delivered.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn attempts(&self, seq: i64) -> Result<u32, MirrorError> {
+        let mut asked = self
+            .db
+            .prepare_cached("SELECT count(*) FROM tries WHERE upto >= ?1")
+            .map_err(|error| self.failed(error))?;
+        asked.query_row([seq], |row| row.get(0)).map_err(|error| self.failed(error))
+    }
+
     /// Forgets when changes were seen: another file has taken the place of this one.
     ///
     /// # Errors
@@ -451,6 +477,18 @@ mod tests {
         assert_eq!(memory.letter_counts().unwrap(), (2, 2));
         memory.forget_letters(&[("orders".into(), key(1)), ("orders".into(), key(2))]).unwrap();
         assert_eq!((memory.letter_counts().unwrap().0, memory.letters_ever().unwrap()), (0, 2));
+    }
+
+    #[test]
+    fn tries_are_counted_for_what_was_there_then() {
+        let home = tempfile::tempdir().unwrap();
+        let memory = MirrorMemory::open(&home.path().join("m.db")).unwrap();
+        for upto in [5, 5, 9] {
+            memory.tried(upto).unwrap();
+        }
+        assert_eq!([1, 6, 10].map(|seq| memory.attempts(seq).unwrap()), [3, 1, 0]);
+        memory.synced("2026-11-26T10:00:00Z".parse().unwrap()).unwrap();
+        assert_eq!(memory.attempts(1).unwrap(), 0);
     }
 
     #[test]

@@ -49,6 +49,7 @@ pub fn perform(hands: &Hands, link: &Link, action: &SyncAction, context: &Contex
                 }
             }
         }
+        SyncAction::Dedupe { tables } => Ok(json!({ "removed": mirror.dedupe(tables, context.stop)? })),
         SyncAction::CheckLocalOnly => match mirror.said().local_only {
             true => Ok(json!({ "mode": "local-only" })),
             false => {

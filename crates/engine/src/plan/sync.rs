@@ -19,7 +19,7 @@ pub(crate) fn plan(engine: &Engine, request: &Request, name: &ResourceName, abou
     let status = mirror.status()?;
     let acts = Acts { link: &link };
     let was_on = mirror.switch()?.is_some_and(|switch| switch.enabled);
-    if !status.attached && !matches!(about, SyncAsk::Attach | SyncAsk::Disable { .. }) {
+    if !status.attached && !matches!(about, SyncAsk::Attach | SyncAsk::Disable { .. } | SyncAsk::Repair { .. }) {
         let message = format!("{} has no triggers of a mirror", link.file.display());
         return Err(Failure::new(FailureKind::Refused, message).hint("lifeboat sync attach"));
     }
@@ -89,6 +89,27 @@ pub(crate) fn plan(engine: &Engine, request: &Request, name: &ResourceName, abou
                 resync(&acts, tables, *keep_orphans, emptied),
             )
         }
+        SyncAsk::Repair { tables } => {
+            let doubled = mirror.doubled(&lifeboat_io::Stop::default())?;
+            let meant = doubled.iter().filter(|(table, _)| tables.is_empty() || tables.contains(table));
+            notes.extend(meant.clone().map(|(table, rows)| {
+                format!(
+                    "{table}: {rows} rows are there again; the newest of each stays, the others go to lifeboat.deleted."
+                )
+            }));
+            let names: Vec<&str> = meant.map(|(table, _)| table.as_str()).collect();
+            let mut steps = Vec::new();
+            if !names.is_empty() {
+                let title = format!("leave one of each row, and make the key unique: {}", names.join(", "));
+                steps.push(acts.step("dedupe", title, SyncAction::Dedupe { tables: tables.clone() }, Undo::Nothing));
+            }
+            match status.attached {
+                true => steps.extend(resync(&acts, tables, false, &[])),
+                false => notes
+                    .push("Nothing is copied, since the file is not mirrored yet: lifeboat sync attach.".to_owned()),
+            }
+            (format!("repair the mirror {name}"), steps)
+        }
         SyncAsk::StartOver { why, emptied } => {
             if let Some(setting) = mirror.said().refusal() {
                 let failure = Failure::new(FailureKind::Refused, format!("{setting} keeps the mirror {name} off"));
@@ -124,6 +145,7 @@ pub(crate) fn plan(engine: &Engine, request: &Request, name: &ResourceName, abou
     };
     let lease = match about {
         SyncAsk::Attach | SyncAsk::Detach | SyncAsk::Resync { .. } | SyncAsk::StartOver { .. } => Lease::Mirror,
+        SyncAsk::Repair { .. } => Lease::Mirror,
         SyncAsk::Enable | SyncAsk::Disable { .. } | SyncAsk::Clear { .. } | SyncAsk::Import { .. } => Lease::Sync,
         SyncAsk::ConfirmDeletes { .. } | SyncAsk::Letters { .. } => Lease::Sync,
     };
@@ -139,7 +161,7 @@ fn budget_ms(about: &SyncAsk) -> Option<u64> {
     match about {
         SyncAsk::Disable { .. } => Some(60_000),
         SyncAsk::Clear { .. } => Some(120_000),
-        SyncAsk::StartOver { .. } | SyncAsk::Resync { .. } => Some(1_800_000),
+        SyncAsk::StartOver { .. } | SyncAsk::Resync { .. } | SyncAsk::Repair { .. } => Some(1_800_000),
         SyncAsk::Enable | SyncAsk::Import { .. } | SyncAsk::Attach | SyncAsk::Detach => None,
         SyncAsk::ConfirmDeletes { .. } | SyncAsk::Letters { .. } => None,
     }

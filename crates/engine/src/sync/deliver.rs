@@ -11,7 +11,10 @@ use lifeboat_io::{
 };
 use lifeboat_model::{
     Failure, FailureKind,
-    sync::{BATCH_BYTES_MAX, BATCH_ROWS_MAX, CycleReport, Trouble, Value, literal, next_batch_rows, too_many_deletes},
+    sync::{
+        BATCH_BYTES_MAX, BATCH_ROWS_MAX, CycleReport, LetterChoice, Trouble, Value, literal, next_batch_rows,
+        too_many_deletes,
+    },
 };
 use lifeboat_store::NewLetter;
 
@@ -21,6 +24,9 @@ use super::{
     memory_failure, named, not_attached, stopped,
 };
 use crate::act::sqlite_failure;
+
+/// Why a row is set aside while a row is missing that it refers to.
+pub(super) const PARENT: &str = "parent";
 
 /// How often a transaction that lost against another is sent again at once.
 const AGAIN_MAX: u32 = 5;
@@ -62,6 +68,8 @@ impl Mirror {
                 self.memory.set_last_error(&failure.message).map_err(|error| memory_failure(&error))?;
             }
             if matches!(failure.kind, FailureKind::Outside | FailureKind::Busy) {
+                let newest = self.outbox()?.waiting().map_err(|error| sqlite_failure(&error))?.newest;
+                self.memory.tried(newest).map_err(|error| memory_failure(&error))?;
                 self.cloud = None;
                 let chance = self.io.random.bits();
                 self.breaker.failed(self.now_ms(), chance);
@@ -274,6 +282,7 @@ impl Mirror {
         report.deletes += deletes;
         self.outbox()?.prune(batch.upto).map_err(|error| sqlite_failure(&error))?;
         self.forget_delivered(&prepared)?;
+        self.retry_children(&prepared)?;
         self.worked()?;
         Ok(true)
     }
@@ -308,6 +317,27 @@ impl Mirror {
             rows.extend(keys);
         }
         self.memory.forget_letters(&rows).map_err(failed)
+    }
+}
+
+impl Mirror {
+    /// Rows that were set aside because what they refer to was missing are tried again once rows have come there.
+    fn retry_children(&mut self, delivered: &Prepared) -> Result<(), Failure> {
+        let failed = |error| memory_failure(&error);
+        if self.memory.letter_counts().map_err(failed)?.0 == 0 {
+            return Ok(());
+        }
+        let Some(cloud) = &self.cloud else { return Ok(()) };
+        let came = |table: &String| delivered.tables.get(table).is_some_and(|load| !load.upserts.is_empty());
+        let is_child =
+            |table: &str| cloud.tables.get(table).is_some_and(|mapped| mapped.cloud.parents.iter().any(came));
+        let letters = self.memory.letters().map_err(failed)?;
+        let again: Vec<i64> =
+            letters.iter().filter(|one| one.class == PARENT && is_child(&one.table)).map(|one| one.id).collect();
+        if !again.is_empty() {
+            self.letters(LetterChoice::Retry, &again)?;
+        }
+        Ok(())
     }
 }
 

@@ -10,8 +10,11 @@ use lifeboat_store::NewLetter;
 use super::{
     Mirror,
     cloud::Mapped,
-    deliver::{Load, Prepared, letter},
+    deliver::{Load, PARENT, Prepared, letter},
 };
+
+/// `foreign_key_violation`: a row refers to one that is not there.
+const NO_PARENT: &str = "23503";
 
 /// So many bad rows of a table are found one by one; then it is the table that is wrong, and all that is left of it is
 /// set aside together.
@@ -20,7 +23,16 @@ const BAD_ROWS_MAX: usize = 200;
 /// What was found out about a part of a batch.
 struct Search<'a> {
     session: &'a mut Session,
-    bad: Vec<(usize, String, Trouble)>,
+    bad: Vec<Bad>,
+}
+
+/// A row that the cloud refuses.
+struct Bad {
+    at: usize,
+    said: String,
+    trouble: Trouble,
+    /// What it refers to is not there.
+    lacks_parent: bool,
 }
 
 impl Mirror {
@@ -64,13 +76,17 @@ fn search(
             search.part(mapped, load, deletes, &all, source)?;
             let bad = search.bad;
             let rows = if deletes { &mut load.deletes } else { &mut load.upserts };
-            for (at, said, trouble) in &bad {
-                letters.push(letter(mapped, &rows[*at].0, trouble.word(), said.clone(), &hint(*trouble, mapped)));
+            for Bad { at, said, trouble, lacks_parent } in &bad {
+                let (class, hint) = match *lacks_parent && !deletes {
+                    true => (PARENT, "it is tried again by itself once the row that it refers to has come".to_owned()),
+                    false => (trouble.word(), hint(*trouble, mapped)),
+                };
+                letters.push(letter(mapped, &rows[*at].0, class, said.clone(), &hint));
             }
             let mut at = 0;
             rows.retain(|_| {
                 at += 1;
-                !bad.iter().any(|(bad, ..)| *bad == at - 1)
+                !bad.iter().any(|bad| bad.at == at - 1)
             });
         }
     }
@@ -96,7 +112,8 @@ impl Search<'_> {
                 PgError::Refused { said, .. } => said.to_string(),
                 other => other.to_string(),
             };
-            self.bad.extend(rows.iter().map(|at| (*at, said.clone(), kind)));
+            let lacks_parent = matches!(&error, PgError::Refused { said, .. } if said.code == NO_PARENT);
+            self.bad.extend(rows.iter().map(|at| Bad { at: *at, said: said.clone(), trouble: kind, lacks_parent }));
             return Ok(());
         }
         let (one, two) = rows.split_at(rows.len() / 2);

@@ -65,7 +65,7 @@ impl Mirror {
                     op: entry.op,
                     key,
                     payload,
-                    attempts: 0,
+                    attempts: self.memory.attempts(entry.seq).map_err(|error| memory_failure(&error))?,
                     last_error: last_error.clone(),
                     enqueued_at: self.memory.seen_at(entry.seq).map_err(|error| memory_failure(&error))?,
                 });
@@ -124,6 +124,7 @@ impl Mirror {
         self.shapes()?;
         let outbox = self.outbox()?;
         let mirror: &Mirror = self;
+        let last_error = self.memory.last_error().map_err(|error| memory_failure(&error))?;
         let save = |noted: &[Noted]| -> Result<(), ClearFailure> {
             let shapes = mirror.shapes.as_ref().map(|(_, shapes)| shapes);
             let mut entries = Vec::with_capacity(noted.len());
@@ -142,8 +143,11 @@ impl Mirror {
                     op: entry.op,
                     key: named(&keys, &entry.key),
                     payload: row.map(|row| named(&names, &row)),
-                    attempts: 0,
-                    last_error: None,
+                    attempts: mirror
+                        .memory
+                        .attempts(entry.seq)
+                        .map_err(|error| ClearFailure(memory_failure(&error)))?,
+                    last_error: last_error.clone(),
                     enqueued_at: mirror
                         .memory
                         .seen_at(entry.seq)

@@ -104,3 +104,82 @@ fn a_file_that_is_suddenly_empty_is_not_copied_over_the_cloud() {
     shop.ask(SyncAsk::Resync { tables: vec![], keep_orphans: false, emptied: vec!["orders".into()] });
     assert_eq!(shop.cloud("SELECT count(*) FROM mirror.orders"), "0");
 }
+
+/// A user-made cloud with foreign keys: a row whose parent comes later is set aside, and tried again by itself.
+#[test]
+fn a_row_is_tried_again_once_what_it_refers_to_has_come() {
+    let shop = Shop::attached();
+    let mut mirror = shop.mirror();
+    drain(&mut mirror);
+    shop.cloud("ALTER TABLE mirror.orders ADD FOREIGN KEY (customer) REFERENCES mirror.customers (id)");
+    drop(mirror);
+    let mut mirror = shop.mirror();
+    shop.write("INSERT INTO orders (customer, cents, created_at) VALUES (77, 1, ''), (1, 2, '');");
+    let report = drain(&mut mirror);
+    assert_eq!((report.set_aside, report.upserts), (1, 1), "{report:?}");
+    let (_, letters) = mirror.queue(10).unwrap();
+    assert!(letters[0].class == "parent" && letters[0].hint.contains("by itself"), "{letters:?}");
+    shop.write("INSERT INTO customers VALUES (77, 'late', '');");
+    let report = drain(&mut mirror);
+    assert!(report.drained && report.upserts == 2, "{report:?}");
+    assert_eq!(mirror.status().unwrap().queue.total_failed, 0);
+    shop.is_equal(&mut mirror);
+    // Deletes go the other way round: children first.
+    shop.write("DELETE FROM customers WHERE id = 77; DELETE FROM orders WHERE customer = 77;");
+    assert_eq!(drain(&mut mirror).set_aside, 0);
+    shop.is_equal(&mut mirror);
+}
+
+/// SYNC-12: what waits says how often it was tried, and what the cloud said.
+#[test]
+fn sync_12_tries_in_vain_are_counted() {
+    let shop = Shop::attached();
+    let mut mirror = shop.mirror();
+    drain(&mut mirror);
+    shop.write("INSERT INTO customers VALUES (81, 'waits', '');");
+    shop.world.server().crash();
+    for _ in 0..3 {
+        mirror.try_now();
+        mirror.drain(&Stop::default()).unwrap_err();
+    }
+    shop.write("INSERT INTO customers VALUES (82, 'later', '');");
+    let (entries, _) = mirror.queue(10).unwrap();
+    assert_eq!(entries.iter().map(|entry| entry.attempts).collect::<Vec<_>>(), [3, 0]);
+    assert!(entries[0].last_error.is_some());
+    shop.world.server().restart();
+    mirror.try_now();
+    assert!(drain(&mut mirror).drained);
+}
+
+/// RBD-14: ties and missing times, too; what goes is kept, and the key is unique from then on.
+#[test]
+fn rbd_14_rows_that_are_there_twice_are_made_one() {
+    let mut shop = Shop::alone();
+    shop.cloud(
+        "CREATE SCHEMA shop; CREATE TABLE shop.customers (id bigint, name text, created_at text);
+         INSERT INTO shop.customers VALUES (1, 'old', '2026'), (1, 'customer 1', '2027'), (2, 'a', NULL), (2, 'b', NULL), (3, 'c', '1'), (3, 'd', '1'), (3, 'e', NULL);",
+    );
+    shop.link(|link| {
+        link.schema = "shop".into();
+        link.makes_tables = false;
+        link.tables = vec!["customers".into()];
+    });
+    let refused = shop.world.run(&shop.request(SyncAsk::Attach)).unwrap();
+    assert!(
+        format!("{:?}", refused.state).contains("no primary key or unique constraint over id"),
+        "{:?}",
+        refused.state
+    );
+    let done = shop.ask(SyncAsk::Repair { tables: vec![] });
+    let output = done.output(&lifeboat_model::StepId("dedupe".into())).unwrap();
+    assert_eq!(output["removed"]["customers"], 4, "{output}");
+    assert_eq!(shop.cloud("SELECT count(*) FROM lifeboat.deleted WHERE \"table\" = 'customers'"), "4");
+    assert_eq!(
+        shop.cloud("SELECT \"row\"->>'name' FROM lifeboat.deleted WHERE \"row\"->>'id' = '1'"),
+        "old",
+        "the newest stays"
+    );
+    assert_eq!(shop.cloud("SELECT count(*), count(DISTINCT id) FROM shop.customers"), "3|3");
+    shop.ask(SyncAsk::Attach);
+    shop.is_equal(&mut shop.mirror());
+}

@@ -98,8 +98,8 @@ pub use loss::{OtherLineage, RowChanges, same_lineage};
 pub use message::Row;
 pub use mirror::{
     Change, CloudColumn, CloudRow, CloudTable, Delivery, RangeSum, TableDelivery, Watermark, cloud_tables,
-    delivery_sql, key_range, mirror_table_sql, parents_first, prepare_mirror, range_images, range_rows, range_sum,
-    row_sum, set_watermark, table_delivery_sql, touch_watermark, trouble, watermark,
+    delivery_sql, doubled_sql, key_range, mirror_table_sql, parents_first, prepare_mirror, range_images, range_rows,
+    range_sum, row_sum, set_watermark, single_sql, table_delivery_sql, touch_watermark, trouble, watermark,
 };
 pub use plain::{Plain, sequences_sql, write_csv, write_data_sql, write_sql};
 pub use quarantine::quarantine;

@@ -59,7 +59,6 @@ pub enum SyncCommand {
         tables: Vec<String>,
     },
     /// Makes the cloud equal to the file, writing only what differs
-    #[command(visible_alias = "repair")]
     Resync {
         /// Only these tables
         tables: Vec<String>,
@@ -69,6 +68,14 @@ pub enum SyncCommand {
         /// This table is meant to be empty, although the cloud has rows of it
         #[arg(long, value_name = "TABLE")]
         emptied: Vec<String>,
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        consent: ConsentArgs,
+    },
+    /// Removes rows that the cloud has twice, makes that impossible, and makes the cloud equal
+    Repair {
+        /// Only these tables
+        tables: Vec<String>,
         #[command(flatten)]
         #[allow(missing_docs)]
         consent: ConsentArgs,

@@ -58,6 +58,7 @@ pub fn run(app: &App, args: &SyncArgs) -> Done {
             let (tables, emptied) = (tables.clone(), emptied.clone());
             ask(SyncAsk::Resync { tables, keep_orphans: *keep_orphans, emptied }, consent.consent())
         }
+        SyncCommand::Repair { tables, consent } => ask(SyncAsk::Repair { tables: tables.clone() }, consent.consent()),
         SyncCommand::Confirm { tables, consent } => {
             ask(SyncAsk::ConfirmDeletes { tables: tables.clone() }, consent.consent())
         }

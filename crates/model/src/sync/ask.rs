@@ -38,6 +38,11 @@ pub enum SyncAsk {
         /// Tables that are meant to be empty although the cloud has rows of them.
         emptied: Vec<String>,
     },
+    /// Leave one of each row that the cloud has more than once, make that impossible, and make the cloud equal.
+    Repair {
+        /// Which tables; all when empty.
+        tables: Vec<String>,
+    },
     /// Hold changes, save and clear the queue, make the cloud equal, compare, and deliver again: level 4 of the emergency
     /// levels.
     StartOver {
@@ -112,6 +117,11 @@ pub enum SyncAction {
     /// Compares both sides; fails when they differ.
     Compare {
         /// Which; all when empty.
+        tables: Vec<String>,
+    },
+    /// Leaves one of each row in tables that have no key, keeps the others, and makes the key unique.
+    Dedupe {
+        /// Which tables; all when empty.
         tables: Vec<String>,
     },
     /// Fails unless no connection to the cloud is opened any more.

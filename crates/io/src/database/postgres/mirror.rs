@@ -19,7 +19,7 @@ use super::{
 };
 
 pub use compare::{CloudRow, RangeSum, key_range, range_images, range_rows, range_sum, row_sum};
-pub use statements::{Change, Delivery, TableDelivery, delivery_sql, table_delivery_sql};
+pub use statements::{Change, Delivery, TableDelivery, delivery_sql, doubled_sql, single_sql, table_delivery_sql};
 
 /// A column of the cloud's table.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -80,6 +80,37 @@ pub fn table_delivery_sql(table: &TableDelivery<'_>, source: &str) -> String {
     sql
 }
 
+/// How many rows of a table are there again, by a key that nothing enforces.
+pub fn doubled_sql(table: &CloudTable, key: &[String]) -> String {
+    let key = listed(key);
+    let name = table.sql_name();
+    format!(
+        "SELECT coalesce(sum(n - 1), 0) FROM (SELECT count(*) AS n FROM {name} GROUP BY {key} HAVING count(*) > 1) again"
+    )
+}
+
+/// Leaves one row of each key - the newest by `updated_at` or `created_at`, of equal ones the one that was written last -
+/// keeps the others, and makes the key unique.
+pub fn single_sql(table: &CloudTable, key: &[String], source: &str) -> String {
+    let times = ["updated_at", "created_at"].into_iter().filter(|name| table.column(name).is_some());
+    let mut order: Vec<String> = times.map(|name| format!("{} DESC NULLS LAST", quoted(name))).collect();
+    order.push("ctid DESC".to_owned());
+    let (name, key, order) = (table.sql_name(), listed(key), order.join(", "));
+    format!(
+        "LOCK TABLE {name} IN SHARE ROW EXCLUSIVE MODE;
+         WITH ranked AS (SELECT ctid AS place, row_number() OVER (PARTITION BY {key} ORDER BY {order}) AS place_in_line FROM {name}),
+         gone AS (DELETE FROM {name} t USING ranked WHERE t.ctid = ranked.place AND ranked.place_in_line > 1 RETURNING t.*)
+         INSERT INTO lifeboat.deleted (source, \"table\", \"row\") SELECT {}, {}, to_jsonb(gone) FROM gone;
+         ALTER TABLE {name} ADD UNIQUE ({key})",
+        literal(source),
+        literal(&table.name)
+    )
+}
+
+fn listed(names: &[String]) -> String {
+    names.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", ")
+}
+
 fn upsert(sql: &mut String, delivery: &TableDelivery<'_>) {
     let columns: Vec<&super::CloudColumn> = delivery.columns.iter().map(|at| &delivery.table.columns[*at]).collect();
     let names: Vec<String> = columns.iter().map(|column| quoted(&column.name)).collect();
