@@ -382,6 +382,18 @@ pub fn copy_over(from: &Path, to: &Path) -> Result<(), PathError> {
     copied.at(to)
 }
 
+/// Bytes that are handed to the system at once. For larger pieces it looks for larger stretches of memory; in a virtual
+/// machine that has not used all of its memory yet, those cost several times as much (Linux 6.18, ext4).
+const AT_ONCE_BYTES: usize = 128 << 10;
+
+/// Writes everything, in pieces that the system has room for at hand.
+///
+/// # Errors
+/// As [`Write::write_all`].
+pub fn write_in_pieces(to: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
+    bytes.chunks(AT_ONCE_BYTES).try_for_each(|piece| to.write_all(piece))
+}
+
 /// Bytes that are written before a disk is set to work on them.
 const BEHIND_BYTES: u64 = 64 << 20;
 
@@ -445,7 +457,7 @@ impl Behind<'_, '_> {
 
 impl Write for Behind<'_, '_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.file.write(bytes)?;
+        let written = self.file.write(&bytes[..bytes.len().min(AT_ONCE_BYTES)])?;
         self.waiting += written as u64;
         if self.waiting >= BEHIND_BYTES {
             self.nudge();

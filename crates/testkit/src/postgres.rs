@@ -104,7 +104,7 @@ impl Server {
     }
 
     fn on_copy_of(data: &Path, major: u32, options: ServerOptions) -> Server {
-        let folder = tempfile::Builder::new().prefix("lbpg").tempdir().unwrap();
+        let folder = tempfile::Builder::new().prefix("lbpg").tempdir_in(home()).unwrap();
         // The server is another user: it must be able to walk through, nobody else to look around.
         make_readable(folder.path());
         run("cp", &["-a", &show(data), &show(&folder.path().join("data"))]);
@@ -265,6 +265,12 @@ fn cache() -> PathBuf {
         Some(folder) => folder.into(),
         None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/postgres"),
     }
+}
+
+/// Where servers are made: `./test` names a folder in memory, where there is plenty of it. A proof copies a server dozens
+/// of times.
+fn home() -> PathBuf {
+    std::env::var_os("LIFEBOAT_TEST_SERVERS").map_or_else(std::env::temp_dir, PathBuf::from)
 }
 
 /// A fresh cluster of that version, made once and copied from then on.

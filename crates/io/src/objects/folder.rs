@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{self, Read, Seek, SeekFrom, Write},
+    io::{self, Read, Seek, SeekFrom},
     ops::Range,
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
@@ -57,7 +57,7 @@ impl Folder {
         let written = (|| {
             use std::os::unix::fs::OpenOptionsExt;
             let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
-            file.write_all(body)?;
+            files::write_in_pieces(&mut file, body)?;
             file.sync_all()
         })();
         if let Err(error) = written {

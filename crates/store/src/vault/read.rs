@@ -25,6 +25,8 @@ const FETCH_BYTES: u64 = 1 << 20;
 const FETCH_PLAIN_BYTES: u64 = 2 << 20;
 /// A gap between two wanted blobs that is read over rather than left out.
 const GAP_BYTES: u64 = 128 << 10;
+/// Bytes that are given out at once: few enough to be still in the cache when they are digested and written.
+const WRITE_BYTES: usize = 128 << 10;
 
 /// Something in a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -245,7 +247,7 @@ impl Ordered {
             let (number, fetched) = self.results.recv().map_err(|_| readers_gone())?;
             self.early.insert(number, fetched?);
             while let Some(bytes) = self.early.remove(&done) {
-                to.write_all(&bytes).map_err(VaultError::Output)?;
+                bytes.chunks(WRITE_BYTES).try_for_each(|piece| to.write_all(piece)).map_err(VaultError::Output)?;
                 self.written += bytes.len() as u64;
                 progress(self.written);
                 done += 1;
