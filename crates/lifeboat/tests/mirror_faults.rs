@@ -432,19 +432,23 @@ fn sync_18_fifty_thousand_changes_and_a_kill() {
 fn a_writer_that_never_pauses_is_followed() {
     let mut shop = Shop::attached();
     shop.start_worker();
-    let lines: String = (0..3_000).map(|i| format!("INSERT INTO words VALUES ('busy{i}', {i});\n")).collect();
-    let mut writer = shop.writer(&lines);
     let began = Instant::now();
     let arrived = || shop.cloud("SELECT count(*) FROM mirror.words").parse::<u64>().unwrap();
-    let mut seen_under_way = 0;
-    while arrived() < 3_000 {
-        if writer.try_wait().unwrap().is_none() {
+    let (mut written, mut seen_under_way) = (0, 0);
+    // It goes on until something arrives while it writes, however fast it is.
+    while written < 3_000 || seen_under_way == 0 {
+        let lines: String =
+            (written..written + 1_000).map(|i| format!("INSERT INTO words VALUES ('busy{i}', {i});\n")).collect();
+        let mut writer = shop.writer(&lines);
+        while writer.try_wait().unwrap().is_none() {
             seen_under_way = seen_under_way.max(arrived());
         }
-        assert!(began.elapsed() < Duration::from_secs(90), "{} arrived", arrived());
+        written += 1_000;
+        assert!(began.elapsed() < Duration::from_secs(90), "nothing arrived of {written} while they were written");
     }
-    writer.wait().unwrap();
-    assert!(seen_under_way > 0, "nothing arrived before the writer had ended");
+    while arrived() < written {
+        assert!(began.elapsed() < Duration::from_secs(90), "{} of {written} arrived", arrived());
+    }
     let columns = shop.tables().remove("words").unwrap();
     let (here, there) = shop.both("words", &columns);
     assert_eq!(here, there);
