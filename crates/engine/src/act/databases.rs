@@ -129,7 +129,8 @@ impl Way<'_> {
     ) -> Result<(Poured, SqliteFacts, Noted), Trouble> {
         // Comparing is the first half where it is done, storing and walking the other.
         let compared = |bytes: u64| (self.progress)(bytes / 2);
-        let Known { mut new, earlier } = self.maps.compare(pages, part, inside, self.context, &compared)?;
+        let known = self.maps.compare(pages, part, inside, self.context, &compared);
+        let Known { mut new, earlier } = known.map_err(|error| left_to_sqlite(&error))?;
         let halves = |bytes: u64| (self.progress)((pages.bytes() + bytes) / 2);
         let both = Both::new(if earlier.is_some() { &halves } else { self.progress });
         let given_up = AtomicBool::new(false);

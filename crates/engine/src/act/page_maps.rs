@@ -2,11 +2,11 @@
 
 use std::{io, path::PathBuf};
 
-use lifeboat_io::database::sqlite::{ChangedReader, MapOf, NewMap, PageMap, Pages, Scanned, Seen};
-use lifeboat_model::{Failure, Part, SqliteFacts};
+use lifeboat_io::database::sqlite::{ChangedReader, MapOf, NewMap, PageMap, Pages, Scanned, Seen, SqliteError};
+use lifeboat_model::{Part, SqliteFacts};
 use lifeboat_store::vault::{Patched, Snapshot, Vault};
 
-use super::{Hands, errors::sqlite_failure};
+use super::Hands;
 use crate::perform::Context;
 
 /// The map of a database that is being stored. It counts when the backup is in the vault.
@@ -47,6 +47,9 @@ pub(super) struct Known {
 
 impl Maps<'_> {
     /// Compares pages with what the previous backup saw of them.
+    ///
+    /// # Errors
+    /// [`SqliteError`] when they cannot be read; SQLite tells that better, on a copy.
     pub fn compare(
         &self,
         pages: &Pages,
@@ -54,12 +57,12 @@ impl Maps<'_> {
         inside: &str,
         context: &Context<'_>,
         progress: &dyn Fn(u64),
-    ) -> Result<Known, Failure> {
+    ) -> Result<Known, SqliteError> {
         let path = self.path(part, context);
         let earlier = self.previous.and_then(|previous| PageMap::open(&path, &of(self.vault, previous, inside)));
         let mut new = NewMap::create(&path, pages.page_size(), earlier.as_ref(), &*self.hands.io.random);
         let Some(earlier) = earlier else { return Ok(Known { new, earlier: None }) };
-        let scanned = pages.scan(&earlier, &mut new, context.stop, progress).map_err(|error| sqlite_failure(&error))?;
+        let scanned = pages.scan(&earlier, &mut new, context.stop, progress)?;
         Ok(Known { new, earlier: scanned.map(|scanned| (earlier, scanned)) })
     }
 

@@ -27,8 +27,7 @@ pub(crate) fn pour(
     from: &mut dyn Read,
     progress: &dyn Fn(u64),
 ) -> Result<Poured, Failure> {
-    let stream = writer.stream(inside, meta).map_err(|error| vault_failure(&error))?;
-    pour_into(stream, inside, from, progress)
+    pour_into(writer.stream(inside, meta), inside, from, progress)
 }
 
 /// The same with a database's pages.
@@ -39,16 +38,16 @@ pub(crate) fn pour_pages(
     from: &mut dyn Read,
     progress: &dyn Fn(u64),
 ) -> Result<Poured, Failure> {
-    let stream = writer.stream_of_pages(inside, meta).map_err(|error| vault_failure(&error))?;
-    pour_into(stream, inside, from, progress)
+    pour_into(writer.stream_of_pages(inside, meta), inside, from, progress)
 }
 
 fn pour_into(
-    mut stream: StreamWriter,
+    stream: Result<StreamWriter, VaultError>,
     inside: &str,
     from: &mut dyn Read,
     progress: &dyn Fn(u64),
 ) -> Result<Poured, Failure> {
+    let mut stream = stream.map_err(|error| vault_failure(&error))?;
     let mut digest = QuickDigest::default();
     let mut buffer = vec![0; BUFFER_BYTES];
     let mut bytes = 0;

@@ -100,6 +100,27 @@ fn what_the_last_backup_saw_of_pages_changes_nothing_but_the_time() {
     home.run(&into).ends(ExitCode::Ok);
 }
 
+/// Damage since the last backup is told in the same words, whether or not that backup's view of the pages is there.
+#[test]
+fn damage_is_told_alike_with_and_without_what_the_last_backup_saw() {
+    let home = Home::shop();
+    let db = home.db();
+    db.pragma_update(None, "journal_mode", "wal").unwrap();
+    drop(db);
+    home.backup();
+    let mut bytes = std::fs::read(home.path("shop.db")).unwrap();
+    // The page with the orders: a walk finds it, among pages that are as they were.
+    let at = bytes.windows(7).position(|seven| seven == b"thing 7").unwrap() / 4096 * 4096;
+    bytes[at..at + 4096].fill(0);
+    home.write("shop.db", &bytes);
+    let told = |ran: crate::home::Ran| (ran.code, ran.masked_err());
+    let with = told(home.run(&["backup"]));
+    assert_ne!(with.0, Some(ExitCode::Ok as i32));
+    assert!(with.1.contains("no page of a b-tree") && with.1.contains("the database is not sound"), "{}", with.1);
+    std::fs::remove_dir_all(home.path("state/lifeboat/shop/pages")).unwrap();
+    assert_eq!(with, told(home.run(&["backup"])));
+}
+
 #[test]
 fn one_document_tells_how_it_went() {
     let home = Home::shop();
