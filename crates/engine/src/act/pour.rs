@@ -1,6 +1,6 @@
 //! Bytes on their way into a vault.
 
-use std::io::{Read, Write};
+use std::io::Read;
 
 use lifeboat_io::digest::QuickDigest;
 use lifeboat_model::{Failure, FailureKind};
@@ -8,7 +8,7 @@ use lifeboat_store::vault::{BackupWriter, EntryMeta, Patched, StreamWriter, Vaul
 
 use super::errors::vault_failure;
 
-/// Bytes that are read at once: few enough to be still in the cache when they are digested and cut.
+/// Bytes that are read at once: few enough to be still in the cache when they are digested.
 const BUFFER_BYTES: usize = 128 << 10;
 
 /// What went into a vault.
@@ -49,17 +49,18 @@ fn pour_into(
 ) -> Result<Poured, Failure> {
     let mut stream = stream.map_err(|error| vault_failure(&error))?;
     let mut digest = QuickDigest::default();
-    let mut buffer = vec![0; BUFFER_BYTES];
     let mut bytes = 0;
     loop {
-        let read = from.read(&mut buffer).map_err(|error| reading_failed(inside, &error))?;
-        if read == 0 {
-            break;
+        let mut read = |into: &mut [u8]| {
+            let read = from.read(into)?;
+            // First the digest that is compared with the copy's: what changes after it is found by nobody else.
+            digest.update(&into[..read]);
+            Ok(read)
+        };
+        match stream.read_from(BUFFER_BYTES, &mut read).map_err(|error| pouring_failed(inside, &error))? {
+            0 => break,
+            read => bytes += read as u64,
         }
-        // First the digest that is compared with the copy's: what changes after it is found by nobody else.
-        digest.update(&buffer[..read]);
-        stream.write_all(&buffer[..read]).map_err(|error| stream_failure(&error))?;
-        bytes += read as u64;
         progress(bytes);
     }
     stream.finish().map_err(|error| vault_failure(&error))?;
@@ -75,23 +76,16 @@ pub(crate) fn pour_patch(
     patched: &mut dyn Patched,
 ) -> Result<(), Failure> {
     let mut stream = writer.stream_of_pages(inside, meta).map_err(|error| vault_failure(&error))?;
-    stream.patch(bytes, patched).map_err(|error| {
-        match error.get_ref().is_some_and(|inner| inner.is::<VaultError>()) {
-            true => stream_failure(&error),
-            false => reading_failed(inside, &error),
-        }
-    })?;
+    stream.patch(bytes, patched).map_err(|error| pouring_failed(inside, &error))?;
     stream.finish().map(drop).map_err(|error| vault_failure(&error))
 }
 
-fn reading_failed(inside: &str, error: &std::io::Error) -> Failure {
-    Failure::new(FailureKind::Outside, format!("{inside} cannot be read to its end")).because(error.to_string())
-}
-
-/// A vault's error travels inside an I/O error through `Write`.
-fn stream_failure(error: &std::io::Error) -> Failure {
+/// What is read failed, or where it goes: a vault's error travels inside an I/O error.
+fn pouring_failed(inside: &str, error: &std::io::Error) -> Failure {
     match error.get_ref().and_then(|inner| inner.downcast_ref::<VaultError>()) {
         Some(inner) => vault_failure(inner),
-        None => Failure::from_error(FailureKind::Outside, error),
+        None => {
+            Failure::new(FailureKind::Outside, format!("{inside} cannot be read to its end")).because(error.to_string())
+        }
     }
 }

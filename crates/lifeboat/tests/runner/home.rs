@@ -201,7 +201,7 @@ fn mask(text: &str, home: &Path) -> String {
     let text = text.replace(&home.canonicalize().unwrap().display().to_string(), "~");
     let line = |line: &str| {
         let words: Vec<&str> = line.split_whitespace().collect();
-        let next = |at: usize| words.get(at + 1).map_or("", |word| word.trim_end_matches([',', '.', ';', ')']));
+        let next = |at: usize| words.get(at + 1).map_or("", |word| word.trim_end_matches([',', '.', ';', ':', ')']));
         let word = |at: usize| match next(at) {
             "s" | "B" | "KiB" | "MiB" if words[at].trim_start_matches('(').parse::<f64>().is_ok() => "N".to_owned(),
             _ => mask_word(words[at]),

@@ -40,6 +40,7 @@ const STORERS: usize = 2;
 
 /// A piece of a stream, cut.
 pub(crate) struct Block {
+    /// A buffer; what counts of it ends with the last blob.
     pub bytes: Vec<u8>,
     /// Where its blobs end.
     pub cuts: Vec<usize>,
@@ -188,7 +189,7 @@ impl Shared {
         Err(self.fail(VaultError::Start { what: "a part of the backup", source }))
     }
 
-    /// An empty buffer for a block, used before where there is one.
+    /// A buffer for a block, used before where there is one: what is in it counts for nothing.
     pub fn block(&self) -> Vec<u8> {
         self.spare_blocks.1.try_recv().unwrap_or_default()
     }
@@ -295,7 +296,7 @@ impl Worker {
     }
 
     fn block(&mut self, block: Block) -> Result<(), VaultError> {
-        let Block { mut bytes, cuts, number, content } = block;
+        let Block { bytes, cuts, number, content } = block;
         let mut ids = Vec::with_capacity(cuts.len());
         let mut start = 0;
         for end in cuts {
@@ -303,9 +304,8 @@ impl Worker {
             start = end;
         }
         self.hand_over(BlobKind::Data)?;
-        self.shared.tally.bytes_read.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-        content.add(number, bytes.len() as u64, ids);
-        bytes.clear();
+        self.shared.tally.bytes_read.fetch_add(start as u64, Ordering::Relaxed);
+        content.add(number, start as u64, ids);
         let _ = self.shared.spare_blocks.0.try_send(bytes);
         Ok(())
     }

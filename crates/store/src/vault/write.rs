@@ -191,6 +191,7 @@ impl BackupWriter {
             open_streams: self.open_streams.clone(),
             content,
             block: Vec::new(),
+            filled: 0,
             cuts: Vec::new(),
             offset: 0,
             number: 0,
@@ -350,8 +351,10 @@ pub struct StreamWriter {
     pub(super) earlier: Earlier,
     open_streams: Arc<AtomicUsize>,
     content: Arc<Content>,
-    /// Bytes that are on no way yet: cut ones, then the beginning of a blob.
+    /// Bytes that are on no way yet: cut ones, then the beginning of a blob, then room that was initialised before.
     block: Vec<u8>,
+    /// How many of them there are.
+    filled: usize,
     cuts: Vec<usize>,
     /// Where in the stream the block begins.
     offset: u64,
@@ -364,8 +367,8 @@ impl StreamWriter {
     pub fn finish(mut self) -> Result<StoredFile, VaultError> {
         self.shared.check()?;
         self.cut(true);
-        if self.cuts.last().copied().unwrap_or(0) < self.block.len() {
-            self.cuts.push(self.block.len());
+        if self.cuts.last().copied().unwrap_or(0) < self.filled {
+            self.cuts.push(self.filled);
         }
         self.send()?;
         self.finished = true;
@@ -388,13 +391,13 @@ impl StreamWriter {
         while self.by_place {
             let at = self.offset + start as u64;
             start += (self.next_place(at) - at) as usize;
-            if start > self.block.len() {
+            if start > self.filled {
                 return;
             }
             self.cuts.push(start);
         }
-        while start < self.block.len() {
-            let (offset, rest) = (self.offset + start as u64, &self.block[start..]);
+        while start < self.filled {
+            let (offset, rest) = (self.offset + start as u64, &self.block[start..self.filled]);
             let proposed = self.guide.proposed();
             if let Some(length) = proposed.filter(|length| self.chunker.ends_at(offset, rest, *length)) {
                 self.guide.taken();
@@ -436,7 +439,7 @@ impl StreamWriter {
     pub(super) fn rewind(&mut self, cut: u64) -> Result<(), VaultError> {
         self.shared.check()?;
         let length = (cut - self.offset) as usize;
-        self.block.truncate(length);
+        self.filled = length;
         self.cuts.retain(|cut| *cut <= length);
         self.send()
     }
@@ -449,14 +452,51 @@ impl StreamWriter {
         self.guide.move_to(next);
     }
 
+    /// Lets `read` put at most so many bytes where they are cut and hashed, without a copy between, and gives how many it
+    /// put there. 0 is the end of what it reads.
+    ///
+    /// # Errors
+    /// Those of `read`, and those of [`Write`].
+    pub fn read_from(
+        &mut self,
+        most: usize,
+        read: &mut dyn FnMut(&mut [u8]) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        self.shared.check().map_err(io::Error::other)?;
+        let end = self.room().min(self.filled + most);
+        if self.block.len() < end {
+            self.block.resize(end, 0);
+        }
+        let taken = read(&mut self.block[self.filled..end])?;
+        self.took(taken)?;
+        Ok(taken)
+    }
+
+    /// So many bytes more are in the block.
+    fn took(&mut self, bytes: usize) -> io::Result<()> {
+        self.filled += bytes;
+        if self.filled >= self.room() {
+            self.cut(false);
+            self.send().map_err(io::Error::other)?;
+        }
+        Ok(())
+    }
+
     /// Sends the cut part of the block to the workers; the beginning of the next blob stays.
     fn send(&mut self) -> Result<(), VaultError> {
         let Some(&end) = self.cuts.last() else { return Ok(()) };
         let mut next = self.shared.block();
-        next.reserve(self.room().min(self.block.len() + 1));
-        next.extend_from_slice(&self.block[end..]);
-        let mut bytes = std::mem::replace(&mut self.block, next);
-        bytes.truncate(end);
+        let rest = &self.block[end..self.filled];
+        match next.get_mut(..rest.len()) {
+            Some(begin) => begin.copy_from_slice(rest),
+            None => {
+                next.clear();
+                next.reserve(self.room().min(self.filled + 1));
+                next.extend_from_slice(rest);
+            }
+        }
+        self.filled = rest.len();
+        let bytes = std::mem::replace(&mut self.block, next);
         let cuts = std::mem::take(&mut self.cuts);
         let block = Block { bytes, cuts, number: self.number, content: self.content.clone() };
         self.number += 1;
@@ -468,13 +508,15 @@ impl StreamWriter {
 impl Write for StreamWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.shared.check().map_err(io::Error::other)?;
-        let room = self.room();
-        let taken = bytes.len().min(room.saturating_sub(self.block.len()));
-        self.block.extend_from_slice(&bytes[..taken]);
-        if self.block.len() >= room {
-            self.cut(false);
-            self.send().map_err(io::Error::other)?;
+        let taken = bytes.len().min(self.room().saturating_sub(self.filled));
+        match self.block.get_mut(self.filled..self.filled + taken) {
+            Some(room) => room.copy_from_slice(&bytes[..taken]),
+            None => {
+                self.block.truncate(self.filled);
+                self.block.extend_from_slice(&bytes[..taken]);
+            }
         }
+        self.took(taken)?;
         Ok(taken)
     }
 

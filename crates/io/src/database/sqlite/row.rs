@@ -33,6 +33,7 @@ impl RowBytes {
         self.elsewhere = 0;
     }
 
+    #[inline]
     pub fn push(&mut self, value: ValueRef<'_>) {
         match value {
             ValueRef::Null => self.row.push(0),
@@ -44,6 +45,7 @@ impl RowBytes {
     }
 
     /// XXH3-128 of what was written down.
+    #[inline]
     pub fn hash(&self) -> u128 {
         xxh3_128(&self.row)
     }
@@ -53,11 +55,13 @@ impl RowBytes {
         self.row.len() as u64 + self.elsewhere
     }
 
+    #[inline]
     fn fixed(&mut self, tag: u8, bytes: [u8; 8]) {
         let [a, b, c, d, e, f, g, h] = bytes;
         self.row.extend_from_slice(&[tag, a, b, c, d, e, f, g, h]);
     }
 
+    #[inline]
     fn long(&mut self, tag: u8, bytes: &[u8]) {
         self.fixed(tag, (bytes.len() as u64).to_le_bytes());
         if bytes.len() <= INLINE_MAX {

@@ -182,14 +182,19 @@ pub(super) fn long(bytes: &[u8], at: usize) -> u32 {
 }
 
 /// A number of 1 to 9 bytes, and how many they are; nothing when it is cut off.
-#[inline]
+#[inline(always)]
 pub(super) fn varint(bytes: &[u8]) -> Option<(u64, usize)> {
-    let first = *bytes.first()?;
-    if first < 0x80 {
-        return Some((u64::from(first), 1));
+    match *bytes {
+        [first, ..] if first < 0x80 => Some((u64::from(first), 1)),
+        [first, second, ..] if second < 0x80 => Some((u64::from(first & 0x7f) << 7 | u64::from(second), 2)),
+        _ => long_varint(bytes),
     }
-    let mut value = u64::from(first & 0x7f);
-    for at in 1..8 {
+}
+
+#[inline(never)]
+fn long_varint(bytes: &[u8]) -> Option<(u64, usize)> {
+    let mut value = 0;
+    for at in 0..8 {
         let byte = *bytes.get(at)?;
         value = value << 7 | u64::from(byte & 0x7f);
         if byte < 0x80 {

@@ -172,8 +172,12 @@ fn decode<'a>(serial: u64, record: &'a [u8], body: &mut usize) -> Option<ValueRe
     };
     Some(match serial {
         0 => ValueRef::Null,
-        1..=6 => {
-            let bytes = take([1, 2, 3, 4, 6, 8][serial as usize - 1])?;
+        1 => ValueRef::Integer(i64::from(take(1)?[0] as i8)),
+        2 => ValueRef::Integer(i64::from(i16::from_be_bytes(take(2)?.try_into().ok()?))),
+        4 => ValueRef::Integer(i64::from(i32::from_be_bytes(take(4)?.try_into().ok()?))),
+        6 => ValueRef::Integer(i64::from_be_bytes(take(8)?.try_into().ok()?)),
+        3 | 5 => {
+            let bytes = take(if serial == 3 { 3 } else { 6 })?;
             let sign = if bytes[0] >= 0x80 { -1_i64 } else { 0 };
             ValueRef::Integer(bytes.iter().fold(sign, |number, byte| number << 8 | i64::from(*byte)))
         }

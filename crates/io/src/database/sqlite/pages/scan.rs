@@ -1,20 +1,24 @@
 //! Which pages changed since an earlier backup: all are read and digested, on two threads.
+//!
+//! Each thread reads runs of pages and digests them; most of that is the kernel's copying, which two do in half the time.
+//! What has an order - the digest of the whole, the comparison with the earlier map - is done by turns.
 
 use std::{
     io,
-    sync::mpsc::{Receiver, SyncSender, sync_channel},
+    sync::{
+        Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use super::{
     Pages, SqliteError,
-    map::{NewMap, PageMap, digest_of},
+    map::{Digests, NewMap, PageMap, digest_of},
 };
 use crate::{digest::QuickDigest, stop::Stop};
 
 /// Pages travel together, so many bytes at a time: few enough to stay in a cache.
 const RUN_BYTES: usize = 256 << 10;
-/// So many runs are on their way.
-const RUNS: usize = 4;
 
 /// What a scan found: which pages are not as they were.
 pub struct Scanned {
@@ -55,10 +59,82 @@ impl Scanned {
     }
 }
 
-/// What one thread read for the other.
-struct Run {
-    bytes: Vec<u8>,
-    length: usize,
+/// Runs of pages, shared by two threads that take their turns in the order of the runs.
+struct Turns<'a> {
+    /// The next run that nobody has taken.
+    taken: AtomicU64,
+    now: Mutex<Turn<'a>>,
+    moved: Condvar,
+}
+
+struct Turn<'a> {
+    /// The run whose turn it is.
+    run: u64,
+    /// Somebody has ended early: nobody waits for him.
+    broken: bool,
+    comparison: Comparison<'a>,
+}
+
+/// What is compared in the order of the pages.
+struct Comparison<'a> {
+    earlier: Digests<'a>,
+    new: &'a mut NewMap,
+    whole: QuickDigest,
+    changed: Vec<u64>,
+    sum: u128,
+    /// Pages so far.
+    pages: usize,
+}
+
+impl Comparison<'_> {
+    fn add(&mut self, bytes: &[u8], digests: &[u128]) -> io::Result<()> {
+        self.whole.update(bytes);
+        for digest in digests {
+            if self.earlier.next()? != Some(*digest) {
+                self.changed[self.pages / 64] |= 1 << (self.pages % 64);
+                self.sum = self.sum.wrapping_add(*digest);
+            }
+            self.new.push(*digest);
+            self.pages += 1;
+        }
+        Ok(())
+    }
+}
+
+impl<'a> Turns<'a> {
+    fn lock(&self) -> MutexGuard<'_, Turn<'a>> {
+        self.now.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for a run's turn and adds it; false when the other thread has ended early.
+    fn add(&self, run: u64, bytes: &[u8], digests: &[u128]) -> io::Result<bool> {
+        let mut turn = self.lock();
+        while turn.run != run && !turn.broken {
+            turn = self.moved.wait(turn).unwrap_or_else(PoisonError::into_inner);
+        }
+        if turn.broken {
+            return Ok(false);
+        }
+        turn.comparison.add(bytes, digests)?;
+        turn.run += 1;
+        self.moved.notify_all();
+        Ok(true)
+    }
+}
+
+/// Held while a thread works. However it ends before all runs are taken, the other does not wait for it.
+struct Working<'a, 'b> {
+    turns: &'a Turns<'b>,
+    done: bool,
+}
+
+impl Drop for Working<'_, '_> {
+    fn drop(&mut self) {
+        if !self.done {
+            self.turns.lock().broken = true;
+            self.turns.moved.notify_all();
+        }
+    }
 }
 
 impl Pages {
@@ -78,73 +154,58 @@ impl Pages {
             return Ok(None);
         }
         let failed = |error| SqliteError::from_io(&self.path, "read", error);
-        let (full, runs) = sync_channel::<Run>(RUNS);
-        let (spare, spares) = sync_channel::<Run>(RUNS + 2);
-        std::thread::scope(|scope| {
-            let compared = scope.spawn(move || self.compare(earlier, new, &runs, &spare));
-            let read = self.read_runs(&full, &spares, stop, progress);
-            drop(full);
-            let compared = compared.join();
-            read?;
-            let broke_down = || failed(io::Error::other("comparing them broke off"));
-            compared.map_err(|_| broke_down())?.map(Some).map_err(failed)
-        })
+        let seed = earlier.seed();
+        let comparison = Comparison {
+            earlier: earlier.digests().map_err(failed)?,
+            new,
+            whole: QuickDigest::default(),
+            changed: vec![0; self.count as usize / 64 + 1],
+            sum: 0,
+            pages: 0,
+        };
+        let turns = Turns {
+            taken: AtomicU64::new(0),
+            now: Mutex::new(Turn { run: 0, broken: false, comparison }),
+            moved: Condvar::new(),
+        };
+        let (own, other) = std::thread::scope(|scope| {
+            let other = scope.spawn(|| self.scan_runs(seed, &turns, stop, &|_| ()));
+            (self.scan_runs(seed, &turns, stop, progress), other.join())
+        });
+        own?;
+        other.map_err(|_| failed(io::Error::other("comparing them broke off")))??;
+        let Comparison { whole, changed, sum, .. } =
+            turns.now.into_inner().unwrap_or_else(PoisonError::into_inner).comparison;
+        let digest = whole.finish();
+        Ok(Some(Scanned { changed, page_size: self.page_size, pages: self.count, seed, sum, digest }))
     }
 
-    fn read_runs(
-        &self,
-        full: &SyncSender<Run>,
-        spares: &Receiver<Run>,
-        stop: &Stop,
-        progress: &dyn Fn(u64),
-    ) -> Result<(), SqliteError> {
+    /// Reads and digests runs until there are no more.
+    fn scan_runs(&self, seed: u64, turns: &Turns<'_>, stop: &Stop, progress: &dyn Fn(u64)) -> Result<(), SqliteError> {
+        let failed = |error| SqliteError::from_io(&self.path, "read", error);
         let size = self.page_size as usize;
         let together = (RUN_BYTES / size).max(1);
-        let (mut next, mut made) = (1, 0);
-        while next <= self.count {
+        let mut working = Working { turns, done: false };
+        let (mut bytes, mut digests) = (vec![0; together * size], Vec::with_capacity(together));
+        loop {
+            let run = turns.taken.fetch_add(1, Ordering::Relaxed);
+            let before = run * together as u64;
+            let pages = u64::from(self.count).saturating_sub(before).min(together as u64);
+            if pages == 0 {
+                working.done = true;
+                return Ok(());
+            }
             stop.check()?;
-            let pages = together.min((self.count + 1 - next) as usize);
-            let spare = if made < RUNS { None } else { spares.recv().ok() };
-            made += usize::from(spare.is_none());
-            let mut run = spare.unwrap_or_else(|| Run { bytes: vec![0; together * size], length: 0 });
-            run.length = pages * size;
-            self.read(next, &mut run.bytes[..run.length])
-                .map_err(|error| SqliteError::from_io(&self.path, "read", error))?;
-            next += pages as u32;
-            if full.send(run).is_err() {
-                return Ok(()); // the other thread ended first, and says why
+            let bytes = &mut bytes[..pages as usize * size];
+            self.read(before as u32 + 1, bytes).map_err(failed)?;
+            digests.clear();
+            digests.extend(bytes.chunks_exact(size).map(|page| digest_of(page, seed)));
+            if !turns.add(run, bytes, &digests).map_err(failed)? {
+                working.done = true; // the other says why
+                return Ok(());
             }
-            progress(u64::from(next - 1) * size as u64);
+            progress((before + pages) * size as u64);
         }
-        Ok(())
-    }
-
-    fn compare(
-        &self,
-        earlier: &PageMap,
-        new: &mut NewMap,
-        runs: &Receiver<Run>,
-        spare: &SyncSender<Run>,
-    ) -> io::Result<Scanned> {
-        let mut digests = earlier.digests()?;
-        let mut whole = QuickDigest::default();
-        let (mut changed, mut sum, mut number) = (vec![0_u64; self.count as usize / 64 + 1], 0_u128, 0_usize);
-        for run in runs {
-            let bytes = &run.bytes[..run.length];
-            whole.update(bytes);
-            for page in bytes.chunks_exact(self.page_size as usize) {
-                let digest = digest_of(page, earlier.seed());
-                if digests.next()? != Some(digest) {
-                    changed[number / 64] |= 1 << (number % 64);
-                    sum = sum.wrapping_add(digest);
-                }
-                new.push(digest);
-                number += 1;
-            }
-            let _ = spare.send(run); // the other thread may have read its last
-        }
-        let digest = whole.finish();
-        Ok(Scanned { changed, page_size: self.page_size, pages: self.count, seed: earlier.seed(), sum, digest })
     }
 }
 
