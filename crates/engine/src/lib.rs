@@ -7,6 +7,7 @@ pub mod assertions;
 pub mod closed;
 pub mod consequence;
 pub mod copies;
+pub mod decide;
 mod diagnose;
 pub mod evidence;
 pub mod examine;

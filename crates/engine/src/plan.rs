@@ -75,7 +75,7 @@ fn planned(engine: &Engine, request: &Request) -> Result<Plan, Failure> {
         Request::Fence { .. } => databases::fence(engine, request),
         Request::BringBack { .. } => salvage::plan(engine, request),
         Request::RestoreTable { .. } => tables::plan(engine, request),
-        Request::Compromise { .. } | Request::Attest { .. } | Request::Maintenance { .. } => {
+        Request::Compromise { .. } | Request::Attest { .. } | Request::Maintenance { .. } | Request::Decide { .. } => {
             record::plan(&record::gather(engine)?, request)
         }
         Request::Sync { link, about } => sync::plan(engine, request, link, about),

@@ -75,6 +75,8 @@ pub struct Setup {
     pub upstream: Option<Upstream>,
     /// What runs the app's code.
     pub targets: Vec<lifeboat_model::Target>,
+    /// By what it is decided whether a release is rolled back.
+    pub matrix: lifeboat_model::decision::Matrix,
 }
 
 impl Setup {
@@ -103,6 +105,7 @@ impl Setup {
             schedule: lifeboat_model::schedule::Schedule::default(),
             upstream: None,
             targets: Vec::new(),
+            matrix: lifeboat_model::decision::Matrix::default(),
         }
     }
 

@@ -1,6 +1,7 @@
 //! The words of the command line, as types. Nothing here does anything; `commands` does.
 
 pub mod daemon;
+pub mod decisions;
 pub mod exports;
 mod help;
 pub mod records;
@@ -15,6 +16,7 @@ use lifeboat_model::AcceptLoss;
 
 use self::{
     daemon::{MaintenanceArgs, ServeArgs, TokenArgs},
+    decisions::{AssessArgs, DecideArgs},
     exports::{AdoptArgs, CopyArgs, DocsArgs, ExportArgs, ScheduleArgs, ShimsArgs},
     records::{AttestArgs, CompromisedArgs, EvidenceArgs, IncidentArgs, LogsArgs},
     servers::{FenceArgs, SalvageArgs},
@@ -194,6 +196,12 @@ pub enum Command {
     /// Opens, closes and reviews incidents; until its review nothing of one is deleted
     #[command(after_help = help::INCIDENT, display_order = 34)]
     Incident(IncidentArgs),
+    /// Decides whether the release is rolled back, by rules and measured facts; puts it on record
+    #[command(after_help = help::DECIDE, display_order = 34)]
+    Decide(DecideArgs),
+    /// Fills in how far something reaches: severity, users, systems, data, quick fix
+    #[command(after_help = help::ASSESS, display_order = 34)]
+    Assess(AssessArgs),
     /// Looks through logs of the app: files, and the table it keeps itself
     #[command(after_help = help::LOGS, display_order = 33)]
     Logs(LogsArgs),

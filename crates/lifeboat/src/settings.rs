@@ -8,6 +8,7 @@
 pub mod copies;
 pub mod document;
 pub mod links;
+pub mod matrix;
 pub mod names;
 pub mod problem;
 pub mod resolve;
@@ -265,6 +266,9 @@ pub struct EnvironmentSettings {
     #[serde(default)]
     #[schemars(extend("x-names" = "a target"))]
     pub targets: BTreeMap<String, targets::TargetSettings>,
+    /// Whether a release is rolled back: limits other than the matrix', and where facts are measured.
+    #[serde(default)]
+    pub decide: matrix::DecideSettings,
 }
 
 /// Something that holds state.

@@ -3,12 +3,13 @@
 //! In reading order: what is protected ([`resource`]), what a backup holds ([`manifest`], [`backup`]), how we know that
 //! it is good ([`check`], [`proof`]), what is asked for ([`request`]), what will happen ([`plan`]),
 //! what is lost by it ([`loss`]) and kept of that ([`salvage`]), what happened
-//! ([`operation`]), how long it may be kept ([`keep`]) and what a person reads when it goes wrong ([`failure`]).
+//! ([`operation`]), whether a release is rolled back ([`decision`]), how long it may be kept ([`keep`]) and what a person reads when it goes wrong ([`failure`]).
 
 pub mod assertion;
 pub mod backup;
 pub mod check;
 pub mod compare;
+pub mod decision;
 pub mod export;
 pub mod failure;
 pub mod id;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     backup::{BackupChoice, BackupReason},
+    decision::DecisionRecord,
     export::ExportFormat,
     id::{BackupId, OperationId},
     incident::IncidentStep,
@@ -201,6 +202,11 @@ pub enum Request {
         /// Which of these.
         about: IncidentStep,
     },
+    /// Put on record whether a release is rolled back, or how far something reaches.
+    Decide {
+        /// What.
+        about: DecisionRecord,
+    },
     /// Change something about the mirror of a SQLite file.
     Sync {
         /// Which link.
@@ -261,6 +267,7 @@ impl Request {
             Request::RestoreTable { .. } => "restore",
             Request::Maintenance { .. } => "maintenance",
             Request::Incident { .. } => "incident",
+            Request::Decide { .. } => "decide",
             Request::Sync { .. } => "sync",
             Request::Level { .. } => "level",
         }
@@ -273,7 +280,7 @@ impl Request {
             Request::Backup { .. } | Request::Prove { .. } | Request::Prune | Request::Mark { .. } => true,
             Request::Export { .. } | Request::Adopt { .. } | Request::Copy { .. } => true,
             Request::Compromise { .. } | Request::Attest { .. } | Request::Incident { .. } => true,
-            Request::Maintenance { .. } => true,
+            Request::Maintenance { .. } | Request::Decide { .. } => true,
             // Its steps are switches and copies: what was begun may be put back, or begun again.
             Request::Sync { .. } => true,
             Request::Restore { .. } | Request::Undo { .. } | Request::Retention | Request::Release { .. } => false,

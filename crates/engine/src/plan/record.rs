@@ -1,7 +1,10 @@
 //! Planning what is only put on record: that a secret has leaked, that a person has looked at something, that the app is
-//! closed.
+//! closed, whether a release is rolled back.
 
-use lifeboat_model::{Action, Failure, FailureKind, Lease, OperationState, Plan, Request, StepClass, Undo};
+use lifeboat_model::{
+    Action, Failure, FailureKind, Lease, OperationState, Plan, Request, StepClass, Undo,
+    decision::{Decision, DecisionRecord},
+};
 
 use super::steps::{self, phase, step};
 use crate::{Engine, facts::Common};
@@ -55,12 +58,41 @@ pub fn plan(common: &Common, request: &Request) -> Result<Plan, Failure> {
             let title = if *on { "close" } else { "open" };
             (format!("{title} {} for everybody who comes through the gateway", common.scope), lines)
         }
+        Request::Decide { about } => {
+            // Whatever is at work, a decision can be put on record.
+            lease = Lease::Notice;
+            match about {
+                DecisionRecord::Impact { impact, .. } => {
+                    let unset = impact.unset();
+                    let missing = (!unset.is_empty()).then(|| format!("not said: {}", unset.join(", ")));
+                    (format!("put on record how far it reaches in {}", common.scope), missing.into_iter().collect())
+                }
+                DecisionRecord::Decision(decision) => {
+                    if decision.instead.as_ref().is_some_and(|(_, why)| why.trim().is_empty()) {
+                        return Err(empty("the reason").hint("who decides against the rules says why"));
+                    }
+                    let verdict = decision.verdict().words();
+                    (format!("put on record what was decided about {}: {verdict}", common.scope), lines(decision))
+                }
+            }
+        }
         _other => return Err(steps::wrong_planner()),
     };
     let mut plan = steps::new_plan(common, request, title, lease);
     let say = step("say", "put it on record", StepClass::Idempotent, Action::Say { lines }, Undo::Nothing);
     plan.phases = vec![phase(common, "record", vec![], vec![say])];
     Ok(plan)
+}
+
+/// What a decision rests on, in lines.
+fn lines(decision: &Decision) -> Vec<String> {
+    let decided = &decision.decided;
+    let holds = decided.matched.iter().map(|(key, says)| format!("{key}: {says}"));
+    let missing = decided.missing.iter().map(|what| format!("not known: {what}"));
+    let instead = decision.instead.iter().map(|(verdict, why)| {
+        format!("decided by a person against the rules ({}): {}; {why}", decided.verdict.words(), verdict.words())
+    });
+    holds.chain(missing).chain(decided.because.iter().cloned()).chain(instead).collect()
 }
 
 /// Whether a line about something was put on record in this scope.

@@ -138,7 +138,9 @@ fn swapped(operation: &Operation) -> Option<Swapped> {
         Request::Undo { .. } | Request::Level { .. } => None,
         Request::Backup { .. } | Request::Prove { .. } | Request::Retention => return None,
         Request::Export { .. } | Request::Adopt { .. } | Request::Copy { .. } => return None,
-        Request::Compromise { .. } | Request::Attest { .. } | Request::Fence { .. } => return None,
+        Request::Compromise { .. } | Request::Attest { .. } | Request::Fence { .. } | Request::Decide { .. } => {
+            return None;
+        }
         Request::Incident { .. } | Request::Sync { .. } | Request::Maintenance { .. } => return None,
         Request::Prune | Request::Mark { .. } | Request::Release { .. } => return None,
         Request::BringBack { .. } | Request::RestoreTable { .. } => return None,
@@ -190,7 +192,9 @@ pub fn plan(known: &Known, request: &Request) -> Result<Plan, Failure> {
                 Err(nothing_to_undo(operation))
             }
             Request::Export { .. } | Request::Copy { .. } => Err(nothing_to_undo(operation)),
-            Request::Compromise { .. } | Request::Attest { .. } => Err(nothing_to_undo(operation)),
+            Request::Compromise { .. } | Request::Attest { .. } | Request::Decide { .. } => {
+                Err(nothing_to_undo(operation))
+            }
             Request::BringBack { .. } | Request::RestoreTable { .. } => Err(nothing_to_undo(operation)),
             Request::Incident { .. } | Request::Maintenance { .. } | Request::Level { .. } => {
                 Err(nothing_to_undo(operation))
@@ -466,7 +470,7 @@ pub fn is_undoable(operation: &Operation) -> bool {
         Request::BringBack { .. } | Request::RestoreTable { .. } | Request::Level { .. } => true,
         Request::Backup { .. } | Request::Prove { .. } | Request::Prune | Request::Release { .. } => false,
         Request::Export { .. } | Request::Adopt { .. } | Request::Copy { .. } => false,
-        Request::Compromise { .. } | Request::Attest { .. } | Request::Fence { .. } => false,
+        Request::Compromise { .. } | Request::Attest { .. } | Request::Fence { .. } | Request::Decide { .. } => false,
         Request::Incident { .. } | Request::Sync { .. } | Request::Maintenance { .. } => false,
     };
     done && kind && !facts_gone(operation)

@@ -331,6 +331,28 @@ Examples:
   lifeboat incident close --note 'restored the backup of 14:00'
   lifeboat incident review --note 'import validates prices now'";
 
+pub const DECIDE: &str = "\
+The matrix has fifteen rows; `decide.rules` in the settings changes limits and adds rows. The worst row that holds counts. What nobody
+knows is never taken for fine: without it the answer may be UNDECIDED, with what has to be found out. Facts come from where
+`decide.facts` in the settings says, and from --fact; what was said of the same matter within two hours still holds.
+A rate needs its samples and its time: error_rate=61/1200,window=5m. A quick fix of a major matter has 15 minutes, and never more than
+30 minutes from the detection: ask again then.
+
+Exit codes: 0 no rollback, 10 roll back or try the fix, 6 undecided.
+
+Examples:
+  lifeboat decide --fact system_unavailable=6m
+  lifeboat decide --fact error_rate=61/1200,window=5m --rest-is-fine --quick-fix 10m --role 'technical lead'
+  lifeboat decide --override stay --reason 'the provider is down, not the release'
+  lifeboat decide --replay o-6aqfrnvb8x";
+
+pub const ASSESS: &str = "\
+To be filled in within five minutes. What is not said stays open, and the exit code is 10 then. `lifeboat decide` takes the quick fix
+from here.
+
+Example:
+  lifeboat assess --severity major --users 12 --systems Auth,Tickets --data-at-risk no --quick-fix 10m";
+
 pub const LOGS: &str = "\
 A line without a time has that of the line before it. Times without a zone are in the time zone of the settings.
 

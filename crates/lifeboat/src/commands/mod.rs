@@ -9,6 +9,7 @@ mod compare;
 pub mod config;
 mod copies;
 mod copy;
+mod decide;
 mod demo;
 pub mod doctor;
 mod elsewhere;
@@ -79,6 +80,8 @@ pub fn dispatch(app: &App, command: Option<Command>) -> Done {
         Command::Vault(args) => vault::run(app, &args.command),
         Command::History(args) => history::run(app, &args),
         Command::Incident(args) => incidents::run(app, &args.command),
+        Command::Decide(args) => decide::run(app, &args),
+        Command::Assess(args) => decide::assess(app, &args),
         Command::Evidence(args) => evidence::run(app, &args.command),
         Command::Logs(args) => logs::run(app, &args.command),
         Command::Journal(args) => journal::run(app, &args.command),

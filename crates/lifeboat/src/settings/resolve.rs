@@ -16,7 +16,7 @@ use super::{
     BudgetSettings, EnvironmentSettings, KeepSettings, KindSettings, Loaded, PasswordSettings, ResourceSettings,
     Settings, Span, absolute,
     copies::Second,
-    links,
+    links, matrix,
     names::{made_fit, nearest},
     servers, targets,
 };
@@ -318,6 +318,11 @@ pub fn environment_of(loaded: &Loaded, environment: &str, global: &GlobalArgs, i
             choice.tell(&format!("targets.{name}.{key}"), value, line);
         }
         resolved.setup.targets.push(target);
+    }
+    resolved.setup.matrix = matrix::resolve(&own.decide, folder)?;
+    for (key, value) in matrix::shown(&own.decide, &resolved.setup.matrix) {
+        let line = choice.line(&[&["environments", environment, "decide"], key.as_slice()].concat());
+        choice.tell(&format!("decide.{}", key.join(".")), value, line);
     }
     resolved.setup.backup_folders =
         settings.app.backup_folders.iter().map(|path| crate::outside::plain_path(&folder.join(path))).collect();

@@ -1,7 +1,7 @@
 //! Keys and types: compares a document with the JSON Schema of [`super::Settings`] and tells everything that differs.
 //! serde would stop at the first difference and quote the value, which may be a secret.
 
-use lifeboat_model::{ResourceName, schedule::Cron, time::parse_duration};
+use lifeboat_model::{ResourceName, decision::Number, schedule::Cron, time::parse_duration};
 use serde_json::Value;
 
 use super::{
@@ -125,6 +125,9 @@ impl Walk {
                 let instead = "use 1 to 64 letters, digits, '-', '_' or '.', not beginning with '.' or '-'";
                 self.tell(line, "cannot be a name", Some(instead));
             }
+            "decimal" if text.parse::<Number>().is_err() => {
+                self.tell(line, "is no number", Some("write it with at most six digits behind the point: \"2.5\""));
+            }
             "timezone" if !is_timezone(text) => {
                 self.tell(line, "is not a known time zone", Some("write a name such as \"Europe/Berlin\" or \"UTC\""));
             }
@@ -215,6 +218,8 @@ impl Walk {
                 "must be a length of time",
                 "write a number with a unit in quotes: \"90s\", \"15m\", \"6h\" or \"7d\"".to_owned(),
             )
+        } else if kind_of(schema) == "decimal" {
+            ("must be a number in quotes", format!("write {name} = \"2.5\""))
         } else if accepts(schema, "array") && kind_of(schema) == "command" {
             ("must be a list of words", format!("write {name} = [\"program\", \"argument\"]; no shell reads it"))
         } else if accepts(schema, "array") {

@@ -208,7 +208,7 @@ pub fn undo(operation: &Operation) -> Option<String> {
         Request::Adopt { .. } | Request::BringBack { .. } | Request::RestoreTable { .. } => true,
         Request::Level { .. } => !operation.past_pivot || !kept(operation).is_empty(),
         Request::Export { .. } | Request::Copy { .. } => false,
-        Request::Compromise { .. } | Request::Attest { .. } | Request::Fence { .. } => false,
+        Request::Compromise { .. } | Request::Attest { .. } | Request::Fence { .. } | Request::Decide { .. } => false,
         Request::Incident { .. } | Request::Sync { .. } | Request::Maintenance { .. } => false,
         Request::Retention => !operation.steps.is_empty(),
         Request::Mark { mark, .. } => {

@@ -9,6 +9,7 @@ mod bad_input;
 mod card;
 mod copies;
 mod daemon;
+mod decide;
 mod document;
 mod exits;
 mod export;

@@ -1,0 +1,253 @@
+//! Facts for the decision whether a release is rolled back: measured where the settings say, never guessed. Who cannot be
+//! asked leaves a fact unknown, with the reason.
+
+mod access;
+
+use std::{collections::BTreeMap, time::Duration};
+
+use lifeboat_io::{HttpRequest, Invocation, Stop, ask_over_http};
+use lifeboat_model::{
+    Failure, OperationId, Request, Timestamp,
+    decision::{Basis, Decision, DecisionRecord, Fact, Impact, Number, QuickFix, Rule, Source, Value, Verdict},
+    time::since,
+};
+
+use crate::Engine;
+
+/// What was assessed or decided longer ago than this is another matter.
+const SAME_MATTER: Duration = Duration::from_secs(2 * 3_600);
+/// How long a command that measures may take: all of a decision has to be there within a few breaths.
+const COMMAND_LIMIT: Duration = Duration::from_secs(10);
+/// So many operations back a decision is looked for.
+const LOOK_BACK: usize = 200;
+
+/// Something on record about a decision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recorded {
+    /// The operation that put it there.
+    pub operation: OperationId,
+    /// When.
+    pub at: Timestamp,
+    /// What.
+    pub record: DecisionRecord,
+}
+
+impl Recorded {
+    /// The decision, if it is one.
+    pub fn decision(&self) -> Option<&Decision> {
+        match &self.record {
+            DecisionRecord::Decision(decision) => Some(decision),
+            DecisionRecord::Impact { .. } => None,
+        }
+    }
+
+    /// The form, if it is one, and when the matter was noticed.
+    pub fn impact(&self) -> Option<(Timestamp, &Impact)> {
+        match &self.record {
+            DecisionRecord::Impact { detected, impact } => Some((*detected, impact)),
+            DecisionRecord::Decision(_) => None,
+        }
+    }
+}
+
+/// What a person says for a decision.
+#[derive(Clone, Debug, Default)]
+pub struct Said {
+    /// What is known, by the rules' keys.
+    pub facts: BTreeMap<String, Fact>,
+    /// No to everything that is neither measured nor said.
+    pub rest_is_fine: bool,
+    /// When it was noticed.
+    pub detected: Option<Timestamp>,
+    /// How long a quick fix would take.
+    pub quick_fix: Option<Duration>,
+    /// A verdict against the rules, and why.
+    pub instead: Option<(Verdict, String)>,
+    /// As what the person decides.
+    pub role: String,
+    /// Who says so.
+    pub by: String,
+}
+
+impl Engine {
+    /// Puts together what is said, measured, and on record about the same matter, and decides. Nothing is put on record
+    /// here.
+    ///
+    /// # Errors
+    /// When the journals cannot be read.
+    pub fn decide(&self, said: Said, recorded: &[Recorded], now: Timestamp, stop: &Stop) -> Result<Decision, Failure> {
+        let rules = &self.setup.matrix.rules;
+        let fresh = |at: Timestamp| since(at, now) < SAME_MATTER;
+        let impact = recorded.iter().find_map(Recorded::impact).filter(|(detected, _)| fresh(*detected));
+        let last = recorded.iter().find(|one| one.decision().is_some()).filter(|one| fresh(one.at));
+        let last = last.and_then(Recorded::decision);
+        let before = impact.map(|(detected, _)| detected).max(last.map(|last| last.basis.detected));
+        let detected = said.detected.map_or_else(|| self.noticed(now, before), Ok)?;
+        // What was said of the same matter before still holds, until somebody says or measures something else.
+        let last = last.filter(|last| last.basis.detected == detected);
+        let mut facts = last.map(|last| last.basis.facts.clone()).unwrap_or_default();
+        facts.retain(|key, _| rules.iter().any(|rule| rule.key == *key)); // the settings may have lost a rule since
+        for (key, fact) in self.measure(stop) {
+            // What cannot be measured now does not take away what somebody said.
+            if !matches!(fact.value, Value::Unknown(_)) || !facts.contains_key(&key) {
+                facts.insert(key, fact);
+            }
+        }
+        let by = |fact: Fact| Fact { source: said.by.clone(), ..fact };
+        facts.extend(said.facts.into_iter().map(|(key, fact)| (key, by(fact))));
+        if said.rest_is_fine {
+            let no = || by(Fact { value: Value::No, ..Fact::unknown("") });
+            rules.iter().for_each(|rule| _ = facts.entry(rule.key.clone()).or_insert_with(no));
+        }
+        let assessed = impact.filter(|(of, _)| *of == detected).map(|(_, impact)| impact.clone()).unwrap_or_default();
+        let assessed_fix = match assessed.quick_fix {
+            Some(QuickFix::Takes(time)) => Some(time),
+            Some(QuickFix::No) | None => None,
+        };
+        let fixing = last.filter(|last| last.verdict() == Verdict::TryFix);
+        let basis = Basis {
+            rules: rules.clone(),
+            facts,
+            detected,
+            at: now,
+            quick_fix: said.quick_fix.or(last.and_then(|last| last.basis.quick_fix)).or(assessed_fix),
+            fix_begun: fixing.map(|last| last.basis.fix_begun.unwrap_or(last.basis.at)),
+            planned: self.closed()?.map(|closed| closed.why).filter(|why| !why.is_empty()),
+        };
+        let decided = basis.decide();
+        Ok(Decision { basis, decided, role: said.role, instead: said.instead, impact: assessed })
+    }
+
+    /// When it was noticed, when nobody says: as the open incident began, else as what is on record says, else now.
+    ///
+    /// # Errors
+    /// When the incidents cannot be read.
+    pub fn noticed(&self, now: Timestamp, before: Option<Timestamp>) -> Result<Timestamp, Failure> {
+        let incidents = self.incidents()?;
+        let open = incidents.iter().filter(|incident| incident.state() == "open").map(|incident| incident.since).max();
+        Ok(open.or(before).filter(|at| *at <= now).unwrap_or(now))
+    }
+
+    /// What is on record about decisions of this scope, the newest first.
+    ///
+    /// # Errors
+    /// When the journals cannot be listed.
+    pub fn decisions(&self) -> Result<Vec<Recorded>, Failure> {
+        let scope = self.setup.scope.to_string();
+        let mut found = Vec::new();
+        for row in self.look().operations(LOOK_BACK)? {
+            if row.kind != "decide" || row.scope != scope || row.state != "done" {
+                continue;
+            }
+            let operation = self.look().operation(&row.id)?;
+            if let Request::Decide { about } = operation.plan.request {
+                found.push(Recorded { operation: operation.id, at: operation.started_at, record: about });
+            }
+        }
+        Ok(found)
+    }
+
+    /// Measures what can be measured, by the rules' keys. What cannot be is unknown, with the reason.
+    pub fn measure(&self, stop: &Stop) -> BTreeMap<String, Fact> {
+        let matrix = &self.setup.matrix;
+        let measured = matrix.sources.iter().filter_map(|(key, source)| {
+            let rule = matrix.rules.iter().find(|rule| rule.key == *key)?;
+            let measured = match source {
+                Source::Command(words) => self.command(rule, words, stop),
+                Source::AccessLog(path) => access::measure(path, key, self.io.clock.now(), matrix.window, stop),
+                Source::Prometheus { url, query, samples } => {
+                    prometheus(rule, url, query, samples.as_deref(), matrix.window)
+                }
+            };
+            Some((key.clone(), measured.unwrap_or_else(Fact::unknown)))
+        });
+        measured.collect()
+    }
+
+    fn command(&self, rule: &Rule, words: &[String], stop: &Stop) -> Result<Fact, String> {
+        let (program, args) = words.split_first().ok_or("its command has no words")?;
+        let invocation = Invocation::new(program, COMMAND_LIMIT).args(args);
+        let exit = self.io.exec.run(&invocation, None, stop).map_err(|error| error.to_string())?;
+        let shown = invocation.to_string();
+        if exit.code != 0 {
+            return Err(format!("{shown} failed"));
+        }
+        let out = String::from_utf8_lossy(&exit.stdout_tail).into_owned();
+        let line = out.lines().next().unwrap_or_default().trim();
+        let fact = Fact::parse(rule, line).map_err(|why| format!("{shown} printed {line:?}: {why}"))?;
+        Ok(Fact { source: shown, ..fact })
+    }
+}
+
+/// Asks a Prometheus server for one number.
+fn prometheus(rule: &Rule, url: &str, query: &str, samples: Option<&str>, window: Duration) -> Result<Fact, String> {
+    let ask = |query: &str| {
+        let url = format!("{}/api/v1/query?query={}", url.trim_end_matches('/'), encoded(query));
+        let request = HttpRequest { method: "GET", url: &url, headers: &[], body: None };
+        let answer = ask_over_http(&request)?;
+        number_in(answer.status, &answer.body)
+    };
+    let value = ask(query)?;
+    let n = samples.map(ask).transpose()?;
+    let n = n.flatten().and_then(|text| text.split('.').next()?.parse().ok());
+    let value = match value {
+        Some(text) => Value::Number(rounded(&text).ok_or_else(|| format!("{url} answers {text:?}"))?),
+        None => Value::Unknown(format!("{url} has no such series: {query}")),
+    };
+    let source = format!("{url}: {query}");
+    Ok(Fact { value, n, window: rule.min_window.map(|least| least.max(window)), after: None, source })
+}
+
+/// The one number of an answer; nothing for an empty one and for what is none (`NaN`: nothing was counted).
+fn number_in(status: u16, body: &[u8]) -> Result<Option<String>, String> {
+    let json: serde_json::Value =
+        serde_json::from_slice(body).map_err(|_| format!("the answer ({status}) is no JSON"))?;
+    if status != 200 || json["status"] != "success" {
+        return Err(format!("the answer is {status}: {}", json["error"].as_str().unwrap_or("no reason")));
+    }
+    let result = &json["data"]["result"];
+    let one = match json["data"]["resultType"].as_str() {
+        Some("scalar") => &result[1],
+        Some("vector") => match result.as_array().map(Vec::as_slice) {
+            Some([]) => return Ok(None),
+            Some([one]) => &one["value"][1],
+            _several => return Err("the answer has several series: ask for one number, with sum(...)".to_owned()),
+        },
+        _other => return Err("the answer is no number: ask for an instant vector or a scalar".to_owned()),
+    };
+    let text = one.as_str().ok_or("the answer has no value")?;
+    Ok((text.parse::<f64>().is_ok_and(f64::is_finite)).then(|| text.to_owned()))
+}
+
+/// A number as Prometheus writes it, to a millionth.
+fn rounded(text: &str) -> Option<Number> {
+    let number: f64 = text.parse().ok()?;
+    format!("{number:.6}").parse().ok()
+}
+
+/// A query as it stands in an address.
+fn encoded(query: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    query.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_of_prometheus_is_one_number_or_none() {
+        let vector =
+            |result: &str| format!(r#"{{"status":"success","data":{{"resultType":"vector","result":{result}}}}}"#);
+        let read = |body: &str| number_in(200, body.as_bytes());
+        assert_eq!(read(&vector(r#"[{"metric":{},"value":[1,"5.25"]}]"#)), Ok(Some("5.25".to_owned())));
+        assert_eq!(read(&vector("[]")), Ok(None));
+        assert_eq!(read(&vector(r#"[{"value":[1,"NaN"]}]"#)), Ok(None));
+        assert!(read(&vector(r#"[{"value":[1,"1"]},{"value":[1,"2"]}]"#)).unwrap_err().contains("several series"));
+        assert!(read("<html>").unwrap_err().contains("no JSON"));
+        let error = br#"{"status":"error","error":"parse error"}"#;
+        assert_eq!(number_in(400, error).unwrap_err(), "the answer is 400: parse error");
+        assert_eq!(rounded("1.5e-3").map(|number| number.to_string()), Some("0.0015".to_owned()));
+        assert_eq!(encoded("a{b=\"c\"}[5m]"), "a%7Bb%3D%22c%22%7D%5B5m%5D");
+    }
+}

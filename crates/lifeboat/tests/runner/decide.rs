@@ -1,0 +1,168 @@
+//! `decide` and `assess`: what is measured, what is said, what follows, and that it is on record.
+
+use lifeboat_model::ExitCode;
+
+use crate::home::Home;
+
+/// A shop whose settings measure facts.
+fn measured(decide: &str) -> Home {
+    let home = Home::shop();
+    let settings = std::fs::read_to_string(home.path("lifeboat.toml")).unwrap();
+    home.write("lifeboat.toml", format!("{settings}[environments.local.decide]\n{decide}"));
+    home
+}
+
+#[test]
+fn what_nobody_knows_is_never_taken_for_fine() {
+    let home = Home::shop();
+    home.run(&["decide"]).ends(ExitCode::Unknown).says(&[
+        "UNDECIDED",
+        "need      data_loss: nobody has said",
+        "need      error_rate: nobody has said",
+    ]);
+    home.run(&["decide", "--rest-is-fine"]).ends(ExitCode::Ok).says(&["NO ROLLBACK", "No trigger"]);
+    let history = home.run(&["history", "--json"]).json();
+    let kinds: Vec<_> = history["operations"].as_array().unwrap().iter().map(|row| row["kind"].clone()).collect();
+    assert_eq!(kinds, ["decide", "decide"]);
+}
+
+#[test]
+fn a_decision_is_on_record_with_its_values_and_can_be_made_again() {
+    let home = Home::shop();
+    let facts = ["--fact", "error_rate=61/1200,window=5m", "--fact", "minor_ui=yes", "--rest-is-fine"];
+    let words = [&["decide", "--json", "--role", "technical lead"], facts.as_slice()].concat();
+    let told = home.run(&words).ends(ExitCode::ActionAdvised).json();
+    assert_eq!((told["verdict"].as_str(), told["exit_code"].as_u64()), (Some("roll-back"), Some(10)));
+    assert_eq!(told["decision"]["decided"]["severity"], "major");
+    assert_eq!(told["decision"]["decided"]["matched"][0][0], "error_rate");
+    assert_eq!(told["decision"]["basis"]["facts"]["error_rate"]["n"], 1200);
+    assert!(told["next"][0].as_str().unwrap().contains("lifeboat rollback --env local"));
+    let history = home.run(&["history", "--json"]).json();
+    let operation = history["operations"][0]["id"].as_str().unwrap().to_owned();
+    home.run(&["decide", "--replay", &operation])
+        .ends(ExitCode::Ok)
+        .says(&["5.083334, n=1200, window=5:00", "It comes out the same: roll back, by error_rate, minor_ui."]);
+    home.run(&["journal", "export", &operation]).says(&["5.083334 %, more than 5 %", "technical lead"]);
+    // Who read the journal can tell whether somebody has changed what was decided.
+    let path = home.journals().join(format!("{operation}.ndjson"));
+    let journal = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, journal.replace("5.083334", "4.083334")).unwrap();
+    home.run(&["decide", "--replay", &operation]).ends(ExitCode::Damaged);
+}
+
+/// DEC-05, DEC-07: a fix has its time; who decides otherwise says why, and that is kept.
+#[test]
+fn dec_07_a_person_may_decide_otherwise_and_says_why() {
+    let home = Home::shop();
+    let broken = ["decide", "--fact", "core_workflow_broken=yes", "--rest-is-fine"];
+    let fix = [&broken[..], &["--detected", "5m ago", "--quick-fix", "10m"]].concat();
+    home.run(&fix).ends(ExitCode::ActionAdvised).says(&["TRY THE QUICK FIX (major)", "in 15 min"]);
+    // What was said of this matter still holds, the time of the fix too.
+    home.run(&["decide"])
+        .ends(ExitCode::ActionAdvised)
+        .says(&["TRY THE QUICK FIX (major)", "a core workflow is broken"]);
+    home.run(&["decide", "--fact", "core_workflow_broken=no"]).ends(ExitCode::Ok).says(&["NO ROLLBACK"]);
+    let late = [&broken[..], &["--detected", "31m ago", "--quick-fix", "10m"]].concat();
+    home.run(&late).ends(ExitCode::ActionAdvised).says(&["ROLL BACK (major)", "is over"]);
+
+    home.run(&["decide", "--override", "stay"]).ends(ExitCode::Usage);
+    let refused = home.run(&["decide", "--override", "stay", "--reason", " "]).ends(ExitCode::Usage);
+    assert!(refused.err.contains("the reason is missing"), "{}", refused.err);
+    home.run(&["decide", "--override", "stay", "--reason", "the provider is down", "--role", "product manager"])
+        .ends(ExitCode::Ok)
+        .says(&["NO ROLLBACK", "a person decided otherwise than the rules (roll back): the provider is down"]);
+    let told = home.run(&["history", "--json"]).json();
+    let operation = told["operations"][0]["id"].as_str().unwrap().to_owned();
+    home.run(&["journal", "export", &operation]).says(&["the provider is down", "product manager"]);
+}
+
+/// DEC-08, DEC-10: rates are read where the settings say, with how many there were; what cannot be asked is not fine.
+#[test]
+fn dec_10_facts_are_measured_where_the_settings_say() {
+    let home = measured(
+        "[environments.local.decide.facts.error_rate]\naccess_log = \"./access.log\"\n\
+         [environments.local.decide.facts.response_time]\naccess_log = \"./access.log\"\n\
+         [environments.local.decide.facts.data_loss]\ncommand = [\"sh\", \"-c\", \"cat data-loss\"]\n",
+    );
+    home.run(&["decide", "--rest-is-fine"]).ends(ExitCode::Unknown).says(&["access.log", "cat data-loss"]);
+    let log = |failing: usize| {
+        let now = jiff::Timestamp::now();
+        let line = |number: usize| {
+            let at = now - jiff::SignedDuration::from_secs(400 - number as i64);
+            let status = if number < 400 - failing { 200 } else { 502 };
+            let time = at.strftime("%d/%b/%Y:%H:%M:%S +0000");
+            format!("::1 - - [{time}] \"GET / HTTP/1.1\" {status} 9 \"-\" \"-\" 0.020\n")
+        };
+        (0..400).map(line).collect::<String>()
+    };
+    home.write("access.log", log(0));
+    home.write("data-loss", "no\n");
+    home.run(&["decide", "--rest-is-fine"]).ends(ExitCode::Ok).says(&["NO ROLLBACK"]);
+    home.write("access.log", log(30));
+    home.run(&["decide", "--rest-is-fine"]).ends(ExitCode::ActionAdvised).says(&[
+        "ROLL BACK (major)",
+        "requests fail",
+        "(n=",
+        "access.log",
+    ]);
+    home.write("data-loss", "yes");
+    home.run(&["decide", "--rest-is-fine"]).ends(ExitCode::ActionAdvised).says(&[
+        "ROLL BACK (critical)",
+        "until",
+        ", now",
+    ]);
+    home.write("data-loss", "maybe");
+    let told = home.run(&["decide", "--json", "--fact", "error_rate=no", "--detected", "1m ago", "--rest-is-fine"]);
+    let told = told.ends(ExitCode::Unknown).json();
+    assert!(told["decision"]["decided"]["missing"][0].as_str().unwrap().contains("printed \"maybe\""), "{told}");
+}
+
+/// DEC-06: the form has all its fields, filled in or not.
+#[test]
+fn dec_06_the_form_lists_what_is_not_filled_in() {
+    let home = Home::shop();
+    let told = home.run(&["assess", "--json"]).ends(ExitCode::ActionAdvised).json();
+    let fields = told["impact"].as_object().unwrap();
+    assert_eq!(fields.len(), 5, "{told}");
+    assert_eq!(told["unset"].as_array().unwrap().len(), 5);
+    let words = ["assess", "--severity", "major", "--users", "12", "--systems", "Auth,Tickets"];
+    let all = [&words[..], &["--data-at-risk", "no", "--quick-fix", "10m", "--detected", "2m ago"]].concat();
+    home.run(&all).ends(ExitCode::Ok).says(&["Severity        major", "12 %", "Auth, Tickets", "yes, 10:00"]);
+    // The decision takes the fix from there.
+    home.run(&["decide", "--fact", "core_workflow_broken=yes", "--rest-is-fine"])
+        .ends(ExitCode::ActionAdvised)
+        .says(&["TRY THE QUICK FIX (major)"]);
+    home.run(&["assess", "--users", "120"]).ends(ExitCode::Usage);
+    home.run(&["assess", "--quick-fix", "soon"]).ends(ExitCode::Usage);
+}
+
+#[test]
+fn what_cannot_be_meant_is_told_in_one_sentence() {
+    let home = Home::shop();
+    for (words, says) in [
+        (["--fact", "colour=red"], "no rule speaks of \"colour\""),
+        (["--fact", "error_rate"], "--fact error_rate says nothing"),
+        (["--fact", "error_rate=many"], "\"many\" is no number"),
+        (["--fact", "data_loss=3"], "data_loss is a matter of yes or no"),
+        (["--replay", "o-2222222222"], "is no decision of shop/local"),
+        (["--detected", "tomorrow"], "is not a time"),
+    ] {
+        let refused = home.run(&["decide", words[0], words[1]]).ends(ExitCode::Usage);
+        assert!(refused.err.contains(says), "{words:?}: {}", refused.err);
+    }
+    assert!(!home.journals().exists() || std::fs::read_dir(home.journals()).unwrap().next().is_none());
+}
+
+/// What was planned triggers nothing.
+#[test]
+fn planned_maintenance_is_no_trigger() {
+    let home = Home::shop();
+    home.run(&["maintenance", "on", "--reason", "moving the database", "--yes"]).ends(ExitCode::Ok);
+    home.run(&["decide", "--fact", "system_unavailable=20m"])
+        .ends(ExitCode::Ok)
+        .says(&["NO ROLLBACK", "closed on purpose (moving the database)"]);
+    home.run(&["maintenance", "off", "--yes"]).ends(ExitCode::Ok);
+    home.run(&["decide", "--fact", "system_unavailable=20m"])
+        .ends(ExitCode::ActionAdvised)
+        .says(&["ROLL BACK (critical)"]);
+}
