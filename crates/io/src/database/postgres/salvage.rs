@@ -12,6 +12,7 @@
 
 mod ahead;
 mod sequences;
+mod younger;
 
 pub use ahead::{
     Ahead, compare_ahead, compare_rest, key_number, key_of, key_places, still_holds, then_of, unwatched, watch_tables,
@@ -27,8 +28,11 @@ use lifeboat_model::{
     PostgresFacts, RowKind, SchemaNames,
     postgres::{Horizon, PgTableFacts},
 };
+use memchr::memchr_iter;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
+
+use younger::{counted, seen, younger};
 
 use super::{
     PgError, RowChanges, Selection, Session, Sources,
@@ -329,8 +333,8 @@ impl Shape {
         if self.extra.is_empty() {
             return row;
         }
-        let end = row.iter().enumerate().filter(|(_, byte)| **byte == b'\t').nth(self.common.len() - 1);
-        end.map_or(row, |(at, _)| &row[..at])
+        let end = memchr_iter(b'\t', row).nth(self.common.len() - 1);
+        end.map_or(row, |at| &row[..at])
     }
 
     /// The common columns of a row of the backup.
@@ -345,6 +349,10 @@ impl Shape {
             room.extend_from_slice(fields.get(*place).copied().unwrap_or_default());
         }
         room
+    }
+
+    fn key_of(&self, row: &[u8]) -> u64 {
+        key_hash(row, &self.key)
     }
 
     fn mark(&self, row: &[u8]) -> Mark {
@@ -424,27 +432,6 @@ impl Copies {
     }
 }
 
-/// What the server's own counting tells of a table: rows now, and how many of them are younger than the backup.
-struct Seen {
-    rows: u64,
-    touched: u64,
-}
-
-fn younger(horizon: &Horizon) -> String {
-    let xmin = horizon.xmin & 0xffff_ffff;
-    format!("pg_catalog.age(xmin) <= pg_catalog.age('{xmin}'::pg_catalog.xid)")
-}
-
-fn seen(session: &mut Session, now: &Table, horizon: &Horizon) -> Result<Seen, PgError> {
-    let title = now.title();
-    let condition = now.condition.as_deref().unwrap_or_default();
-    let row = session.one(&format!(
-        "SELECT count(*), count(*) FILTER (WHERE {}) FROM (SELECT xmin FROM ONLY {title} {condition}) x",
-        younger(horizon)
-    ))?;
-    Ok(Seen { rows: row.count(0), touched: row.count(1) })
-}
-
 fn both(
     session: &mut Session,
     baseline: &Baseline<'_>,
@@ -481,6 +468,13 @@ fn both(
             }
             return Ok(Some(changed));
         }
+    }
+    if let (Some(seen), Some(horizon), None) = (&glanced, baseline.horizon, &keep)
+        && !shape.key.is_empty()
+        && seen.touched < seen.rows / 2
+    {
+        changed.changes = counted(session, baseline, pair, shape, (seen, horizon))?;
+        return Ok((changed.changes != RowChanges::default() || !shape.extra.is_empty()).then_some(changed));
     }
     let (was, is) = marks_of_both(session, baseline, pair, shape)?;
     changed.rows_now = Some(is.0.len() as u64);
@@ -657,18 +651,19 @@ struct Lines {
 
 impl Lines {
     fn take(&mut self, bytes: &[u8], each: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
-        let mut rest = bytes;
-        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+        let mut begin = 0;
+        for end in memchr_iter(b'\n', bytes) {
+            let row = &bytes[begin..end];
+            begin = end + 1;
             if self.open.is_empty() {
-                each(&rest[..end])?;
+                each(row)?;
             } else {
-                self.open.extend_from_slice(&rest[..end]);
+                self.open.extend_from_slice(row);
                 let line = std::mem::take(&mut self.open);
                 each(&line)?;
             }
-            rest = &rest[end + 1..];
         }
-        self.open.extend_from_slice(rest);
+        self.open.extend_from_slice(&bytes[begin..]);
         Ok(())
     }
 }

@@ -80,7 +80,7 @@ pub(super) fn watch_on(
     Ok(watched)
 }
 
-/// Those of these tables that have a key of plain types and are ours.
+/// Those of these tables that are ours and have a key of plain types, of enums, or of domains over plain types.
 pub(super) fn watchable(session: &mut Session, tables: &[&Table]) -> Result<BTreeSet<u32>, PgError> {
     let keyed: Vec<String> =
         tables.iter().filter(|table| !table.key.is_empty()).map(|table| table.oid.to_string()).collect();
@@ -95,17 +95,39 @@ pub(super) fn watchable(session: &mut Session, tables: &[&Table]) -> Result<BTre
                   JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.num
                   JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
                   LEFT JOIN pg_catalog.pg_collation o ON o.oid = a.attcollation
-                 WHERE t.typnamespace <> 'pg_catalog'::pg_catalog.regnamespace
+                  LEFT JOIN pg_catalog.pg_type b ON t.typtype = 'd' AND b.oid = t.typbasetype
+                 WHERE (t.typtype <> 'e' AND COALESCE(b.typnamespace, t.typnamespace) <> 'pg_catalog'::pg_catalog.regnamespace)
                     OR COALESCE(o.collnamespace <> 'pg_catalog'::pg_catalog.regnamespace, false))",
         keyed.join(", ")
     ))?;
     Ok(rows.iter().filter_map(|row| row.text(0).parse().ok()).collect())
 }
 
+/// What makes a column of a key one of a plain type, as SQL behind its name; nothing where it is one. A log leans on nothing that is
+/// to be exchanged: an enum is logged as its text, a domain as what it is made of.
+fn key_types(session: &mut Session, table: &Table) -> Result<Vec<String>, PgError> {
+    let rows = session.ask(&format!(
+        "SELECT pg_catalog.quote_ident(a.attname), CASE t.typtype WHEN 'e' THEN '{AS_TEXT}'
+                WHEN 'd' THEN '::' || pg_catalog.format_type(t.typbasetype, t.typtypmod) ELSE '' END
+           FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid WHERE a.attrelid = {}",
+        table.oid
+    ))?;
+    let plain = |name: &String| rows.iter().find(|row| row.text(0) == name).map_or("", |row| row.text(1)).to_owned();
+    Ok(table.key.iter().map(plain).collect())
+}
+
+/// How an enum becomes its text.
+const AS_TEXT: &str = "::pg_catalog.text";
+
 fn watch_one(session: &mut Session, table: &Table) -> Result<(), PgError> {
     let (title, oid) = (table.title(), table.oid);
-    let columns: Vec<String> = table.key.iter().enumerate().map(|(at, name)| format!("{name} AS k{at}")).collect();
-    let key = |side: &str| table.key.iter().map(|name| format!("{side}.{name}")).collect::<Vec<_>>().join(", ");
+    let types = key_types(session, table)?;
+    let columns: Vec<String> =
+        table.key.iter().zip(&types).enumerate().map(|(at, (name, plain))| format!("{name}{plain} AS k{at}")).collect();
+    let key = |side: &str| {
+        let parts = table.key.iter().zip(&types).map(|(name, plain)| format!("{side}.{name}{plain}"));
+        parts.collect::<Vec<_>>().join(", ")
+    };
     let (old, new) = (key("OLD"), key("NEW"));
     let insert = |came: bool, key: &str| {
         format!(
@@ -197,16 +219,33 @@ pub(super) fn keys_sql(table: &Table, snapshot: &str) -> String {
 }
 
 /// The query for rows of these keys as they are now.
-pub(super) fn rows_sql(table: &Table, columns: &[String], snapshot: &str) -> String {
-    let on: Vec<String> = table.key.iter().enumerate().map(|(at, name)| format!("t.{name} = l.k{at}")).collect();
+///
+/// # Errors
+/// As [`Session::run`].
+pub(super) fn rows_sql(
+    session: &mut Session,
+    table: &Table,
+    columns: &[String],
+    snapshot: &str,
+) -> Result<String, PgError> {
+    // A domain is found by its index as it is.
+    let types = key_types(session, table)?;
+    let text = |plain: &String| if plain == AS_TEXT { AS_TEXT } else { "" };
+    let on: Vec<String> = table
+        .key
+        .iter()
+        .zip(&types)
+        .enumerate()
+        .map(|(at, (name, plain))| format!("t.{name}{} = l.k{at}", text(plain)))
+        .collect();
     let columns: Vec<String> = columns.iter().map(|name| format!("t.{name}")).collect();
     let (keys, unseen, oid) = (key_names(table), unseen(snapshot), table.oid);
-    format!(
+    Ok(format!(
         "SELECT {} FROM (SELECT DISTINCT {keys} FROM {WATCH_SCHEMA}.t_{oid} l WHERE {unseen}) l JOIN ONLY {} t ON {}",
         columns.join(", "),
         table.title(),
         on.join(" AND ")
-    )
+    ))
 }
 
 fn key_names(table: &Table) -> String {

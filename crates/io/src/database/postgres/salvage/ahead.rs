@@ -311,7 +311,7 @@ fn late(
         }
         keep.late_row(row)
     };
-    let rows = watch::rows_sql(now, &changed.columns, snapshot);
+    let rows = watch::rows_sql(session, now, &changed.columns, snapshot)?;
     session.copy_out(&format!("COPY ({rows}) TO STDOUT"), |bytes| lines.take(bytes, &mut each))?;
     session.run("RESET enable_seqscan; RESET enable_hashjoin; RESET enable_mergejoin")?;
     for (key, (came, is_there)) in keys {
