@@ -57,6 +57,12 @@ GRANT USAGE ON SCHEMA realtime TO postgres, anon, authenticated, service_role;
 CREATE SCHEMA vault AUTHORIZATION supabase_admin;
 CREATE TABLE vault.secrets (name text, secret text);
 CREATE SCHEMA graphql AUTHORIZATION supabase_admin;
+-- Webhooks: triggers of the customer's that call this one. There it hands the call to pg_net; here it notes it.
+CREATE SCHEMA supabase_functions AUTHORIZATION supabase_admin;
+GRANT USAGE ON SCHEMA supabase_functions TO postgres, anon, authenticated, service_role;
+CREATE TABLE supabase_functions.hooks (id bigserial PRIMARY KEY, hook_table_id integer NOT NULL, hook_name text NOT NULL);
+CREATE FUNCTION supabase_functions.http_request() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = supabase_functions
+    AS $$ BEGIN INSERT INTO supabase_functions.hooks (hook_table_id, hook_name) VALUES (TG_RELID, TG_NAME); RETURN NEW; END $$;
 
 -- From here on as the customer does.
 SET ROLE postgres;
@@ -85,6 +91,8 @@ CREATE TRIGGER on_auth_user_created AFTER INSERT ON auth.users FOR EACH ROW EXEC
 CREATE FUNCTION public.touch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN new.at = new.at; RETURN new; END $$;
 CREATE TRIGGER touched BEFORE UPDATE ON public.orders FOR EACH ROW EXECUTE FUNCTION public.touch();
 ALTER PUBLICATION supabase_realtime ADD TABLE public.orders;
+CREATE TRIGGER "tell the shop" AFTER INSERT ON public.log FOR EACH ROW
+    EXECUTE FUNCTION supabase_functions.http_request('https://example.org/hook', 'POST', '{"Content-type":"application/json"}', '{}', '1000');
 
 -- A schema that is not the API's, with things that look into `public`.
 CREATE SCHEMA private;

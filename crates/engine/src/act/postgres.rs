@@ -21,7 +21,7 @@ use lifeboat_io::{
 };
 use lifeboat_model::{
     Action, BackupId, Check, Content, Failure, FailureClass, FailureKind, Found, Part, PgAction, PostgresFacts,
-    ProofLevel, Resource, ResourceManifest, ResourceName, Tri,
+    ProofLevel, Request, Resource, ResourceManifest, ResourceName, Tri,
 };
 use lifeboat_store::vault::BackupWriter;
 use serde_json::{Value, json};
@@ -428,7 +428,8 @@ fn fill(
     postgres::create_database(&mut session, database, &facts.database).map_err(failed)?;
     drop(session);
     let inside = address.with_database(database);
-    let mut options = postgres::RestoreOptions::default();
+    let stand_ins = !becomes_live(context, database);
+    let mut options = postgres::RestoreOptions { stand_ins, ..postgres::RestoreOptions::default() };
     let owners = {
         let mut session = Session::open(&inside, context.stop).map_err(failed)?;
         stored.owners(hands, &mut session, &facts, context)?
@@ -455,6 +456,17 @@ fn fill(
     let phases: Vec<Value> =
         restored.phases.iter().map(|(name, took)| json!({ "phase": name, "ms": took.as_millis() as u64 })).collect();
     Ok(json!({ "bytes": part.bytes, "rows": restored.rows, "phases": phases, "notes": restored.notes }))
+}
+
+/// Whether a database that is filled takes the place of the live one: else it is a copy to look at, and is dropped or stays beside.
+fn becomes_live(context: &Context<'_>, database: &str) -> bool {
+    let plan = &context.operation.plan;
+    let in_place = matches!(&plan.request, Request::Restore { into: None, .. });
+    plan.steps().any(|step| match &step.action {
+        Action::Postgres(PgAction::Swap { aside, .. }) => aside == database,
+        Action::Postgres(PgAction::Rename { from, .. }) => in_place && from == database,
+        _another => false,
+    })
 }
 
 /// Definitions in tablespaces that are not here go to the default one.

@@ -16,7 +16,7 @@ use lifeboat_model::FailureClass;
 
 use crate::{
     helpers::{Memory, address, capture_all, clients, open, shop, try_capture, wait_for},
-    servers::{MAJORS, NEWER, Server},
+    servers::{MAJORS, NEWER, Server, ServerOptions},
 };
 
 impl Sources for Memory {
@@ -364,3 +364,56 @@ fn psql_alone_restores_it() {
     assert_eq!(look.fingerprint, captured.facts.fingerprint);
     assert!(captured.facts.tables.iter().all(|(name, table)| look.tables[name].rows == table.rows));
 }
+
+/// Rows of a large table come in as binary; one value that has no such form, and the table comes in as text. Either way it is
+/// what was there, to the last letter.
+#[test]
+fn rows_of_large_tables_come_in_as_binary_and_are_the_same() {
+    for major in MAJORS.into_iter().chain(NEWER) {
+        let server = Server::with(major, ServerOptions::default().set("log_statement", "all"));
+        server.sql("postgres", "CREATE DATABASE shop");
+        server.sql("shop", MANY_TYPES);
+        let (captured, memory) = capture_all(&server, "shop");
+        restore_into(&server, "copy", &captured, &memory, &RestoreOptions::default()).unwrap();
+        check_same(&server, "shop", "copy", &captured);
+        let log = server.log();
+        let copies = |table: &str, ending: &str| {
+            log.lines()
+                .filter(|line| line.contains(&format!("LOG:  statement: COPY public.{table} (")))
+                .filter(|line| line.contains("FROM STDIN") && line.ends_with(ending))
+                .count()
+        };
+        let both = |table: &str| (copies(table, "(FREEZE, FORMAT binary)"), copies(table, "(FREEZE)"));
+        assert_eq!(both("known"), (1, 0), "PostgreSQL {major}: {log}");
+        assert_eq!(both("odd"), (1, 1), "begun as binary, then text");
+        assert_eq!(both("other"), (0, 1), "a type that is not known");
+        assert_eq!(both("numbers"), (0, 1), "short values are shorter as text");
+        assert_eq!((both("small"), copies("small", "FROM STDIN")), ((0, 0), 1));
+    }
+}
+
+/// `known` has all types that are written in binary, with their limits; `odd` a day that is not.
+const MANY_TYPES: &str = r#"
+    CREATE TYPE mood AS ENUM ('glad', 'so, so', 'say "no"');
+    CREATE DOMAIN mail AS text CHECK (VALUE LIKE '%@%');
+    CREATE TYPE place AS (street text, number int, since date);
+    CREATE TABLE known (id int PRIMARY KEY, small int2, large int8, yes bool, f4 float4, f8 float8, t text, v varchar(500), c char(7), j json,
+        b jsonb, raw bytea, u uuid, d date, tm time, ts timestamp(3), tz timestamptz, n numeric, n2 numeric(30, 4), m mood, mail mail,
+        p place, words text[], moments timestamptz[], ids uuid[], numbers numeric[], gone int, made text GENERATED ALWAYS AS (t || '!') STORED);
+    ALTER TABLE known DROP COLUMN gone;
+    INSERT INTO known SELECT i, (i % 65536 - 32768)::int2, i * 4611686018427 - 9223372036854775807, i % 2 = 0, (i - 2000)::float4 / 7, (i - 2000)::float8 / 7 * 10 ^ (i % 600 - 300),
+        E'tab\t line\n return\r back\\slash \\N \\. \b\f\v "quoted" ' || repeat('ä€🦀', i % 9), NULLIF(repeat('v', i % 50), ''), 'c' || i, ('{"a":  ' || i || '}')::json,
+        jsonb_build_object('k', i, 's', E'x\\y"z'), decode(repeat(lpad(to_hex(i % 256), 2, '0'), i % 90), 'hex'), gen_random_uuid(), '0001-01-01'::date + i * 880,
+        '00:00:00'::time + i * interval '21.000001 s', '9999-12-31 23:59:59.999'::timestamp - i * interval '2 years 3.5 s', '1969-12-31 23:59:59.999999+00'::timestamptz + i * interval '7 days 1 microsecond',
+        (i - 2000)::numeric * 10::numeric ^ (i % 60 - 30), ((i - 2000)::numeric / 3)::numeric(30, 4), (enum_range(NULL::mood))[1 + i % 3], i || '@example.org',
+        ROW(CASE i % 4 WHEN 0 THEN 'a "b" \c, (d)' WHEN 1 THEN '' WHEN 2 THEN NULL ELSE 'plain' END, NULLIF(i % 5, 0), '2024-02-29')::place,
+        ARRAY['a', NULL, 'NULL', '', 'x,y', E'q"\\', '{}', i::text], ARRAY['2000-01-01'::timestamptz - i * interval '1 hour'], '{}', ARRAY[i, 0.10, -i / 3.0]
+    FROM generate_series(1, 4000) AS i;
+    INSERT INTO known (id, f4, f8, n, large, small) VALUES (0, '-Infinity', 'NaN', '0.000', '-9223372036854775808', 32767), (-1, '-0', '-0', -0.5, 0, 0);
+    CREATE TABLE odd (id int PRIMARY KEY, at timestamptz, what text);
+    INSERT INTO odd SELECT i, '2024-01-01'::timestamptz + i * interval '1 s', repeat('o', 100) FROM generate_series(1, 9000) AS i;
+    INSERT INTO odd VALUES (0, 'infinity', ''), (-1, '0044-03-15 12:00+00 BC', 'Caesar'), (-2, '12024-01-01', 'later');
+    CREATE TABLE other (id int PRIMARY KEY, wide interval, what text);
+    INSERT INTO other SELECT i, i * interval '1 day 2 hours', repeat('o', 100) FROM generate_series(1, 9000) AS i;
+    CREATE TABLE numbers (a int, b int, c int); INSERT INTO numbers SELECT i, i % 9, i % 7 FROM generate_series(1, 40000) AS i;
+    CREATE TABLE small (id int PRIMARY KEY); INSERT INTO small VALUES (1), (2);"#;

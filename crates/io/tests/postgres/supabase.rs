@@ -3,7 +3,8 @@
 use lifeboat_io::{
     Stop,
     database::postgres::{
-        CaptureOptions, Captured, RestoreOptions, Selection, Session, create_database, inspect, look_at, restore,
+        CaptureOptions, Captured, Restore, RestoreOptions, Selection, Session, create_database, drop_database, inspect,
+        look_at, restore,
     },
 };
 
@@ -49,15 +50,23 @@ fn what_is_the_apps_is_captured_and_comes_back_without_a_superuser() {
         create_database(&mut admin, "copy", &captured.facts.database).unwrap();
         let copy = address(&server.url_as("postgres", "copy"));
         let clock = lifeboat_io::SystemClock::default();
-        let options = RestoreOptions { owners_and_grants: false, ..RestoreOptions::default() };
-        let what = lifeboat_io::database::postgres::Restore {
-            address: &copy,
-            facts: &captured.facts,
-            entries: &captured.entries,
-            clock: &clock,
-            options: &options,
+        let mut options = RestoreOptions { owners_and_grants: false, ..RestoreOptions::default() };
+        let into = |options: &RestoreOptions| {
+            let what =
+                Restore { address: &copy, facts: &captured.facts, entries: &captured.entries, clock: &clock, options };
+            restore(&what, &memory, &Stop::default(), &|_, _| ())
         };
-        restore(&what, &memory, &Stop::default(), &|_, _| ()).unwrap();
+        // A webhook calls a function of the platform that no new database has.
+        let refused = into(&options).unwrap_err();
+        assert!(refused.to_string().contains("calls supabase_functions.http_request"), "{refused}");
+        drop_database(&mut admin, "copy").unwrap();
+        create_database(&mut admin, "copy", &captured.facts.database).unwrap();
+        options.stand_ins = true;
+        let notes = into(&options).unwrap().notes;
+        assert!(notes.iter().any(|note| note.contains("supabase_functions.http_request")), "{notes:?}");
+        let hooks = "SELECT count(*) FROM pg_trigger WHERE tgname = 'tell the shop' AND tgenabled = 'O'";
+        assert_eq!(server.sql("copy", hooks), "1");
+        server.sql("copy", "INSERT INTO public.log (what) VALUES ('a hook that does nothing'); DELETE FROM public.log WHERE what LIKE 'a hook%'");
         let found = inspect(
             &copy,
             &CaptureOptions { selection: Selection::supabase(), ..CaptureOptions::default() },

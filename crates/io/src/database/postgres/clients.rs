@@ -67,7 +67,7 @@ impl Selection {
 }
 
 /// Schemas that Supabase owns and rebuilds.
-const PLATFORM_SCHEMAS: [&str; 14] = [
+pub(super) const PLATFORM_SCHEMAS: [&str; 14] = [
     "_analytics",
     "_realtime",
     "cron",

@@ -81,6 +81,21 @@ pub fn create_database(session: &mut Session, name: &str, like: &DatabaseFacts) 
     ))
 }
 
+/// Databases of the server that a restore or an undo has kept of this one, by their names.
+///
+/// # Errors
+/// As [`Session::ask`].
+pub fn kept_beside(session: &mut Session, name: &str) -> Result<Vec<String>, PgError> {
+    let heads: Vec<String> =
+        ["before", "undone", "new"].iter().map(|word| literal(&format!("{name}_{word}_"))).collect();
+    let rows = session.ask(&format!(
+        "SELECT datname FROM pg_catalog.pg_database, pg_catalog.unnest(ARRAY[{}]) AS head
+          WHERE pg_catalog.starts_with(datname, head) ORDER BY 1",
+        heads.join(", ")
+    ))?;
+    Ok(rows.iter().map(|row| row.text(0).to_owned()).collect())
+}
+
 /// Drops a database, ending its sessions; nothing happens when there is none.
 ///
 /// # Errors

@@ -12,6 +12,7 @@
 //! not the manifest's is an error.
 
 use std::{
+    collections::BTreeMap,
     io::{self, Read},
     sync::atomic::AtomicU64,
     time::Duration,
@@ -22,10 +23,11 @@ use lifeboat_model::PostgresFacts;
 use super::{
     Address, PgError, Session,
     archive::{SchemaEntry, Section},
+    clients::PLATFORM_SCHEMAS,
     globals,
     schedule::{is_grant, is_last, jobs},
     sql::{literal, literals},
-    workers::run_jobs,
+    workers::{build_mb_max, run_jobs},
 };
 use crate::{clock::Clock, stop::Stop};
 
@@ -38,11 +40,14 @@ pub struct RestoreOptions {
     pub owners_and_grants: bool,
     /// Whether the planner's statistics are made.
     pub analyze: bool,
+    /// Whether functions of the platform that triggers call, and that the backup does not have, are stood in for by ones that do
+    /// nothing: only in a copy that nobody works with.
+    pub stand_ins: bool,
 }
 
 impl Default for RestoreOptions {
     fn default() -> Self {
-        RestoreOptions { connections: 2, owners_and_grants: true, analyze: true }
+        RestoreOptions { connections: 2, owners_and_grants: true, analyze: true, stand_ins: false }
     }
 }
 
@@ -100,9 +105,9 @@ pub fn restore(
     // Every new database has a schema `public`; where it was asked for by name, `pg_dump` makes it once more.
     let is_there = |entry: &SchemaEntry| entry.kind == "SCHEMA" && entry.tag == "public";
     let first = |entry: &&SchemaEntry| entry.section == Section::PreData && !is_grant(entry) && !is_there(entry);
-    for entry in what.entries.iter().filter(first) {
-        notes_of(&mut session, entry, what, &mut restored.notes)?;
-    }
+    let first: Vec<&SchemaEntry> = what.entries.iter().filter(first).collect();
+    definitions(&mut session, &first, what, &mut restored.notes)?;
+    stand_in(&mut session, what, &mut restored.notes)?;
     // Nothing is kept from a superuser, so that grants may come early, and nothing has to wait for them.
     if superuser {
         grants(&mut session, what)?;
@@ -149,10 +154,11 @@ impl Phases<'_> {
 /// for the disk.
 pub(super) fn open_writer(address: &Address, stop: &Stop) -> Result<Session, PgError> {
     let mut session = Session::open(address, stop)?;
-    session.run(
-        "SET synchronous_commit = off; SET maintenance_work_mem = '512MB'; SET check_function_bodies = off; \
-         SET xmloption = content; SET lock_timeout = 0",
-    )?;
+    let memory_mb = build_mb_max(&mut session)?;
+    session.run(&format!(
+        "SET synchronous_commit = off; SET maintenance_work_mem = '{memory_mb}MB'; SET check_function_bodies = off; \
+         SET xmloption = content; SET lock_timeout = 0"
+    ))?;
     Ok(session)
 }
 
@@ -204,22 +210,84 @@ fn preflight(session: &mut Session, what: &Restore<'_>) -> Result<(), PgError> {
     Ok(())
 }
 
-/// Makes one definition; a comment on an extension that is not ours is worth a note, no more.
-fn notes_of(
+/// Makes definitions in their order, many in one transaction: committing each costs the server as much as making it.
+fn definitions(
     session: &mut Session,
-    entry: &SchemaEntry,
+    entries: &[&SchemaEntry],
     what: &Restore<'_>,
     notes: &mut Vec<String>,
 ) -> Result<(), PgError> {
-    match make(session, entry, what) {
-        Err(error)
-            if entry.kind == "COMMENT" && entry.tag.starts_with("EXTENSION ") && error.code() == Some("42501") =>
-        {
-            notes.push(format!("{} keeps the comment it has: {error}", entry.tag));
-            Ok(())
+    /// Each new table holds some of the server's locks until the commit.
+    const AT_ONCE: usize = 100;
+    // What may be refused without ending it all stands alone.
+    for some in entries.chunk_by(|one, next| !may_stay(one) && !may_stay(next)) {
+        match some {
+            [one] if may_stay(one) => notes.extend(comment(session, one, what)?),
+            _ => some.chunks(AT_ONCE).try_for_each(|some| {
+                session.transaction("BEGIN", |session| some.iter().try_for_each(|entry| make(session, entry, what)))
+            })?,
         }
-        other => other,
     }
+    Ok(())
+}
+
+fn may_stay(entry: &SchemaEntry) -> bool {
+    entry.kind == "COMMENT" && entry.tag.starts_with("EXTENSION ")
+}
+
+/// A comment on an extension that is not ours is worth a note, no more.
+fn comment(session: &mut Session, entry: &SchemaEntry, what: &Restore<'_>) -> Result<Option<String>, PgError> {
+    match make(session, entry, what) {
+        Ok(()) => Ok(None),
+        Err(error) if error.code() == Some("42501") => {
+            Ok(Some(format!("{} keeps the comment it has: {error}", entry.tag)))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Supabase's webhooks are triggers that call a function of the platform, which is in no backup and in no new database. A copy gets
+/// one of that name that does nothing, so that it has the triggers; what is to be worked with is refused.
+fn stand_in(session: &mut Session, what: &Restore<'_>, notes: &mut Vec<String>) -> Result<(), PgError> {
+    let called: BTreeMap<&str, &str> = what
+        .entries
+        .iter()
+        .filter(|entry| entry.kind == "TRIGGER")
+        .filter_map(|entry| Some((platform_function(&entry.sql)?, entry.tag.as_str())))
+        .collect();
+    for (function, trigger) in called {
+        let ask = format!("SELECT pg_catalog.to_regproc({}) IS NOT NULL", literal(function));
+        if session.value(&ask)? == "t" {
+            continue;
+        }
+        if !what.options.stand_ins {
+            return Err(PgError::Preflight {
+                found: format!(
+                    "the trigger {trigger} calls {function}, which is the platform's, and {} does not have it",
+                    what.address
+                ),
+                hint: "exchange schemas instead, in the settings: swap = \"schema\"; or make that function there first"
+                    .into(),
+            });
+        }
+        let schema = function.split('.').next().unwrap_or_default();
+        session.run(&format!(
+            "CREATE SCHEMA IF NOT EXISTS {schema}; CREATE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql SET search_path = ''
+                AS $lifeboat$ BEGIN RETURN COALESCE(NEW, OLD); END $lifeboat$"
+        ))?;
+        notes.push(format!(
+            "{function} is the platform's, and in no backup: in this copy a function that does nothing has its name."
+        ));
+    }
+    Ok(())
+}
+
+/// The function in a schema of the platform that a trigger calls.
+fn platform_function(trigger: &str) -> Option<&str> {
+    let (_, call) = trigger.rsplit_once(" EXECUTE FUNCTION ")?;
+    let function = call.split('(').next()?;
+    let is_in = |schema: &str| function.strip_prefix(schema).is_some_and(|rest| rest.starts_with('.'));
+    PLATFORM_SCHEMAS.into_iter().any(is_in).then_some(function)
 }
 
 /// The schema that an extension is to be made in: where it is the platform's, no definition makes it.

@@ -34,7 +34,7 @@ use super::{
     restore::Sources,
     server,
     sql::{literal, literals, plain, quoted},
-    workers::BUILD_MB_MAX,
+    workers::build_mb_max,
 };
 use crate::{clock::Clock, stop::Stop};
 
@@ -343,7 +343,8 @@ pub fn swap_schemas(
     if schemas_state(session, what.names)? == SwapState::Done {
         return Ok(SchemasSwapped::default());
     }
-    session.run(&format!("SET maintenance_work_mem = '{BUILD_MB_MAX}MB'; SET xmloption = content"))?;
+    let memory_mb = build_mb_max(session)?;
+    session.run(&format!("SET maintenance_work_mem = '{memory_mb}MB'; SET xmloption = content"))?;
     session.transaction("BEGIN", |session| {
         session.run(&settings(what.lock_wait_ms))?;
         session.run(ONE_AT_A_TIME)?;

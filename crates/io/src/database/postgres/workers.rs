@@ -14,6 +14,7 @@ use lifeboat_model::{PostgresFacts, postgres::PgTableFacts};
 
 use super::{
     PgError, Session,
+    binary::{self, Binary, Form},
     catalog::copy_target,
     digest::RowDigest,
     large_objects,
@@ -102,11 +103,12 @@ fn work(pool: &Pool<'_>, stop: &Stop) -> Result<(), PgError> {
     // An index that is sorted by one process costs less than one that several write to tapes and merge; they are only worth
     // it where a core would have nothing else to do.
     let many: u64 = session.value("SHOW max_parallel_maintenance_workers")?.parse().unwrap_or(0);
-    let mut set = (many, BUILD_MB_MAX);
+    let most = build_mb_max(&mut session)?;
+    let mut set = (many, most);
     while let Some((at, work, alone)) = next(pool)? {
         if let Some(cost) = builds(pool, &work).then(|| locked(&pool.board).0.cost(at)) {
             let workers = if alone { many } else { 0 };
-            let wanted = (workers, build_mb(cost, workers));
+            let wanted = (workers, build_mb(cost, workers, most));
             if wanted != set {
                 let (workers, memory) = wanted;
                 session.run(&format!(
@@ -114,10 +116,10 @@ fn work(pool: &Pool<'_>, stop: &Stop) -> Result<(), PgError> {
                 ))?;
                 set = wanted;
             }
-        } else if set.1 != BUILD_MB_MAX {
+        } else if set.1 != most {
             // A foreign key is checked by a join, which wants its smaller side in memory.
-            session.run(&format!("SET maintenance_work_mem = '{BUILD_MB_MAX}MB'"))?;
-            set.1 = BUILD_MB_MAX;
+            session.run(&format!("SET maintenance_work_mem = '{most}MB'"))?;
+            set.1 = most;
         }
         let ended = retried(&mut session, |session| run_one(pool, session, &work));
         let mut board = locked(&pool.board);
@@ -134,17 +136,32 @@ fn work(pool: &Pool<'_>, stop: &Stop) -> Result<(), PgError> {
 
 /// Memory for building an index, in MiB: at the least, and at the most.
 const BUILD_MB_MIN: u64 = 16;
-/// What [`open_writer`] sets.
-pub(super) const BUILD_MB_MAX: u64 = 512;
+/// And however large the server is.
+const BUILD_MB_MAX: u64 = 512;
+
+/// How much memory one statement may take that sorts or joins, in MiB: an eighth of what the server has, as far as it tells,
+/// or what its owner allows for such work, if that is more. Nobody can ask a server for its memory; `shared_buffers` is a
+/// quarter of it where somebody has tuned it, and 128 MB where nobody has.
+pub(super) fn build_mb_max(session: &mut Session) -> Result<u64, PgError> {
+    let row = session.one(
+        "SELECT pg_catalog.pg_size_bytes(pg_catalog.current_setting('shared_buffers')) >> 20,
+                (SELECT reset_val::pg_catalog.int8 >> 10 FROM pg_catalog.pg_settings WHERE name = 'maintenance_work_mem')",
+    )?;
+    Ok(memory_mb(row.count(0), row.count(1)))
+}
+
+fn memory_mb(shared_buffers_mb: u64, allowed_mb: u64) -> u64 {
+    (shared_buffers_mb / 2).max(allowed_mb).clamp(BUILD_MB_MIN, BUILD_MB_MAX)
+}
 
 /// How much memory an index is built in, in MiB. Little is faster: what is sorted stays in the processor's caches, and merging
 /// what was sorted is cheap. Measured, 5 million rows by two columns: 3.5 s of processor time in 16 MiB, 4.1 s in 64, 5.4 s in
 /// 512; an inverted index of 400,000 documents: 4.2, 4.4 and 5.0 s. With this share of its table, all of it is merged in one pass.
-pub(super) fn build_mb(cost: u64, workers: u64) -> u64 {
+pub(super) fn build_mb(cost: u64, workers: u64, most: u64) -> u64 {
     /// PostgreSQL starts no more processes than have so much each.
     const EACH_MB: u64 = 32;
-    let alone = ((cost / 64) >> 20).clamp(BUILD_MB_MIN, BUILD_MB_MAX);
-    if workers == 0 { alone } else { alone.max(EACH_MB * (workers + 1)).min(BUILD_MB_MAX) }
+    let alone = ((cost / 64) >> 20).max(BUILD_MB_MIN).min(most);
+    if workers == 0 { alone } else { alone.max(EACH_MB * (workers + 1)).min(most) }
 }
 
 /// Whether a job is one that the server can share among several processes.
@@ -198,31 +215,58 @@ fn run_one(pool: &Pool<'_>, session: &mut Session, work: &Work) -> Result<(), Pg
     }
 }
 
-/// Loads a table, or one part of it. As a whole it is one transaction that begins with TRUNCATE: repeated, it is still
-/// the same, and the rows are frozen, which saves the server rewriting them later.
+/// Loads a table, or one part of it. A large one as a whole is one transaction that begins with TRUNCATE: then its rows are
+/// frozen, which saves the server rewriting them later. A small one is a statement, and no more.
 fn load(pool: &Pool<'_>, session: &mut Session, title: &str, part: Option<usize>) -> Result<(), PgError> {
     let table = &pool.what.facts.tables[title];
-    let target = copy_target(title, &table.columns);
-    let mut digest = RowDigest::default();
-    match part {
-        Some(part) => {
-            copy_part(pool, session, &format!("COPY {target} FROM STDIN"), &table.parts[part].path, &mut digest)?;
-        }
-        // Some of its rows came with the extension.
-        None if table.condition.is_some() => session.transaction("BEGIN", |session| {
-            table.parts.iter().try_for_each(|part| {
-                copy_part(pool, session, &format!("COPY {target} FROM STDIN"), &part.path, &mut digest)
-            })
-        })?,
-        None => session.transaction("BEGIN", |session| {
-            session.run(&format!("TRUNCATE ONLY {title}"))?;
-            table.parts.iter().try_for_each(|part| {
-                copy_part(pool, session, &format!("COPY {target} FROM STDIN (FREEZE)"), &part.path, &mut digest)
-            })
-        })?,
-    }
+    let text_bytes = table.parts.iter().map(|part| part.bytes).sum();
+    let is_worth_it =
+        table.disk_bytes >= LARGE_BYTES_MIN && binary::is_worth_it(text_bytes, table.rows.rows, table.columns.len());
+    let forms = if is_worth_it { binary::forms(session, title, &table.columns)? } else { None };
+    let digest = match load_as(pool, session, (title, part), forms.as_deref()) {
+        Err(error) if forms.is_some() && binary::wants_text(&error) => load_as(pool, session, (title, part), None)?,
+        other => other?,
+    };
     pool.rows.fetch_add(digest.rows(), Ordering::Relaxed);
     compare(pool, title, table, part, digest)
+}
+
+/// From this size on, on the disk of the source, a table is worth a few questions more.
+const LARGE_BYTES_MIN: u64 = 1 << 20;
+
+/// The same in one of COPY's formats: binary where the forms of all columns are known.
+fn load_as(
+    pool: &Pool<'_>,
+    session: &mut Session,
+    (title, part): (&str, Option<usize>),
+    forms: Option<&[Form]>,
+) -> Result<RowDigest, PgError> {
+    let table = &pool.what.facts.tables[title];
+    let mut digest = RowDigest::default();
+    let parts = match part {
+        Some(part) => &table.parts[part..=part],
+        None => &table.parts[..],
+    };
+    let freeze = part.is_none() && table.condition.is_none() && table.disk_bytes >= LARGE_BYTES_MIN;
+    let options: Vec<&str> = [(freeze, "FREEZE"), (forms.is_some(), "FORMAT binary")]
+        .iter()
+        .filter_map(|(on, word)| on.then_some(*word))
+        .collect();
+    let options = if options.is_empty() { String::new() } else { format!(" ({})", options.join(", ")) };
+    let sql = format!("COPY {} FROM STDIN{options}", copy_target(title, &table.columns));
+    let mut copy = |session: &mut Session| {
+        parts.iter().try_for_each(|part| copy_part(pool, session, &sql, &part.path, &mut digest, forms))
+    };
+    match (freeze, parts) {
+        (true, _) => session.transaction("BEGIN", |session| {
+            session.run(&format!("TRUNCATE ONLY {title}"))?;
+            copy(session)
+        })?,
+        (false, [_one]) => copy(session)?,
+        // All or nothing, since it may be tried again.
+        (false, _) => session.transaction("BEGIN", copy)?,
+    }
+    Ok(digest)
 }
 
 /// Compares what was read with what was captured, when all parts of a table have passed.
@@ -263,12 +307,16 @@ fn copy_part(
     sql: &str,
     path: &str,
     digest: &mut RowDigest,
+    forms: Option<&[Form]>,
 ) -> Result<(), PgError> {
     let failed = |source| PgError::Ours { doing: format!("read {path}"), source };
     let source = pool.sources.open(path).map_err(failed)?;
     let mut digested = Digested { source, digest };
-    session.copy_in(sql, &mut digested, &|_| ()).map_err(|error| about(error, &format!("load {path}")))?;
-    Ok(())
+    let copied = match forms {
+        Some(forms) => session.copy_in(sql, &mut Binary::new(digested, forms), &|_| ()),
+        None => session.copy_in(sql, &mut digested, &|_| ()),
+    };
+    copied.map(drop).map_err(|error| about(error, &format!("load {path}")))
 }
 
 /// Digests what passes.
@@ -318,16 +366,22 @@ fn set_sequences(session: &mut Session, facts: &PostgresFacts) -> Result<(), PgE
 
 #[cfg(test)]
 mod tests {
-    use super::build_mb;
+    use super::{build_mb, memory_mb};
 
     #[test]
     fn an_index_is_built_in_little_memory_and_a_large_one_in_more() {
         const GIB: u64 = 1 << 30;
-        assert_eq!(
-            [build_mb(0, 0), build_mb(GIB, 0), build_mb(8 * GIB, 0), build_mb(900 * GIB, 0)],
-            [16, 16, 128, 512]
-        );
+        let alone = [0, GIB, 8 * GIB, 900 * GIB].map(|cost| build_mb(cost, 0, 512));
+        assert_eq!(alone, [16, 16, 128, 512]);
         // Each process that helps needs 32 MiB, else the server starts fewer.
-        assert_eq!([build_mb(0, 2), build_mb(64 * GIB, 2), build_mb(0, 40)], [96, 512, 512]);
+        assert_eq!([build_mb(0, 2, 512), build_mb(64 * GIB, 2, 512), build_mb(0, 40, 512)], [96, 512, 512]);
+        assert_eq!([build_mb(900 * GIB, 0, 64), build_mb(0, 7, 64)], [64, 64], "never more than the server bears");
+    }
+
+    #[test]
+    fn memory_follows_the_servers() {
+        // As it comes, a small one, one that somebody tuned, a large one; and what its owner allows.
+        assert_eq!([memory_mb(128, 64), memory_mb(32, 4), memory_mb(512, 64), memory_mb(8192, 64)], [64, 16, 256, 512]);
+        assert_eq!(memory_mb(128, 300), 300);
     }
 }

@@ -13,7 +13,7 @@ use super::{
         rows::digest_of,
         schedule::{build_costs, is_grant},
         sql::{literal, literals, plain, quoted},
-        workers::{BUILD_MB_MAX, Digested, build_mb},
+        workers::{Digested, build_mb, build_mb_max},
     },
     SchemaSwap, SchemasSwapped,
     kept::{Kept, comment_of},
@@ -133,12 +133,13 @@ pub(super) fn make_and_fill(
     refuse_columns_of_changed_types(session, what)?;
     done.rows = fill(session, what, sources, progress)?;
     let costs = build_costs(what.entries, what.facts);
-    let mut memory_mb = BUILD_MB_MAX;
+    let most = build_mb_max(session)?;
+    let mut memory_mb = most;
     for entry in what.entries.iter().filter(|entry| entry.section == Section::PostData && what.takes(entry)) {
         let later = is_grant(entry) || is_matview_data(entry) || is_late(what, entry);
         if !later {
             // One process sorts: several only help where a core would have nothing else to do.
-            let wanted = costs.get(&entry.id).map_or(BUILD_MB_MAX, |cost| build_mb(*cost, 0));
+            let wanted = costs.get(&entry.id).map_or(most, |cost| build_mb(*cost, 0, most));
             if wanted != memory_mb {
                 session.run(&format!("SET maintenance_work_mem = '{wanted}MB'"))?;
                 memory_mb = wanted;
@@ -146,7 +147,7 @@ pub(super) fn make_and_fill(
             make_as(session, entry, true)?;
         }
     }
-    session.run(&format!("SET maintenance_work_mem = '{BUILD_MB_MAX}MB'"))?;
+    session.run(&format!("SET maintenance_work_mem = '{most}MB'"))?;
     grants(session, what, done)?;
     for entry in what.entries.iter().filter(|entry| what.takes(entry) && is_matview_data(entry)) {
         make_as(session, entry, true)?;
