@@ -1,11 +1,13 @@
 //! Whether something was tried before and failed: the same once more needs a person who has read why.
 
-use lifeboat_model::{Action, Failure, FailureKind, OperationId, OperationState, PgAction, Plan, Request};
+use lifeboat_model::{
+    Action, BackupId, Failure, FailureKind, OperationId, OperationState, PgAction, Plan, Request, ResourceName,
+};
 
 use crate::Engine;
 
 /// The backup that a restore into a server works with.
-fn filled_from(plan: &Plan) -> Option<&lifeboat_model::BackupId> {
+fn filled_from(plan: &Plan) -> Option<&BackupId> {
     plan.steps().find_map(|step| match &step.action {
         Action::Postgres(PgAction::Fill { backup, .. }) => Some(backup),
         Action::Postgres(PgAction::SwapSchemas { from, .. }) => Some(&from.backup),
@@ -20,10 +22,10 @@ impl Engine {
     /// # Errors
     /// [`FailureKind::NeedsPerson`] with the class, and what to do about it first.
     pub fn must_be_acknowledged(&self, plan: &Plan) -> Result<(), Failure> {
-        let (Request::Restore { resource, ack, .. }, Some(backup)) = (&plan.request, filled_from(plan)) else {
+        let (Request::Restore { resource, ack, into, .. }, Some(backup)) = (&plan.request, filled_from(plan)) else {
             return Ok(());
         };
-        let Some((operation, why)) = self.last_restore_failed(plan, resource)? else { return Ok(()) };
+        let Some((operation, why)) = self.last_restore_failed(plan, resource, into.is_some())? else { return Ok(()) };
         let class = why.class_word();
         if ack.as_deref() == Some(class) {
             return Ok(());
@@ -32,7 +34,8 @@ impl Engine {
         let failure = Failure { causes: why.causes.clone(), ..Failure::new(FailureKind::NeedsPerson, message) };
         let first = why.hint.as_deref().map(|hint| format!("first: {hint}; then ")).unwrap_or_default();
         Err(failure.hint(format!(
-            "{first}lifeboat restore {resource} --from {backup} --ack {class}; or take another backup: --from BACKUP"
+            "{first}lifeboat restore {resource} --from {backup} --ack {class}; or take another backup: --from BACKUP; or leave the \
+             live one alone: --into NEW-DATABASE"
         )))
     }
 
@@ -40,26 +43,64 @@ impl Engine {
     fn last_restore_failed(
         &self,
         plan: &Plan,
-        resource: &lifeboat_model::ResourceName,
+        resource: &ResourceName,
+        beside: bool,
     ) -> Result<Option<(OperationId, Failure)>, Failure> {
+        let newest = self.restores_tried(resource, 1)?.pop();
+        let same = newest.filter(|tried| tried.backup.as_ref() == filled_from(plan) && tried.beside == beside);
+        Ok(same.map(|tried| (tried.operation, tried.why)))
+    }
+
+    /// Restores of this resource that failed and were put back since one was done, newest first. What was interrupted has not
+    /// failed.
+    pub(crate) fn restores_tried(&self, resource: &ResourceName, most: usize) -> Result<Vec<Tried>, Failure> {
         const LOOK_BACK: usize = 100;
-        let scope = plan.scope.to_string();
+        let scope = self.setup.scope.to_string();
+        let mut tried = Vec::new();
         for row in self.look().operations(LOOK_BACK)?.into_iter().filter(|row| row.scope == scope) {
             // A journal that cannot be read says nothing; `status` reports it.
             let Ok(operation) = self.look().operation(&row.id) else { continue };
-            let same = matches!(&operation.plan.request, Request::Restore { resource: name, .. } if name == resource);
-            if !same {
-                continue;
-            }
-            return Ok(match &operation.state {
-                OperationState::PutBack { why: Some(why) }
-                    if why.kind != FailureKind::Interrupted && filled_from(&operation.plan) == filled_from(plan) =>
-                {
-                    Some((operation.id.clone(), why.clone()))
+            let beside = match &operation.plan.request {
+                Request::Restore { resource: name, into, .. } if name == resource => into.is_some(),
+                _another => continue,
+            };
+            match &operation.state {
+                OperationState::PutBack { why: Some(why) } if why.kind != FailureKind::Interrupted => {
+                    let backup = filled_from(&operation.plan).cloned();
+                    tried.push(Tried { operation: operation.id.clone(), backup, beside, why: why.clone() });
                 }
-                _ended_otherwise => None,
-            });
+                _ended_otherwise => break,
+            }
+            if tried.len() == most {
+                break;
+            }
         }
-        Ok(None)
+        Ok(tried)
+    }
+}
+
+/// A restore that failed and was put back.
+#[derive(Clone, Debug)]
+pub(crate) struct Tried {
+    /// The operation.
+    pub operation: OperationId,
+    /// The backup it worked with.
+    pub backup: Option<BackupId>,
+    /// Whether it was to come into a database beside the live one: another way, which needs nobody's word about the first.
+    pub beside: bool,
+    /// Why it failed.
+    pub why: Failure,
+}
+
+impl Tried {
+    /// One sentence.
+    pub fn told(&self) -> String {
+        let backup = self.backup.as_ref().map(|id| format!(" from {id}")).unwrap_or_default();
+        format!(
+            "Tried before: {}{backup} failed and was put back ({}): {}.",
+            self.operation,
+            self.why.class_word(),
+            self.why
+        )
     }
 }

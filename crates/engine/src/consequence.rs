@@ -27,6 +27,7 @@ pub fn consequence(plan: &Plan) -> Consequence {
         Request::Adopt { .. } | Request::Copy { .. } => Consequence::Harmless,
         Request::Compromise { .. } | Request::Attest { .. } | Request::Incident { .. } => Consequence::Harmless,
         Request::Decide { .. } => Consequence::Harmless,
+        Request::Provider { .. } => Consequence::Harmless,
         Request::Sync { about, .. } => match about {
             SyncAsk::Enable | SyncAsk::Disable { .. } | SyncAsk::Import { .. } | SyncAsk::Letters { .. } => {
                 Consequence::Harmless

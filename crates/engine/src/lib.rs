@@ -21,6 +21,7 @@ pub mod look;
 pub mod manual;
 pub mod perform;
 pub mod plan;
+pub mod provider;
 pub mod recover;
 mod resume;
 mod run;

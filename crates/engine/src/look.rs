@@ -175,8 +175,23 @@ impl Answers<'_> {
         })
     }
 
-    /// After each restore and undo somebody looks at what is kept until when, and attests it.
+    /// What waits for a person although no operation does.
     fn open_items(&self) -> Result<Vec<String>, Failure> {
+        let asked = self.engine.provider_restores()?.into_iter().filter(|one| one.outcome.is_none());
+        let open = asked.map(|one| {
+            let ticket =
+                one.ticket.map_or_else(|| "without a number yet".to_owned(), |ticket| format!("number {ticket}"));
+            let id = one.id;
+            format!(
+                "a restore of {} by the provider ({ticket}): lifeboat provider outcome --request {id}",
+                one.resource
+            )
+        });
+        Ok(open.chain(self.not_reviewed()?).collect())
+    }
+
+    /// After each restore and undo somebody looks at what is kept until when, and attests it.
+    fn not_reviewed(&self) -> Result<Option<String>, Failure> {
         let scope = self.engine.setup.scope.to_string();
         let reviewed = self.engine.attested_at("retention")?;
         let rolled_back = |row: &OperationRow| {
@@ -188,10 +203,10 @@ impl Answers<'_> {
             }
             if plan::undo::changed_what_is_live(&self.operation(&row.id)?) {
                 let item = format!("retention was not reviewed since {}: lifeboat retention attest", row.id);
-                return Ok(vec![item]);
+                return Ok(Some(item));
             }
         }
-        Ok(Vec::new())
+        Ok(None)
     }
 }
 

@@ -11,6 +11,7 @@ pub mod incident;
 pub mod keep;
 mod level;
 pub mod prove;
+mod provider;
 mod reach;
 pub mod record;
 mod recover;
@@ -83,6 +84,7 @@ fn planned(engine: &Engine, request: &Request) -> Result<Plan, Failure> {
             recover::plan(&recover::gather(engine, request)?, request)
         }
         Request::Level { .. } => level::plan(&level::gather(engine, request)?, request),
+        Request::Provider { about } => provider::plan(engine, request, about),
         Request::Incident { about } => incident::plan(&incident::gather(engine)?, request, about),
         Request::Retention | Request::Prune | Request::Mark { .. } => keep::plan(&keep::gather(engine)?, request),
     }

@@ -18,7 +18,7 @@ use self::{
     daemon::{MaintenanceArgs, ServeArgs, TokenArgs},
     decisions::{AssessArgs, DecideArgs},
     exports::{AdoptArgs, CopyArgs, DocsArgs, ExportArgs, ScheduleArgs, ShimsArgs},
-    records::{AttestArgs, CompromisedArgs, EvidenceArgs, IncidentArgs, LogsArgs},
+    records::{AttestArgs, CompromisedArgs, EvidenceArgs, IncidentArgs, LogsArgs, ProviderArgs},
     servers::{FenceArgs, SalvageArgs},
     sync::{LevelArgs, MonitorArgs, SyncArgs},
 };
@@ -202,6 +202,9 @@ pub enum Command {
     /// Fills in how far something reaches: severity, users, systems, data, quick fix
     #[command(after_help = help::ASSESS, display_order = 34)]
     Assess(AssessArgs),
+    /// Restores that a provider carries out: what to ask for, what became of it
+    #[command(after_help = help::PROVIDER, display_order = 35)]
+    Provider(ProviderArgs),
     /// Looks through logs of the app: files, and the table it keeps itself
     #[command(after_help = help::LOGS, display_order = 33)]
     Logs(LogsArgs),

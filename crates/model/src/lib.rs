@@ -22,6 +22,7 @@ pub mod plan;
 pub mod postgres;
 pub mod predict;
 pub mod proof;
+pub mod provider;
 pub mod request;
 pub mod resource;
 pub mod salvage;
@@ -51,6 +52,7 @@ pub use plan::{
 pub use postgres::PostgresFacts;
 pub use predict::{Prediction, Sample, predict};
 pub use proof::{Proof, ProofLevel, level_reached};
+pub use provider::{ProviderOutcome, ProviderRestore, ProviderStep};
 pub use request::{BackupMark, Request};
 pub use resource::{Category, Resource, ResourceKind, ResourceName, Scope, SqlCheck, SwapStrategy, VaultName, Writer};
 pub use salvage::{RowKind, Salvage, SalvagedTable};

@@ -11,6 +11,7 @@ use crate::{
     id::{BackupId, OperationId},
     incident::IncidentStep,
     loss::AcceptLoss,
+    provider::ProviderStep,
     resource::{ResourceName, VaultName},
     sync::SyncAsk,
     target::LevelAsk,
@@ -207,6 +208,11 @@ pub enum Request {
         /// What.
         about: DecisionRecord,
     },
+    /// Say something about a restore that a provider carries out.
+    Provider {
+        /// What.
+        about: ProviderStep,
+    },
     /// Change something about the mirror of a SQLite file.
     Sync {
         /// Which link.
@@ -268,6 +274,7 @@ impl Request {
             Request::Maintenance { .. } => "maintenance",
             Request::Incident { .. } => "incident",
             Request::Decide { .. } => "decide",
+            Request::Provider { .. } => "provider",
             Request::Sync { .. } => "sync",
             Request::Level { .. } => "level",
         }
@@ -280,7 +287,7 @@ impl Request {
             Request::Backup { .. } | Request::Prove { .. } | Request::Prune | Request::Mark { .. } => true,
             Request::Export { .. } | Request::Adopt { .. } | Request::Copy { .. } => true,
             Request::Compromise { .. } | Request::Attest { .. } | Request::Incident { .. } => true,
-            Request::Maintenance { .. } | Request::Decide { .. } => true,
+            Request::Maintenance { .. } | Request::Decide { .. } | Request::Provider { .. } => true,
             // Its steps are switches and copies: what was begun may be put back, or begun again.
             Request::Sync { .. } => true,
             Request::Restore { .. } | Request::Undo { .. } | Request::Retention | Request::Release { .. } => false,

@@ -23,9 +23,12 @@ use super::{
 use crate::{
     Engine,
     act::postgres::{self as hands, losses::Holdable},
+    again::Tried,
     facts::{Common, Live},
 };
 
+/// So many earlier tries are told.
+const TRIES_TOLD: usize = 5;
 /// No server takes longer names.
 const NAME_BYTES_MAX: usize = 63;
 
@@ -57,6 +60,8 @@ pub struct Known {
     pub(super) map: BTreeMap<String, String>,
     /// Which database has the name for what is kept: none, if the name is free.
     kept_identity: String,
+    /// What was tried before and failed: it is on record with what is tried next.
+    tried: Vec<Tried>,
 }
 
 /// A name that says where a database comes from, short enough for a server.
@@ -92,7 +97,8 @@ pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failur
     };
     let common = engine.common()?;
     if !common.vault_exists {
-        return Err(steps::no_vault(&common));
+        let hint = format!("check the vault's location; without any backup: lifeboat provider routes {resource}");
+        return Err(steps::no_vault(&common).hint(hint));
     }
     let resource = engine.setup().resource(resource)?.clone();
     let ResourceKind::Postgres { url, schemas } = &resource.kind else { return Err(steps::wrong_planner()) };
@@ -160,6 +166,7 @@ pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failur
         tablespaces,
         map: map.clone(),
         kept_identity,
+        tried: engine.restores_tried(&resource.name, TRIES_TOLD)?,
         common,
     })
 }
@@ -402,6 +409,13 @@ fn notes(known: &Known, replaces: bool, kept: &str, without: Option<&str>, urgen
     let mut notes =
         vec![format!("{} is complete up to {} and {proven}.", backup.id, steps::instant(backup.recovery_point))];
     notes.extend(steps::whose(&known.common, backup, &known.part, &known.target.resource));
+    notes.extend(known.tried.iter().rev().map(Tried::told));
+    if known.in_place && known.tried.len() > 1 {
+        notes.push(format!(
+            "{} tries failed. A way that leaves the live one alone: --into NEW-DATABASE, and the app is pointed there.",
+            known.tried.len()
+        ));
+    }
     notes.extend(lifeboat_io::database::postgres::tablespaces_told(&known.tablespaces));
     notes.extend(known.map.iter().map(|(old, new)| format!("What was in tablespace {old} goes into {new}.")));
     if known.in_place && known.is_a_copy() {

@@ -147,7 +147,12 @@ pub(crate) fn choose(
 
 fn no_backup(error: &lifeboat_model::NoBackup, resource: &Resource) -> Failure {
     let failure = Failure::from_error(FailureKind::Refused, error);
-    failure.hint(format!("see what there is: lifeboat backups list; take one: lifeboat backup {}", resource.name))
+    let without = match resource.kind {
+        ResourceKind::Postgres { .. } => format!("; without one: lifeboat provider routes {}", resource.name),
+        ResourceKind::Sqlite { .. } | ResourceKind::Files { .. } | ResourceKind::Env { .. } => String::new(),
+    };
+    failure
+        .hint(format!("see what there is: lifeboat backups list; take one: lifeboat backup {}{without}", resource.name))
 }
 
 /// Newer ones that `--latest` and `--before` never take by themselves; the person should know.

@@ -142,6 +142,7 @@ fn swapped(operation: &Operation) -> Option<Swapped> {
             return None;
         }
         Request::Incident { .. } | Request::Sync { .. } | Request::Maintenance { .. } => return None,
+        Request::Provider { .. } => return None,
         Request::Prune | Request::Mark { .. } | Request::Release { .. } => return None,
         Request::BringBack { .. } | Request::RestoreTable { .. } => return None,
     };
@@ -196,6 +197,7 @@ pub fn plan(known: &Known, request: &Request) -> Result<Plan, Failure> {
                 Err(nothing_to_undo(operation))
             }
             Request::BringBack { .. } | Request::RestoreTable { .. } => Err(nothing_to_undo(operation)),
+            Request::Provider { .. } => Err(nothing_to_undo(operation)),
             Request::Incident { .. } | Request::Maintenance { .. } | Request::Level { .. } => {
                 Err(nothing_to_undo(operation))
             }
@@ -472,6 +474,7 @@ pub fn is_undoable(operation: &Operation) -> bool {
         Request::Export { .. } | Request::Adopt { .. } | Request::Copy { .. } => false,
         Request::Compromise { .. } | Request::Attest { .. } | Request::Fence { .. } | Request::Decide { .. } => false,
         Request::Incident { .. } | Request::Sync { .. } | Request::Maintenance { .. } => false,
+        Request::Provider { .. } => false,
     };
     done && kind && !facts_gone(operation)
 }

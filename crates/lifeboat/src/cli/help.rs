@@ -353,6 +353,17 @@ from here.
 Example:
   lifeboat assess --severity major --users 12 --systems Auth,Tickets --data-at-risk no --quick-fix 10m";
 
+pub const PROVIDER: &str = "\
+For the day on which there is no good backup: `routes` says what else there is - the platform's own backups, a restore by the provider
+to a point in time, copies and dumps elsewhere, what the app's audit log tells - and looks each up. `ask` writes the request for a
+restore to a point in time; it is open, here and in `lifeboat status`, until `outcome` says how it ended.
+
+Examples:
+  lifeboat provider routes db
+  lifeboat provider ask db --to '2026-11-20 14:05' --reason 'a migration emptied orders' --file request.txt
+  lifeboat provider ticket 48151623
+  lifeboat provider outcome --restored --note 'new instance, complete up to 14:04:58'";
+
 pub const LOGS: &str = "\
 A line without a time has that of the line before it. Times without a zone are in the time zone of the settings.
 

@@ -113,6 +113,86 @@ pub struct IncidentStepArgs {
     pub run: RunArgs,
 }
 
+/// `provider`.
+#[derive(Clone, Debug, Args)]
+pub struct ProviderArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: ProviderCommand,
+}
+
+/// What can be said about restores that a provider carries out.
+#[derive(Clone, Debug, Subcommand)]
+pub enum ProviderCommand {
+    /// Says what can be done when there is no good backup: four ways, each looked up
+    Routes {
+        /// Which database: its name in lifeboat.toml, or postgres:ADDRESS
+        resource: String,
+    },
+    /// Writes the request for a restore to a point in time, and keeps it open until its end is on record
+    Ask {
+        /// Which database: its name in lifeboat.toml, or postgres:ADDRESS
+        resource: String,
+        /// Back to when: 14:05, "2026-11-20 14:05", "2h ago", or RFC 3339
+        #[arg(long, value_name = "TIME")]
+        to: String,
+        /// What happened, in a few words
+        #[arg(long, value_name = "WHY")]
+        reason: String,
+        /// What the provider calls the project or instance [default: what a Supabase address tells]
+        #[arg(long, value_name = "NAME")]
+        project: Option<String>,
+        /// A file for the request's text, which must not exist yet
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        file: Option<PathBuf>,
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        run: RunArgs,
+    },
+    /// Records the provider's number for a request
+    Ticket {
+        /// The number
+        ticket: String,
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        args: ProviderRequestArgs,
+    },
+    /// Records how a request ended
+    #[command(group = clap::ArgGroup::new("end").required(true).args(["restored", "not_restored"]))]
+    Outcome {
+        /// The database was brought back
+        #[arg(long)]
+        restored: bool,
+        /// It was refused, or given up
+        #[arg(long)]
+        not_restored: bool,
+        /// How it ended: up to when the data is complete, where it is now
+        #[arg(long, value_name = "TEXT")]
+        note: String,
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        args: ProviderRequestArgs,
+    },
+    /// Shows a request's text again
+    Show {
+        /// Its id, or the beginning of it [default: the only one that is open]
+        request: Option<String>,
+    },
+    /// Lists what was asked, and how it ended
+    List,
+}
+
+/// Which request.
+#[derive(Clone, Debug, Args)]
+pub struct ProviderRequestArgs {
+    /// Its id, or the beginning of it [default: the only one that is open]
+    #[arg(long, value_name = "REQUEST")]
+    pub request: Option<String>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub run: RunArgs,
+}
+
 /// `logs`.
 #[derive(Clone, Debug, Args)]
 pub struct LogsArgs {

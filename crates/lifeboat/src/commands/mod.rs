@@ -25,6 +25,7 @@ mod logs;
 mod monitor;
 mod plans;
 mod preflight;
+mod provider;
 mod requests;
 mod retention;
 mod salvage;
@@ -82,6 +83,7 @@ pub fn dispatch(app: &App, command: Option<Command>) -> Done {
         Command::Incident(args) => incidents::run(app, &args.command),
         Command::Decide(args) => decide::run(app, &args),
         Command::Assess(args) => decide::assess(app, &args),
+        Command::Provider(args) => provider::run(app, &args.command),
         Command::Evidence(args) => evidence::run(app, &args.command),
         Command::Logs(args) => logs::run(app, &args.command),
         Command::Journal(args) => journal::run(app, &args.command),

@@ -80,9 +80,8 @@ fn what_it_does(plan: &Plan) -> String {
         Request::Release { operation } => format!("this deletes for good what {operation} set aside in {scope}"),
         Request::Backup { .. } | Request::Prove { .. } | Request::Mark { .. } => plan.title.clone(),
         Request::Export { .. } | Request::Adopt { .. } | Request::Copy { .. } => plan.title.clone(),
-        Request::Compromise { .. } | Request::Attest { .. } | Request::Incident { .. } | Request::Decide { .. } => {
-            plan.title.clone()
-        }
+        Request::Compromise { .. } | Request::Attest { .. } | Request::Incident { .. } => plan.title.clone(),
+        Request::Decide { .. } | Request::Provider { .. } => plan.title.clone(),
         Request::Sync { .. } => format!("this changes the mirror of {scope}: {}", plan.title),
         Request::Level { .. } => format!("this changes what runs in {scope}: {}", plan.title),
         Request::RestoreTable { table, .. } => format!("this inserts rows of a backup into {table} of {scope}"),

@@ -24,6 +24,7 @@ mod postgres_in;
 mod postgres_out;
 mod postgres_to;
 mod postgres_verify;
+mod postgres_without;
 mod prove;
 mod records;
 mod reference;
