@@ -246,6 +246,9 @@ fn comment(session: &mut Session, entry: &SchemaEntry, what: &Restore<'_>) -> Re
     }
 }
 
+/// The comment of a schema that is in a copy only for what stands in for the platform's: nobody compares it.
+pub(super) const STANDS_IN: &str = "lifeboat: stands in for the platform's";
+
 /// Supabase's webhooks are triggers that call a function of the platform, which is in no backup and in no new database. A copy gets
 /// one of that name that does nothing, so that it has the triggers; what is to be worked with is refused.
 fn stand_in(session: &mut Session, what: &Restore<'_>, notes: &mut Vec<String>) -> Result<(), PgError> {
@@ -272,8 +275,9 @@ fn stand_in(session: &mut Session, what: &Restore<'_>, notes: &mut Vec<String>) 
         }
         let schema = function.split('.').next().unwrap_or_default();
         session.run(&format!(
-            "CREATE SCHEMA IF NOT EXISTS {schema}; CREATE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql SET search_path = ''
-                AS $lifeboat$ BEGIN RETURN COALESCE(NEW, OLD); END $lifeboat$"
+            "CREATE SCHEMA IF NOT EXISTS {schema}; COMMENT ON SCHEMA {schema} IS {}; CREATE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql SET search_path = ''
+                AS $lifeboat$ BEGIN RETURN COALESCE(NEW, OLD); END $lifeboat$",
+            literal(STANDS_IN)
         ))?;
         notes.push(format!(
             "{function} is the platform's, and in no backup: in this copy a function that does nothing has its name."

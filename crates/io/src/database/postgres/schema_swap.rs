@@ -31,7 +31,7 @@ use super::{
     PgError, Session, SwapState,
     archive::SchemaEntry,
     fence, globals, quarantine,
-    restore::Sources,
+    restore::{STANDS_IN, Sources},
     server,
     sql::{literal, literals, plain, quoted},
     workers::build_mb_max,
@@ -196,15 +196,18 @@ pub fn schema_numbers(session: &mut Session, names: &[String]) -> Result<String,
     Ok(names.iter().map(number).collect::<Vec<_>>().join(", "))
 }
 
-/// Schemas that hold an extension and are not among these.
+/// Schemas that hold an extension, or what stands in for the platform's, and are not among these.
 ///
 /// # Errors
 /// As [`Session::run`].
 pub fn extension_schemas(session: &mut Session, but: &[String]) -> Result<Vec<String>, PgError> {
     let rows = session.ask(&format!(
-        "SELECT DISTINCT n.nspname FROM pg_catalog.pg_extension e JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace
-          WHERE n.nspname <> 'pg_catalog' AND n.nspname NOT IN ({})",
-        literals(but.iter().map(String::as_str).chain([""]))
+        "SELECT n.nspname FROM pg_catalog.pg_namespace n
+          WHERE n.nspname <> 'pg_catalog' AND n.nspname NOT IN ({})
+            AND (EXISTS (SELECT 1 FROM pg_catalog.pg_extension e WHERE e.extnamespace = n.oid)
+                 OR pg_catalog.obj_description(n.oid, 'pg_namespace') = {})",
+        literals(but.iter().map(String::as_str).chain([""])),
+        literal(STANDS_IN)
     ))?;
     Ok(rows.iter().map(|row| row.text(0).to_owned()).collect())
 }
