@@ -10,7 +10,8 @@
 //! ```
 //!
 //! The seed is drawn for each file, so that nobody who fills rows can make two pages with one digest. A file that is
-//! broken, or tells of another snapshot, or was written by another version, counts as none.
+//! broken, or tells of another snapshot, or has another format, or was written by another version of the program, counts as
+//! none.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -27,6 +28,9 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_128_with_seed};
 use super::rows::Tally;
 use crate::{database::sqlite::inspect::Newest, random::Random};
 
+/// The format of a map, and of all that its digests and counts mean. Whoever changes what stands in a map, how a page or a
+/// row is digested, or what a group of leaves is, adds one; a test here notices the first two.
+const FORMAT: u32 = 1;
 const DIGEST_BYTES: usize = 16;
 /// What stands behind the tail.
 const END_BYTES: u64 = 8 + DIGEST_BYTES as u64;
@@ -55,6 +59,7 @@ pub struct PageMap {
 
 #[derive(Serialize, Deserialize)]
 struct Tail {
+    format: u32,
     version: String,
     of: MapOf,
     seed: u64,
@@ -152,7 +157,8 @@ impl PageMap {
         let mut tail = vec![0; (bytes - END_BYTES - begin) as usize];
         file.read_exact_at(&mut tail, begin).ok()?;
         let mut tail: Tail = serde_json::from_slice(&tail).ok()?;
-        let fits = tail.version == env!("CARGO_PKG_VERSION")
+        let fits = tail.format == FORMAT
+            && tail.version == env!("CARGO_PKG_VERSION")
             && tail.of == *of
             && begin == u64::from(tail.pages) * DIGEST_BYTES as u64;
         let (mut trees, mut groups) = (Vec::new(), HashMap::new());
@@ -285,7 +291,8 @@ impl NewMap {
     pub fn finish(mut self, of: MapOf, facts: &SqliteFacts, seen: Seen) {
         let version = env!("CARGO_PKG_VERSION").to_owned();
         let schema = schema_of(facts);
-        let tail = Tail { version, of, seed: self.seed, page_size: self.page_size, pages: self.pages, schema, seen };
+        let (seed, page_size, pages) = (self.seed, self.page_size, self.pages);
+        let tail = Tail { format: FORMAT, version, of, seed, page_size, pages, schema, seen };
         let Ok(tail) = serde_json::to_vec(&tail) else { return };
         self.put(&tail);
         self.put(&(tail.len() as u64).to_le_bytes());
@@ -302,5 +309,41 @@ impl NewMap {
 impl Drop for NewMap {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.temporary); // gone already, when it was finished
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a map of this format looks like, every field filled. When this fails, give [`FORMAT`] its next number, and put
+    /// that and the new shape here.
+    #[test]
+    fn the_shape_of_a_map_is_that_of_its_format() {
+        let newest = BTreeMap::from([
+            (0, Newest::Integer(7)),
+            (1, Newest::Real(f64::INFINITY)),
+            (2, Newest::Text("2026-01-01".to_owned())),
+        ]);
+        let group = Group { page: 5, rows: 3, digest: [1, 2], span: Some((-4, 9)), newest, chains: vec![(10, 2)] };
+        let facts = TableFacts {
+            rows: 1,
+            digest: "ab".to_owned(),
+            newest: BTreeMap::from([("at".to_owned(), "now".to_owned())]),
+        };
+        let mut seen = Seen::default();
+        seen.group("customers", group);
+        seen.table("settings", 6, &facts);
+        let of = MapOf { vault: "v".to_owned(), snapshot: "s".to_owned(), inside: "i".to_owned() };
+        let (version, schema) = ("0.1.0".to_owned(), "fingerprint UTF-8".to_owned());
+        let tail = Tail { format: FORMAT, version, of, seed: 8, page_size: 4096, pages: 12, schema, seen };
+        let shape = concat!(
+            r#"{"format":1,"version":"0.1.0","of":{"vault":"v","snapshot":"s","inside":"i"},"seed":8,"page_size":4096,"#,
+            r#""pages":12,"schema":"fingerprint UTF-8","seen":{"groups":{"customers":[{"page":5,"rows":3,"digest":[1,2],"#,
+            r#""span":[-4,9],"newest":{"0":{"Integer":7},"1":{"Real":9218868437227405312},"2":{"Text":"2026-01-01"}},"#,
+            r#""chains":[[10,2]]}]},"tables":{"settings":{"root":6,"facts":{"rows":1,"digest":"ab","newest":{"at":"now"}}}}}}"#,
+        );
+        assert_eq!(serde_json::to_string(&tail).unwrap(), shape);
+        assert_eq!(format!("{:032x}", digest_of(&[7; 4096], 8)), "be128cbb5fe54a536dff4643a82f9de7");
     }
 }
