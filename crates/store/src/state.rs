@@ -9,6 +9,7 @@
 //!   staging/o-…/              captured copies on their way into a vault
 //!   sandbox/o-…/              restored copies being looked at
 //!   tokens.json               who may use the HTTP API
+//!   keys.json                 requests over HTTP that are not done twice
 //!   sync/shop.production.db.db   what a mirror remembers; queues that were cleared
 //!   pages/shop.production.db.1a2b3c4d.map   what the last backup of a SQLite database saw of its pages
 //!   salvage/o-…/               rows that an operation took out of what is live
@@ -68,6 +69,11 @@ impl StateFolder {
     /// Who may use the HTTP API.
     pub fn tokens(&self) -> PathBuf {
         self.root.join("tokens.json")
+    }
+
+    /// Requests over HTTP that are not done twice.
+    pub fn keys(&self) -> PathBuf {
+        self.root.join("keys.json")
     }
 
     /// What a mirror remembers on this host besides what is in the two databases.

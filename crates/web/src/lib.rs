@@ -38,7 +38,7 @@ use axum::{
 use lifeboat_engine::{Engine, look::Status};
 use lifeboat_io::Stop;
 use lifeboat_model::{Failure, FailureKind, ResourceName};
-use lifeboat_store::Tokens;
+use lifeboat_store::{Keys, Tokens};
 
 pub use gateway::Gateway;
 pub use listen::serve;
@@ -110,6 +110,7 @@ const SEEN_FOR: Duration = Duration::from_secs(60);
 impl Daemon {
     /// A daemon that has not begun, without a gateway, for callers on this host.
     pub fn new(engine: Engine, tokens: Tokens, version: &'static str, stop: &Stop, log: Log) -> Daemon {
+        let keys = Keys::at(&engine.state().keys());
         let workers = engine.setup().links.iter().map(|link| Arc::new(Worker::new(link.name.clone()))).collect();
         Daemon {
             engine: Arc::new(engine),
@@ -121,7 +122,7 @@ impl Daemon {
             version,
             stop: stop.clone(),
             log,
-            running: Arc::new(Running::new(stop)),
+            running: Arc::new(Running::new(stop, keys)),
             limits: Limits::default(),
             watchers: AtomicUsize::new(0),
             seen: Mutex::default(),

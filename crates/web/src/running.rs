@@ -1,7 +1,7 @@
 //! Operations that this daemon works on: each on a thread of its own, none of them on a request.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -14,15 +14,13 @@ use std::{
 
 use lifeboat_engine::{Engine, RunError, Watch};
 use lifeboat_io::Stop;
-use lifeboat_model::{Failure, FailureKind, Operation, OperationId, OperationState, Plan, Request};
+use lifeboat_model::{Failure, FailureKind, Operation, OperationId, OperationState, Plan, PlanId, Request};
+use lifeboat_store::keys::{self, KeptKey, KeyError, Keys};
 
 use crate::Log;
 
 /// How long a request waits for its operation to have begun: another may have to be put back first.
 const BEGIN_WAIT_MAX: Duration = Duration::from_secs(30);
-
-/// Keys of requests that are remembered.
-const KEYS_MAX: usize = 1_000;
 
 /// All of them.
 pub struct Running {
@@ -31,13 +29,15 @@ pub struct Running {
     state: Mutex<State>,
     /// Held while one is begun, so that of two requests with one key the second finds the first.
     beginning: Mutex<()>,
+    keys: Keys,
 }
 
 #[derive(Default)]
 struct State {
     flows: BTreeMap<OperationId, Arc<Flow>>,
     threads: Vec<JoinHandle<()>>,
-    keys: VecDeque<Key>,
+    /// Plans whose operation has not begun yet, or runs.
+    plans: BTreeSet<PlanId>,
 }
 
 /// One of them.
@@ -45,14 +45,6 @@ struct Flow {
     stop: Stop,
     /// To be put back as soon as it has stopped.
     aborts: AtomicBool,
-}
-
-/// A request that must not be done twice.
-struct Key {
-    /// Who sent it, and what they called it.
-    name: (String, String),
-    body: Vec<u8>,
-    operation: OperationId,
 }
 
 /// Where a request must not be done twice: who sends it, what they call it, and what it says.
@@ -75,9 +67,9 @@ pub enum Work {
 }
 
 impl Running {
-    /// None yet.
-    pub fn new(stop: &Stop) -> Running {
-        Running { stop: stop.clone(), state: Mutex::default(), beginning: Mutex::default() }
+    /// None yet. Requests that are not to be done twice are remembered in that list.
+    pub fn new(stop: &Stop, keys: Keys) -> Running {
+        Running { stop: stop.clone(), state: Mutex::default(), beginning: Mutex::default(), keys }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -107,32 +99,48 @@ impl Running {
         plan: impl FnOnce() -> Result<Work, Failure>,
     ) -> Result<OperationId, Failure> {
         let _one_at_a_time = self.beginning.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = once.as_ref().map(|once| self.known(once)).transpose()?.flatten() {
+        if let Some(known) = once.as_ref().map(|once| self.known(engine, once)).transpose()?.flatten() {
             return Ok(known);
         }
         let work = plan()?;
+        // On disk before the operation: a daemon that ends in between has begun nothing, or knows what.
+        let mut kept = match (once, &work) {
+            (Some(once), Work::Run(plan)) => Some(once.kept(plan, engine)),
+            _ => None,
+        };
+        kept.iter().try_for_each(|kept| self.keys.put(kept.clone())).map_err(|error| key_failure(&error))?;
         let begun = self.start(engine, by, log, work);
         let begun = begun.recv_timeout(BEGIN_WAIT_MAX).unwrap_or_else(|_too_long| {
             let failure = Failure::new(FailureKind::Busy, "the operation has not begun yet");
             Err(failure.hint("what was interrupted before may be put back first; look at /api/operations"))
         })?;
-        if let Some(Once { name, body }) = once {
-            let mut state = self.state();
-            state.keys.truncate(KEYS_MAX - 1);
-            state.keys.push_front(Key { name, body, operation: begun.clone() });
+        if let Some(kept) = &mut kept {
+            kept.operation = Some(begun.clone());
+            // Without it, the operation is found by its plan.
+            if let Err(error) = self.keys.put(kept.clone()) {
+                log.say(&format!("{begun}: {}", key_failure(&error)));
+            }
         }
         Ok(begun)
     }
 
-    fn known(&self, once: &Once) -> Result<Option<OperationId>, Failure> {
-        let state = self.state();
-        match state.keys.iter().find(|key| key.name == once.name) {
-            None => Ok(None),
-            Some(key) if key.body == once.body => Ok(Some(key.operation.clone())),
-            Some(key) => {
-                let message = format!("this Idempotency-Key was used for {} with another body", key.operation);
+    fn known(&self, engine: &Engine, once: &Once) -> Result<Option<OperationId>, Failure> {
+        let kept = self.keys.find(&once.name.0, &once.name.1).map_err(|error| key_failure(&error))?;
+        let Some(kept) = kept else { return Ok(None) };
+        let operation = match kept.operation.clone() {
+            Some(operation) => Some(operation),
+            None => operation_of(engine, &kept)?,
+        };
+        let is_beginning = self.state().plans.contains(&kept.plan);
+        match operation {
+            None if !is_beginning => Ok(None),
+            _ if kept.body_sha256 != keys::digest_of(&once.body) => {
+                let what = operation.map_or_else(|| kept.plan.to_string(), |operation| operation.to_string());
+                let message = format!("this Idempotency-Key was used for {what} with another body");
                 Err(Failure::new(FailureKind::Refused, message).hint("use a new key"))
             }
+            None => Err(Failure::new(FailureKind::Busy, "the operation has not begun yet").hint("ask again soon")),
+            Some(operation) => Ok(Some(operation)),
         }
     }
 
@@ -146,6 +154,10 @@ impl Running {
         let (tell, begun) = sync_channel(1);
         let (running, engine, by, log) = (self.clone(), engine.clone(), by.to_owned(), log.clone());
         let flow = Arc::new(Flow { stop: self.stop.below(), aborts: AtomicBool::new(false) });
+        let plan = match &work {
+            Work::Run(plan) => Some(plan.id.clone()),
+            Work::Resume(_) | Work::Abort(_) => None,
+        };
         let is_it: Box<IsIt> = match &work {
             Work::Run(plan) => {
                 let plan = plan.id.clone();
@@ -157,9 +169,13 @@ impl Running {
             }
         };
         let watch = Opened { running: self.clone(), flow: flow.clone(), is_it, tell: tell.clone(), log: log.clone() };
+        self.state().plans.extend(plan.clone());
         let thread = std::thread::spawn(move || {
             let ended = catch_unwind(AssertUnwindSafe(|| go(&engine, &by, &watch, &flow, work)));
             running.state().flows.retain(|_id, other| !Arc::ptr_eq(other, &flow));
+            if let Some(plan) = &plan {
+                running.state().plans.remove(plan);
+            }
             match ended {
                 Ok(Ok(operation)) => log.say(&format!("{} {}", operation.id, ended_how(&operation))),
                 Ok(Err(failure)) => {
@@ -198,6 +214,33 @@ impl Running {
             let _ = thread.join(); // one that broke has told so
         }
     }
+}
+
+impl Once {
+    fn kept(self, plan: &Plan, engine: &Engine) -> KeptKey {
+        let (caller, key) = self.name;
+        let (plan, at) = (plan.id.clone(), engine.io().clock.now());
+        KeptKey { caller, key, body_sha256: keys::digest_of(&self.body), plan, operation: None, at }
+    }
+}
+
+/// What a plan became, of which the daemon could not say so before it ended.
+fn operation_of(engine: &Engine, kept: &KeptKey) -> Result<Option<OperationId>, Failure> {
+    let look = engine.look();
+    for row in look.operations(usize::MAX)? {
+        if look.operation(&row.id)?.plan.id == kept.plan {
+            return Ok(Some(row.id));
+        }
+    }
+    Ok(None)
+}
+
+fn key_failure(error: &KeyError) -> Failure {
+    let kind = match error {
+        KeyError::Path(_) => FailureKind::Outside,
+        KeyError::Json { .. } => FailureKind::Damaged,
+    };
+    Failure::from_error(kind, error).hint("without an Idempotency-Key the request is done, each time it is sent")
 }
 
 /// Carries it out; what belongs to a backup follows it.

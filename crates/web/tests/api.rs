@@ -132,8 +132,29 @@ fn the_same_key_is_one_operation() {
     house.watch(second.as_str().unwrap());
     let token = house.token("other", Role::Operator);
     let other = [("idempotency-key", "k-1"), ("authorization", token.as_str())];
-    house.post(OPERATIONS, &other, r#"{"ask":"prove"}"#).is(202);
+    let others = house.post(OPERATIONS, &other, r#"{"ask":"prove"}"#).is(202).data()["id"].clone();
+    house.watch(others.as_str().unwrap());
     send("", r#"{"ask":"backup"}"#).is(400);
+    // A daemon that was started anew knows it, also when the one before ended before it could say what the plan became.
+    let engine = house.world.engine();
+    let house = House::with(house.world, engine);
+    let send = |key: &str, body: &str| house.post(OPERATIONS, &[("idempotency-key", key)], body);
+    assert_eq!(send("k-1", r#"{"ask":"backup"}"#).is(202).data()["id"], first);
+    send("k-1", r#"{"ask":"prove"}"#).is(409);
+    let list = house.world.state().keys();
+    let kept = std::fs::read_to_string(&list).unwrap();
+    assert!(!kept.contains("backup"), "{kept}");
+    std::fs::write(&list, kept.replace(&format!("\"operation\":{second}"), "\"operation\":null")).unwrap();
+    assert_eq!(send("k-2", r#"{"ask":"backup"}"#).is(202).data()["id"], second);
+    // A plan that became no operation is none.
+    let plan = |kept: &str| kept.split("\"plan\":\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+    let nothing = kept.replacen(&plan(&kept), "p-0000000000", 1).replace(&first.to_string(), "null");
+    std::fs::write(&list, nothing).unwrap();
+    let third = send("k-1", r#"{"ask":"backup"}"#).is(202).data()["id"].clone();
+    assert_ne!(third, first);
+    house.watch(third.as_str().unwrap());
+    std::fs::write(&list, "[").unwrap();
+    assert!(send("k-1", r#"{"ask":"backup"}"#).status >= 500, "what cannot be read is not empty");
 }
 
 /// A door that actions wait at.
