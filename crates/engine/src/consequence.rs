@@ -35,6 +35,7 @@ pub fn consequence(plan: &Plan) -> Consequence {
             SyncAsk::Clear { .. } | SyncAsk::Attach | SyncAsk::Detach => Consequence::Reversible,
             SyncAsk::Resync { .. }
             | SyncAsk::Repair { .. }
+            | SyncAsk::Widen { .. }
             | SyncAsk::StartOver { .. }
             | SyncAsk::ConfirmDeletes { .. } => Consequence::Reversible,
         },

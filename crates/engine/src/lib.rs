@@ -1,6 +1,7 @@
 //! What we do. Four verbs: plan, run, resume, look.
 
 pub mod act;
+mod advise;
 mod again;
 pub mod aliases;
 pub mod assertions;

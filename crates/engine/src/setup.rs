@@ -77,6 +77,8 @@ pub struct Setup {
     pub targets: Vec<lifeboat_model::Target>,
     /// By what it is decided whether a release is rolled back.
     pub matrix: lifeboat_model::decision::Matrix,
+    /// Who is called in an emergency.
+    pub contacts: lifeboat_model::escalation::Contacts,
 }
 
 impl Setup {
@@ -106,6 +108,7 @@ impl Setup {
             upstream: None,
             targets: Vec::new(),
             matrix: lifeboat_model::decision::Matrix::default(),
+            contacts: lifeboat_model::escalation::Contacts::default(),
         }
     }
 

@@ -10,8 +10,10 @@ mod compare;
 mod dedupe;
 mod deliver;
 mod isolate;
+mod parents;
 mod queue;
 mod salvage;
+mod widen;
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
@@ -121,26 +123,13 @@ impl Mirror {
 
     /// What the environment says, and the app's file of variables as it is now: a daemon need not be started again for it.
     pub fn said(&self) -> Said {
-        if self.link.env_file.is_none() {
-            return self.link.said.clone();
-        }
-        let text = self.variables();
-        Said::of(|name| self.variable(&text, name))
-    }
-
-    fn variables(&self) -> String {
-        self.link.env_file.as_ref().and_then(|file| files::read_text(file).ok()).unwrap_or_default()
-    }
-
-    fn variable(&self, file: &str, name: &str) -> Option<String> {
-        let set = self.io.env.var(name).and_then(|value| value.into_string().ok());
-        set.or_else(|| value_of(file, name))
+        said(&self.link, &self.io)
     }
 
     /// Whether the HTTP side of a Supabase project answers; nothing when `SUPABASE_URL` names none, or no connection may be
     /// opened.
     pub fn reach(&self) -> Option<Reach> {
-        let url = self.variable(&self.variables(), "SUPABASE_URL")?;
+        let url = variable(&self.io, &variables(&self.link)?, "SUPABASE_URL")?;
         let asked = format!("{}/rest/v1/", url.trim_end_matches('/'));
         (!self.said().local_only).then(|| Reach::of(lifeboat_io::answers_over_the_web(&asked)))
     }
@@ -328,6 +317,31 @@ impl Mirror {
             }
         }
     }
+}
+
+/// What the environment says about a mirror, and the app's file of variables as it is now.
+pub(crate) fn said(link: &Link, io: &Io) -> Said {
+    if link.env_file.is_none() {
+        return link.said.clone();
+    }
+    match variables(link) {
+        Some(text) => Said::of(|name| variable(io, &text, name)),
+        // It may say that nothing is to be delivered.
+        None => Said { unknown: true, ..Said::of(|name| variable(io, "", name)) },
+    }
+}
+
+/// The app's file of variables, empty when there is none; nothing when it cannot be read.
+fn variables(link: &Link) -> Option<String> {
+    match link.env_file.as_ref().filter(|file| files::exists(file)) {
+        Some(file) => files::read_text(file).ok(),
+        None => Some(String::new()),
+    }
+}
+
+fn variable(io: &Io, file: &str, name: &str) -> Option<String> {
+    let set = io.env.var(name).and_then(|value| value.into_string().ok());
+    set.or_else(|| value_of(file, name))
 }
 
 /// A name that nobody has had before.

@@ -1,16 +1,27 @@
 //! The emergency levels that concern the application: every plan proven, and what each of them is for.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "a test says what went wrong by ending")]
 
+use std::{
+    collections::BTreeSet,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
 use lifeboat_engine::Unwatched;
 use lifeboat_io::Stop;
 use lifeboat_model::{
-    BackupChoice, FailureKind, LevelAsk, Operation, OperationState, Request, StepId, StepState, sync::SyncAsk,
+    BackupChoice, Failure, FailureKind, LevelAsk, Operation, OperationState, Request, StepId, StepState, Trial,
+    sync::SyncAsk,
 };
 use lifeboat_testkit::{
     World,
+    app::App,
     code::{commit, git, with_code},
     prove::{Case, prove_plan, prove_steps},
-    world::sql,
+    world::{sql, sql_and_killed},
 };
 
 fn level(about: LevelAsk) -> Request {
@@ -59,6 +70,33 @@ fn emrg_06_a_variable_is_set_once_and_the_former_file_comes_back() {
     world.must(&Request::Undo { operation: done.id });
     assert_eq!(std::fs::read_to_string(world.app(".env")).unwrap(), before);
     assert_eq!(file(&world, "running"), "three ENABLE_SUPABASE=true");
+}
+
+/// EMRG-03: where the mirror's own switch cannot be used, the variable holds changes, and that is looked at.
+#[test]
+fn emrg_03_changes_are_held_by_a_variable_and_that_is_seen() {
+    let mut world = with_code(World::shop().with_mirror(15));
+    let link = world.setup.links[0].name.clone();
+    world.must(&Request::Sync { link: link.clone(), about: SyncAsk::Attach });
+    let held = world.must(&Request::Sync { link: link.clone(), about: SyncAsk::Disable { why: String::new() } });
+    assert_eq!(output(&held, "held")["enabled"], false, "level 1 ends with a look");
+    world.must(&Request::Sync { link, about: SyncAsk::Enable });
+    let hold = level(LevelAsk::Hold { why: "a test".into() });
+    let before = std::fs::read_to_string(world.app(".env")).unwrap();
+    world.setup.links[0].env_file = Some(world.app(".env"));
+    let tried = prove_plan(&Case { world: &world, request: hold.clone(), undo: false });
+    assert!(tried.as_before > 0 && tried.as_meant > 0, "{tried:?}");
+    let done = world.must(&hold);
+    assert_eq!(output(&done, "held")["because"], "SYNC_ENABLED=false");
+    assert_eq!(std::fs::read_to_string(world.app(".env")).unwrap(), format!("{before}SYNC_ENABLED=false\n"));
+    assert!(!world.engine().mirror(None).unwrap().status().unwrap().enabled);
+    world.must(&Request::Undo { operation: done.id });
+    assert_eq!(std::fs::read_to_string(world.app(".env")).unwrap(), before);
+    assert!(world.engine().mirror(None).unwrap().status().unwrap().enabled);
+    // A file of variables that nobody can read may say that nothing is to be delivered.
+    std::fs::write(world.app(".env"), b"\xff").unwrap();
+    let status = world.engine().mirror(None).unwrap().status().unwrap();
+    assert!(!status.enabled && status.reason.contains("cannot be read"), "{status:?}");
 }
 
 /// EMRG-07: by a commit that is added, a merge as the newest one included; it is pushed when all is well.
@@ -136,6 +174,151 @@ fn emrg_09_what_does_not_work_afterwards_is_put_back() {
         *look.get_mut("code").unwrap() = look["code"].replace("runs three", "runs good");
     }
     assert_eq!(after, before);
+}
+
+/// Why an operation put everything back.
+#[track_caller]
+fn put_back(operation: &Operation) -> &Failure {
+    let OperationState::PutBack { why: Some(why) } = &operation.state else { panic!("{:?}", operation.state) };
+    why
+}
+
+/// Why an operation waits for a person, past the swap.
+#[track_caller]
+fn waits(operation: &Operation) -> &Failure {
+    let OperationState::Paused { why } = &operation.state else { panic!("{:?}", operation.state) };
+    why
+}
+
+/// EMRG-09: a path that does not answer well, and a log that nobody can read, are no pass. The log is read to its end.
+#[test]
+fn emrg_09_what_cannot_be_seen_to_work_does_not_pass() {
+    let mut world = with_code(World::shop());
+    let app = App::new(|_, path, _| (if path.starts_with("/api/repair-orders") { 500 } else { 200 }, String::new()));
+    world.setup.targets[0].url = Some(app.url());
+    world.setup.targets[0].probes = vec!["/api/health".into(), "/api/repair-orders?limit=1".into()];
+    let failed = world.run(&back_to("main~1")).unwrap();
+    assert!(put_back(&failed).to_string().contains("/api/repair-orders?limit=1 answers with 500"), "{failed:?}");
+    assert!(app.asked().contains(&"GET /api/health".to_owned()));
+
+    world.setup.targets[0].probes.clear();
+    for (log, wanted) in [("no.log", "is no file"), ("code", "is no file")] {
+        world.setup.targets[0].log = Some(world.app(log));
+        let plan = world.engine().plan(&back_to("main~1")).unwrap();
+        assert!(plan.notes.iter().any(|note| note.contains("is not there")), "told beforehand: {:?}", plan.notes);
+        let failed = world.run(&back_to("main~1")).unwrap();
+        let why = put_back(&failed);
+        assert!(why.to_string().contains("nobody can tell") && why.to_string().contains(wanted), "{why}");
+        assert!(why.hint.as_ref().unwrap().contains("correct log of app"), "{why:?}");
+    }
+
+    // The first of more than two mebibytes of new lines; what stood there before is another story.
+    let code = world.app("code");
+    let lines = format!("FATAL: first\n{}", "a line that is well\n".repeat(120_000));
+    std::fs::write(code.join("trouble"), lines).unwrap();
+    commit(&code, "chatty");
+    std::fs::remove_file(code.join("trouble")).unwrap();
+    commit(&code, "good");
+    world.setup.targets[0].log = Some(world.app("server.log"));
+    let failed = world.run(&back_to("HEAD~1")).unwrap();
+    assert!(put_back(&failed).to_string().contains("1 new lines"), "{failed:?}");
+    world.must(&back_to("v1"));
+}
+
+/// A shop with a backup, whose app answers as said; and what the backup holds.
+fn tried_shop(answers: impl Fn(&str, &str, &str) -> (u16, String) + Send + Sync + 'static) -> (World, App, String) {
+    let mut world = with_code(World::shop());
+    world.backup();
+    let backed_up = world.look().live["db"].clone();
+    world.sell(2);
+    let app = App::new(answers);
+    let target = &mut world.setup.targets[0];
+    target.url = Some(app.url());
+    target.trial = Some(Trial {
+        login: "/api/auth/login".into(),
+        email_env: "TRIAL_EMAIL".into(),
+        password_env: "TRIAL_PASSWORD".into(),
+        create: "/api/customers".into(),
+        body: "{\"name\":\"a try\"}".into(),
+        table: "customers".into(),
+    });
+    let env = world.app(".env");
+    let before = std::fs::read_to_string(&env).unwrap();
+    std::fs::write(env, format!("{before}TRIAL_EMAIL=a@b.example\nTRIAL_PASSWORD=secret\n")).unwrap();
+    (world, app, backed_up)
+}
+
+/// EMRG-22: nobody can log in, so level 5 is not over, and no record was made. Once somebody can, it goes on.
+#[test]
+fn emrg_22_a_login_that_fails_is_a_level_that_fails() {
+    let mended = Arc::new(AtomicBool::new(false));
+    let well = mended.clone();
+    let live = Arc::new(Mutex::new(PathBuf::new()));
+    let file = live.clone();
+    let (world, app, backed_up) = tried_shop(move |method, path, _| match (method, path) {
+        ("POST", "/api/auth/login") if !well.load(Ordering::SeqCst) => (401, String::new()),
+        ("POST", "/api/auth/login") => (200, "{\"token\":\"t\"}".to_owned()),
+        ("POST", "/api/customers") => {
+            sql(&file.lock().unwrap(), "INSERT INTO customers VALUES (77, 'a try', '')");
+            (201, "{\"id\":\"77\"}".to_owned())
+        }
+        _ => {
+            sql(&file.lock().unwrap(), "DELETE FROM customers WHERE id = 77");
+            (200, String::new())
+        }
+    });
+    *live.lock().unwrap() = world.app("shop.db");
+    let failed = world.run(&recover(&[])).unwrap();
+    let why = waits(&failed).to_string();
+    assert!(why.contains("POST") && why.contains("/api/auth/login answers with 401"), "{why}");
+    assert_eq!(app.asked(), ["POST /api/auth/login"]);
+    assert_eq!(world.look().live["db"], backed_up);
+    mended.store(true, Ordering::SeqCst);
+    let done = world.engine().resume(&failed.id, "test", &Unwatched, &Stop::default()).unwrap();
+    assert_eq!(done.state, OperationState::Done);
+    assert_eq!(app.asked().len(), 4);
+    assert_eq!(world.look().live["db"], backed_up, "the record went again");
+}
+
+/// EMRG-22: the app makes a record and does not take it away again: that is said, and what takes it out does.
+#[test]
+fn emrg_22_a_record_that_stays_is_named_with_what_takes_it_out() {
+    for refuses in [true, false] {
+        let live = Arc::new(Mutex::new(PathBuf::new()));
+        let file = live.clone();
+        let (world, app, backed_up) = tried_shop(move |method, path, body| match (method, path) {
+            ("POST", "/api/auth/login") => (200, "{\"token\":\"t\"}".to_owned()),
+            ("POST", "/api/customers") if body.contains("a try") => {
+                sql(&file.lock().unwrap(), "INSERT INTO customers VALUES (77, 'a try', '')");
+                (201, "{\"data\":{\"id\":77}}".to_owned())
+            }
+            ("DELETE", "/api/customers/77") => (if refuses { 405 } else { 200 }, String::new()),
+            _ => (404, String::new()),
+        });
+        *live.lock().unwrap() = world.app("shop.db");
+        let failed = world.run(&recover(&[])).unwrap();
+        let why = waits(&failed);
+        let said = if refuses { "77 that was made to try app is not taken out" } else { "77 of the try is still in" };
+        assert!(why.to_string().contains(said), "{why}");
+        assert_eq!(app.asked().len(), 3);
+        let (_, command) = why.hint.as_ref().unwrap().split_once(": ").unwrap();
+        assert!(command.starts_with("sqlite3 "), "{command}");
+        assert_ne!(world.look().live["db"], backed_up);
+        assert!(std::process::Command::new("sh").args(["-c", command]).status().unwrap().success());
+        assert_eq!(world.look().live["db"], backed_up);
+    }
+}
+
+/// EMRG-22: what the login needs and cannot be read is not told as not set.
+#[test]
+fn emrg_22_variables_that_cannot_be_read_are_told_as_such() {
+    for (env, wanted) in [(&b"\xff\xfe is no text"[..], "cannot be read"), (b"", "TRIAL_EMAIL is not set")] {
+        let (world, _app, _) = tried_shop(|_, _, _| (200, String::new()));
+        std::fs::write(world.app(".env"), env).unwrap();
+        let failed = world.run(&recover(&[])).unwrap();
+        let why = waits(&failed).to_string();
+        assert!(why.contains("TRIAL_EMAIL") && why.contains(wanted), "{why}");
+    }
 }
 
 fn output<'a>(operation: &'a Operation, step: &str) -> &'a serde_json::Value {
@@ -224,4 +407,79 @@ fn emrg_23_the_cloud_is_made_equal_whatever_happens() {
         about_cloud.contains(&step)
     });
     assert!(tried.as_before > 0 && tried.as_meant > 0, "{tried:?}");
+}
+
+/// EMRG-24: who has the app's port after it was stopped is a stranger: it is named, left alone, and nothing is changed.
+#[test]
+fn emrg_24_a_stranger_on_the_port_is_named_and_survives() {
+    let mut world = with_code(World::shop());
+    let listens = "import socket, sys\ns = socket.socket(); s.bind(('127.0.0.1', 0)); s.listen(); print(s.getsockname()[1], flush=True); sys.stdin.read()";
+    let mut stranger = std::process::Command::new("python3")
+        .args(["-c", listens])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut port = String::new();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(stranger.stdout.take().unwrap()), &mut port).unwrap();
+    world.setup.targets[0].url = Some(format!("http://localhost:{}/", port.trim()));
+    let failed = world.run(&back_to("v1")).unwrap();
+    let why = put_back(&failed);
+    assert!(why.to_string().contains(&format!("python3 (process {}) has it", stranger.id())), "{why}");
+    assert_eq!(why.kind, FailureKind::Busy);
+    assert!(file(&world, "running").starts_with("three"), "it was started again");
+    assert!(stranger.try_wait().unwrap().is_none(), "it lives");
+    drop(stranger.stdin.take());
+    stranger.wait().unwrap();
+    world.must(&back_to("v1"));
+}
+
+/// EMRG-20: a damaged database goes aside with all that belongs to it, under one stamp.
+#[test]
+fn emrg_20_what_is_damaged_goes_aside_with_its_wal_under_one_stamp() {
+    let world = with_code(World::shop());
+    world.backup();
+    let wanted = world.look().live["db"].clone();
+    let live = world.app("shop.db");
+    // The app was killed: what it wrote last is in the WAL, and the file itself is damaged.
+    sql_and_killed(&live, "INSERT INTO settings VALUES ('after', 1)");
+    let mut bytes = std::fs::read(&live).unwrap();
+    bytes[..16].copy_from_slice(b"no database here");
+    std::fs::write(&live, bytes).unwrap();
+    let done = world.must(&recover(&[]));
+    assert_eq!(world.look().live["db"], wanted);
+    let names =
+        std::fs::read_dir(world.app("")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let aside: BTreeSet<String> = names.filter(|name| name.starts_with("shop.db.CORRUPTED.")).collect();
+    let Some(first) = aside.first() else { panic!("{:?}", done.plan) };
+    assert_eq!(aside, ["", "-shm", "-wal"].iter().map(|end| format!("{first}{end}")).collect());
+}
+
+/// EMRG-21: what does not start beside the live one never replaces it, and the live one is not even stopped.
+#[test]
+fn emrg_21_a_version_that_does_not_start_changes_nothing() {
+    let mut world = with_code(World::shop());
+    let code = world.app("code");
+    std::fs::write(code.join("trouble"), "does not start\n").unwrap();
+    commit(&code, "bad");
+    git(&code, &["push", "--quiet", "origin", "main"]);
+    world.setup.targets[0].rehearse = Some(vec!["./run".into(), "fresh".into()]);
+    world.backup();
+    world.sell(3);
+    let before = world.look();
+    let bad = level(LevelAsk::Recover {
+        from: BackupChoice::Latest,
+        to: Some("main".into()),
+        without: vec![],
+        watch_ms: 0,
+        why: String::new(),
+    });
+    let failed = world.run(&bad).unwrap();
+    assert!(put_back(&failed).to_string().contains("./run fresh"), "{failed:?}");
+    let stopped = failed.plan.steps().zip(&failed.steps).find(|(step, _)| step.id.0 == "stop").unwrap().1;
+    assert!(matches!(stopped, StepState::Planned), "{stopped:?}");
+    assert_eq!(world.look().live, before.live);
+    // The newest of the remote is bad as well; what runs is the one that is known to be good.
+    world.must(&recover(&[]));
+    assert_eq!(file(&world, "running"), "one");
 }

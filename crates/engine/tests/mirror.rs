@@ -1,6 +1,8 @@
 //! Mirrors of SQLite files on real servers, written to by another program's SQLite.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "a test says what went wrong by ending")]
 
+#[path = "mirror/fits.rs"]
+mod fits;
 #[path = "mirror/refused.rs"]
 mod refused;
 #[path = "mirror/replaced.rs"]

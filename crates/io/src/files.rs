@@ -251,6 +251,11 @@ pub fn exists(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok()
 }
 
+/// Whether there is a file that can be read to its end: no folder, no pipe, no device. Links are followed.
+pub fn is_file(path: &Path) -> bool {
+    path.is_file()
+}
+
 /// A file that is locked as long as this lives. The kernel lets go of it when the process ends, however it does.
 #[derive(Debug)]
 pub struct LockedFile {

@@ -154,7 +154,7 @@ fn device_and_inode(text: &str) -> Option<(u64, u64)> {
     Some((rustix::fs::makedev(major, minor), parts.next()?.parse().ok()?))
 }
 
-fn name_of(pid: u32) -> String {
+pub(crate) fn name_of(pid: u32) -> String {
     let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
     if name.trim().is_empty() { "?".to_owned() } else { name.trim().to_owned() }
 }

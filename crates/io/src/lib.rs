@@ -14,6 +14,7 @@ pub mod gzip;
 pub mod holders;
 mod http;
 pub mod lease;
+pub mod listeners;
 pub mod objects;
 pub mod place;
 pub mod process;

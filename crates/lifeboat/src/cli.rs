@@ -20,7 +20,7 @@ use self::{
     exports::{AdoptArgs, CopyArgs, DocsArgs, ExportArgs, ScheduleArgs, ShimsArgs},
     records::{AttestArgs, CompromisedArgs, EvidenceArgs, IncidentArgs, LogsArgs, ProviderArgs},
     servers::{FenceArgs, SalvageArgs},
-    sync::{LevelArgs, MonitorArgs, SyncArgs},
+    sync::{AdviseArgs, LevelArgs, MonitorArgs, SyncArgs},
 };
 
 /// Backups that are proven by restoring them, and a way back when something went wrong.
@@ -169,6 +169,12 @@ pub enum Command {
     /// Mirrors a SQLite file to a PostgreSQL database: switches, queue, comparing
     #[command(after_help = help::SYNC, display_order = 25)]
     Sync(SyncArgs),
+    /// Says what to do about a symptom, or about what it measures, and changes nothing
+    #[command(after_help = help::ADVISE, display_order = 23)]
+    Advise(AdviseArgs),
+    /// Shows who is to be called when in an emergency, and whose turn it is
+    #[command(after_help = help::ESCALATION, display_order = 23)]
+    Escalation,
     /// The emergency levels of a mirrored app, each within its budget
     #[command(after_help = help::LEVEL, display_order = 24)]
     Level(LevelArgs),

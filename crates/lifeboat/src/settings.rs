@@ -68,6 +68,9 @@ pub struct Settings {
     /// The app that `lifeboat serve` stands in front of.
     #[serde(default)]
     pub gateway: schedules::GatewaySettings,
+    /// Who is called in an emergency, for `lifeboat escalation`.
+    #[serde(default)]
+    pub escalation: EscalationSettings,
     /// Where Lifeboat keeps its journals and its index on this host.
     #[serde(default)]
     pub state: StateSettings,
@@ -94,6 +97,18 @@ pub struct AppSettings {
     /// A file that tells of every restore and undo: one line of JSON each when its name ends in `.jsonl`, else Markdown.
     #[schemars(extend("x-kind" = "path"))]
     pub incident_log: Option<PathBuf>,
+}
+
+/// Who is called in an emergency.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EscalationSettings {
+    /// The internal team, called after 15 minutes.
+    pub team: Option<String>,
+    /// The vendor, called after an hour.
+    pub vendor: Option<String>,
+    /// Whoever is on call, for what cannot wait.
+    pub on_call: Option<String>,
 }
 
 /// Where backups are kept.

@@ -5,11 +5,13 @@
 //! what is lost by it ([`loss`]) and kept of that ([`salvage`]), what happened
 //! ([`operation`]), whether a release is rolled back ([`decision`]), how long it may be kept ([`keep`]) and what a person reads when it goes wrong ([`failure`]).
 
+pub mod advice;
 pub mod assertion;
 pub mod backup;
 pub mod check;
 pub mod compare;
 pub mod decision;
+pub mod escalation;
 pub mod export;
 pub mod failure;
 pub mod id;

@@ -4,6 +4,7 @@
 mod ask;
 mod decide;
 mod value;
+mod widen;
 
 use std::collections::BTreeMap;
 
@@ -17,6 +18,7 @@ pub use decide::{
     next_batch_rows, too_many_deletes, trouble_of,
 };
 pub use value::{CloudType, Misfit, Value, canonical, cloud_type_for, literal};
+pub use widen::{Widening, wider, widest};
 
 /// A SQLite file that is mirrored to a PostgreSQL database. The file is always right.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +35,12 @@ pub struct Link {
     pub tables: Vec<String>,
     /// How many rows go in one transaction as long as little waits.
     pub batch_rows: u32,
+    /// No transaction of a delivery has more rows: what `SYNC_BATCH_SIZE` says, else what is measured to be the best.
+    #[serde(default = "Link::default_batch_rows_max")]
+    pub batch_rows_max: u32,
+    /// How many rows a re-sync writes at once; nothing: as many as it reads at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resync_rows: Option<u32>,
     /// How long the worker waits between two looks, in milliseconds.
     pub interval_ms: u64,
     /// Whether tables that are missing in the cloud, and columns of them, are made. Only with a schema of our own.
@@ -46,6 +54,12 @@ pub struct Link {
     pub env_file: Option<std::path::PathBuf>,
 }
 
+impl Link {
+    fn default_batch_rows_max() -> u32 {
+        BATCH_ROWS_MAX
+    }
+}
+
 /// What variables of the environment, or the app's `.env`, say about mirroring.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Said {
@@ -53,6 +67,9 @@ pub struct Said {
     pub disabled: bool,
     /// `ENABLE_SUPABASE=false`: no connection is ever opened.
     pub local_only: bool,
+    /// The app's file of variables cannot be read: nobody knows what it says.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unknown: bool,
 }
 
 impl Said {
@@ -62,15 +79,16 @@ impl Said {
             let words = ["false", "0", "no", "off"];
             get(name).is_some_and(|value| words.iter().any(|word| value.trim().eq_ignore_ascii_case(word)))
         };
-        Said { disabled: is_off("SYNC_ENABLED"), local_only: is_off("ENABLE_SUPABASE") }
+        Said { disabled: is_off("SYNC_ENABLED"), local_only: is_off("ENABLE_SUPABASE"), unknown: false }
     }
 
     /// The setting that keeps mirroring off, when there is one.
     pub fn refusal(&self) -> Option<&'static str> {
-        match (self.local_only, self.disabled) {
-            (true, _) => Some("ENABLE_SUPABASE=false"),
-            (false, true) => Some("SYNC_ENABLED=false"),
-            (false, false) => None,
+        match (self.local_only, self.disabled, self.unknown) {
+            (true, _, _) => Some("ENABLE_SUPABASE=false"),
+            (false, true, _) => Some("SYNC_ENABLED=false"),
+            (false, false, true) => Some("a file of variables that cannot be read"),
+            (false, false, false) => None,
         }
     }
 }
@@ -333,4 +351,7 @@ pub struct CycleReport {
     pub held: u64,
     /// Whether nothing waits any more.
     pub drained: bool,
+    /// How long it took, in milliseconds.
+    #[serde(default)]
+    pub took_ms: u64,
 }

@@ -61,6 +61,11 @@ pub struct Trial {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "what", rename_all = "kebab-case")]
 pub enum LevelAsk {
+    /// Level 1, by a variable: changes are held, where the mirror's own switch cannot be used.
+    Hold {
+        /// Why.
+        why: String,
+    },
     /// Level 3, by a variable: no connection to the cloud any more.
     LocalOnly {
         /// Why.
@@ -95,6 +100,17 @@ pub enum LevelAsk {
         /// Why.
         why: String,
     },
+}
+
+impl LevelAsk {
+    /// The number of the level.
+    pub fn level(&self) -> u8 {
+        match self {
+            LevelAsk::Hold { .. } => 1,
+            LevelAsk::LocalOnly { .. } | LevelAsk::RollBack { .. } | LevelAsk::Stable { .. } => 3,
+            LevelAsk::Recover { .. } => 5,
+        }
+    }
 }
 
 /// What is done to a target. Each is all-or-nothing and may be repeated.
@@ -172,6 +188,11 @@ pub enum TargetAction {
         /// The branch.
         branch: String,
     },
+    /// Fails when somebody else has the port on which it answers, after it was stopped.
+    CheckPort {
+        /// The port of this host.
+        port: u16,
+    },
     /// Fails unless every path answers with 2xx within so long.
     Probe {
         /// The paths.
@@ -185,6 +206,9 @@ pub enum TargetAction {
         file: PathBuf,
         /// How long it was before.
         from: u64,
+        /// Which file it was before, by device and inode: another one was begun since.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        identity: Option<(u64, u64)>,
     },
     /// Checks a commit out into a folder of its own.
     FreshCopy {

@@ -14,7 +14,7 @@ case $1 in
     start) echo "$(cat version) $(grep ENABLE_SUPABASE ../.env)" > ../running; grep -h . trouble >> ../server.log 2>/dev/null ;;
     stop) echo stopped > ../running ;;
     install) cat version > ../installed ;;
-    fresh) test -f ../application/run && grep -q . version && ! grep -q . trouble ;;
+    fresh) test -f ../application/run && grep -q . version && ! grep -qs . trouble || exit 1 ;;
 esac
 exit 0
 "#;

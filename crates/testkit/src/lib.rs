@@ -6,6 +6,7 @@
     reason = "a test says what went wrong by ending"
 )]
 
+pub mod app;
 pub mod code;
 pub mod databases;
 pub mod postgres;

@@ -159,7 +159,8 @@ impl World {
         }
         for link in &self.setup.links {
             let file = world.app(link.file.file_name().unwrap().to_str().unwrap());
-            world.setup.links.push(Link { file, ..link.clone() });
+            let env_file = link.env_file.as_ref().map(|_| world.app(".env"));
+            world.setup.links.push(Link { file, env_file, ..link.clone() });
         }
         if !self.setup.targets.is_empty() {
             world.setup.targets = vec![crate::code::target(&world)];
@@ -301,6 +302,8 @@ impl World {
             tables: vec![],
             makes_tables: true,
             batch_rows: 500,
+            batch_rows_max: 20_000,
+            resync_rows: None,
             interval_ms: 1_000,
             delete_share_percent: 20,
             said: Said::default(),
@@ -420,6 +423,17 @@ pub fn make_shop(path: &Path, orders: u32) {
     )
     .unwrap();
     sell(&db, orders);
+}
+
+/// Runs statements in WAL mode as an app that is killed then: what it wrote is in the `-wal` that it leaves behind.
+pub fn sql_and_killed(path: &Path, statements: &str) {
+    let files = ["", "-wal", "-shm"].map(|end| PathBuf::from(format!("{}{end}", path.display())));
+    let db = Connection::open(path).unwrap();
+    db.pragma_update(None, "journal_mode", "wal").unwrap();
+    db.execute_batch(statements).unwrap();
+    let left = files.each_ref().map(|file| fs::read(file).unwrap());
+    drop(db);
+    files.iter().zip(left).for_each(|(file, bytes)| fs::write(file, bytes).unwrap());
 }
 
 /// Runs statements on a database, as an app would.

@@ -8,7 +8,13 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use lifeboat_engine::closed::Closed;
-use lifeboat_model::{Tri, schedule::JobStatus, sync::BreakerState, time::since};
+use lifeboat_model::{
+    Tri,
+    advice::LAST_SYNC_MAX_S,
+    schedule::JobStatus,
+    sync::{BreakerState, Reach},
+    time::since,
+};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -56,9 +62,6 @@ pub async fn health(State(daemon): State<Arc<Daemon>>) -> Result<Response, Probl
     Ok((status, Data(health)).into_response())
 }
 
-/// A delivery that is older than this, in seconds, is late: one is made every few seconds, also when nothing waits.
-const LATE_S: u64 = 300;
-
 fn look(daemon: &Daemon) -> Health {
     let now = daemon.engine.io().clock.now();
     let mut parts = vec![match daemon.engine.catalog() {
@@ -92,12 +95,15 @@ fn look(daemon: &Daemon) -> Health {
                     (false, ..) => (Tri::Pass, format!("held: {}", status.reason)),
                     (true, Some(error), _) => (Tri::Fail, error.clone()),
                     // Also when the worker itself has stopped.
-                    (true, None, Some(at)) if since(at, now).as_secs() > LATE_S => {
+                    (true, None, Some(at)) if since(at, now).as_secs() > LAST_SYNC_MAX_S => {
                         (Tri::Fail, format!("nothing was delivered since {at}"))
                     }
                     (true, None, Some(at)) => (Tri::Pass, format!("had everything at {at}")),
                     (true, None, None) => (Tri::Unknown, "nothing has been delivered yet".to_owned()),
                 };
+                if status.enabled {
+                    parts.extend(worker.reach(&daemon.engine).map(|reach| over_http(&name, reach)));
+                }
                 ((Tri::Pass, String::new()), cloud)
             }
         };
@@ -125,6 +131,16 @@ fn look(daemon: &Daemon) -> Health {
         schedule,
         operations: daemon.running.count(),
     }
+}
+
+/// The HTTP side of the cloud. Without a key it says that nobody may ask, and is there.
+fn over_http(name: &str, reach: Reach) -> Part {
+    let (state, detail) = match reach {
+        Reach::Reachable => (Tri::Pass, "reachable".to_owned()),
+        Reach::Unauthorised => (Tri::Pass, "reachable, and unauthorised: it wants a key".to_owned()),
+        Reach::Down { why } => (Tri::Fail, format!("down: {why}")),
+    };
+    Part::new(&format!("{name}.http"), (state, detail))
 }
 
 /// The app behind the gateway. Closed on purpose it may be away.

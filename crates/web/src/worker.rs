@@ -10,7 +10,7 @@ use lifeboat_engine::{Engine, Mirror};
 use lifeboat_io::Stop;
 use lifeboat_model::{
     Failure, FailureKind, ResourceName, Tri,
-    sync::{BreakerState, CycleReport},
+    sync::{BreakerState, CycleReport, Reach},
 };
 
 use crate::keeper::Keeper;
@@ -24,7 +24,12 @@ pub struct Worker {
     keeper: Arc<Keeper>,
     state: Mutex<State>,
     changed: Condvar,
+    /// Whether the cloud's HTTP side answered, and when that was seen.
+    reached: Mutex<Option<(Duration, Option<Reach>)>>,
 }
+
+/// How long it is believed whether the cloud's HTTP side answers.
+const REACHED_FOR: Duration = Duration::from_secs(30);
 
 #[derive(Default)]
 struct State {
@@ -54,7 +59,13 @@ pub struct Done {
 impl Worker {
     /// A worker that has not begun.
     pub fn new(link: ResourceName) -> Worker {
-        Worker { link, keeper: Arc::default(), state: Mutex::default(), changed: Condvar::new() }
+        Worker {
+            link,
+            keeper: Arc::default(),
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            reached: Mutex::default(),
+        }
     }
 
     /// Whose it is.
@@ -80,6 +91,19 @@ impl Worker {
     /// Whether it runs, and why not.
     pub fn health(&self) -> (Tri, String) {
         self.keeper.health()
+    }
+
+    /// Whether the HTTP side of the cloud answers, or did less than half a minute ago; nothing when there is none to be asked.
+    pub fn reach(&self, engine: &Engine) -> Option<Reach> {
+        let now = engine.io().clock.elapsed();
+        // Held while it is asked: of several who want to know, one asks.
+        let mut reached = self.reached.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, reach)) = reached.as_ref().filter(|(at, _)| now.saturating_sub(*at) < REACHED_FOR) {
+            return reach.clone();
+        }
+        let reach = engine.mirror(Some(&self.link)).ok().and_then(|mirror| mirror.reach());
+        *reached = Some((now, reach.clone()));
+        reach
     }
 
     /// How often it broke off and was begun again.

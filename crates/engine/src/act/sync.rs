@@ -7,11 +7,18 @@ use lifeboat_model::{
 use serde_json::{Value, json};
 
 use super::{Hands, captures::output, sqlite_failure};
-use crate::{perform::Context, sync::Mirror};
+use crate::{
+    perform::Context,
+    sync::{Mirror, said},
+};
 
 /// Carries out one action.
 pub fn perform(hands: &Hands, link: &Link, action: &SyncAction, context: &Context<'_>) -> Result<Value, Failure> {
     let scope = &context.operation.plan.scope;
+    if let (SyncAction::CheckHeld, Some(setting)) = (action, said(link, &hands.io).refusal()) {
+        // That wins over every switch, also over one that cannot be read.
+        return Ok(json!({ "enabled": false, "because": setting }));
+    }
     let mut mirror = Mirror::open(link, scope, &hands.io, &hands.state, &hands.vaults)?;
     match action {
         SyncAction::Switch { on, why } => {
@@ -50,11 +57,19 @@ pub fn perform(hands: &Hands, link: &Link, action: &SyncAction, context: &Contex
             }
         }
         SyncAction::Dedupe { tables } => Ok(json!({ "removed": mirror.dedupe(tables, context.stop)? })),
+        SyncAction::Widen { columns } => Ok(json!({ "rows": mirror.widen(columns, context.stop)? })),
         SyncAction::CheckLocalOnly => match mirror.said().local_only {
             true => Ok(json!({ "mode": "local-only" })),
             false => {
                 let message = format!("the mirror {} is not seen to be local-only", link.name);
                 Err(Failure::new(FailureKind::Refused, message).hint("is env_file of the link the file of the target?"))
+            }
+        },
+        SyncAction::CheckHeld => match mirror.is_enabled()? {
+            false => Ok(json!({ "enabled": false })),
+            true => {
+                let message = format!("the mirror {} still delivers", link.name);
+                Err(Failure::new(FailureKind::Refused, message).hint("lifeboat sync status says who switched it"))
             }
         },
         SyncAction::Salvage { into } => mirror.salvage(into, context.watch, context.stop),

@@ -1,5 +1,6 @@
 //! What is done to the application: its variables, the version of its code, its commands, and looks whether it works.
 
+mod log;
 mod probes;
 mod versions;
 
@@ -38,9 +39,10 @@ pub fn perform(hands: &Hands, target: &Target, action: &TargetAction, context: &
         | TargetAction::CheckOut { .. }
         | TargetAction::Push { .. }
         | TargetAction::FreshCopy { .. } => versions::perform(hands, target, action, context),
-        TargetAction::Probe { .. } | TargetAction::ScanLog { .. } | TargetAction::Try { .. } => {
-            probes::perform(hands, target, action, context)
-        }
+        TargetAction::CheckPort { .. }
+        | TargetAction::Probe { .. }
+        | TargetAction::ScanLog { .. }
+        | TargetAction::Try { .. } => probes::perform(hands, target, action, context),
     }
 }
 

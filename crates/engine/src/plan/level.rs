@@ -7,7 +7,7 @@ use std::time::Duration;
 use lifeboat_io::{Stop, files, git};
 use lifeboat_model::{
     Action, Failure, FailureKind, LevelAsk, OnFailure, Operation, OperationState, Plan, Request, ResourceName, Step,
-    StepClass, StepState, Target, TargetAction, Undo,
+    StepClass, StepState, Target, TargetAction, Undo, advice,
     sync::{Link, SyncAction},
 };
 
@@ -20,8 +20,6 @@ use crate::{
     facts::{self, Common},
 };
 
-/// How long level 3 may take.
-const BUDGET_MS: u64 = 300_000;
 /// How long the app may take to answer after its start.
 pub(super) const ANSWER_LIMIT_MS: u64 = 60_000;
 
@@ -42,7 +40,7 @@ pub(super) struct Known {
     pub common: Common,
     pub target: Target,
     pub folder: Option<Folder>,
-    pub log_bytes: u64,
+    pub log: Log,
     /// A branch name that is free.
     pub backup_branch: String,
     /// The mirror, when there is one that follows a file of variables.
@@ -116,7 +114,7 @@ pub(super) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failur
     let target = engine.target(target.as_ref())?.clone();
     let common = engine.common()?;
     let folder = match about {
-        LevelAsk::LocalOnly { .. } | LevelAsk::Recover { .. } => None,
+        LevelAsk::Hold { .. } | LevelAsk::LocalOnly { .. } | LevelAsk::Recover { .. } => None,
         LevelAsk::RollBack { to, .. } => Some(engine.folder(&target, to)?),
         LevelAsk::Stable { to, .. } => {
             let Some(stable) = to.as_ref().or(target.stable.as_ref()) else {
@@ -139,13 +137,31 @@ pub(super) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failur
         let names = std::iter::once(first.clone()).chain((2..).map(|number| format!("{first}-{number}")));
         backup_branch = names.into_iter().find(|name| !is_taken(name)).unwrap_or(first);
     }
-    let log_bytes = log_bytes(&target);
+    let log = Log::of(&target);
     let link = engine.setup().links.iter().find(|link| link.env_file.is_some() && link.env_file == target.env_file);
-    Ok(Known { common, target, folder, log_bytes, backup_branch, link: link.cloned() })
+    Ok(Known { common, target, folder, log, backup_branch, link: link.cloned() })
 }
 
-pub(super) fn log_bytes(target: &Target) -> u64 {
-    target.log.as_ref().and_then(|log| files::size(log).ok()).unwrap_or(0)
+/// The app's log before anything is done.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Log {
+    bytes: u64,
+    /// Nothing when it is not there.
+    identity: Option<(u64, u64)>,
+}
+
+impl Log {
+    pub fn of(target: &Target) -> Log {
+        let Some(log) = target.log.as_ref().filter(|log| files::is_file(log)) else { return Log::default() };
+        Log { bytes: files::size(log).unwrap_or(0), identity: files::identity(log).ok().flatten() }
+    }
+
+    /// What a person should know before it fails.
+    pub fn note(&self, target: &Target) -> Option<String> {
+        let log = target.log.as_ref().filter(|_| self.identity.is_none())?;
+        let log = log.display();
+        Some(format!("{log} is not there. If the app does not begin it when it starts, this fails and is put back."))
+    }
 }
 
 fn must_be_before(engine: &Engine, target: &Target, folder: &Folder) -> Result<(), Failure> {
@@ -170,8 +186,13 @@ pub(super) fn plan(known: &Known, request: &Request) -> Result<Plan, Failure> {
     let mut notes =
         vec!["The app stands still until it is started again; if it does not work then, all is put back.".to_owned()];
     let (title, change, publish) = match about {
+        LevelAsk::Hold { why } => {
+            let change = variable(known, &acts, "SYNC_ENABLED")?;
+            notes.push("Changes are held and none is lost; what delivered them reads the variable.".to_owned());
+            (said(&format!("hold changes of {} by a variable", known.target.name), why), change, Vec::new())
+        }
         LevelAsk::LocalOnly { why } => {
-            let change = local_only(known, &acts)?;
+            let change = variable(known, &acts, "ENABLE_SUPABASE")?;
             notes.push("No connection to the cloud is opened any more; changes are held and none is lost.".to_owned());
             (said(&format!("run {} on this host alone", known.target.name), why), change, Vec::new())
         }
@@ -196,17 +217,27 @@ pub(super) fn plan(known: &Known, request: &Request) -> Result<Plan, Failure> {
         all.push(acts.read("clean", "nothing under git was changed by hand", TargetAction::CheckClean));
     }
     all.push(acts.stop());
+    all.extend(acts.port_is_free());
     all.extend(change);
     all.push(acts.start());
-    all.extend(acts.works(known.log_bytes, &known.target.probes));
-    if let (LevelAsk::LocalOnly { .. }, Some(link)) = (about, &known.link) {
-        let looks = sync::Acts { link };
-        all.push(looks.read("mode", "the mirror says that it is local-only", SyncAction::CheckLocalOnly));
-    }
+    all.extend(acts.works(known.log, &known.target.probes));
+    let looks = known.link.as_ref().map(|link| sync::Acts { link });
+    all.extend(looks.and_then(|looks| match about {
+        LevelAsk::LocalOnly { .. } => {
+            Some(looks.read("mode", "the mirror says that it is local-only", SyncAction::CheckLocalOnly))
+        }
+        LevelAsk::Hold { .. } => {
+            Some(looks.read("held", "the mirror says that it holds changes", SyncAction::CheckHeld))
+        }
+        LevelAsk::RollBack { .. } | LevelAsk::Stable { .. } | LevelAsk::Recover { .. } => None,
+    }));
     all.extend(publish);
     let mut plan = steps::new_plan(&known.common, request, title, lifeboat_model::Lease::Environment);
     plan.phases = vec![phase(&known.common, "rollback", vec![], all)];
-    plan.phases.iter_mut().for_each(|phase| phase.budget_ms = phase.budget_ms.or(Some(BUDGET_MS)));
+    plan.phases
+        .iter_mut()
+        .for_each(|phase| phase.budget_ms = phase.budget_ms.or(Some(advice::budget_ms(about.level()))));
+    notes.extend(known.log.note(&known.target));
     plan.notes = notes;
     Ok(plan)
 }
@@ -220,7 +251,8 @@ pub(super) fn short(commit: &str) -> &str {
     commit.get(..10).unwrap_or(commit)
 }
 
-fn local_only(known: &Known, acts: &Acts<'_>) -> Result<Vec<Step>, Failure> {
+/// Sets a switch of the app to `false`, once, and keeps the former file.
+fn variable(known: &Known, acts: &Acts<'_>, name: &str) -> Result<Vec<Step>, Failure> {
     let Some(file) = known.target.env_file.clone() else {
         let failure = Failure::new(
             FailureKind::Usage,
@@ -229,7 +261,7 @@ fn local_only(known: &Known, acts: &Acts<'_>) -> Result<Vec<Step>, Failure> {
         return Err(failure.hint("write env_file = \"./.env\" into its table in lifeboat.toml"));
     };
     let kept = facts::free_beside(&file, "REPLACED", known.common.now);
-    let (name, value) = ("ENABLE_SUPABASE".to_owned(), "false".to_owned());
+    let (name, value) = (name.to_owned(), "false".to_owned());
     let title =
         format!("set {name}={value} in {}, once; the former file is kept as {}", file.display(), kept.display());
     let undo = by(acts.action(TargetAction::PutFileBack { file: file.clone(), kept: kept.clone() }));
@@ -308,6 +340,13 @@ impl Acts<'_> {
         self.step("stop", title, self.command(&self.target.stop, None), undo)
     }
 
+    /// Sees that nobody else is where it answers; only on this host can that be seen.
+    pub fn port_is_free(&self) -> Option<Step> {
+        let port = local_port(self.target.url.as_deref()?)?;
+        let title = format!("nobody else has its port {port}");
+        Some(self.read("port", &title, TargetAction::CheckPort { port }))
+    }
+
     pub fn start(&self) -> Step {
         let title = format!("start it: {}", self.target.start.join(" "));
         let undo = by(self.action(self.command(&self.target.stop, None)));
@@ -376,7 +415,7 @@ impl Acts<'_> {
     }
 
     /// Looks whether it works.
-    pub fn works(&self, log_bytes: u64, paths: &[String]) -> Vec<Step> {
+    pub fn works(&self, log: Log, paths: &[String]) -> Vec<Step> {
         let mut looks = Vec::new();
         if self.target.url.is_some() && !paths.is_empty() {
             let probe = TargetAction::Probe { paths: paths.to_vec(), limit_ms: ANSWER_LIMIT_MS };
@@ -384,10 +423,22 @@ impl Acts<'_> {
         }
         looks.extend(self.target.log.clone().map(|file| {
             let title = format!("new lines of {} tell of no errors", file.display());
-            self.read("log", &title, TargetAction::ScanLog { file, from: log_bytes })
+            self.read("log", &title, TargetAction::ScanLog { file, from: log.bytes, identity: log.identity })
         }));
         looks
     }
+}
+
+/// The port of an address on this host.
+fn local_port(url: &str) -> Option<u16> {
+    let place = url.strip_prefix("http://")?.split('/').next()?;
+    let (host, port) = match place.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, port.parse().ok()?),
+        _ => (place, 80),
+    };
+    let host = host.trim_matches(['[', ']']);
+    let is_here = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
+    is_here.then_some(port)
 }
 
 /// Whether an operation was level 3, and is to be taken back step by step.
@@ -455,5 +506,28 @@ fn always(action: &Action) -> Action {
             action: TargetAction::Run { folder: folder.clone(), argv: argv.clone(), after: None },
         },
         other => other.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_port_of_this_host_can_be_looked_at() {
+        for (url, wanted) in [
+            ("http://127.0.0.1:3002", Some(3002)),
+            ("http://localhost:3002/api/", Some(3002)),
+            ("http://localhost", Some(80)),
+            ("http://[::1]:8080/", Some(8080)),
+            ("http://[::1]", Some(80)),
+            ("https://localhost:3002", None),
+            ("http://app.internal:3002", None),
+            ("http://10.0.0.7:3002", None),
+            ("http://localhost:many", None),
+            ("nonsense", None),
+        ] {
+            assert_eq!(local_port(url), wanted, "{url}");
+        }
     }
 }

@@ -28,7 +28,7 @@ pub(super) struct Known {
     restore: restore::Known,
     restore_request: Request,
     application: Option<(Target, Folder)>,
-    log_bytes: u64,
+    log: level::Log,
     cloud: Option<Cloud>,
     newer_unproven: Option<String>,
 }
@@ -61,7 +61,6 @@ pub(super) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failur
         ack: None,
     };
     let mut restore = restore::gather(engine, &restore_request).map_err(|failure| missing("backup", None, failure))?;
-    let has_target = !engine.setup().targets.is_empty();
     let application = match without.iter().any(|word| word == "application") {
         true => None,
         false => Some(
@@ -74,12 +73,12 @@ pub(super) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failur
         let writer = lifeboat_model::Writer { stop: target.stop.clone(), start: target.start.clone() };
         restore.target.resource.writer.get_or_insert(writer);
     }
-    let log_bytes = if has_target { application.as_ref().map_or(0, |(target, _)| level::log_bytes(target)) } else { 0 };
+    let log = application.as_ref().map(|(target, _)| level::Log::of(target)).unwrap_or_default();
     let cloud = match without.iter().any(|word| word == "cloud") || engine.setup().links.is_empty() {
         true => None,
         false => Some(cloud(engine, link.as_ref()).map_err(|failure| missing("cloud", Some("cloud"), failure))?),
     };
-    Ok(Known { restore, restore_request, application, log_bytes, cloud, newer_unproven })
+    Ok(Known { restore, restore_request, application, log, cloud, newer_unproven })
 }
 
 /// What level 5 needs and does not find.
@@ -201,6 +200,7 @@ pub(super) fn plan(known: &Known, request: &Request) -> Result<Plan, Failure> {
         staging = rehearsal(known, target, folder, &acts)?;
         swap.retain(|step| !stop(step));
         let mut begin = vec![acts.stop()];
+        begin.extend(acts.port_is_free());
         begin.extend(acts.installs_again());
         begin.push(acts.keep_branch(&format!("lifeboat-{}", common.ids.plan), &folder.head.commit));
         begin.push(acts.check_out(folder));
@@ -208,7 +208,7 @@ pub(super) fn plan(known: &Known, request: &Request) -> Result<Plan, Failure> {
         swap = [begin, swap].concat();
         after.extend(acts.migrate());
         after.push(acts.start());
-        functions.extend(acts.works(known.log_bytes, &target.probes));
+        functions.extend(acts.works(known.log, &target.probes));
         if target.trial.is_some() && target.url.is_some() {
             let try_out = TargetAction::Try { file: known.restore.target.place.clone() };
             functions.push(acts.step(
@@ -337,6 +337,7 @@ fn notes(known: &Known, without: &[String], restored: Vec<String>) -> Vec<String
         }
         None => notes.push("The cloud is left as it is, and may hold other rows than the restored file.".to_owned()),
     }
+    notes.extend(known.application.as_ref().and_then(|(target, _)| known.log.note(target)));
     if !without.is_empty() {
         notes.push(format!("It is gone on without: {}.", without.join(", ")));
     }

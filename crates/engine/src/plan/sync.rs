@@ -1,7 +1,7 @@
 //! Planning what is changed about a mirror. Delivering itself is no plan: its journal is the watermark in the cloud.
 
 use lifeboat_model::{
-    Action, Failure, FailureKind, Lease, Plan, Request, ResourceName, Step, StepClass, Undo,
+    Action, Failure, FailureKind, Lease, Plan, Request, ResourceName, Step, StepClass, Undo, advice,
     sync::{Link, SyncAction, SyncAsk, Tier},
 };
 
@@ -33,7 +33,9 @@ pub(crate) fn plan(engine: &Engine, request: &Request, name: &ResourceName, abou
             (format!("deliver changes of {name} again"), vec![acts.switch("enable", true, "", was_on)])
         }
         SyncAsk::Disable { why } => {
-            (format!("hold changes of {name}"), vec![acts.switch("disable", false, why, was_on)])
+            let off = acts.switch("disable", false, why, was_on);
+            let held = acts.read("held", "the mirror says that it holds them", SyncAction::CheckHeld);
+            (format!("hold changes of {name}"), vec![off, held])
         }
         SyncAsk::Clear { why } => {
             let waiting = status.queue.queue_size;
@@ -110,6 +112,25 @@ pub(crate) fn plan(engine: &Engine, request: &Request, name: &ResourceName, abou
             }
             (format!("repair the mirror {name}"), steps)
         }
+        SyncAsk::Widen { tables } => {
+            let columns = mirror.too_narrow(tables, &lifeboat_io::Stop::default())?;
+            notes.extend(columns.iter().map(|one| {
+                let (table, column, rows) = (&one.table, &one.column, one.rows);
+                format!("{table}.{column} becomes {}; it is {}, and {rows} rows do not fit.", one.to, one.from)
+            }));
+            let mut steps = Vec::new();
+            if columns.is_empty() {
+                notes.push("No column that was looked at is too narrow for what the file holds.".to_owned());
+            } else {
+                notes.push(
+                    "Each table is locked while it is rewritten; lifeboat sync check compares it then.".to_owned(),
+                );
+                let names: Vec<String> = columns.iter().map(|one| format!("{}.{}", one.table, one.column)).collect();
+                let title = format!("make {} wider, and try rows again", names.join(", "));
+                steps.push(acts.step("widen", title, SyncAction::Widen { columns }, Undo::Nothing));
+            }
+            (format!("make columns of {name} wider"), steps)
+        }
         SyncAsk::StartOver { why, emptied } => {
             if let Some(setting) = mirror.said().refusal() {
                 let failure = Failure::new(FailureKind::Refused, format!("{setting} keeps the mirror {name} off"));
@@ -145,7 +166,7 @@ pub(crate) fn plan(engine: &Engine, request: &Request, name: &ResourceName, abou
     };
     let lease = match about {
         SyncAsk::Attach | SyncAsk::Detach | SyncAsk::Resync { .. } | SyncAsk::StartOver { .. } => Lease::Mirror,
-        SyncAsk::Repair { .. } => Lease::Mirror,
+        SyncAsk::Repair { .. } | SyncAsk::Widen { .. } => Lease::Mirror,
         SyncAsk::Enable | SyncAsk::Disable { .. } | SyncAsk::Clear { .. } | SyncAsk::Import { .. } => Lease::Sync,
         SyncAsk::ConfirmDeletes { .. } | SyncAsk::Letters { .. } => Lease::Sync,
     };
@@ -159,11 +180,11 @@ pub(crate) fn plan(engine: &Engine, request: &Request, name: &ResourceName, abou
 /// How long the emergency levels of the document may take: level 1, 2 and 4.
 fn budget_ms(about: &SyncAsk) -> Option<u64> {
     match about {
-        SyncAsk::Disable { .. } => Some(60_000),
-        SyncAsk::Clear { .. } => Some(120_000),
-        SyncAsk::StartOver { .. } | SyncAsk::Resync { .. } | SyncAsk::Repair { .. } => Some(1_800_000),
+        SyncAsk::Disable { .. } => Some(advice::budget_ms(1)),
+        SyncAsk::Clear { .. } => Some(advice::budget_ms(2)),
+        SyncAsk::StartOver { .. } | SyncAsk::Resync { .. } | SyncAsk::Repair { .. } => Some(advice::budget_ms(4)),
         SyncAsk::Enable | SyncAsk::Import { .. } | SyncAsk::Attach | SyncAsk::Detach => None,
-        SyncAsk::ConfirmDeletes { .. } | SyncAsk::Letters { .. } => None,
+        SyncAsk::ConfirmDeletes { .. } | SyncAsk::Letters { .. } | SyncAsk::Widen { .. } => None,
     }
 }
 

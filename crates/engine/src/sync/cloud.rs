@@ -119,7 +119,7 @@ impl Mirror {
         Ok(())
     }
 
-    fn mapped(&mut self, session: &mut Session) -> Result<(BTreeMap<String, Mapped>, Vec<String>), Failure> {
+    pub(super) fn mapped(&mut self, session: &mut Session) -> Result<(BTreeMap<String, Mapped>, Vec<String>), Failure> {
         let tables = cloud_tables(session, &self.link.schema).map_err(|error| self.cloud_failure(&error))?;
         let order = postgres::parents_first(&tables);
         let wanted = self.link.tables.clone();
@@ -144,6 +144,13 @@ impl Mirror {
         let sqlite = |error| sqlite_failure(&error);
         let memory = |error| memory_failure(&error);
         let identity = self.outbox()?.identity().map_err(sqlite)?.ok_or_else(|| not_attached(&self.link))?;
+        if let Some(layout) = self.outbox()?.foreign_layout().map_err(sqlite)? {
+            let file = self.link.file.display();
+            let message =
+                format!("what notes changes in {file} was made by another version of Lifeboat (layout {layout})");
+            let failure = Failure::new(FailureKind::Refused, message);
+            return Err(failure.hint("run that version; everything goes on waiting, and nothing is lost"));
+        }
         let waiting = self.outbox()?.waiting().map_err(sqlite)?;
         let source = self.source();
         let mark = watermark(session, &source).map_err(|error| self.cloud_failure(&error))?;

@@ -316,7 +316,7 @@ impl Mirror {
                 }
                 if mend != Mend::Nothing && !differ.to_write.is_empty() {
                     *written += differ.to_write.len() as u64;
-                    self.write(&name, differ.to_write, Vec::new())?;
+                    self.write_some(&name, differ.to_write, found.rows, total, watch, stop)?;
                 }
                 orphans.extend(only_there);
             }
@@ -381,6 +381,27 @@ impl Mirror {
             }
         }
         Ok(gone)
+    }
+
+    /// Writes rows, so many at once as the settings say; where they say so, it is told after each of them how far it is.
+    fn write_some(
+        &mut self,
+        table: &str,
+        rows: Vec<Change>,
+        before: u64,
+        total: u64,
+        watch: &dyn Watch,
+        stop: &Stop,
+    ) -> Result<(), Failure> {
+        let Some(at_once) = self.link.resync_rows else { return self.write(table, rows, Vec::new()) };
+        let mut done = before;
+        for some in rows.chunks(at_once.max(1) as usize) {
+            stopped(stop)?;
+            self.write(table, some.to_vec(), Vec::new())?;
+            done += some.len() as u64;
+            watch.note(&format!("{done}/{} {table}", total.max(done)));
+        }
+        Ok(())
     }
 
     /// Writes and removes rows of one table; the watermark stays, and has to be ours.

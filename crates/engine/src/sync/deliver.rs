@@ -6,14 +6,14 @@ use lifeboat_io::{
     Stop,
     database::{
         postgres::{Change, Delivery, PgError, TableDelivery, delivery_sql, touch_watermark, trouble},
-        sqlite::{Batch, Identity, Key, RowChange},
+        sqlite::{Batch, Identity, Key, RowChange, TableShape},
     },
 };
 use lifeboat_model::{
     Failure, FailureKind,
     sync::{
         BATCH_BYTES_MAX, BATCH_ROWS_MAX, CycleReport, LetterChoice, Trouble, Value, literal, next_batch_rows,
-        too_many_deletes,
+        too_many_deletes, wider,
     },
 };
 use lifeboat_store::NewLetter;
@@ -21,7 +21,9 @@ use lifeboat_store::NewLetter;
 use super::{
     Mirror,
     cloud::{Cloud, Mapped},
-    memory_failure, named, not_attached, stopped,
+    memory_failure, named, not_attached,
+    parents::lacks_parent,
+    stopped,
 };
 use crate::act::sqlite_failure;
 
@@ -62,7 +64,11 @@ impl Mirror {
             return Err(refusal);
         }
         let _turn = self.turn()?;
-        let drained = self.try_drain(stop);
+        let began = self.now_ms();
+        let mut drained = self.try_drain(stop);
+        if let Ok(report) = &mut drained {
+            report.took_ms = self.now_ms().saturating_sub(began);
+        }
         if let Err(failure) = &drained {
             if failure.kind != FailureKind::Interrupted {
                 self.memory.set_last_error(&failure.message).map_err(|error| memory_failure(&error))?;
@@ -86,6 +92,7 @@ impl Mirror {
             self.cloud = None;
         }
         self.connect(stop)?;
+        self.look_whether_it_fits()?;
         let mut report = CycleReport::default();
         let mut deleted: BTreeMap<String, u64> = BTreeMap::new();
         loop {
@@ -109,6 +116,7 @@ impl Mirror {
             let took = self.now_ms().saturating_sub(began);
             let waiting = u64::try_from(batch.newest - batch.upto).unwrap_or(0);
             self.rows_at_once = next_batch_rows(self.link.batch_rows, self.rows_at_once, waiting, took);
+            self.rows_at_once = self.rows_at_once.min(self.link.batch_rows_max);
         }
     }
 
@@ -154,7 +162,7 @@ impl Mirror {
     }
 
     pub(super) fn cloud(&mut self) -> Result<&mut Cloud, Failure> {
-        self.cloud.as_mut().ok_or_else(|| Failure::new(FailureKind::Bug, "nobody has connected to the cloud"))
+        self.cloud.as_mut().ok_or_else(not_connected)
     }
 
     /// Nothing waits: the cloud is asked whether it takes writes, and our place there is still ours.
@@ -189,7 +197,7 @@ impl Mirror {
 
     /// Writes rows down as the cloud reads them; what cannot be is set aside.
     fn prepare(&mut self, batch: &Batch) -> Result<Prepared, Failure> {
-        let cloud = self.cloud()?;
+        let cloud = self.cloud.as_ref().ok_or_else(not_connected)?;
         let mut prepared = Prepared::default();
         for (table, changes) in &batch.tables {
             match cloud.tables.get(table) {
@@ -197,7 +205,9 @@ impl Mirror {
                 None => {
                     let why = cloud.unfit.get(table).cloned();
                     let why = why.unwrap_or_else(|| "the cloud has no such table".to_owned());
-                    prepared.letters.extend(changes.iter().map(|change| unfit(table, change, &why)));
+                    let shape = self.shapes.as_ref().and_then(|(_, shapes)| shapes.table(table));
+                    let names = shape.map(TableShape::key_names).unwrap_or_default();
+                    prepared.letters.extend(changes.iter().map(|change| unfit(table, &names, change, &why)));
                 }
             }
         }
@@ -216,7 +226,7 @@ impl Mirror {
             if load.deletes.is_empty() || !too_many_deletes(*so_far, 0, share) || agreed()? {
                 continue;
             }
-            let cloud = self.cloud.as_mut().ok_or_else(|| Failure::new(FailureKind::Bug, "nobody has connected"))?;
+            let cloud = self.cloud.as_mut().ok_or_else(not_connected)?;
             let Some(mapped) = cloud.tables.get(table) else { continue };
             let counted = cloud.session.one(&format!("SELECT count(*) FROM {}", mapped.cloud.sql_name()));
             let rows = match counted {
@@ -265,6 +275,7 @@ impl Mirror {
                     self.look_again()?;
                     prepared = self.prepare(batch)?;
                 }
+                Trouble::Content if !isolated && lacks_parent(&error) && self.pull_parents(&mut prepared)? => {}
                 Trouble::Policy | Trouble::Content | Trouble::Schema if !isolated => {
                     isolated = true;
                     self.set_aside_the_bad(&mut prepared)?;
@@ -321,6 +332,27 @@ impl Mirror {
 }
 
 impl Mirror {
+    /// Tables that did not fit are looked at again; when one does now, its rows are tried again.
+    fn look_whether_it_fits(&mut self) -> Result<(), Failure> {
+        let failed = |error| memory_failure(&error);
+        if !self.cloud()?.unfit.is_empty() {
+            self.look_again()?;
+        }
+        if self.memory.letter_counts().map_err(failed)?.0 == 0 {
+            return Ok(());
+        }
+        let letters = self.memory.letters().map_err(failed)?;
+        let cloud = self.cloud()?;
+        let fits = |table: &str| cloud.tables.contains_key(table) && !cloud.unfit.contains_key(table);
+        let class = Trouble::Schema.word();
+        let again: Vec<i64> =
+            letters.iter().filter(|one| one.class == class && fits(&one.table)).map(|one| one.id).collect();
+        if !again.is_empty() {
+            self.letters(LetterChoice::Retry, &again)?;
+        }
+        Ok(())
+    }
+
     /// Rows that were set aside because what they refer to was missing are tried again once rows have come there.
     fn retry_children(&mut self, delivered: &Prepared) -> Result<(), Failure> {
         let failed = |error| memory_failure(&error);
@@ -339,6 +371,10 @@ impl Mirror {
         }
         Ok(())
     }
+}
+
+fn not_connected() -> Failure {
+    Failure::new(FailureKind::Bug, "nobody has connected to the cloud")
 }
 
 /// The parts of a batch in the order in which tables refer to each other.
@@ -372,7 +408,7 @@ fn prepare_table(mapped: &Mapped, changes: &[RowChange], prepared: &mut Prepared
                 &change.key,
                 "content",
                 why,
-                "change the value in the file, or widen the column in the cloud",
+                "change the value in the file, or make the column wider: lifeboat sync widen",
             ));
         }
     }
@@ -390,7 +426,12 @@ pub(super) fn written_row(mapped: &Mapped, row: &[Value]) -> Result<Change, Stri
     }
     let fields = mapped.local.iter().zip(&mapped.columns).map(|(local, there)| {
         let column = &mapped.cloud.columns[*there];
-        literal(column.kind, &row[*local]).map_err(|misfit| no_fit(&column.name, &column.type_name, &misfit.0))
+        let value = &row[*local];
+        // The server would cut or round without a word what `varchar(5)` or `numeric(6,2)` cannot hold.
+        if column.type_name.contains('(') && wider(&column.type_name, value).is_some() {
+            return Err(no_fit(&column.name, &column.type_name, "more than that"));
+        }
+        literal(column.kind, value).map_err(|misfit| no_fit(&column.name, &column.type_name, &misfit.0))
     });
     fields.collect()
 }
@@ -421,14 +462,12 @@ pub(super) fn letter(mapped: &Mapped, key: &[Value], class: &str, error: String,
     }
 }
 
-fn unfit(table: &str, change: &RowChange, why: &str) -> NewLetter {
-    let names: Vec<String> = (1..=change.key.len()).map(|at| format!("key {at}")).collect();
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+fn unfit(table: &str, names: &[&str], change: &RowChange, why: &str) -> NewLetter {
     NewLetter {
         table: table.to_owned(),
-        key: named(&names, &change.key),
-        class: "schema".to_owned(),
+        key: named(names, &change.key),
+        class: Trouble::Schema.word().to_owned(),
         error: why.to_owned(),
-        hint: "make the cloud's table fit, then lifeboat sync resync".to_owned(),
+        hint: "make the cloud's table fit; its rows are tried again by themselves then".to_owned(),
     }
 }

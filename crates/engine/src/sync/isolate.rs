@@ -14,7 +14,7 @@ use super::{
 };
 
 /// `foreign_key_violation`: a row refers to one that is not there.
-const NO_PARENT: &str = "23503";
+pub(super) const NO_PARENT: &str = "23503";
 
 /// So many bad rows of a table are found one by one; then it is the table that is wrong, and all that is left of it is
 /// set aside together.
@@ -169,7 +169,10 @@ fn hint(trouble: Trouble, mapped: &Mapped) -> String {
             mapped.cloud.name.replace('\'', "''")
         ),
         Trouble::Content => {
-            format!("change the row in the file, or what {table} demands, then lifeboat sync queue retry")
+            format!(
+                "change the row in the file, or what {table} demands, then lifeboat sync queue retry; when a column is too \
+                 narrow: lifeboat sync widen"
+            )
         }
         _ => format!("make {table} fit, then lifeboat sync queue retry"),
     }

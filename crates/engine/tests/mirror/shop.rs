@@ -41,6 +41,8 @@ impl Shop {
             tables: vec![],
             makes_tables: true,
             batch_rows: 500,
+            batch_rows_max: 20_000,
+            resync_rows: None,
             interval_ms: 1_000,
             delete_share_percent: 20,
             said: Said::default(),

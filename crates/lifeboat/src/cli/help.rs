@@ -219,6 +219,26 @@ Examples:
   lifeboat token list
   lifeboat token revoke ops";
 
+pub const ADVISE: &str = "\
+Without words it looks at the mirror, at the cloud's HTTP side (SUPABASE_URL) and at the app (url and probes of its target): more than 100
+waiting changes are worth a look, more than 1,000 are level 2, more than 10,000 are urgent; more than 10 rows set aside or a delivery
+older than 5 minutes are level 1; a probe that fails is level 3; a file that cannot be read is level 5. Exit code 0 when nothing asks
+for anything, else 10.
+
+Examples:
+  lifeboat advise
+  lifeboat advise queue growing
+  lifeboat advise --list";
+
+pub const ESCALATION: &str = "\
+Tier 1 helps itself for 15 minutes, then the internal team has until one hour is over, then the vendor until four are; what cannot wait is
+tier 4 from the first minute, and should stand within 30. The times run from the open incident that began first. Who they are stands in
+[escalation] of lifeboat.toml.
+
+Examples:
+  lifeboat incident open 'sync is down'
+  lifeboat escalation";
+
 pub const LEVEL: &str = "\
 Level 1 (60 s) holds changes; local work goes on and nothing is lost. Level 2 (2 min) saves what waits and clears the queue; at most
 1,000 waiting changes are no reason, so one has to be given. Level 3 (5 min) brings the application back: by a variable (--local-only),
@@ -237,7 +257,7 @@ Examples:
 
 pub const MONITOR: &str = "\
 Says ALERT lines: more than 100 changes wait, more than 10 rows are set aside, the last delivery is older than 5 minutes, deletes are
-held, nobody answers where the daemon should. Exit code 0 when there is none, else 10.
+held, the cloud's HTTP side is away (SUPABASE_URL), nobody answers where the daemon should. Exit code 0 when there is none, else 10.
 
 Examples:
   lifeboat monitor sync

@@ -80,6 +80,14 @@ pub enum SyncCommand {
         #[allow(missing_docs)]
         consent: ConsentArgs,
     },
+    /// Makes columns of the cloud wider that cannot hold what the file has
+    Widen {
+        /// Which tables [default: those with rows that were set aside for it]
+        tables: Vec<String>,
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        consent: ConsentArgs,
+    },
     /// Lets deletes go on that were held because they looked like an accident
     Confirm {
         /// Only of these tables
@@ -132,6 +140,20 @@ pub enum QueueCommand {
     },
 }
 
+/// `advise`.
+#[derive(Clone, Debug, Args)]
+pub struct AdviseArgs {
+    /// What is wrong, in words: sync errors, queue growing, bad deployment, supabase down, data corruption, complete failure
+    #[arg(conflicts_with = "list")]
+    pub symptom: Vec<String>,
+    /// Lists every symptom with what is done about it
+    #[arg(long)]
+    pub list: bool,
+    /// Which link, when the environment has more than one
+    #[arg(long, value_name = "NAME")]
+    pub link: Option<String>,
+}
+
 /// `level`.
 #[derive(Clone, Debug, Args)]
 pub struct LevelArgs {
@@ -147,6 +169,9 @@ pub struct LevelArgs {
     /// Levels 3 and 5: which target, when the environment has more than one
     #[arg(long, value_name = "NAME")]
     pub target: Option<String>,
+    /// Level 1: set SYNC_ENABLED=false and start the app again; done by itself when the mirror's switch cannot be used
+    #[arg(long)]
+    pub by_variable: bool,
     /// Level 3: set ENABLE_SUPABASE=false and start the app again; what is done when nothing else is said
     #[arg(long, conflicts_with_all = ["to", "stable"])]
     pub local_only: bool,

@@ -1,5 +1,6 @@
 //! Every command: words become requests, requests become plans, answers become text or JSON.
 
+mod advise;
 mod asks;
 mod assertions;
 mod backups;
@@ -13,6 +14,7 @@ mod decide;
 mod demo;
 pub mod doctor;
 mod elsewhere;
+mod escalation;
 mod evidence;
 mod export;
 mod fence;
@@ -73,6 +75,8 @@ pub fn dispatch(app: &App, command: Option<Command>) -> Done {
         Command::Fence(args) => fence::fence(app, &args),
         Command::Maintenance(args) => fence::maintenance(app, &args.command),
         Command::Sync(args) => sync::run(app, &args),
+        Command::Advise(args) => advise::run(app, &args),
+        Command::Escalation => escalation::run(app),
         Command::Level(args) => sync::level(app, &args),
         Command::Monitor(args) => monitor::run(app, &args.what),
         Command::Serve(args) => serve::serve(app, &args),

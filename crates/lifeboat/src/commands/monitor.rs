@@ -2,7 +2,8 @@
 
 use lifeboat_model::{
     ExitCode,
-    sync::{SyncStatus, Tier},
+    advice::{FAILED_MAX, LAST_SYNC_MAX_S, QUEUE_MAX},
+    sync::{Reach, SyncStatus, Tier},
     time::{Duration, show_age, show_duration, since},
 };
 use serde_json::json;
@@ -10,30 +11,37 @@ use serde_json::json;
 use super::{App, sync::link_named};
 use crate::{cli::sync::MonitorCommand, error::Done, ui::words, wire};
 
-/// More waiting changes than this are an alert.
-const QUEUE_MAX: u64 = 100;
-/// More rows set aside than this are an alert.
-const FAILED_MAX: u64 = 10;
-/// A last delivery that is older than this is an alert.
-const LAST_SYNC_MAX_S: u64 = 300;
-
 pub fn run(app: &App, what: &MonitorCommand) -> Done {
     let MonitorCommand::Sync { link, daemon, remind_after } = what;
     let session = app.open(&[])?;
     let name = link_named(&session, link.as_deref())?;
-    let status = session.engine.mirror(Some(&name))?.status()?;
-    let mut alerts = alerts(&status, app.io.clock.now(), *remind_after);
+    let mirror = session.engine.mirror(Some(&name));
+    let looked = mirror.and_then(|mirror| mirror.status().map(|status| (mirror, status)));
+    let (mut alerts, status, reach) = match looked {
+        Ok((mirror, status)) => {
+            let mut alerts = alerts(&status, app.io.clock.now(), *remind_after);
+            // What is held on purpose opens no connection.
+            let reach = if status.enabled { mirror.reach() } else { None };
+            if let Some(Reach::Down { why }) = &reach {
+                alerts.push(format!("The cloud does not answer over HTTP: {why}"));
+            }
+            (alerts, Some(status), reach)
+        }
+        // Whoever only reads the lines has to hear of it, too.
+        Err(failure) => (vec![format!("No data about the mirror {name}: {failure}")], None, None),
+    };
     if let Err(why) = wire::daemon_answers(*daemon) {
         alerts.push(format!("No daemon answers on {daemon}: {why}"));
     }
     let code = if alerts.is_empty() { ExitCode::Ok } else { ExitCode::ActionAdvised };
     if app.ui.json.is_some() {
-        let fields = json!({ "alerts": alerts, "status": status, "exit_code": code as u8 });
+        let fields = json!({ "alerts": alerts, "status": status, "reach": reach, "exit_code": code as u8 });
         app.ui.document("lifeboat/monitor@1", fields)?;
         return Ok(code);
     }
-    if !status.enabled {
-        app.ui.talk(&format!("Paused, which is no failure: {}\n", words::sentence(&status.reason)));
+    if let Some(held) = status.filter(|status| !status.enabled) {
+        let since = held.paused_since.map_or_else(String::new, |at| format!(" since {}", words::short_instant(at)));
+        app.ui.talk(&format!("Paused{since}, which is no failure: {}\n", words::sentence(&held.reason)));
     }
     for alert in &alerts {
         app.ui.out(&format!("ALERT: {alert}\n"))?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use lifeboat_engine::{Mirror, sync::Compared};
 use lifeboat_io::{Stop, files};
 use lifeboat_model::{
-    BackupChoice, ExitCode, Failure, FailureKind, LevelAsk, Request, ResourceName,
+    BackupChoice, ExitCode, Failure, FailureKind, LevelAsk, Plan, Request, ResourceName,
     sync::{CycleReport, LetterChoice, SyncAsk, SyncStatus, Tier},
     time::parse_duration,
 };
@@ -59,6 +59,7 @@ pub fn run(app: &App, args: &SyncArgs) -> Done {
             ask(SyncAsk::Resync { tables, keep_orphans: *keep_orphans, emptied }, consent.consent())
         }
         SyncCommand::Repair { tables, consent } => ask(SyncAsk::Repair { tables: tables.clone() }, consent.consent()),
+        SyncCommand::Widen { tables, consent } => ask(SyncAsk::Widen { tables: tables.clone() }, consent.consent()),
         SyncCommand::Confirm { tables, consent } => {
             ask(SyncAsk::ConfirmDeletes { tables: tables.clone() }, consent.consent())
         }
@@ -69,8 +70,22 @@ pub fn run(app: &App, args: &SyncArgs) -> Done {
 pub fn level(app: &App, args: &LevelArgs) -> Done {
     let session = app.open(&[])?;
     let request = level_asked(&session, args)?;
-    let plan = session.engine.plan(&request)?;
+    let plan = match session.engine.plan(&request) {
+        Err(failure) if args.level == 1 => by_variable(app, &session, args, failure)?,
+        planned => planned?,
+    };
     carry_out(app, &session, &plan, args.consent.consent())
+}
+
+/// Level 1 where the mirror's own switch cannot be used: the app's variable, and a start.
+fn by_variable(app: &App, session: &Session, args: &LevelArgs, failure: Failure) -> Result<Plan, Failure> {
+    let has_variables = session.engine.setup().targets.iter().any(|target| target.env_file.is_some());
+    let is_broken = matches!(failure.kind, FailureKind::Outside | FailureKind::Damaged | FailureKind::Bug);
+    if args.by_variable || !is_broken || !has_variables {
+        return Err(failure);
+    }
+    app.ui.talk(&format!("The mirror's switch cannot be used: {failure}.\nSYNC_ENABLED=false does the same.\n"));
+    session.engine.plan(&level_asked(session, &LevelArgs { by_variable: true, ..args.clone() })?)
 }
 
 fn level_asked(session: &Session, args: &LevelArgs) -> Result<Request, Failure> {
@@ -82,6 +97,9 @@ fn level_asked(session: &Session, args: &LevelArgs) -> Result<Request, Failure> 
             usage("--local-only, --to, --hard and --stable say which way level 3 takes").hint("lifeboat level --help")
         );
     }
+    if args.by_variable && args.level != 1 {
+        return Err(usage("--by-variable is about level 1").hint("lifeboat level --help"));
+    }
     if (args.from.is_some() || !args.without.is_empty()) && args.level != 5 {
         return Err(usage("--from and --without are about level 5").hint("lifeboat level --help"));
     }
@@ -91,6 +109,7 @@ fn level_asked(session: &Session, args: &LevelArgs) -> Result<Request, Failure> 
     };
     let of_mirror = |about| Ok(Request::Sync { link: link_named(session, args.link.as_deref())?, about });
     let about = match args.level {
+        1 if args.by_variable => LevelAsk::Hold { why },
         1 => return of_mirror(SyncAsk::Disable { why }),
         2 => return of_mirror(SyncAsk::Clear { why }),
         4 => return of_mirror(SyncAsk::StartOver { why, emptied: Vec::new() }),
@@ -201,6 +220,10 @@ fn told(report: &CycleReport) -> String {
         report.upserts,
         report.deletes
     );
+    if report.took_ms > 0 && report.changes > 0 {
+        let seconds = report.took_ms as f64 / 1_000.0;
+        text += &format!(" {seconds:.1} s, {:.0} changes a second.", report.changes as f64 / seconds);
+    }
     if report.set_aside > 0 {
         text += &format!(" {} set aside: lifeboat sync queue list", words::count(report.set_aside, "row", "rows"));
     }

@@ -46,9 +46,14 @@ pub struct LinkSettings {
     /// Whether tables and columns that are missing there are made. Default: yes in a schema of our own, `mirror`; no in any
     /// other.
     pub makes_tables: Option<bool>,
-    /// How many rows go in one transaction as long as little waits. `SYNC_BATCH_SIZE` wins over it.
+    /// How many rows go in one transaction as long as little waits. `SYNC_BATCH_SIZE` wins over it, and is
+    /// then the most that ever go in one.
     #[schemars(range(min = 1))]
     pub batch_rows: Option<u32>,
+    /// How many rows a re-sync writes in one transaction; the document's number is 50. `RESYNC_BATCH_SIZE` wins over it.
+    /// Default: as many as are read at once, 2,000.
+    #[schemars(range(min = 1))]
+    pub resync_rows: Option<u32>,
     /// How long is waited between two looks for changes. `SYNC_INTERVAL_MS` wins over it.
     pub interval: Option<Span>,
     /// The greatest part of a table, in percent, that one delivery may delete without somebody's consent; 1,000 rows always
@@ -101,6 +106,10 @@ pub fn resolve(
     let variables = Variables::read(what.env_file.as_deref(), folder, io)?;
     let (batch_rows, batch_origin) =
         variables.number("SYNC_BATCH_SIZE", u64::from(what.batch_rows.unwrap_or(BATCH_ROWS)))?;
+    let batch_rows = u32::try_from(batch_rows).unwrap_or(BATCH_ROWS_MAX).clamp(1, BATCH_ROWS_MAX);
+    let batch_rows_max = if batch_origin.is_some() { batch_rows } else { BATCH_ROWS_MAX };
+    let (resync_rows, resync_origin) = variables.number("RESYNC_BATCH_SIZE", what.resync_rows.map_or(0, u64::from))?;
+    let resync_rows = u32::try_from(resync_rows).ok().filter(|rows| *rows > 0);
     let written =
         what.interval.as_ref().map_or(INTERVAL_MS, |span| span.length.as_millis().try_into().unwrap_or(INTERVAL_MS));
     let (interval_ms, interval_origin) = variables.number("SYNC_INTERVAL_MS", written)?;
@@ -112,7 +121,9 @@ pub fn resolve(
         makes_tables: what.makes_tables.unwrap_or(schema == SCHEMA),
         schema,
         tables: what.tables.clone(),
-        batch_rows: u32::try_from(batch_rows).unwrap_or(BATCH_ROWS_MAX).clamp(1, BATCH_ROWS_MAX),
+        batch_rows,
+        batch_rows_max,
+        resync_rows,
         interval_ms: interval_ms.max(50),
         delete_share_percent: what.delete_share.unwrap_or(DELETE_SHARE_PERCENT),
         said: Said::of(|name| variables.get(name)),
@@ -123,6 +134,11 @@ pub fn resolve(
         ("url".to_owned(), link.cloud.clone(), None),
         ("schema".to_owned(), link.schema.clone(), None),
         ("batch_rows".to_owned(), link.batch_rows.to_string(), batch_origin),
+        (
+            "resync_rows".to_owned(),
+            link.resync_rows.map_or_else(|| "as many as are read".to_owned(), |rows| rows.to_string()),
+            resync_origin,
+        ),
         ("interval".to_owned(), format!("{} ms", link.interval_ms), interval_origin),
     ];
     let password = server.password.map(|password| (server.server, password));

@@ -9,6 +9,7 @@ use lifeboat_engine::{Setup, Upstream};
 use lifeboat_io::{Io, files};
 use lifeboat_model::{
     Duration, Failure, FailureKind, Keep, Resource, ResourceKind, ResourceName, Scope, SqlCheck, Writer,
+    escalation::Contacts,
 };
 use serde::{Serialize, Serializer};
 
@@ -326,6 +327,13 @@ pub fn environment_of(loaded: &Loaded, environment: &str, global: &GlobalArgs, i
     }
     resolved.setup.backup_folders =
         settings.app.backup_folders.iter().map(|path| crate::outside::plain_path(&folder.join(path))).collect();
+    let called = &settings.escalation;
+    for (key, who) in [("team", &called.team), ("vendor", &called.vendor), ("on_call", &called.on_call)] {
+        let Some(who) = who else { continue };
+        choice.tell(&format!("escalation.{key}"), who.clone(), choice.line(&["escalation", key]));
+    }
+    resolved.setup.contacts =
+        Contacts { team: called.team.clone(), vendor: called.vendor.clone(), on_call: called.on_call.clone() };
     if let Some(log) = &settings.app.incident_log {
         let log = crate::outside::plain_path(&absolute(&folder.join(log))?);
         choice.tell("app.incident_log", log.display().to_string(), choice.line(&["app", "incident_log"]));

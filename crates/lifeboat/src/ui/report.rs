@@ -2,8 +2,8 @@
 
 use lifeboat_engine::Engine;
 use lifeboat_model::{
-    Action, BackupId, ExitCode, Failure, FailureKind, LevelAsk, LossLine, Operation, OperationState, PgAction, Proof,
-    Request, StepState, Tri,
+    Action, BackupId, ExitCode, Failure, FailureKind, LossLine, Operation, OperationState, PgAction, Proof, Request,
+    StepState, Tri, advice,
     sync::SyncAsk,
     time::{show_bytes, since},
 };
@@ -296,16 +296,13 @@ fn level(operation: &Operation) -> Option<Value> {
             SyncAsk::StartOver { .. } => 4,
             _other => return None,
         },
-        Request::Level { about, .. } => match about {
-            LevelAsk::LocalOnly { .. } | LevelAsk::RollBack { .. } | LevelAsk::Stable { .. } => 3,
-            LevelAsk::Recover { .. } => 5,
-        },
+        Request::Level { about, .. } => about.level(),
         _other => return None,
     };
-    let budget_s = [60, 120, 300, 1_800, 7_200][level - 1];
+    let budget_s = advice::budget_ms(level) / 1_000;
     let elapsed_s = elapsed_ms(operation) as f64 / 1_000.0;
     Some(json!({
-        "level": level, "budget_s": budget_s, "elapsed_s": elapsed_s, "within": elapsed_s <= f64::from(budget_s),
+        "level": level, "budget_s": budget_s, "elapsed_s": elapsed_s, "within": elapsed_s <= budget_s as f64,
     }))
 }
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up ends")]
 
 mod adopt;
+mod advise;
 mod backup;
 mod backups;
 mod bad_input;

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::Widening;
+
 /// What can be asked of a mirror.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "what", rename_all = "kebab-case")]
@@ -41,6 +43,11 @@ pub enum SyncAsk {
     /// Leave one of each row that the cloud has more than once, make that impossible, and make the cloud equal.
     Repair {
         /// Which tables; all when empty.
+        tables: Vec<String>,
+    },
+    /// Make columns of the cloud wider that cannot hold what the file has, and try the rows again.
+    Widen {
+        /// Which tables; those with rows that were set aside for it when empty.
         tables: Vec<String>,
     },
     /// Hold changes, save and clear the queue, make the cloud equal, compare, and deliver again: level 4 of the emergency
@@ -124,8 +131,15 @@ pub enum SyncAction {
         /// Which tables; all when empty.
         tables: Vec<String>,
     },
+    /// Makes columns of the cloud wider, all or none, and tries rows again that were set aside in their tables.
+    Widen {
+        /// The columns.
+        columns: Vec<Widening>,
+    },
     /// Fails unless no connection to the cloud is opened any more.
     CheckLocalOnly,
+    /// Fails unless changes are held.
+    CheckHeld,
     /// Writes rows of the cloud that the file lacks, or has with other values, into a file.
     Salvage {
         /// The file.

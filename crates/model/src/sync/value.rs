@@ -172,7 +172,7 @@ impl CloudType {
 pub struct Misfit(pub String);
 
 /// The type that a mirror of our own gives a column, by its declared type: wide enough for what SQLite's affinity lets in.
-/// What does not fit later widens the column to `text`.
+/// For what does not fit later, columns are made wider when somebody asks for it.
 pub fn cloud_type_for(declared: &str) -> (CloudType, &'static str) {
     let upper = declared.to_ascii_uppercase();
     let has = |part: &str| upper.contains(part);

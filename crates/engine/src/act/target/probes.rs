@@ -1,16 +1,14 @@
 //! Looking whether the application works: paths that must answer, new lines of its log, a record made and taken away.
 
-use std::{
-    io::{Read, Seek, SeekFrom},
-    path::Path,
-    time::Duration,
-};
+use std::{path::Path, time::Duration};
 
-use lifeboat_io::{HttpAnswer, HttpRequest, ask_over_http, database::sqlite::Outbox, files};
+use lifeboat_io::{
+    HttpAnswer, HttpRequest, ask_over_http, database::sqlite::Outbox, files, holders::Process, listeners,
+};
 use lifeboat_model::{Failure, FailureKind, Target, TargetAction, Trial, variables::value_of};
 use serde_json::{Value, json};
 
-use super::Hands;
+use super::{Hands, log};
 use crate::{
     act::{path_failure, sqlite_failure},
     perform::Context,
@@ -18,12 +16,10 @@ use crate::{
 
 /// How long is waited between two looks.
 const PAUSE: Duration = Duration::from_millis(250);
-/// So much of a log's new end is read.
-const LOG_BYTES_MAX: u64 = 1 << 20;
-/// So many lines of it are told.
-const LINES_MAX: usize = 5;
-/// Words that a line of trouble has.
-const TROUBLE: [&str; 6] = ["error", "fatal", "panic", "unhandled", "uncaught", "traceback"];
+/// How long an app that has been started may take to begin its log.
+const LOG_LIMIT_MS: u64 = 10_000;
+/// How long an app that has been stopped may take to leave its port.
+const PORT_LIMIT_MS: u64 = 10_000;
 
 pub(super) fn perform(
     hands: &Hands,
@@ -32,6 +28,14 @@ pub(super) fn perform(
     context: &Context<'_>,
 ) -> Result<Value, Failure> {
     match action {
+        TargetAction::CheckPort { port } => {
+            until(hands, PORT_LIMIT_MS, context, &|| is_free(*port)).map_err(|why| {
+                let message = format!("{} was stopped, and its port {port} is not free", target.name);
+                let failure = Failure::new(FailureKind::Busy, message).because(why);
+                failure.hint("look what that is; end it by hand if it may end, or correct stop of the target")
+            })?;
+            Ok(json!({ "free": port }))
+        }
         TargetAction::Probe { paths, limit_ms } => {
             let url = url_of(target)?;
             for path in paths {
@@ -46,7 +50,14 @@ pub(super) fn perform(
             }
             Ok(json!({ "probes": paths }))
         }
-        TargetAction::ScanLog { file, from } => scan(target, file, *from),
+        TargetAction::ScanLog { file, from, identity } => {
+            let there = until(hands, LOG_LIMIT_MS, context, &|| match files::is_file(file) {
+                true => Ok(()),
+                false => Err(format!("{} is no file", file.display())),
+            });
+            there.map_err(|why| log::cannot_tell(target, file, why))?;
+            log::scan(target, file, *from, *identity, context.stop)
+        }
         TargetAction::Try { file } => try_out(hands, target, file),
         _other => Err(Failure::new(FailureKind::Bug, "this is no look")),
     }
@@ -57,6 +68,18 @@ fn url_of(target: &Target) -> Result<&str, Failure> {
         let failure = Failure::new(FailureKind::Usage, format!("nobody has said where {} answers", target.name));
         failure.hint("write url = \"http://127.0.0.1:3002\" into its table in lifeboat.toml")
     })
+}
+
+/// A stranger there would answer in the app's place and pass for it. We ourselves may be the gateway before it.
+fn is_free(port: u16) -> Result<(), String> {
+    let listeners = listeners::listeners(port).map_err(|error| format!("it cannot be told who has it: {error}"))?;
+    let ours = |process: &&Process| process.pid != std::process::id() && process.name != "lifeboat";
+    let others: Vec<String> = listeners.found.iter().filter(ours).map(ToString::to_string).collect();
+    match (others.as_slice(), listeners.unseen) {
+        ([], false) => Ok(()),
+        ([], true) => Err("a process of another user has it".to_owned()),
+        (others, _) => Err(format!("{} has it", others.join(", "))),
+    }
 }
 
 fn get(url: &str) -> Result<HttpAnswer, String> {
@@ -88,80 +111,86 @@ fn not_working(target: &Target, why: String) -> Failure {
     }
 }
 
-/// Only lines that are new: what stood there before is another story.
-fn scan(target: &Target, file: &Path, from: u64) -> Result<Value, Failure> {
-    if !files::exists(file) {
-        return Ok(json!({ "lines": 0 }));
-    }
-    let size = files::size(file).map_err(|error| path_failure(&error))?;
-    // A log that is shorter than before was begun anew.
-    let begin = if size < from { 0 } else { from }.max(size.saturating_sub(LOG_BYTES_MAX));
-    let mut opened = files::open(file).map_err(|error| path_failure(&error))?;
-    let mut read = Vec::new();
-    let got = opened.seek(SeekFrom::Start(begin)).and_then(|_| opened.take(LOG_BYTES_MAX).read_to_end(&mut read));
-    got.map_err(|error| {
-        Failure::from_error(FailureKind::Outside, &error).while_doing(format!("cannot read {}", file.display()))
-    })?;
-    let text = String::from_utf8_lossy(&read);
-    let is_trouble = |line: &&str| {
-        let line = line.to_ascii_lowercase();
-        TROUBLE.iter().any(|word| line.contains(word))
-    };
-    let found: Vec<&str> = text.lines().filter(is_trouble).collect();
-    if found.is_empty() {
-        return Ok(json!({ "lines": text.lines().count() }));
-    }
-    // How many there are; what they say may hold anything, and stays in the log.
-    let message = format!("{} new lines of {} tell of errors", found.len(), file.display());
-    let at: Vec<String> = text
-        .lines()
-        .enumerate()
-        .filter(|(_, line)| is_trouble(line))
-        .take(LINES_MAX)
-        .map(|(at, _)| format!("{}", at + 1))
-        .collect();
-    let failure = Failure::new(FailureKind::Refused, message);
-    Err(failure.because(format!("new lines {} since {} was changed", at.join(", "), target.name)))
-}
-
 /// Logs in, makes a record through the app, finds it in the file, and takes it away again.
 fn try_out(hands: &Hands, target: &Target, file: &Path) -> Result<Value, Failure> {
     let Some(trial) = &target.trial else { return Ok(json!({})) };
     let url = url_of(target)?;
-    let count = || -> Result<u64, Failure> {
-        let outbox = Outbox::open(file).map_err(|error| sqlite_failure(&error))?;
-        outbox.count(&trial.table).map_err(|error| sqlite_failure(&error))
-    };
+    let outbox = Outbox::open(file).map_err(|error| sqlite_failure(&error))?;
+    let count = || outbox.count(&trial.table).map_err(|error| sqlite_failure(&error));
     let before = count()?;
     let token = login(hands, target, trial, url)?;
     let bearer = format!("Bearer {token}");
     let headers = [("Authorization", bearer.as_str())];
     let create = format!("{url}{}", trial.create);
-    let made =
-        asked(&HttpRequest { method: "POST", url: &create, headers: &headers, body: Some(&trial.body) }, target)?;
-    let id = first(&made, &["/data/id", "/id"])
-        .ok_or_else(|| not_working(target, format!("{} made a record and does not say its id", trial.create)))?;
-    let found = count()?;
+    let made = asked(&HttpRequest { method: "POST", url: &create, headers: &headers, body: Some(&trial.body) }, target);
+    let made = made.and_then(|made| {
+        let id = first(&made, &["/data/id", "/id"]);
+        id.ok_or_else(|| not_working(target, format!("{} made a record and does not say its id", trial.create)))
+    });
+    let id = made.map_err(|failure| match count() {
+        Ok(found) if found == before => failure,
+        // It may have been made all the same.
+        _ => failure.hint(format!("look whether a record of the try is left: {}", trial.body)),
+    })?;
+    // From here on there is a record that has to go again, whatever happens.
+    let by_hand = |failure: Failure| {
+        let key = key_of(&outbox, &trial.table).unwrap_or_else(|| "id".to_owned());
+        failure.hint(format!(
+            "take the record of the try out by hand, unless the whole level is taken back: sqlite3 {} 'DELETE FROM {} WHERE {key} = {}'",
+            file.display(),
+            trial.table,
+            literal(&id),
+        ))
+    };
+    let found = count().map_err(by_hand)?;
     let remove = format!("{create}/{id}");
-    asked(&HttpRequest { method: "DELETE", url: &remove, headers: &headers, body: None }, target)?;
-    let after = count()?;
+    asked(&HttpRequest { method: "DELETE", url: &remove, headers: &headers, body: None }, target).map_err(
+        |failure| {
+            by_hand(failure)
+                .while_doing(format!("the record {id} that was made to try {} is not taken out", target.name))
+        },
+    )?;
+    let after = count().map_err(by_hand)?;
     match (found == before + 1, after == before) {
         (true, true) => Ok(json!({ "created": id, "rows": after })),
         (false, _) => {
             Err(not_working(target, format!("a record was made and {} has {found} rows after {before}", trial.table)))
         }
         (true, false) => {
-            let why = format!("the record {id} of the try is still in {}", trial.table);
-            Err(not_working(target, why).hint(format!("take record {id} out of {} by hand", trial.table)))
+            Err(by_hand(not_working(target, format!("the record {id} of the try is still in {}", trial.table))))
         }
     }
 }
 
+/// The column by which a record is found, when there is one such.
+fn key_of(outbox: &Outbox, table: &str) -> Option<String> {
+    let shapes = outbox.shapes().ok()?;
+    match shapes.table(table)?.key_names().as_slice() {
+        [only] => Some((*only).to_owned()),
+        _ => None,
+    }
+}
+
+/// An id as it stands in a statement inside of single quotes of a shell.
+fn literal(id: &str) -> String {
+    match id.bytes().all(|byte| byte.is_ascii_digit()) {
+        true => id.to_owned(),
+        false => format!("\"{}\"", id.replace('"', "")),
+    }
+}
+
 fn login(hands: &Hands, target: &Target, trial: &Trial, url: &str) -> Result<String, Failure> {
-    let file = target.env_file.as_ref().map(|file| files::read_text(file).unwrap_or_default()).unwrap_or_default();
-    let variable = |name: &str| {
-        let set = hands.io.env.var(name).and_then(|value| value.into_string().ok());
-        set.or_else(|| value_of(&file, name)).ok_or_else(|| {
+    let variable = |name: &str| -> Result<String, Failure> {
+        if let Some(value) = hands.io.env.var(name).and_then(|value| value.into_string().ok()) {
+            return Ok(value);
+        }
+        let file = match &target.env_file {
+            Some(file) if files::exists(file) => files::read_text(file).map_err(|error| {
+                path_failure(&error).while_doing(format!("the try needs {name} to log in, and its file cannot be read"))
+            })?,
+            _ => String::new(),
+        };
+        value_of(&file, name).ok_or_else(|| {
             let failure =
                 Failure::new(FailureKind::Usage, format!("{name} is not set, and the try needs it to log in"));
             failure.hint(format!("set {name}, or take trial out of the target in lifeboat.toml"))

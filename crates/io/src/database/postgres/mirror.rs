@@ -11,7 +11,7 @@
 mod compare;
 mod statements;
 
-use lifeboat_model::sync::{CloudType, Trouble, trouble_of};
+use lifeboat_model::sync::{CloudType, Trouble, Widening, trouble_of};
 
 use super::{
     PgError, Session,
@@ -19,7 +19,9 @@ use super::{
 };
 
 pub use compare::{CloudRow, RangeSum, key_range, range_images, range_rows, range_sum, row_sum};
-pub use statements::{Change, Delivery, TableDelivery, delivery_sql, doubled_sql, single_sql, table_delivery_sql};
+pub use statements::{
+    Change, Delivery, TableDelivery, delivery_sql, doubled_sql, lacking_sql, single_sql, table_delivery_sql,
+};
 
 /// A column of the cloud's table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,8 +51,21 @@ pub struct CloudTable {
     pub uniques: Vec<Vec<String>>,
     /// Tables of the same schema that it refers to, other than itself.
     pub parents: Vec<String>,
+    /// Its foreign keys within the schema.
+    pub references: Vec<Reference>,
     /// About how many rows it has.
     pub rows: u64,
+}
+
+/// A foreign key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reference {
+    /// The table that is referred to.
+    pub table: String,
+    /// The columns that refer.
+    pub columns: Vec<String>,
+    /// What each of them refers to.
+    pub parent_columns: Vec<String>,
 }
 
 impl CloudTable {
@@ -149,6 +164,7 @@ pub fn cloud_tables(session: &mut Session, schema: &str) -> Result<Vec<CloudTabl
                 columns: Vec::new(),
                 uniques: Vec::new(),
                 parents: Vec::new(),
+                references: Vec::new(),
                 rows: row.count(5),
             });
         }
@@ -180,16 +196,30 @@ pub fn cloud_tables(session: &mut Session, schema: &str) -> Result<Vec<CloudTabl
         }
         table.uniques.extend_last(row.text(2));
     }
-    let parents = session.ask(&format!(
-        "SELECT DISTINCT c.relname, p.relname
+    let references = session.ask(&format!(
+        "SELECT c.relname, p.relname, k.oid, a.attname, pa.attname
          FROM pg_catalog.pg_constraint k JOIN pg_catalog.pg_class c ON c.oid = k.conrelid
          JOIN pg_catalog.pg_class p ON p.oid = k.confrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-         WHERE n.nspname = {here} AND k.contype = 'f' AND p.relnamespace = c.relnamespace AND p.oid <> c.oid
-         ORDER BY 1, 2"
+         CROSS JOIN LATERAL unnest(k.conkey, k.confkey) WITH ORDINALITY u(own, other, place)
+         JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = u.own
+         JOIN pg_catalog.pg_attribute pa ON pa.attrelid = p.oid AND pa.attnum = u.other
+         WHERE n.nspname = {here} AND k.contype = 'f' AND p.relnamespace = c.relnamespace
+         ORDER BY c.relname, p.relname, k.oid, u.place"
     ))?;
-    for row in parents {
-        if let Some(table) = tables.iter_mut().find(|table| table.name == row.text(0)) {
-            table.parents.push(row.text(1).to_owned());
+    let mut constraint = String::new();
+    for row in references {
+        let Some(table) = tables.iter_mut().find(|table| table.name == row.text(0)) else { continue };
+        let other = row.text(1).to_owned();
+        if other != table.name && table.parents.last() != Some(&other) {
+            table.parents.push(other.clone());
+        }
+        if constraint != row.text(2) {
+            constraint = row.text(2).to_owned();
+            table.references.push(Reference { table: other, columns: Vec::new(), parent_columns: Vec::new() });
+        }
+        if let Some(reference) = table.references.last_mut() {
+            reference.columns.push(row.text(3).to_owned());
+            reference.parent_columns.push(row.text(4).to_owned());
         }
     }
     Ok(tables)
@@ -218,6 +248,13 @@ pub fn mirror_table_sql(schema: &str, name: &str, columns: &[(&str, &str)], key:
         columns.join(", "),
         key.join(", ")
     )
+}
+
+/// The statement that makes a column wider. A boolean becomes the number that SQLite has in its place.
+pub fn widen_sql(schema: &str, wide: &Widening) -> String {
+    let (table, column) = (format!("{}.{}", quoted(schema), quoted(&wide.table)), quoted(&wide.column));
+    let number = if CloudType::of(&wide.from) == CloudType::Boolean { "::int" } else { "" };
+    format!("ALTER TABLE {table} ALTER COLUMN {column} TYPE {0} USING {column}{number}::{0}", wide.to)
 }
 
 /// The order in which tables are written so that what is referred to is there first; deletes go the other way. Tables

@@ -198,6 +198,14 @@ impl Outbox {
         Ok(database.zip(token).map(|(database, token)| Identity { database, token }))
     }
 
+    /// The layout of what notes changes, when it is another than this version reads.
+    ///
+    /// # Errors
+    /// [`SqliteError`].
+    pub fn foreign_layout(&self) -> Result<Option<String>, SqliteError> {
+        Ok(self.meta("layout")?.filter(|layout| layout != LAYOUT))
+    }
+
     /// Renews the token.
     ///
     /// # Errors

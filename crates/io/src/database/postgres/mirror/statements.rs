@@ -80,6 +80,23 @@ pub fn table_delivery_sql(table: &TableDelivery<'_>, source: &str) -> String {
     sql
 }
 
+/// Which of some keys a table lacks: their places, counted from 1.
+pub fn lacking_sql(table: &CloudTable, key: &[usize], keys: &[Change]) -> String {
+    let columns: Vec<&super::CloudColumn> = key.iter().map(|at| &table.columns[*at]).collect();
+    let places: Vec<String> = (0..key.len()).map(|at| format!("k{at}")).collect();
+    let mut sql = "SELECT w.place FROM unnest(".to_owned();
+    for (at, column) in columns.iter().enumerate() {
+        if at > 0 {
+            sql.push_str(", ");
+        }
+        array(&mut sql, keys.iter().map(|row| row[at].as_deref()), &column.type_name);
+    }
+    let same: Vec<String> =
+        columns.iter().zip(&places).map(|(column, place)| format!("t.{} = w.{place}", quoted(&column.name))).collect();
+    let (name, same, places) = (table.sql_name(), same.join(" AND "), places.join(", "));
+    sql + &format!(") WITH ORDINALITY w({places}, place) WHERE NOT EXISTS (SELECT FROM {name} t WHERE {same})")
+}
+
 /// How many rows of a table are there again, by a key that nothing enforces.
 pub fn doubled_sql(table: &CloudTable, key: &[String]) -> String {
     let key = listed(key);
