@@ -17,6 +17,7 @@ use lifeboat_io::{Random, testing::SeededRandom};
 use lifeboat_testkit::{
     postgres::Server,
     proxy::{Network, Proxy},
+    shim::Shim,
 };
 
 /// Schedules that are always tried.
@@ -35,12 +36,16 @@ const FAULTS: &[&str] = &[
     "nobody answers",
     "the cloud takes no writes",
     "the disk is full",
+    "the disk is full for everybody",
+    "the clock jumps ahead",
+    "the clock jumps back",
 ];
 
 struct Shop {
     folder: tempfile::TempDir,
     server: Server,
     proxy: Proxy,
+    shim: Shim,
     worker: Option<Child>,
 }
 
@@ -49,7 +54,9 @@ impl Shop {
         let server = Server::start(15);
         server.sql("postgres", "CREATE DATABASE cloud");
         let proxy = Proxy::before(&server);
-        let shop = Shop { folder: tempfile::tempdir().unwrap(), server, proxy, worker: None };
+        let folder = tempfile::tempdir().unwrap();
+        let shim = Shim::new(&folder.path().join("shim"));
+        let shop = Shop { folder, server, proxy, shim, worker: None };
         std::fs::write(
             shop.path("lifeboat.toml"),
             format!(
@@ -86,12 +93,15 @@ impl Shop {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         command.env("HOME", self.folder.path()).env("XDG_STATE_HOME", self.path("state"));
         command.env("LIFEBOAT_VAULT_PASSWORD", "a password for tests").env("PATH", std::env::var_os("PATH").unwrap());
+        self.shim.around(&mut command);
         command
     }
 
     /// The writer: a program that knows nothing of us.
     fn writer(&self, statements: &str) -> Child {
-        let mut child = Command::new("sqlite3")
+        let mut command = Command::new("sqlite3");
+        self.shim.around(&mut command);
+        let mut child = command
             .args(["-cmd", ".timeout 20000", "-cmd", "PRAGMA foreign_keys = on"])
             .arg(self.path("shop.db"))
             .stdin(Stdio::piped())
@@ -257,7 +267,7 @@ fn statement(chance: &Chance, columns: &mut u32) -> String {
 /// One event of a schedule: mostly the app writes.
 fn event(shop: &mut Shop, chance: &Chance, columns: &mut u32) -> String {
     let pause = |most: u64| std::thread::sleep(Duration::from_millis(chance.below(most)));
-    match chance.below(28) {
+    match chance.below(31) {
         0 => {
             shop.kill_worker();
             "the program is killed".to_owned()
@@ -324,6 +334,23 @@ fn event(shop: &mut Shop, chance: &Chance, columns: &mut u32) -> String {
             "the disk is full".to_owned()
         }
         11 => {
+            // For the program that runs, and for the app that writes meanwhile.
+            shop.shim.disk_is_full(true);
+            let text = statement(chance, &mut 900);
+            let _ = shop.write(&text); // an app that has no room has not written
+            pause(300);
+            shop.shim.disk_is_full(false);
+            "the disk is full for everybody".to_owned()
+        }
+        12 => {
+            shop.shim.clock_is_ahead_by(86_400 + i64::try_from(chance.below(1_000_000)).unwrap());
+            "the clock jumps ahead".to_owned()
+        }
+        13 => {
+            shop.shim.clock_is_ahead_by(-86_400 - i64::try_from(chance.below(1_000_000)).unwrap());
+            "the clock jumps back".to_owned()
+        }
+        14 => {
             shop.start_worker();
             "the program is started".to_owned()
         }

@@ -12,6 +12,7 @@ pub mod databases;
 pub mod postgres;
 pub mod prove;
 pub mod proxy;
+pub mod shim;
 pub mod simulation;
 pub mod tidy;
 pub mod trouble;
