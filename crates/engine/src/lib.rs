@@ -23,6 +23,7 @@ pub mod manual;
 pub mod perform;
 pub mod plan;
 pub mod provider;
+pub mod ready;
 pub mod recover;
 mod resume;
 mod run;

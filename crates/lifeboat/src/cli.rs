@@ -18,7 +18,7 @@ use self::{
     daemon::{MaintenanceArgs, ServeArgs, TokenArgs},
     decisions::{AssessArgs, DecideArgs},
     exports::{AdoptArgs, CopyArgs, DocsArgs, ExportArgs, ScheduleArgs, ShimsArgs},
-    records::{AttestArgs, CompromisedArgs, EvidenceArgs, IncidentArgs, LogsArgs, ProviderArgs},
+    records::{AttestArgs, CompromisedArgs, EvidenceArgs, IncidentArgs, LogsArgs, ProviderArgs, ReadyArgs},
     servers::{FenceArgs, SalvageArgs},
     sync::{AdviseArgs, LevelArgs, MonitorArgs, SyncArgs},
 };
@@ -187,6 +187,9 @@ pub enum Command {
     /// Says who may use the daemon's HTTP API
     #[command(after_help = help::TOKEN, display_order = 27)]
     Token(TokenArgs),
+    /// Says whether the app is ready for production, point by point, and takes a person's word
+    #[command(after_help = help::READY, display_order = 23)]
+    Ready(ReadyArgs),
     /// Says which backups stay, why, and which may go
     #[command(after_help = help::RETENTION, display_order = 23)]
     Retention(RetentionArgs),

@@ -263,6 +263,15 @@ Examples:
   lifeboat monitor sync
   */5 * * * * cd /srv/shop && lifeboat monitor sync || mail -s 'shop: sync' ops@example.org";
 
+pub const READY: &str = "\
+Ten points: backups by themselves, alerts, procedures tested, people trained, somebody on call, contacts, a rollback and a re-sync tested,
+billing alerts, the plan reviewed. What can be measured is measured; tests that were done here within a quarter count by themselves; for
+the rest somebody gives their word, which counts for a quarter. Exit code 0 only when all stand, 6 when one cannot be known, else 10.
+
+Examples:
+  lifeboat ready --env production
+  lifeboat ready attest training --note 'Ada, Ben: 12 March'";
+
 pub const RETENTION: &str = "\
 Examples:
   lifeboat retention plan

@@ -40,6 +40,27 @@ pub struct AttestArgs {
     pub run: RunArgs,
 }
 
+/// `ready`.
+#[derive(Clone, Debug, Args)]
+pub struct ReadyArgs {
+    /// What to do [default: shows how each point stands].
+    #[command(subcommand)]
+    pub command: Option<ReadyCommand>,
+}
+
+/// What can be done about a point.
+#[derive(Clone, Debug, Subcommand)]
+pub enum ReadyCommand {
+    /// Puts on record that a point stands; that counts for 92 days
+    Attest {
+        /// Which point, by its name in the list
+        point: String,
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        word: AttestArgs,
+    },
+}
+
 /// `evidence`.
 #[derive(Clone, Debug, Args)]
 pub struct EvidenceArgs {

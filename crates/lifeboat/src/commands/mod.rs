@@ -28,6 +28,7 @@ mod monitor;
 mod plans;
 mod preflight;
 mod provider;
+mod ready;
 mod requests;
 mod retention;
 mod salvage;
@@ -77,6 +78,7 @@ pub fn dispatch(app: &App, command: Option<Command>) -> Done {
         Command::Sync(args) => sync::run(app, &args),
         Command::Advise(args) => advise::run(app, &args),
         Command::Escalation => escalation::run(app),
+        Command::Ready(args) => ready::run(app, &args),
         Command::Level(args) => sync::level(app, &args),
         Command::Monitor(args) => monitor::run(app, &args.what),
         Command::Serve(args) => serve::serve(app, &args),

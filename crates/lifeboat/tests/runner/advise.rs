@@ -105,3 +105,50 @@ fn esc_01_the_tiers_say_whose_turn_it_is() {
     assert_eq!(turns, ["over", "over", "now", "at-once"], "{told}");
     home.run(&["escalation"]).ends(ExitCode::Ok).says(&["when it cannot wait", "sync is down"]);
 }
+
+/// CHK-02: a fresh installation has ten reasons not to go; each is taken away by what was measured, done or attested.
+#[test]
+fn chk_02_nothing_is_ready_by_itself() {
+    let home = Home::shop();
+    let fresh = home.run(&["ready", "--json"]).ends(ExitCode::ActionAdvised).json();
+    let points = fresh["points"].as_array().unwrap();
+    assert!(points.len() == 10 && points.iter().all(|point| point["outcome"] == "fail"), "{fresh}");
+    home.run(&["ready"]).ends(ExitCode::ActionAdvised).says(&["NO GO: 0 of 10", "[schedule]", "attest training"]);
+    // What is measured is nobody's word.
+    home.run(&["ready", "attest", "backups"]).ends(ExitCode::Usage).says(&["measured"]);
+    home.run(&["ready", "attest", "luck"]).ends(ExitCode::Usage).says(&["luck"]);
+    for point in ["alerts", "procedures", "training", "rollback", "resync", "billing", "review"] {
+        home.run(&["ready", "attest", point, "--note", "seen by Ada"]).ends(ExitCode::Ok);
+    }
+    home.run(&["ready"]).ends(ExitCode::ActionAdvised).says(&["NO GO: 7 of 10"]);
+    let settings = std::fs::read_to_string(home.path("lifeboat.toml")).unwrap();
+    let more =
+        "[schedule]\nbackup = \"0 2 * * *\"\n[escalation]\nteam = \"dev\"\nvendor = \"support\"\non_call = \"Ada\"\n";
+    home.write("lifeboat.toml", format!("{settings}\n{more}"));
+    home.run(&["ready"]).ends(ExitCode::ActionAdvised).says(&["NO GO: 9 of 10", "has no backup"]);
+    home.run(&["backup"]).ends(ExitCode::Ok);
+    home.run(&["ready"]).ends(ExitCode::Ok).says(&["GO: all 10 stand", "on call: Ada"]);
+    // What was done here counts by itself.
+    home.run(&["prove"]).ends(ExitCode::Ok);
+    home.run(&["ready"]).ends(ExitCode::Ok).says(&["procedures", "ago, in shop/"]);
+}
+
+/// EMRG-25: on an empty machine - no state, no list of backups, no database - level 5 starts from what lies off the host.
+#[test]
+fn emrg_25_level_5_starts_from_a_vault_alone() {
+    let (lost, id) = Home::protected();
+    let orders = lost.orders();
+    let here = Home::shop();
+    for name in ["shop.db", "shop.db-wal", "shop.db-shm"] {
+        let _ = std::fs::remove_file(here.path(name)); // the last two may not be there
+    }
+    assert!(!here.path("state").exists(), "it knows nothing");
+    std::fs::rename(lost.path("vault"), here.path("vault")).unwrap();
+    drop(lost);
+    here.run(&["level", "5"]).ends(ExitCode::Usage).says(&["--without application"]);
+    let level = ["level", "5", "--without", "application", "--watch", "0s", "--confirm", "shop/local"];
+    here.run(&[&level[..], &["--dry-run"]].concat()).ends(ExitCode::Ok).says(&[&id]);
+    here.run(&level).ends(ExitCode::Ok);
+    assert_eq!(here.orders(), orders);
+    here.run(&["history"]).ends(ExitCode::Ok).says(&["recover shop/local"]);
+}
