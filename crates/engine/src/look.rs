@@ -1,8 +1,8 @@
 //! Looking: answers ready to be shown, shared by the command line and, later, the API and the console.
 
 use lifeboat_model::{
-    Backup, Failure, FailureKind, Operation, OperationId, Prediction, Proof, Resource, ResourceKind, Timestamp, Tri,
-    id::find_by_start, schedule::JobStatus, time::since,
+    Backup, Failure, FailureKind, LevelAsk, Operation, OperationId, Prediction, Proof, Request, Resource, ResourceKind,
+    Timestamp, Tri, id::find_by_start, schedule::JobStatus, time::since,
 };
 use lifeboat_store::{JournalFile, catalog::OperationRow};
 use serde::Serialize;
@@ -170,9 +170,33 @@ impl Answers<'_> {
             copies,
             schedule,
             unfinished: unfinished.iter().map(|row| format!("{} ({}, {})", row.id, row.kind, row.state)).collect(),
-            open_items: self.open_items()?,
+            open_items: self.open_items()?.into_iter().chain(self.started_otherwise()?).collect(),
             damaged_journals,
         })
+    }
+
+    /// The app was started otherwise for a while, and nobody has started it as before.
+    fn started_otherwise(&self) -> Result<Option<String>, Failure> {
+        let scope = self.engine.setup.scope.to_string();
+        let mut undone = Vec::new();
+        for row in self.operations(usize::MAX)?.into_iter().filter(|row| row.scope == scope && row.state == "done") {
+            if !["level", "undo"].contains(&row.kind.as_str()) {
+                continue;
+            }
+            match self.operation(&row.id)?.plan.request {
+                Request::Undo { operation } => undone.push(operation),
+                Request::Level { about: LevelAsk::Memory { mib, .. }, .. } if !undone.contains(&row.id) => {
+                    let since = row.started_at.strftime("%Y-%m-%d %H:%M UTC");
+                    return Ok(Some(format!(
+                        "the app runs with {mib} MiB for Node since {since}: lifeboat undo {}",
+                        row.id
+                    )));
+                }
+                // It was started since, as always.
+                _other => return Ok(None),
+            }
+        }
+        Ok(None)
     }
 
     /// What waits for a person although no operation does.

@@ -99,6 +99,32 @@ fn emrg_03_changes_are_held_by_a_variable_and_that_is_seen() {
     assert!(!status.enabled && status.reason.contains("cannot be read"), "{status:?}");
 }
 
+/// SYNC-31: the app's start gets the variable once, status reminds of it, and undo starts the app as before.
+#[test]
+fn sync_31_more_memory_for_node_is_remembered_until_it_is_taken_back() {
+    let mut world = with_code(World::shop());
+    let memory = level(LevelAsk::Memory { mib: 4096, why: "queue too large".into() });
+    let tried = prove_plan(&Case { world: &world, request: memory.clone(), undo: false });
+    assert!(tried.as_before > 0 && tried.as_meant > 0, "{tried:?}");
+    let tells = "echo started with \"$NODE_OPTIONS\" > ../running";
+    world.setup.targets[0].start = vec!["sh".into(), "-c".into(), tells.into()];
+    let open = || world.engine().look().status().unwrap().open_items;
+    assert_eq!(open(), Vec::<String>::new());
+    let done = world.must(&memory);
+    assert_eq!(file(&world, "running"), "started with --max-old-space-size=4096");
+    assert!(
+        open()[0].contains("4096 MiB") && open()[0].contains(&format!("lifeboat undo {}", done.id)),
+        "{:?}",
+        open()
+    );
+    world.must(&Request::Undo { operation: done.id });
+    assert_eq!((file(&world, "running"), open()), ("started with".into(), vec![]));
+    // So does whatever else starts it.
+    world.must(&memory);
+    world.must(&back_to("v1"));
+    assert_eq!((file(&world, "running"), open()), ("started with".into(), vec![]));
+}
+
 /// EMRG-07: by a commit that is added, a merge as the newest one included; it is pushed when all is well.
 #[test]
 fn emrg_07_back_to_a_commit_by_another_commit() {

@@ -20,7 +20,7 @@ use self::{
     exports::{AdoptArgs, CopyArgs, DocsArgs, ExportArgs, ScheduleArgs, ShimsArgs},
     records::{AttestArgs, CompromisedArgs, EvidenceArgs, IncidentArgs, LogsArgs, ProviderArgs, ReadyArgs},
     servers::{FenceArgs, SalvageArgs},
-    sync::{AdviseArgs, LevelArgs, MonitorArgs, SyncArgs},
+    sync::{AdviseArgs, AppArgs, LevelArgs, MonitorArgs, SyncArgs},
 };
 
 /// Backups that are proven by restoring them, and a way back when something went wrong.
@@ -172,6 +172,9 @@ pub enum Command {
     /// Says what to do about a symptom, or about what it measures, and changes nothing
     #[command(after_help = help::ADVISE, display_order = 23)]
     Advise(AdviseArgs),
+    /// Starts the app otherwise for a while: with more memory for Node
+    #[command(after_help = help::APP, display_order = 24)]
+    App(AppArgs),
     /// Shows who is to be called when in an emergency, and whose turn it is
     #[command(after_help = help::ESCALATION, display_order = 23)]
     Escalation,

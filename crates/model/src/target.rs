@@ -1,7 +1,7 @@
 //! What runs an app's code, and what is done to it in an emergency: another version of the code, another variable, a look
 //! whether it works.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -66,6 +66,13 @@ pub enum LevelAsk {
         /// Why.
         why: String,
     },
+    /// No level: the app is started again with more memory for Node, for as long as it runs.
+    Memory {
+        /// How much, in MiB.
+        mib: u32,
+        /// Why.
+        why: String,
+    },
     /// Level 3, by a variable: no connection to the cloud any more.
     LocalOnly {
         /// Why.
@@ -103,12 +110,13 @@ pub enum LevelAsk {
 }
 
 impl LevelAsk {
-    /// The number of the level.
-    pub fn level(&self) -> u8 {
+    /// The number of the level; nothing where it is none.
+    pub fn level(&self) -> Option<u8> {
         match self {
-            LevelAsk::Hold { .. } => 1,
-            LevelAsk::LocalOnly { .. } | LevelAsk::RollBack { .. } | LevelAsk::Stable { .. } => 3,
-            LevelAsk::Recover { .. } => 5,
+            LevelAsk::Hold { .. } => Some(1),
+            LevelAsk::Memory { .. } => None,
+            LevelAsk::LocalOnly { .. } | LevelAsk::RollBack { .. } | LevelAsk::Stable { .. } => Some(3),
+            LevelAsk::Recover { .. } => Some(5),
         }
     }
 }
@@ -143,6 +151,9 @@ pub enum TargetAction {
         folder: PathBuf,
         /// Program and arguments.
         argv: Vec<String>,
+        /// Variables that it gets besides those that are there.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        env: BTreeMap<String, String>,
         /// Only when this step was begun: what is taken back needs it only then.
         after: Option<StepId>,
     },

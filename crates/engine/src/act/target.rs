@@ -4,7 +4,7 @@ mod log;
 mod probes;
 mod versions;
 
-use std::{path::Path, time::Duration};
+use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use lifeboat_io::{exec::Invocation, files};
 use lifeboat_model::{Failure, FailureKind, StepId, Target, TargetAction, variables::with_value};
@@ -25,7 +25,7 @@ pub fn perform(hands: &Hands, target: &Target, action: &TargetAction, context: &
     match action {
         TargetAction::SetVariable { file, kept, name, value } => set_variable(file, kept, name, value),
         TargetAction::PutFileBack { file, kept } => put_file_back(file, kept),
-        TargetAction::Run { folder, argv, after } => run(hands, folder, argv, after.as_ref(), context),
+        TargetAction::Run { folder, argv, env, after } => run(hands, folder, argv, env, after.as_ref(), context),
         TargetAction::CopyIn { from, to } => {
             files::create_folder(files::parent(to)).map_err(|error| path_failure(&error))?;
             files::copy_over(from, to).map_err(|error| path_failure(&error))?;
@@ -74,6 +74,7 @@ fn run(
     hands: &Hands,
     folder: &Path,
     argv: &[String],
+    env: &BTreeMap<String, String>,
     after: Option<&StepId>,
     context: &Context<'_>,
 ) -> Result<Value, Failure> {
@@ -88,6 +89,7 @@ fn run(
         return Err(Failure::new(FailureKind::Usage, "a configured command has no words"));
     };
     let invocation = Invocation::new(program, COMMAND_LIMIT).args(args).folder(folder);
+    let invocation = env.iter().fold(invocation, |invocation, (name, value)| invocation.env(name, value));
     called(hands, &invocation, context)?;
     Ok(json!({}))
 }

@@ -2,7 +2,7 @@
 //! takes others back, or to the stable version. The app stands still meanwhile; if it does not work afterwards, everything
 //! is as before.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use lifeboat_io::{Stop, files, git};
 use lifeboat_model::{
@@ -114,7 +114,8 @@ pub(super) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failur
     let target = engine.target(target.as_ref())?.clone();
     let common = engine.common()?;
     let folder = match about {
-        LevelAsk::Hold { .. } | LevelAsk::LocalOnly { .. } | LevelAsk::Recover { .. } => None,
+        LevelAsk::Hold { .. } | LevelAsk::Memory { .. } => None,
+        LevelAsk::LocalOnly { .. } | LevelAsk::Recover { .. } => None,
         LevelAsk::RollBack { to, .. } => Some(engine.folder(&target, to)?),
         LevelAsk::Stable { to, .. } => {
             let Some(stable) = to.as_ref().or(target.stable.as_ref()) else {
@@ -191,6 +192,12 @@ pub(super) fn plan(known: &Known, request: &Request) -> Result<Plan, Failure> {
             notes.push("Changes are held and none is lost; what delivered them reads the variable.".to_owned());
             (said(&format!("hold changes of {} by a variable", known.target.name), why), change, Vec::new())
         }
+        LevelAsk::Memory { mib, why } => {
+            notes.push(
+                "It is meant for a while: once the cause is mended, lifeboat undo starts it as before.".to_owned(),
+            );
+            (said(&format!("start {} with {mib} MiB for Node", known.target.name), why), Vec::new(), Vec::new())
+        }
         LevelAsk::LocalOnly { why } => {
             let change = variable(known, &acts, "ENABLE_SUPABASE")?;
             notes.push("No connection to the cloud is opened any more; changes are held and none is lost.".to_owned());
@@ -219,7 +226,10 @@ pub(super) fn plan(known: &Known, request: &Request) -> Result<Plan, Failure> {
     all.push(acts.stop());
     all.extend(acts.port_is_free());
     all.extend(change);
-    all.push(acts.start());
+    all.push(match about {
+        LevelAsk::Memory { mib, .. } => acts.start_with_memory(*mib),
+        _as_always => acts.start(),
+    });
     all.extend(acts.works(known.log, &known.target.probes));
     let looks = known.link.as_ref().map(|link| sync::Acts { link });
     all.extend(looks.and_then(|looks| match about {
@@ -229,14 +239,14 @@ pub(super) fn plan(known: &Known, request: &Request) -> Result<Plan, Failure> {
         LevelAsk::Hold { .. } => {
             Some(looks.read("held", "the mirror says that it holds changes", SyncAction::CheckHeld))
         }
-        LevelAsk::RollBack { .. } | LevelAsk::Stable { .. } | LevelAsk::Recover { .. } => None,
+        LevelAsk::Memory { .. } | LevelAsk::RollBack { .. } | LevelAsk::Stable { .. } | LevelAsk::Recover { .. } => {
+            None
+        }
     }));
     all.extend(publish);
     let mut plan = steps::new_plan(&known.common, request, title, lifeboat_model::Lease::Environment);
     plan.phases = vec![phase(&known.common, "rollback", vec![], all)];
-    plan.phases
-        .iter_mut()
-        .for_each(|phase| phase.budget_ms = phase.budget_ms.or(Some(advice::budget_ms(about.level()))));
+    plan.phases.iter_mut().for_each(|phase| phase.budget_ms = phase.budget_ms.or(about.level().map(advice::budget_ms)));
     notes.extend(known.log.note(&known.target));
     plan.notes = notes;
     Ok(plan)
@@ -331,7 +341,7 @@ impl Acts<'_> {
 
     fn command(&self, argv: &[String], after: Option<&str>) -> TargetAction {
         let after = after.map(|id| lifeboat_model::StepId(id.to_owned()));
-        TargetAction::Run { folder: self.target.folder.clone(), argv: argv.to_vec(), after }
+        TargetAction::Run { folder: self.target.folder.clone(), argv: argv.to_vec(), env: BTreeMap::new(), after }
     }
 
     pub fn stop(&self) -> Step {
@@ -351,6 +361,16 @@ impl Acts<'_> {
         let title = format!("start it: {}", self.target.start.join(" "));
         let undo = by(self.action(self.command(&self.target.stop, None)));
         self.step("start", title, self.command(&self.target.start, None), undo)
+    }
+
+    /// Starts it with more memory for Node's old generation; another start takes that back.
+    fn start_with_memory(&self, mib: u32) -> Step {
+        let options = format!("--max-old-space-size={mib}");
+        let title = format!("start it with NODE_OPTIONS={options}: {}", self.target.start.join(" "));
+        let undo = by(self.action(self.command(&self.target.stop, None)));
+        let (folder, argv) = (self.target.folder.clone(), self.target.start.clone());
+        let env = BTreeMap::from([("NODE_OPTIONS".to_owned(), options)]);
+        self.step("start", title, TargetAction::Run { folder, argv, env, after: None }, undo)
     }
 
     /// Brings what the code needs.
@@ -501,9 +521,9 @@ pub(super) fn undo(engine: &Engine, operation: &Operation, request: &Request) ->
 /// What was done for sure is taken back for sure.
 fn always(action: &Action) -> Action {
     match action {
-        Action::Target { target, action: TargetAction::Run { folder, argv, .. } } => Action::Target {
+        Action::Target { target, action: TargetAction::Run { folder, argv, env, .. } } => Action::Target {
             target: target.clone(),
-            action: TargetAction::Run { folder: folder.clone(), argv: argv.clone(), after: None },
+            action: TargetAction::Run { folder: folder.clone(), argv: argv.clone(), env: env.clone(), after: None },
         },
         other => other.clone(),
     }

@@ -281,7 +281,10 @@ fn rehearsal(known: &Known, target: &Target, folder: &Folder, acts: &Acts<'_>) -
     if let Some(env) = target.env_file.as_ref().filter(|file| lifeboat_io::files::exists(file)) {
         copy_in("fresh.env", "the variables", env.clone(), env);
     }
-    let run = |argv: &Vec<String>| TargetAction::Run { folder: fresh.clone(), argv: argv.clone(), after: None };
+    let run = |argv: &Vec<String>| {
+        let (folder, argv, env) = (fresh.clone(), argv.clone(), std::collections::BTreeMap::new());
+        TargetAction::Run { folder, argv, env, after: None }
+    };
     for (id, argv) in
         [("fresh.install", &target.install), ("fresh.migrate", &target.migrate), ("fresh.try", &target.rehearse)]
     {

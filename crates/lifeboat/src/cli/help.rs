@@ -230,6 +230,14 @@ Examples:
   lifeboat advise queue growing
   lifeboat advise --list";
 
+pub const APP: &str = "\
+A workaround for a Node app that runs out of memory: its start command gets NODE_OPTIONS once, no file changes, and lifeboat status reminds
+of it until lifeboat undo, or whatever else starts the app through Lifeboat, has started it as before.
+
+Examples:
+  lifeboat app start --node-memory 4096 --reason 'queue too large' --yes
+  lifeboat undo";
+
 pub const ESCALATION: &str = "\
 Tier 1 helps itself for 15 minutes, then the internal team has until one hour is over, then the vendor until four are; what cannot wait is
 tier 4 from the first minute, and should stand within 30. The times run from the open incident that began first. Who they are stands in

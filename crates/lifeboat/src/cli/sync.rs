@@ -154,6 +154,34 @@ pub struct AdviseArgs {
     pub link: Option<String>,
 }
 
+/// `app`.
+#[derive(Clone, Debug, Args)]
+pub struct AppArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: AppCommand,
+}
+
+/// What can be done with what runs the app's code.
+#[derive(Clone, Debug, Subcommand)]
+pub enum AppCommand {
+    /// Stops it and starts it with more memory for Node, until it is taken back
+    Start {
+        /// How much, in MiB: NODE_OPTIONS=--max-old-space-size=MIB
+        #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(64..=1_048_576))]
+        node_memory: u32,
+        /// Why
+        #[arg(long, value_name = "WHY", default_value = "")]
+        reason: String,
+        /// Which target, when the environment has more than one
+        #[arg(long, value_name = "NAME")]
+        target: Option<String>,
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        consent: ConsentArgs,
+    },
+}
+
 /// `level`.
 #[derive(Clone, Debug, Args)]
 pub struct LevelArgs {

@@ -79,6 +79,7 @@ pub fn dispatch(app: &App, command: Option<Command>) -> Done {
         Command::Advise(args) => advise::run(app, &args),
         Command::Escalation => escalation::run(app),
         Command::Ready(args) => ready::run(app, &args),
+        Command::App(args) => sync::app_start(app, &args.command),
         Command::Level(args) => sync::level(app, &args),
         Command::Monitor(args) => monitor::run(app, &args.what),
         Command::Serve(args) => serve::serve(app, &args),

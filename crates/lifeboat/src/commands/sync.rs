@@ -17,7 +17,7 @@ use super::{
     requests::dry,
 };
 use crate::{
-    cli::sync::{LevelArgs, QueueCommand, SyncArgs, SyncCommand},
+    cli::sync::{AppCommand, LevelArgs, QueueCommand, SyncArgs, SyncCommand},
     error::Done,
     ui::{table::Table, words},
     wire,
@@ -75,6 +75,17 @@ pub fn level(app: &App, args: &LevelArgs) -> Done {
         planned => planned?,
     };
     carry_out(app, &session, &plan, args.consent.consent())
+}
+
+/// The app, started again otherwise for a while.
+pub fn app_start(app: &App, command: &AppCommand) -> Done {
+    let session = app.open(&[])?;
+    let AppCommand::Start { node_memory, reason, target, consent } = command;
+    let target = target.as_deref().map(ResourceName::new).transpose();
+    let target = target.map_err(|error| Failure::new(FailureKind::Usage, error.to_string()))?;
+    let about = LevelAsk::Memory { mib: *node_memory, why: reason.clone() };
+    let plan = session.engine.plan(&Request::Level { target, link: None, about })?;
+    carry_out(app, &session, &plan, consent.consent())
 }
 
 /// Level 1 where the mirror's own switch cannot be used: the app's variable, and a start.

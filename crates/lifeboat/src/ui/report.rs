@@ -296,7 +296,7 @@ fn level(operation: &Operation) -> Option<Value> {
             SyncAsk::StartOver { .. } => 4,
             _other => return None,
         },
-        Request::Level { about, .. } => about.level(),
+        Request::Level { about, .. } => about.level()?,
         _other => return None,
     };
     let budget_s = advice::budget_ms(level) / 1_000;
