@@ -87,7 +87,7 @@ impl Engine {
         let last = last.filter(|last| last.basis.detected == detected);
         let mut facts = last.map(|last| last.basis.facts.clone()).unwrap_or_default();
         facts.retain(|key, _| rules.iter().any(|rule| rule.key == *key)); // the settings may have lost a rule since
-        for (key, fact) in self.measure(stop) {
+        for (key, fact) in self.measure_facts(stop) {
             // What cannot be measured now does not take away what somebody said.
             if !matches!(fact.value, Value::Unknown(_)) || !facts.contains_key(&key) {
                 facts.insert(key, fact);
@@ -116,6 +116,27 @@ impl Engine {
         };
         let decided = basis.decide();
         Ok(Decision { basis, decided, role: said.role, instead: said.instead, impact: assessed })
+    }
+
+    /// The newest decision of the last hours that no restore or rollback has followed.
+    pub(crate) fn last_decision(&self, now: Timestamp) -> Result<Option<(OperationId, Decision)>, Failure> {
+        let scope = self.setup.scope.to_string();
+        for row in
+            self.look().operations(LOOK_BACK)?.into_iter().filter(|row| row.scope == scope && row.state == "done")
+        {
+            match row.kind.as_str() {
+                "restore" | "undo" | "level" | "rollback" => return Ok(None),
+                "decide" if since(row.started_at, now) >= SAME_MATTER => return Ok(None),
+                "decide" => {}
+                _other => continue,
+            }
+            if let Request::Decide { about: DecisionRecord::Decision(decision) } =
+                self.look().operation(&row.id)?.plan.request
+            {
+                return Ok(Some((row.id, *decision)));
+            }
+        }
+        Ok(None)
     }
 
     /// When it was noticed, when nobody says: as the open incident began, else as what is on record says, else now.
@@ -148,7 +169,7 @@ impl Engine {
     }
 
     /// Measures what can be measured, by the rules' keys. What cannot be is unknown, with the reason.
-    pub fn measure(&self, stop: &Stop) -> BTreeMap<String, Fact> {
+    pub fn measure_facts(&self, stop: &Stop) -> BTreeMap<String, Fact> {
         let matrix = &self.setup.matrix;
         let measured = matrix.sources.iter().filter_map(|(key, source)| {
             let rule = matrix.rules.iter().find(|rule| rule.key == *key)?;

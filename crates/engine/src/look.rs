@@ -2,7 +2,7 @@
 
 use lifeboat_model::{
     Backup, Failure, FailureKind, LevelAsk, Operation, OperationId, Prediction, Proof, Request, Resource, ResourceKind,
-    Timestamp, Tri, id::find_by_start, schedule::JobStatus, time::since,
+    Timestamp, Tri, decision::Verdict, id::find_by_start, schedule::JobStatus, time::since,
 };
 use lifeboat_store::{JournalFile, catalog::OperationRow};
 use serde::Serialize;
@@ -211,7 +211,22 @@ impl Answers<'_> {
                 one.resource
             )
         });
-        Ok(open.chain(self.not_reviewed()?).collect())
+        Ok(open.chain(self.undecided()?).chain(self.not_reviewed()?).collect())
+    }
+
+    /// A decision that was made in the last hours and has not led to anything yet.
+    fn undecided(&self) -> Result<Option<String>, Failure> {
+        let now = self.engine.io.clock.now();
+        let Some((last, decision)) = self.engine.last_decision(now)? else { return Ok(None) };
+        let until = decision.decided.deadline.map(|at| at.strftime("%H:%M UTC").to_string()).unwrap_or_default();
+        Ok(match decision.verdict() {
+            Verdict::TryFix => {
+                Some(format!("the quick fix has its time until {until}, then: lifeboat decide ({last})"))
+            }
+            Verdict::RollBack => Some(format!("a rollback was decided ({last})")),
+            Verdict::Undecided => Some(format!("whether to roll back is undecided ({last}): lifeboat decide")),
+            Verdict::Stay => None,
+        })
     }
 
     /// After each restore and undo somebody looks at what is kept until when, and attests it.

@@ -93,7 +93,8 @@ fn a_supabase_project_is_proven_restored_and_put_back_by_its_customer() {
         "grants are as they were"
     );
     // What stood in for it in the proof's copy stayed there: live is the platform's own.
-    let hook = "SELECT p.prosrc LIKE '%INTO supabase_functions.hooks%' FROM pg_trigger g JOIN pg_proc p ON p.oid = g.tgfoid
+    let hook =
+        "SELECT p.prosrc LIKE '%INTO supabase_functions.hooks%' FROM pg_trigger g JOIN pg_proc p ON p.oid = g.tgfoid
                  WHERE g.tgname = 'tell the shop' AND g.tgrelid = 'public.log'::regclass AND g.tgenabled = 'O'";
     assert_eq!(world.psql("postgres", hook), "t");
     let undone = world.must(&Request::Undo { operation: restored.id.clone() });

@@ -241,7 +241,7 @@ fn form(session: &Session, args: &AssessArgs, detected: Timestamp, now: Timestam
         time => parse_duration(time).map(QuickFix::Takes).map_err(|error| usage(error.to_string())),
     });
     let seen = || {
-        let facts = session.engine.measure(&Stop::default());
+        let facts = session.engine.measure_facts(&Stop::default());
         let rules = session.engine.setup().matrix.rules.clone();
         Basis { rules, facts, detected, at: now, quick_fix: None, fix_begun: None, planned: None }.decide().severity
     };

@@ -57,6 +57,7 @@ fn dec_07_a_person_may_decide_otherwise_and_says_why() {
     let broken = ["decide", "--fact", "core_workflow_broken=yes", "--rest-is-fine"];
     let fix = [&broken[..], &["--detected", "5m ago", "--quick-fix", "10m"]].concat();
     home.run(&fix).ends(ExitCode::ActionAdvised).says(&["TRY THE QUICK FIX (major)", "in 15 min"]);
+    home.run(&["status"]).says(&["the quick fix has its time until", "lifeboat decide"]);
     // What was said of this matter still holds, the time of the fix too.
     home.run(&["decide"])
         .ends(ExitCode::ActionAdvised)
