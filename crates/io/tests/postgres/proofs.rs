@@ -4,7 +4,7 @@ use lifeboat_io::{
     Stop, SystemClock,
     database::postgres::{
         CaptureOptions, Captured, PgError, Restore, RestoreOptions, SchemaSwap, Selection, check_database,
-        compare_facts, compare_seen, create_database, inspect, quarantine, restore, swap_schemas,
+        compare_facts, compare_seen, create_database, extension_schemas, inspect, quarantine, restore, swap_schemas,
     },
 };
 use lifeboat_model::{Check, PostgresFacts, SchemaNames, Tri};
@@ -28,7 +28,8 @@ fn copied(major: u32) -> (Server, Captured, Memory) {
 
 fn fill(server: &Server, captured: &Captured, memory: &Memory) -> Result<(), PgError> {
     create_database(&mut open(server, "template1"), "copy", &captured.facts.database)?;
-    let (copy, clock, options) = (address(&server.url("copy")), SystemClock::default(), RestoreOptions::default());
+    let (copy, clock) = (address(&server.url("copy")), SystemClock::default());
+    let options = RestoreOptions { stand_ins: true, ..RestoreOptions::default() };
     let what = Restore {
         address: &copy,
         facts: &captured.facts,
@@ -41,7 +42,9 @@ fn fill(server: &Server, captured: &Captured, memory: &Memory) -> Result<(), PgE
 
 /// All that a proof looks at in the copy.
 fn checks(server: &Server, captured: &PostgresFacts) -> Vec<Check> {
-    let selection = Selection { only: vec![], except: vec!["extensions".into()] };
+    let except = extension_schemas(&mut open(server, "copy"), &captured.schemas).unwrap();
+    assert_eq!(except, ["extensions", "supabase_functions"], "what is there for the platform alone");
+    let selection = Selection { only: vec![], except };
     let options = CaptureOptions { selection, ..CaptureOptions::default() };
     let copy = address(&server.url("copy"));
     let found = inspect(&copy, &options, &SystemClock::default(), &Stop::default(), &|_, _| ()).unwrap();

@@ -205,7 +205,7 @@ pub fn extension_schemas(session: &mut Session, but: &[String]) -> Result<Vec<St
         "SELECT n.nspname FROM pg_catalog.pg_namespace n
           WHERE n.nspname <> 'pg_catalog' AND n.nspname NOT IN ({})
             AND (EXISTS (SELECT 1 FROM pg_catalog.pg_extension e WHERE e.extnamespace = n.oid)
-                 OR pg_catalog.obj_description(n.oid, 'pg_namespace') = {})",
+                 OR pg_catalog.obj_description(n.oid, 'pg_namespace') = {}) ORDER BY 1",
         literals(but.iter().map(String::as_str).chain([""])),
         literal(STANDS_IN)
     ))?;
