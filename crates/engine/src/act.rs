@@ -16,6 +16,7 @@ pub(crate) mod postgres;
 mod pour;
 mod proofs;
 pub(crate) mod readme;
+mod releases;
 mod stores;
 pub mod summary;
 mod sync;
@@ -121,6 +122,7 @@ impl Perform for Hands {
             Action::Postgres(action) => postgres::perform(self, action, context),
             Action::Sync { link, action } => sync::perform(self, link, action, context),
             Action::Target { target, action } => target::perform(self, target, action, context),
+            Action::Release(record) => releases::record(record),
             Action::Say { lines } => Ok(serde_json::json!({ "said": lines })),
         }
     }
@@ -140,6 +142,7 @@ impl Perform for Hands {
             Action::InspectSqlite { .. } | Action::DropBackup { .. } | Action::Fetch { .. } => again(context),
             Action::CheckFetched { .. } | Action::CheckTheChecks { .. } | Action::RecordProof { .. } => again(context),
             Action::CompareLoss { .. } | Action::Sync { .. } | Action::Target { .. } => again(context),
+            Action::Release(_) => again(context),
             Action::Command { .. } | Action::Remove { .. } | Action::Unforget { .. } => again(context),
             Action::Prune { .. } | Action::Mark { .. } => again(context),
             Action::MakeFolder { .. } | Action::WriteExport { .. } | Action::EncryptFolder { .. } => again(context),

@@ -1,7 +1,7 @@
 //! What a plan would mean for what is there now: the same for a person at a terminal, for the API and for a page. It decides
 //! who may have it carried out, and what has to be said first.
 
-use lifeboat_model::{LevelAsk, LossLine, Plan, Request, sync::SyncAsk};
+use lifeboat_model::{LevelAsk, LossLine, Plan, Request, VersionAsk, sync::SyncAsk};
 
 /// What carrying out a plan means for what is there now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +56,11 @@ pub fn consequence(plan: &Plan) -> Consequence {
                 Consequence::Harmless
             }
         }
-        Request::Restore { .. } | Request::Undo { .. } | Request::Retention => {
+        Request::Version { about: VersionAsk::Seal { .. } | VersionAsk::Mark { .. } } => Consequence::Harmless,
+        Request::Version { about: VersionAsk::RollBack { .. } | VersionAsk::Revert { .. } }
+        | Request::Restore { .. }
+        | Request::Undo { .. }
+        | Request::Retention => {
             let leaves = rows_leaving(plan) + tables_leaving(plan) + tables_changed(plan) > 0;
             if leaves { Consequence::RowsLeave } else { Consequence::Reversible }
         }

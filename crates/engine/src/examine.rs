@@ -148,7 +148,11 @@ fn looks_only(action: &Action) -> bool {
         Action::MakeFolder { .. } | Action::WriteExport { .. } | Action::EncryptFolder { .. } => false,
         Action::CopyBackup { .. } | Action::CopyJournals { .. } | Action::Say { .. } => false,
         Action::Sync { .. } => false,
-        Action::Target { action, .. } => matches!(action, lifeboat_model::TargetAction::CheckClean),
+        Action::Target { action, .. } => {
+            use lifeboat_model::TargetAction as T;
+            matches!(action, T::CheckClean | T::CheckRuns { .. } | T::NoteInstance)
+        }
+        Action::Release(_) => false,
         Action::Postgres(action) => matches!(action, lifeboat_model::PgAction::CheckSource { .. }),
     }
 }

@@ -25,6 +25,7 @@ pub mod plan;
 pub mod provider;
 pub mod ready;
 pub mod recover;
+pub mod releases;
 mod resume;
 mod run;
 pub mod schedule;
@@ -32,6 +33,7 @@ pub mod scope;
 pub mod setup;
 pub mod strays;
 pub mod sync;
+mod targets;
 pub mod vaults;
 pub mod verify;
 

@@ -15,7 +15,10 @@ mod provider;
 mod reach;
 pub mod record;
 mod recover;
+mod release;
 pub mod restore;
+mod revert;
+mod rollback;
 mod salvage;
 mod schemas;
 pub mod steps;
@@ -24,7 +27,7 @@ mod tables;
 pub mod undo;
 mod write_out;
 
-use lifeboat_model::{Failure, LevelAsk, Plan, Request};
+use lifeboat_model::{Failure, LevelAsk, Plan, Request, VersionAsk};
 
 use crate::Engine;
 
@@ -83,6 +86,12 @@ fn planned(engine: &Engine, request: &Request) -> Result<Plan, Failure> {
         Request::Level { about: LevelAsk::Recover { .. }, .. } => {
             recover::plan(&recover::gather(engine, request)?, request)
         }
+        Request::Version { about } => match about {
+            VersionAsk::Seal { .. } => release::seal(&release::gather(engine, request)?, request),
+            VersionAsk::Mark { .. } => release::mark(&engine.common()?, &engine.releases()?, request),
+            VersionAsk::RollBack { .. } => rollback::plan(engine, &rollback::gather(engine, request)?, request),
+            VersionAsk::Revert { .. } => revert::plan(&revert::gather(engine, request)?, request),
+        },
         Request::Level { .. } => level::plan(&level::gather(engine, request)?, request),
         Request::Provider { about } => provider::plan(engine, request, about),
         Request::Incident { about } => incident::plan(&incident::gather(engine)?, request, about),

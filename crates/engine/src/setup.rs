@@ -79,6 +79,8 @@ pub struct Setup {
     pub matrix: lifeboat_model::decision::Matrix,
     /// Who is called in an emergency.
     pub contacts: lifeboat_model::escalation::Contacts,
+    /// Where the migrations of databases lie, of those that somebody has said it of.
+    pub migrations: BTreeMap<ResourceName, lifeboat_model::Migrations>,
 }
 
 impl Setup {
@@ -109,6 +111,7 @@ impl Setup {
             targets: Vec::new(),
             matrix: lifeboat_model::decision::Matrix::default(),
             contacts: lifeboat_model::escalation::Contacts::default(),
+            migrations: BTreeMap::new(),
         }
     }
 

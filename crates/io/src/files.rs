@@ -485,6 +485,20 @@ pub fn link(target: &Path, at: &Path) -> Result<(), PathError> {
     std::os::unix::fs::symlink(target, at).at(at)
 }
 
+/// Where a symbolic link leads; nothing when there is none, or something else is there.
+pub fn link_target(at: &Path) -> Option<PathBuf> {
+    fs::read_link(at).ok()
+}
+
+/// Makes a symbolic link lead elsewhere, or makes it: whoever follows it meanwhile finds the one or the other place.
+pub fn lead_link_to(target: &Path, at: &Path) -> Result<(), PathError> {
+    let beside = at.with_file_name(format!(".{}.partial", at.file_name().unwrap_or_default().to_string_lossy()));
+    remove_file(&beside)?;
+    link(target, &beside)?;
+    fs::rename(&beside, at).at(at)?;
+    sync_folder(parent(at)).at(parent(at))
+}
+
 /// Gives a file or folder its permissions and time of change; its owner too when we may (root), else it stays ours.
 pub fn dress(path: &Path, mode: u32, uid: u32, gid: u32, modified: lifeboat_model::Timestamp) -> Result<(), PathError> {
     use std::os::unix::fs::PermissionsExt;

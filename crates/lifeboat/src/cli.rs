@@ -8,6 +8,7 @@ pub mod records;
 pub mod reference;
 pub mod servers;
 pub mod sync;
+pub mod versions;
 
 use std::path::PathBuf;
 
@@ -21,6 +22,7 @@ use self::{
     records::{AttestArgs, CompromisedArgs, EvidenceArgs, IncidentArgs, LogsArgs, ProviderArgs, ReadyArgs},
     servers::{FenceArgs, SalvageArgs},
     sync::{AdviseArgs, AppArgs, LevelArgs, MonitorArgs, SyncArgs},
+    versions::{CheckpointArgs, MigrateArgs, ReleasesArgs, RollbackArgs},
 };
 
 /// Backups that are proven by restoring them, and a way back when something went wrong.
@@ -199,6 +201,18 @@ pub enum Command {
     /// Looks after the vault itself
     #[command(after_help = help::VAULT, display_order = 24)]
     Vault(VaultArgs),
+    /// Seals what runs, with a proven backup of its data: something to go back to
+    #[command(after_help = help::CHECKPOINT, display_order = 14)]
+    Checkpoint(CheckpointArgs),
+    /// Goes back to a former release: application and database together, by the shortest way
+    #[command(after_help = help::ROLLBACK, display_order = 15)]
+    Rollback(RollbackArgs),
+    /// Lists releases, shows one, says how well one does
+    #[command(after_help = help::RELEASES, display_order = 16)]
+    Releases(ReleasesArgs),
+    /// Shows which migrations were applied, and takes some back by their DOWN scripts
+    #[command(after_help = help::MIGRATE, display_order = 17)]
+    Migrate(MigrateArgs),
     /// Lists what was done, newest first
     #[command(after_help = help::HISTORY, display_order = 30)]
     History(HistoryArgs),

@@ -313,6 +313,13 @@ pub struct ResourceSettings {
     /// and grants name.
     #[serde(default)]
     pub roles: Vec<String>,
+    /// PostgreSQL: the folder of its migrations, each with the DOWN script that takes it back beside it.
+    #[schemars(extend("x-kind" = "path"))]
+    pub migrations: Option<PathBuf>,
+    /// PostgreSQL: how long a DOWN script waits for a lock before all of them are given up. Default: 3 seconds.
+    pub lock_timeout: Option<Span>,
+    /// PostgreSQL: how long one statement of a DOWN script may run. Default: 2 minutes.
+    pub statement_timeout: Option<Span>,
     /// Files: paths below it that are left out; `*` stands for anything within one name.
     #[serde(default)]
     pub exclude: Vec<String>,

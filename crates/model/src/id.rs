@@ -54,6 +54,8 @@ id_type! {
     OperationId = "o-",
     /// Names one proof: a recorded restore test.
     ProofId = "t-",
+    /// Names one release: a sealed version of the app.
+    ReleaseId = "r-",
 }
 
 /// Names a step inside its plan, for example `capture.db`. Unique within the plan, the same in every plan of that shape.
@@ -111,7 +113,7 @@ pub enum NotOne {
 macro_rules! as_ref_str {
     ($($name:ident),*) => {$( impl AsRef<str> for $name { fn as_ref(&self) -> &str { &self.0 } } )*};
 }
-as_ref_str!(BackupId, PlanId, OperationId, ProofId);
+as_ref_str!(BackupId, PlanId, OperationId, ProofId, ReleaseId);
 
 #[cfg(test)]
 mod tests {

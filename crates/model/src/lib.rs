@@ -19,12 +19,14 @@ pub mod incident;
 pub mod keep;
 pub mod loss;
 pub mod manifest;
+pub mod migration;
 pub mod operation;
 pub mod plan;
 pub mod postgres;
 pub mod predict;
 pub mod proof;
 pub mod provider;
+pub mod release;
 pub mod request;
 pub mod resource;
 pub mod salvage;
@@ -39,13 +41,14 @@ pub use backup::{Backup, BackupChoice, BackupReason, NoBackup, choose_backup};
 pub use check::{Check, Tri};
 pub use export::{Export, ExportFormat, ExportedFile, ExportedResource};
 pub use failure::{ExitCode, Failure, FailureClass, FailureKind};
-pub use id::{BackupId, OperationId, PlanId, ProofId, StepId};
+pub use id::{BackupId, OperationId, PlanId, ProofId, ReleaseId, StepId};
 pub use incident::{Incident, IncidentStep, Said};
 pub use keep::{Keep, Verdict, decide_keep};
 pub use loss::{AcceptLoss, Loss, LossLine};
 pub use manifest::{
     Content, Deploy, EnvFacts, FilesFacts, Manifest, Migrated, ResourceManifest, SqliteFacts, TableFacts,
 };
+pub use migration::{Ledger, Migration, Migrations, SchemaState, Script};
 pub use operation::{Entry, Event, Found, Operation, OperationState, Outcome, StepState};
 pub use plan::{
     Action, ExpectedFact, ExportPart, Fact, Foreign, Lease, OnFailure, Part, PgAction, Phase, Plan, SchemaNames,
@@ -55,9 +58,10 @@ pub use postgres::PostgresFacts;
 pub use predict::{Prediction, Sample, predict};
 pub use proof::{Proof, ProofLevel, level_reached};
 pub use provider::{ProviderOutcome, ProviderRestore, ProviderStep};
+pub use release::{Artifact, KnownRelease, Profile, Release, ReleaseRecord, ReleaseState, RevertTo, VersionAsk};
 pub use request::{BackupMark, Request};
 pub use resource::{Category, Resource, ResourceKind, ResourceName, Scope, SqlCheck, SwapStrategy, VaultName, Writer};
 pub use salvage::{RowKind, Salvage, SalvagedTable};
 pub use stamp::{NameStamp, stamp_in};
-pub use target::{LevelAsk, Target, TargetAction, Trial};
+pub use target::{Driver, LevelAsk, Target, TargetAction, Tells, Trial};
 pub use time::{Duration, Timestamp};

@@ -601,6 +601,8 @@ pub enum Action {
         /// What.
         action: crate::sync::SyncAction,
     },
+    /// Puts on record which release was sealed, is live, good or bad.
+    Release(crate::release::ReleaseRecord),
     /// Changes what runs the app's code, or looks whether it works.
     Target {
         /// Which one, with all that is needed to reach it.

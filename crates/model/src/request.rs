@@ -12,6 +12,7 @@ use crate::{
     incident::IncidentStep,
     loss::AcceptLoss,
     provider::ProviderStep,
+    release::VersionAsk,
     resource::{ResourceName, VaultName},
     sync::SyncAsk,
     target::LevelAsk,
@@ -229,6 +230,11 @@ pub enum Request {
         /// What.
         about: LevelAsk,
     },
+    /// Something about releases and migrations: seal, judge, go back.
+    Version {
+        /// What.
+        about: VersionAsk,
+    },
 }
 
 /// What a person can say about a backup.
@@ -277,6 +283,12 @@ impl Request {
             Request::Provider { .. } => "provider",
             Request::Sync { .. } => "sync",
             Request::Level { .. } => "level",
+            Request::Version { about } => match about {
+                VersionAsk::Seal { .. } => "checkpoint",
+                VersionAsk::Mark { .. } => "release-mark",
+                VersionAsk::RollBack { .. } => "rollback",
+                VersionAsk::Revert { .. } => "revert",
+            },
         }
     }
 
@@ -293,6 +305,10 @@ impl Request {
             Request::Restore { .. } | Request::Undo { .. } | Request::Retention | Request::Release { .. } => false,
             Request::Fence { .. } | Request::BringBack { .. } | Request::RestoreTable { .. } => false,
             Request::Level { .. } => false,
+            Request::Version { about } => match about {
+                VersionAsk::Seal { .. } | VersionAsk::Mark { .. } => true,
+                VersionAsk::RollBack { .. } | VersionAsk::Revert { .. } => false,
+            },
         }
     }
 }

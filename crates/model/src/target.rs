@@ -7,7 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{backup::BackupChoice, id::StepId, resource::ResourceName, time::Timestamp};
 
-/// An app's code in a folder under git, run by commands.
+mod driver;
+
+pub use driver::{Driver, FlyRelease, fly_current, fly_previous, fly_releases};
+
+/// An app's code, in a folder under git or wherever its driver says, run by commands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Target {
     /// What the settings call it.
@@ -38,6 +42,31 @@ pub struct Target {
     pub log: Option<PathBuf>,
     /// A record that is made and taken away again, to see that the app takes writes.
     pub trial: Option<Trial>,
+    /// How a version of it is brought and put in use; nothing when nobody said, and only the emergency levels know it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub driver: Option<Driver>,
+    /// How the running app tells which version and which instance it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tells: Option<Tells>,
+    /// How long it may take to answer after a start, in milliseconds; a minute when nobody said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer_ms: Option<u64>,
+    /// Builds the code where a version was brought, after `install`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub build: Option<Vec<String>>,
+}
+
+/// How the running app tells which version and which instance it is: an answer in JSON.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tells {
+    /// The path that answers: `/api/health`.
+    pub path: String,
+    /// Where in the answer the version stands, as a JSON pointer: `/version`.
+    pub version: String,
+    /// Where something stands that differs from start to start: `/started_at`, `/pid`. Without it two instances of one
+    /// version cannot be told apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<String>,
 }
 
 /// A record that is made through the app and taken away again.
@@ -234,6 +263,32 @@ pub enum TargetAction {
         from: PathBuf,
         /// The place in the fresh checkout.
         to: PathBuf,
+    },
+    /// Fails when another version is in use than the plan rests on.
+    CheckRuns {
+        /// The version.
+        version: String,
+    },
+    /// Brings a version to where it can be put in use; nothing that runs notices.
+    Stage {
+        /// The version.
+        version: String,
+    },
+    /// Puts a version in use, from the next start on.
+    Switch {
+        /// The version.
+        version: String,
+    },
+    /// Notes which version and which instance answers before anything changes.
+    NoteInstance,
+    /// Fails unless an instance answers that was not there before, with this version, within so long.
+    NewInstance {
+        /// The version; nothing when it is not known what it tells.
+        version: Option<String>,
+        /// The step that noted which instance answered before.
+        before: StepId,
+        /// How long it may take, in milliseconds.
+        limit_ms: u64,
     },
     /// Logs in, makes a record, and takes it away again.
     Try {

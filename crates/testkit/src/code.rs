@@ -68,6 +68,10 @@ pub(crate) fn target(world: &World) -> Target {
         probes: vec![],
         log: Some(world.app("server.log")),
         trial: None,
+        driver: None,
+        tells: None,
+        build: None,
+        answer_ms: None,
     }
 }
 

@@ -9,6 +9,7 @@
 pub mod app;
 pub mod code;
 pub mod databases;
+pub mod delivered;
 pub mod postgres;
 pub mod prove;
 pub mod proxy;

@@ -162,8 +162,16 @@ impl World {
             let env_file = link.env_file.as_ref().map(|_| world.app(".env"));
             world.setup.links.push(Link { file, env_file, ..link.clone() });
         }
-        if !self.setup.targets.is_empty() {
-            world.setup.targets = vec![crate::code::target(&world)];
+        let (from, to) = (self.home.path(), world.home.path().to_owned());
+        world.setup.targets = match self.setup.targets.first() {
+            None => vec![],
+            Some(target) if target.driver.is_some() => vec![crate::delivered::moved(target, from, &to)],
+            Some(_) => vec![crate::code::target(&world)],
+        };
+        for (name, said) in &self.setup.migrations {
+            let mut said = said.clone();
+            said.folder = to.join(said.folder.strip_prefix(from).unwrap());
+            world.setup.migrations.insert(name.clone(), said);
         }
         match &self.server {
             Some(server) => world.on(server.lock().unwrap().copy()),
@@ -274,8 +282,10 @@ impl World {
         if !self.setup.copies.is_empty() {
             self.copied();
         }
-        if !self.setup.targets.is_empty() {
-            live.insert("code".to_owned(), crate::code::look(self));
+        if let Some(target) = self.setup.targets.first() {
+            let is_delivered = target.driver.is_some();
+            let code = if is_delivered { crate::delivered::look(self) } else { crate::code::look(self) };
+            live.insert("code".to_owned(), code);
         }
         for link in &self.setup.links {
             live.insert(format!("mirror {}", link.name), self.mirrored_rows(link));
@@ -496,7 +506,7 @@ fn files_below(folder: &Path) -> Vec<PathBuf> {
         let Ok(entries) = fs::read_dir(&folder) else { continue };
         for entry in entries {
             let path = entry.unwrap().path();
-            if path.is_dir() { folders.push(path) } else { found.push(path) }
+            if path.is_dir() && !path.is_symlink() { folders.push(path) } else { found.push(path) }
         }
     }
     found.sort();
@@ -507,6 +517,11 @@ fn copy_folder(from: &Path, to: &Path) {
     for file in files_below(from) {
         let target = to.join(file.strip_prefix(from).unwrap());
         fs::create_dir_all(target.parent().unwrap()).unwrap();
+        if let Ok(leads_to) = fs::read_link(&file) {
+            let here = leads_to.strip_prefix(from).map_or_else(|_| leads_to.clone(), |inside| to.join(inside));
+            std::os::unix::fs::symlink(here, &target).unwrap();
+            continue;
+        }
         fs::copy(&file, &target).unwrap();
     }
 }

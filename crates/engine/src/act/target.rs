@@ -1,6 +1,7 @@
 //! What is done to the application: its variables, the version of its code, its commands, and looks whether it works.
 
 mod log;
+mod delivery;
 mod probes;
 mod versions;
 
@@ -43,6 +44,11 @@ pub fn perform(hands: &Hands, target: &Target, action: &TargetAction, context: &
         | TargetAction::Probe { .. }
         | TargetAction::ScanLog { .. }
         | TargetAction::Try { .. } => probes::perform(hands, target, action, context),
+        TargetAction::CheckRuns { .. }
+        | TargetAction::Stage { .. }
+        | TargetAction::Switch { .. }
+        | TargetAction::NoteInstance
+        | TargetAction::NewInstance { .. } => delivery::perform(hands, target, action, context),
     }
 }
 

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, time::Duration};
 use lifeboat_io::{Stop, files, git};
 use lifeboat_model::{
     Action, Failure, FailureKind, LevelAsk, OnFailure, Operation, OperationState, Plan, Request, ResourceName, Step,
-    StepClass, StepState, Target, TargetAction, Undo, advice,
+    StepClass, StepState, Target, TargetAction, Undo, VersionAsk, advice,
     sync::{Link, SyncAction},
 };
 
@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// How long the app may take to answer after its start.
-pub(super) const ANSWER_LIMIT_MS: u64 = 60_000;
+const ANSWER_LIMIT_MS: u64 = 60_000;
 
 /// What is known of the folder.
 pub(super) struct Folder {
@@ -434,11 +434,16 @@ impl Acts<'_> {
         Step { on_failure: OnFailure::Note, ..step("push", title, class, action, undo) }
     }
 
+    /// How long it may take to answer after a start.
+    pub fn answer_ms(&self) -> u64 {
+        self.target.answer_ms.unwrap_or(ANSWER_LIMIT_MS)
+    }
+
     /// Looks whether it works.
     pub fn works(&self, log: Log, paths: &[String]) -> Vec<Step> {
         let mut looks = Vec::new();
         if self.target.url.is_some() && !paths.is_empty() {
-            let probe = TargetAction::Probe { paths: paths.to_vec(), limit_ms: ANSWER_LIMIT_MS };
+            let probe = TargetAction::Probe { paths: paths.to_vec(), limit_ms: self.answer_ms() };
             looks.push(self.read("probe", &format!("{} answer", paths.join(", ")), probe));
         }
         looks.extend(self.target.log.clone().map(|file| {
@@ -465,7 +470,7 @@ fn local_port(url: &str) -> Option<u16> {
 pub(super) fn is_meant(operation: &Operation) -> bool {
     match &operation.plan.request {
         Request::Level { about: LevelAsk::Recover { .. }, .. } => false,
-        Request::Level { .. } => true,
+        Request::Level { .. } | Request::Version { about: VersionAsk::RollBack { .. } } => true,
         _other => false,
     }
 }
@@ -489,6 +494,11 @@ pub(super) fn undo(engine: &Engine, operation: &Operation, request: &Request) ->
         .steps()
         .zip(&operation.steps)
         .any(|(step, state)| step.class == StepClass::Pivot && matches!(state, StepState::Done { .. }));
+    if pushed && let Request::Version { .. } = operation.plan.request {
+        let message = format!("{} took the database back as well, and it was written to since", operation.id);
+        let hint = "deploy the newer version again; rows that left are in the emergency backup: lifeboat backups list";
+        return Err(Failure::new(FailureKind::Refused, message).hint(hint));
+    }
     if pushed {
         let failure =
             Failure::new(FailureKind::Refused, format!("{} was pushed, and others may have taken it", operation.id));

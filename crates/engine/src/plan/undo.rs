@@ -6,7 +6,7 @@ use lifeboat_io::files;
 use lifeboat_model::{
     Action, BackupId, BackupMark, Content, ExpectedFact, Fact, Failure, FailureKind, Lease, Loss, LossLine, Operation,
     OperationState, Plan, Request, Resource, ResourceKind, ResourceName, SqliteFacts, Step, StepClass, StepState,
-    Timestamp, Undo,
+    Timestamp, Undo, VersionAsk,
 };
 
 use super::{
@@ -136,6 +136,8 @@ fn swapped(operation: &Operation) -> Option<Swapped> {
     let named = match &operation.plan.request {
         Request::Restore { resource, .. } => Some(resource.clone()),
         Request::Undo { .. } | Request::Level { .. } => None,
+        Request::Version { about: VersionAsk::RollBack { .. } } => None,
+        Request::Version { .. } => return None,
         Request::Backup { .. } | Request::Prove { .. } | Request::Retention => return None,
         Request::Export { .. } | Request::Adopt { .. } | Request::Copy { .. } => return None,
         Request::Compromise { .. } | Request::Attest { .. } | Request::Fence { .. } | Request::Decide { .. } => {
@@ -201,6 +203,7 @@ pub fn plan(known: &Known, request: &Request) -> Result<Plan, Failure> {
             Request::Incident { .. } | Request::Maintenance { .. } | Request::Level { .. } => {
                 Err(nothing_to_undo(operation))
             }
+            Request::Version { about } => Err(version_stays(operation, about)),
             Request::Sync { .. } => Err(nothing_to_undo(operation)
                 .hint("lifeboat sync enable, disable, attach, detach and queue import say what they do themselves")),
             Request::Fence { .. } => {
@@ -470,6 +473,7 @@ pub fn is_undoable(operation: &Operation) -> bool {
     let kind = match &operation.plan.request {
         Request::Restore { .. } | Request::Undo { .. } | Request::Retention | Request::Mark { .. } => true,
         Request::BringBack { .. } | Request::RestoreTable { .. } | Request::Level { .. } => true,
+        Request::Version { about } => matches!(about, VersionAsk::RollBack { .. }) && !operation.past_pivot,
         Request::Backup { .. } | Request::Prove { .. } | Request::Prune | Request::Release { .. } => false,
         Request::Export { .. } | Request::Adopt { .. } | Request::Copy { .. } => false,
         Request::Compromise { .. } | Request::Attest { .. } | Request::Fence { .. } | Request::Decide { .. } => false,
@@ -477,6 +481,19 @@ pub fn is_undoable(operation: &Operation) -> bool {
         Request::Provider { .. } => false,
     };
     done && kind && !facts_gone(operation)
+}
+
+/// Why what an operation did about a release is not taken back, and what leads back instead.
+fn version_stays(operation: &Operation, about: &VersionAsk) -> Failure {
+    match about {
+        VersionAsk::Seal { .. } | VersionAsk::Mark { .. } => {
+            nothing_to_undo(operation).hint("lifeboat releases mark says something else about a release")
+        }
+        VersionAsk::RollBack { .. } | VersionAsk::Revert { .. } => nothing_to_undo(operation).hint(
+            "apply the migrations again and start the newer version; rows that left are in the emergency backup: lifeboat \
+             backups list",
+        ),
+    }
 }
 
 fn facts_gone(operation: &Operation) -> bool {

@@ -22,6 +22,7 @@
 //!               make_table: one that is gone, with all that belongs to it; drop_table: its undo
 //!   take place  swap_preflight → swap_databases; the same with SwapNames::undone is the way back; swap_state tells
 //!               inside one database: schemas_preflight → swap_schemas, exchange_schemas, schemas_state, drop_kept_schemas
+//!   migrations  applied_migrations: what tools note; revert_migrations: DOWN scripts and those notes in one transaction
 //!   stop writes fence_on → prove_fence; enter_fence for our own session; fence_off needs nothing; fence_status
 //! ```
 //!
@@ -47,6 +48,7 @@ mod fence;
 mod fingerprint;
 mod globals;
 mod large_objects;
+mod ledger;
 mod load;
 mod loss;
 mod message;
@@ -95,6 +97,7 @@ pub use fence::{
 };
 pub use fingerprint::{Fingerprint, fingerprint};
 pub use globals::{globals_sql, missing_roles};
+pub use ledger::{Applied, applied_migrations, revert_migrations};
 pub use load::{DumpForm, Loaded, archive_as_sql, create_database_beside, dump_form, load_sql};
 pub use loss::{OtherLineage, RowChanges, same_lineage};
 pub use message::Row;

@@ -407,3 +407,40 @@ A line without a time has that of the line before it. Times without a zone are i
 Examples:
   lifeboat logs scan /var/log/shop.log --since '1h ago'
   lifeboat logs audit db --since 14:05 --until 15:00";
+
+pub const CHECKPOINT: &str = "\
+Takes a backup of everything, proves it by restoring it, looks whether the app works, and puts on record what runs: the version of each
+target, which migrations were applied, the DOWN scripts that lead back, names and fingerprints of variables. A release whose probes
+answered counts as good. Take one before every deploy.
+
+Examples:
+  lifeboat checkpoint --label v1.4
+  lifeboat checkpoint --unproven      when there is no time for the proof now";
+
+pub const ROLLBACK: &str = "\
+Without a name it goes back to the newest good release that runs something else than what runs. The shortest way that works is taken:
+app-only (no database is touched), app-and-down (DOWN scripts, newest first, in one transaction), full (the database from that release's
+backup). The plan shows every way, and why one does not work. Writes are refused before the app is stopped; the former version starts only
+when the database is what it knows. Up to the point of no return, a failure puts everything back.
+
+Examples:
+  lifeboat rollback --dry-run
+  lifeboat rollback --reason 'error rate' --yes
+  lifeboat rollback v1.4 --profile full --confirm shop/production";
+
+pub const RELEASES: &str = "\
+A bad release is held: no rollback chooses it by itself.
+
+Examples:
+  lifeboat releases list
+  lifeboat releases show v1.4
+  lifeboat releases mark v1.5 bad --reason 'orders are lost'";
+
+pub const MIGRATE: &str = "\
+Finds the ledger of Supabase, dbmate, Rails, sqlx, Sequelize, Knex, Prisma. `revert` stops writes, takes an emergency backup, and runs the
+DOWN scripts newest first, in one transaction with the rows of the ledger: all of them or none.
+
+Examples:
+  lifeboat migrate status
+  lifeboat migrate revert --to 20251024093000 --dry-run
+  lifeboat migrate revert --release v1.4 --confirm shop/production";

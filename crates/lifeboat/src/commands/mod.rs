@@ -41,6 +41,7 @@ mod sync;
 mod unfinished;
 mod vault;
 mod verify;
+mod versions;
 mod watch;
 
 use lifeboat_model::{ExitCode, Failure};
@@ -86,6 +87,10 @@ pub fn dispatch(app: &App, command: Option<Command>) -> Done {
         Command::Token(args) => serve::token(app, &args),
         Command::Retention(args) => retention::run(app, &args.command),
         Command::Vault(args) => vault::run(app, &args.command),
+        Command::Checkpoint(args) => versions::checkpoint(app, &args),
+        Command::Rollback(args) => versions::rollback(app, &args),
+        Command::Releases(args) => versions::releases(app, &args.command),
+        Command::Migrate(args) => versions::migrate(app, &args.command),
         Command::History(args) => history::run(app, &args),
         Command::Incident(args) => incidents::run(app, &args.command),
         Command::Decide(args) => decide::run(app, &args),

@@ -205,6 +205,9 @@ impl ResourceSettings {
             checks: std::collections::BTreeMap::new(),
             owner_columns: Vec::new(),
             salvage_columns: std::collections::BTreeMap::new(),
+            migrations: None,
+            lock_timeout: None,
+            statement_timeout: None,
             alias: false,
             schedule: super::schedules::OwnScheduleSettings::default(),
         }

@@ -291,6 +291,17 @@ pub fn environment_of(loaded: &Loaded, environment: &str, global: &GlobalArgs, i
         if !what.roles.is_empty() {
             resolved.setup.roles.insert(resource.name.clone(), what.roles.clone());
         }
+        if let Some(scripts) = &what.migrations {
+            let ms = |span: &Option<super::Span>, default: u64| {
+                span.as_ref().map_or(default, |span| span.length.as_millis() as u64)
+            };
+            let migrations = lifeboat_model::Migrations {
+                folder: outside::plain_path(&absolute(&folder.join(scripts))?),
+                lock_timeout_ms: ms(&what.lock_timeout, 3_000),
+                statement_timeout_ms: ms(&what.statement_timeout, 120_000),
+            };
+            resolved.setup.migrations.insert(resource.name.clone(), migrations);
+        }
         if what.alias {
             resolved.setup.aliases.push(resource.name.clone());
         }

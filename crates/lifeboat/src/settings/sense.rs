@@ -260,6 +260,9 @@ impl Resource<'_> {
         let leaving = [
             ("owner_columns", !self.what.owner_columns.is_empty()),
             ("salvage_columns", !self.what.salvage_columns.is_empty()),
+            ("migrations", self.what.migrations.is_some()),
+            ("lock_timeout", self.what.lock_timeout.is_some()),
+            ("statement_timeout", self.what.statement_timeout.is_some()),
         ];
         if *kind != KindSettings::Postgres {
             for (key, _) in leaving.iter().filter(|(_, said)| *said) {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use lifeboat_model::{Failure, FailureKind, ResourceName, Target, Trial};
+use lifeboat_model::{Driver, Failure, FailureKind, ResourceName, Target, Tells, Trial};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -15,12 +15,39 @@ pub struct TargetSettings {
     /// The folder; commands run in it. Default: this file's folder.
     #[schemars(extend("x-kind" = "path"))]
     pub folder: Option<PathBuf>,
-    /// The command that stops it, as a list of words.
+    /// The command that stops it, as a list of words. Only Fly.io needs none.
     #[schemars(extend("x-kind" = "command"))]
-    pub stop: Vec<String>,
-    /// The command that starts it and comes back.
+    pub stop: Option<Vec<String>>,
+    /// The command that starts it and comes back. Only Fly.io needs none.
     #[schemars(extend("x-kind" = "command"))]
-    pub start: Vec<String>,
+    pub start: Option<Vec<String>>,
+    /// How a rollback puts another version in use: `release-dir`, `git`, `command` or `fly`.
+    #[schemars(extend("x-kind" = "choice"))]
+    pub driver: Option<DriverSettings>,
+    /// `release-dir` and `git`: the folder in which each release has a folder of its own.
+    #[schemars(extend("x-kind" = "path"))]
+    pub releases: Option<PathBuf>,
+    /// `release-dir` and `git`: the link to the release in use, from which the app is started.
+    #[schemars(extend("x-kind" = "path"))]
+    pub current: Option<PathBuf>,
+    /// `command`: prints the version in use.
+    #[schemars(extend("x-kind" = "command"))]
+    pub running: Option<Vec<String>>,
+    /// `command`: brings a version; `{version}` stands for it.
+    #[schemars(extend("x-kind" = "command"))]
+    pub stage: Option<Vec<String>>,
+    /// `command`: puts a version in use; `{version}` stands for it.
+    #[schemars(extend("x-kind" = "command"))]
+    pub switch: Option<Vec<String>>,
+    /// `fly`: the app's name there.
+    pub app: Option<String>,
+    /// `git`: the command that builds a fresh checkout, after `install`.
+    #[schemars(extend("x-kind" = "command"))]
+    pub build: Option<Vec<String>>,
+    /// How long it may take to answer after a start. Default: one minute.
+    pub answer_within: Option<super::Span>,
+    /// How the running app tells its version, so that a new instance can be told from the former one.
+    pub tells: Option<TellsSettings>,
     /// The command that brings what the code needs, after each change of its version.
     #[schemars(extend("x-kind" = "command"))]
     pub install: Option<Vec<String>>,
@@ -48,6 +75,32 @@ pub struct TargetSettings {
     pub log: Option<PathBuf>,
     /// A record that level 5 makes through the app and takes away again.
     pub trial: Option<TrialSettings>,
+}
+
+/// How another version is put in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum DriverSettings {
+    /// By commands of yours.
+    Command,
+    /// A folder of releases and a link to one of them.
+    ReleaseDir,
+    /// A worktree per commit and a link to one of them.
+    Git,
+    /// A Fly.io app.
+    Fly,
+}
+
+/// How the running app tells which version and which instance it is: an answer in JSON.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TellsSettings {
+    /// The path that answers.
+    pub path: String,
+    /// Where the version stands in the answer, as a JSON pointer: `/version`.
+    pub version: String,
+    /// Where something stands that differs from start to start: `/started_at`.
+    pub instance: Option<String>,
 }
 
 /// A record that is made through the app and taken away again.
@@ -89,6 +142,32 @@ pub fn resolve(name: &str, what: &TargetSettings, folder: &Path) -> Result<Found
         let failure = usage(format!("targets.{name}.probes names {path:?}, which is no path"));
         return Err(failure.hint("probes = [\"/api/health\"], for example"));
     }
+    let driver = driver(name, what, &path)?;
+    let needs_commands = !matches!(driver, Some(Driver::Fly { .. }));
+    let command = |said: &Option<Vec<String>>, word: &str| match said {
+        Some(argv) => Ok(argv.clone()),
+        None if needs_commands => {
+            let failure = usage(format!("targets.{name} has no {word}"));
+            Err(failure.hint(format!("{word} = [\"systemctl\", \"{word}\", \"shop\"], for example")))
+        }
+        None => Ok(Vec::new()),
+    };
+    let tells = match &what.tells {
+        Some(_) if what.url.is_none() => {
+            let failure = usage(format!("targets.{name}.tells needs to know where {name} answers"));
+            return Err(failure.hint("url = \"http://127.0.0.1:3002\", for example"));
+        }
+        Some(tells) => {
+            let pointers = [Some(&tells.version), tells.instance.as_ref()];
+            if let Some(wrong) = pointers.into_iter().flatten().find(|pointer| !pointer.starts_with('/')) {
+                let failure = usage(format!("targets.{name}.tells says {wrong:?}, which is no JSON pointer"));
+                return Err(failure.hint("version = \"/version\", for example"));
+            }
+            let (path, version, instance) = (tells.path.clone(), tells.version.clone(), tells.instance.clone());
+            Some(Tells { path, version, instance })
+        }
+        None => None,
+    };
     let trial = what.trial.as_ref().map(|trial| Trial {
         login: trial.login.clone(),
         email_env: trial.email_env.clone(),
@@ -106,12 +185,16 @@ pub fn resolve(name: &str, what: &TargetSettings, folder: &Path) -> Result<Found
         install: what.install.clone(),
         migrate: what.migrate.clone(),
         rehearse: what.rehearse.clone(),
-        stop: what.stop.clone(),
-        start: what.start.clone(),
+        stop: command(&what.stop, "stop")?,
+        start: command(&what.start, "start")?,
         url: what.url.clone(),
         probes: what.probes.clone(),
         log: what.log.as_ref().map(path),
         trial,
+        driver,
+        tells,
+        build: what.build.clone(),
+        answer_ms: what.answer_within.as_ref().map(|span| span.length.as_millis() as u64),
     };
     let said = |key: &str, value: &str| (key.to_owned(), value.to_owned());
     let mut shown = vec![
@@ -120,7 +203,40 @@ pub fn resolve(name: &str, what: &TargetSettings, folder: &Path) -> Result<Found
         said("start", &target.start.join(" ")),
         said("remote", &target.remote),
     ];
+    shown.extend(target.driver.as_ref().map(|driver| said("driver", driver.word())));
     shown.extend(target.stable.as_deref().map(|stable| said("stable", stable)));
     shown.extend(target.url.as_deref().map(|url| said("url", url)));
     Ok((target, shown))
+}
+
+/// What is said for a driver, all of it and nothing else.
+fn driver(name: &str, what: &TargetSettings, path: &dyn Fn(&PathBuf) -> PathBuf) -> Result<Option<Driver>, Failure> {
+    let missing = |key: &str, example: &str| {
+        let failure = Failure::new(FailureKind::Usage, format!("targets.{name} has a driver and no {key}"));
+        failure.hint(format!("write {key} = {example} into its table"))
+    };
+    let Some(driver) = what.driver else { return Ok(None) };
+    let places = || {
+        let releases = what.releases.as_ref().ok_or_else(|| missing("releases", "\"./releases\""))?;
+        let current = what.current.as_ref().ok_or_else(|| missing("current", "\"./current\""))?;
+        Ok::<_, Failure>((path(releases), path(current)))
+    };
+    Ok(Some(match driver {
+        DriverSettings::Command => Driver::Command {
+            running: what.running.clone().ok_or_else(|| missing("running", "[\"cat\", \"VERSION\"]"))?,
+            stage: what.stage.clone(),
+            switch: what.switch.clone().ok_or_else(|| missing("switch", "[\"./deploy\", \"{version}\"]"))?,
+        },
+        DriverSettings::ReleaseDir => {
+            let (releases, current) = places()?;
+            Driver::ReleaseDir { releases, current }
+        }
+        DriverSettings::Git => {
+            let (releases, current) = places()?;
+            Driver::Git { releases, current }
+        }
+        DriverSettings::Fly => {
+            Driver::Fly { app: what.app.clone().ok_or_else(|| missing("app", "\"shop-production\""))? }
+        }
+    }))
 }

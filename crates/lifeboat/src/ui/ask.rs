@@ -83,6 +83,11 @@ fn what_it_does(plan: &Plan) -> String {
         Request::Compromise { .. } | Request::Attest { .. } | Request::Incident { .. } => plan.title.clone(),
         Request::Decide { .. } | Request::Provider { .. } => plan.title.clone(),
         Request::Sync { .. } => format!("this changes the mirror of {scope}: {}", plan.title),
+        Request::Version { .. } => {
+            let rows = plan::rows_leaving(plan);
+            let leave = (rows > 0).then(|| format!(", and {} leave", words::count(rows, "row", "rows")));
+            format!("this changes what runs in {scope}: {}{}", plan.title, leave.unwrap_or_default())
+        }
         Request::Level { .. } => format!("this changes what runs in {scope}: {}", plan.title),
         Request::RestoreTable { table, .. } => format!("this inserts rows of a backup into {table} of {scope}"),
         Request::BringBack { operation, .. } => format!("this inserts rows of {operation} into {scope}"),

@@ -3,7 +3,7 @@
 use lifeboat_engine::Engine;
 use lifeboat_model::{
     Action, BackupId, ExitCode, Failure, FailureKind, LossLine, Operation, OperationState, PgAction, Proof, Request,
-    StepState, Tri, advice,
+    StepState, Tri, VersionAsk, advice,
     sync::SyncAsk,
     time::{show_bytes, since},
 };
@@ -207,6 +207,7 @@ pub fn undo(operation: &Operation) -> Option<String> {
         Request::Restore { .. } | Request::Undo { .. } | Request::Backup { .. } => true,
         Request::Adopt { .. } | Request::BringBack { .. } | Request::RestoreTable { .. } => true,
         Request::Level { .. } => !operation.past_pivot || !kept(operation).is_empty(),
+        Request::Version { about } => matches!(about, VersionAsk::RollBack { .. }) && !operation.past_pivot,
         Request::Export { .. } | Request::Copy { .. } => false,
         Request::Compromise { .. } | Request::Attest { .. } | Request::Fence { .. } | Request::Decide { .. } => false,
         Request::Incident { .. } | Request::Sync { .. } | Request::Maintenance { .. } => false,

@@ -36,6 +36,7 @@ mod salvage;
 mod scripts;
 mod secrets;
 mod serve;
+mod service_center;
 mod shell;
 mod status;
 mod strays;

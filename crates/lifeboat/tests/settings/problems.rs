@@ -242,7 +242,8 @@ fn several_at_once_come_in_the_order_of_their_lines() {
             "7: environments.production.resources.db.kind is no kind of resource; did you mean \"sqlite\"?",
             "8: environments.production.resources.db.path still has the placeholder \"/path/to/\"; write your own value",
             "9: there is no setting \"colour\" in [environments.production.resources.db]; known here: alias, checks, critical_tables, exclude, kind, \
-             may_be_empty, owner_columns, password, path, roles, salvage_columns, schedule, schemas, start, stop, swap, url, url_from",
+             lock_timeout, may_be_empty, migrations, owner_columns, password, path, roles, salvage_columns, schedule, schemas, start, \
+             statement_timeout, stop, swap, url, url_from",
         ],
     );
 }

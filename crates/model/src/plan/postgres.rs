@@ -390,6 +390,20 @@ pub enum PgAction {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         beside: Option<BackupId>,
     },
+    /// Takes migrations back by their DOWN scripts, newest first, with their rows in the ledger, in one transaction. A fence goes
+    /// in it too.
+    Revert {
+        /// The database.
+        url: String,
+        /// Where the tool notes what it applied.
+        ledger: crate::migration::Ledger,
+        /// What is taken back, newest first; each has its DOWN script.
+        migrations: Vec<crate::migration::Migration>,
+        /// How long a statement waits for a lock, in milliseconds.
+        lock_timeout_ms: u64,
+        /// How long a statement may run, in milliseconds.
+        statement_timeout_ms: u64,
+    },
     /// Removes a database. Only ones that we made, or that a person released.
     Drop {
         /// The server.

@@ -87,7 +87,7 @@ fn get(url: &str) -> Result<HttpAnswer, String> {
 }
 
 /// Looks again and again until it is well, or the time is over; then why it was not.
-fn until(
+pub(super) fn until(
     hands: &Hands,
     limit_ms: u64,
     context: &Context<'_>,
@@ -103,7 +103,7 @@ fn until(
     }
 }
 
-fn not_working(target: &Target, why: String) -> Failure {
+pub(super) fn not_working(target: &Target, why: String) -> Failure {
     let failure = Failure::new(FailureKind::Refused, format!("{} does not work", target.name)).because(why);
     match &target.log {
         Some(log) => failure.hint(format!("look into {}", log.display())),

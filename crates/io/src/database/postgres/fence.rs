@@ -310,19 +310,27 @@ fn end_holders(session: &mut Session, tables: &[String]) -> Result<(), PgError> 
 /// # Errors
 /// [`PgError::Refused`]; the fence stays then.
 pub fn fence_off(session: &mut Session) -> Result<(), PgError> {
-    let database = quoted(&session.value("SELECT pg_catalog.current_database()")?);
     session.transaction("BEGIN", |session| {
         session.run("SET LOCAL lock_timeout = '30s'")?;
-        let had = session.one(&format!(
-            "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = '{FENCE_SCHEMA}'),
-                    EXISTS (SELECT 1 FROM pg_catalog.pg_description WHERE description = '{READS_BEFORE}'
-                               AND objoid = pg_catalog.to_regproc('{FENCE_SCHEMA}.refuse'))"
-        ))?;
-        if had.is_true(0) && !had.is_true(1) {
-            session.run(&format!("ALTER DATABASE {database} RESET default_transaction_read_only"))?;
-        }
-        session.run(&format!("DROP SCHEMA IF EXISTS {FENCE_SCHEMA} CASCADE"))
+        take_fence(session)
     })
+}
+
+/// Takes the fence away in the caller's transaction, which writes; when there is none, it does nothing.
+///
+/// # Errors
+/// As [`fence_off`].
+pub(super) fn take_fence(session: &mut Session) -> Result<(), PgError> {
+    let database = quoted(&session.value("SELECT pg_catalog.current_database()")?);
+    let had = session.one(&format!(
+        "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = '{FENCE_SCHEMA}'),
+                EXISTS (SELECT 1 FROM pg_catalog.pg_description WHERE description = '{READS_BEFORE}'
+                           AND objoid = pg_catalog.to_regproc('{FENCE_SCHEMA}.refuse'))"
+    ))?;
+    if had.is_true(0) && !had.is_true(1) {
+        session.run(&format!("ALTER DATABASE {database} RESET default_transaction_read_only"))?;
+    }
+    session.run(&format!("DROP SCHEMA IF EXISTS {FENCE_SCHEMA} CASCADE"))
 }
 
 /// Lets this session write behind the fence.

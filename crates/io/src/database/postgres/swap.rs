@@ -174,7 +174,12 @@ pub fn swap_databases(
         return Ok(Swapped::default());
     }
     swap_preflight(session, names)?;
-    let present: DatabaseFacts = catalog::database_facts_of(session, &names.live)?;
+    // Asked inside of it where it lets us in: what a fence there has made the default stays behind with the fence.
+    let inside = Session::open(&session.address().with_database(&names.live), stop);
+    let present: DatabaseFacts = match inside {
+        Ok(mut inside) => catalog::database_facts_of(&mut inside, &names.live)?,
+        Err(_closed) => catalog::database_facts_of(session, &names.live)?,
+    };
     let notes = dress_database(session, &names.aside, &present)?;
     let (closed_for, ended) = rename_both(session, (names, held_until), end_sessions_max, clock, stop)?;
     Ok(Swapped { closed_for, ended, notes })

@@ -1,0 +1,242 @@
+//! Planning to take migrations back by their DOWN scripts: writes are stopped, what is there is backed up, and all scripts run
+//! in one transaction with the rows of the ledger. For a revert by itself, and as a part of a rollback.
+
+use lifeboat_model::{
+    Action, BackupReason, Failure, FailureKind, KnownRelease, Lease, Ledger, Loss, LossLine, Migration, Migrations,
+    PgAction, Phase, Plan, Request, ResourceName, RevertTo, StepClass, Undo, VersionAsk, migration, release,
+};
+
+use super::steps::{self, Taking, by, phase, read, step};
+use crate::{
+    Engine,
+    facts::{Common, Live},
+    releases::is_by_file,
+};
+
+/// A database with migrations, as it is and as it is wanted.
+pub(crate) struct Base {
+    pub name: ResourceName,
+    pub live: Live,
+    pub url: String,
+    pub said: Migrations,
+    pub ledger: Ledger,
+    /// What was applied beyond what is wanted, newest first, with the script that takes it back where there is one.
+    pub extra: Vec<(String, Option<Migration>)>,
+    /// What is wanted and was not applied.
+    pub missing: Vec<String>,
+    /// What was begun and did not come to its end, as the tool notes it.
+    pub failed: Vec<String>,
+    /// Whether the ledger holds the newest version alone.
+    pub head_only: bool,
+    /// Tables that the scripts drop, with the rows in them now.
+    pub leaving: Vec<LossLine>,
+}
+
+/// From what was applied, oldest first, to what is wanted of it.
+pub(crate) type Wanted<'a> = dyn Fn(&[String]) -> Result<Vec<String>, Failure> + 'a;
+
+/// Looks at a database and compares it with the migrations that are wanted.
+pub(crate) fn base(
+    engine: &Engine,
+    name: &ResourceName,
+    all: &[KnownRelease],
+    wanted: &Wanted<'_>,
+) -> Result<Base, Failure> {
+    let (resource, url, said) = engine.migrations_of(name)?;
+    let applied = engine.applied(name)?;
+    let wanted = wanted(&applied.versions)?;
+    let extra = migration::beyond(&applied.versions, &wanted);
+    // A folder that is not there any more says nothing; what was sealed does.
+    let folder = engine.scripts(name, is_by_file(&applied)).unwrap_or_default();
+    let scripts = release::scripts_of(&extra, all, name, &folder);
+    let extra: Vec<_> = extra.iter().cloned().zip(scripts.into_iter().map(Option::<&Migration>::cloned)).collect();
+    let missing = wanted.iter().filter(|version| !applied.versions.contains(version)).cloned().collect();
+    let drops = extra.iter().filter_map(|(_, script)| script.as_ref()?.down.as_ref());
+    let drops: Vec<String> = drops.flat_map(|down| migration::drops(&down.text)).collect();
+    let leaving = crate::act::postgres::reverts::rows_in(&engine.vaults.database(url)?, &drops)?;
+    Ok(Base {
+        name: name.clone(),
+        live: engine.live(resource)?,
+        url: url.to_owned(),
+        said: said.clone(),
+        ledger: applied.ledger,
+        extra,
+        missing,
+        failed: applied.failed,
+        head_only: applied.head_only,
+        leaving,
+    })
+}
+
+impl Base {
+    /// Why its migrations cannot be taken back by scripts, when they cannot.
+    pub(crate) fn why_not(&self) -> Option<String> {
+        let name = &self.name;
+        if !self.missing.is_empty() {
+            return Some(format!("{name} lacks {}, which DOWN scripts cannot bring back", self.missing.join(", ")));
+        }
+        if self.head_only && !self.extra.is_empty() {
+            return Some(format!("{} holds the newest version alone, and only its own tool can set it", self.ledger));
+        }
+        if !self.failed.is_empty() {
+            let failed = self.failed.join(", ");
+            return Some(format!(
+                "{failed} was begun in {name} and did not come to its end; its tool has to settle that first"
+            ));
+        }
+        for (version, script) in &self.extra {
+            match script.as_ref().and_then(|script| Some((&script.name, script.down.as_ref()?))) {
+                None => return Some(format!("migration {version} of {name} has no DOWN script")),
+                Some((file, down)) => {
+                    if let Some(why) = migration::outside_transaction(&down.text) {
+                        return Some(format!("the DOWN script of {file}: {why}"));
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    fn scripts(&self) -> Vec<Migration> {
+        self.extra.iter().filter_map(|(_, script)| script.clone()).collect()
+    }
+
+    /// Refuses every write; what is behind it is what is taken back.
+    pub(crate) fn fence(&self, why: &str) -> lifeboat_model::Step {
+        let fence = |on: bool| {
+            Action::Postgres(PgAction::Fence {
+                url: self.url.clone(),
+                on,
+                why: why.to_owned(),
+                brief: false,
+                database: None,
+            })
+        };
+        let title = format!("refuse every write to {}, and see that none is left", self.name);
+        step(format!("fence.{}", self.name), title, StepClass::Idempotent, fence(true), by(fence(false)))
+    }
+
+    /// The emergency backup.
+    pub(crate) fn taking<'a>(&'a self, common: &'a Common) -> Taking<'a> {
+        Taking {
+            common,
+            prefix: "keep.",
+            backup: common.ids.backup.clone(),
+            reason: BackupReason::Emergency,
+            label: Some(format!("before {}", common.ids.plan)),
+            sources: std::slice::from_ref(&self.live),
+            instead: None,
+        }
+    }
+
+    /// All scripts, newest first, in one transaction, which takes the fence along.
+    pub(crate) fn down(&self) -> lifeboat_model::Step {
+        let names: Vec<&str> = self.extra.iter().map(|(version, _)| version.as_str()).collect();
+        let title = format!("take back {} in {}, newest first, in one transaction", names.join(", "), self.name);
+        let action = Action::Postgres(PgAction::Revert {
+            url: self.url.clone(),
+            ledger: self.ledger.clone(),
+            migrations: self.scripts(),
+            lock_timeout_ms: self.said.lock_timeout_ms,
+            statement_timeout_ms: self.said.statement_timeout_ms,
+        });
+        let because = "the schema is the former one from here on; what left is in the emergency backup".to_owned();
+        step("down", title, StepClass::Pivot, action, Undo::Impossible { because })
+    }
+
+    /// What leaves with the tables that the scripts drop.
+    pub(crate) fn loss(&self, common: &Common) -> Option<Loss> {
+        let kept = format!("emergency backup {}", common.ids.backup);
+        let what: Vec<LossLine> = self.leaving.clone();
+        (!what.is_empty()).then(|| Loss { resource: self.name.clone(), since: common.now, what, kept })
+    }
+}
+
+/// What is known when migrations of one database are taken back by themselves.
+pub(crate) struct Known {
+    common: Common,
+    base: Base,
+}
+
+pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failure> {
+    let Request::Version { about: VersionAsk::Revert { resource, to, .. } } = request else {
+        return Err(steps::wrong_planner());
+    };
+    let all = engine.releases()?;
+    let wanted = |applied: &[String]| wanted(applied, to, resource, &all);
+    Ok(Known { common: engine.common()?, base: base(engine, resource, &all, &wanted)? })
+}
+
+/// What stays applied.
+fn wanted(
+    applied: &[String],
+    to: &RevertTo,
+    name: &ResourceName,
+    all: &[KnownRelease],
+) -> Result<Vec<String>, Failure> {
+    match to {
+        RevertTo::Version(version) => match applied.iter().position(|one| one == version) {
+            Some(at) => Ok(applied[..=at].to_vec()),
+            None => {
+                let failure = Failure::new(FailureKind::Usage, format!("{version} was not applied to {name}"));
+                Err(failure.hint("lifeboat migrate status shows what was"))
+            }
+        },
+        RevertTo::Steps(steps) => Ok(applied[..applied.len().saturating_sub(*steps as usize)].to_vec()),
+        RevertTo::Release(wanted) => {
+            let known = release::choose(all, Some(wanted), &[])?;
+            let state = known.release.databases.get(name).ok_or_else(|| {
+                Failure::new(FailureKind::Refused, format!("{} knows no migrations of {name}", known.release.shown()))
+            })?;
+            Ok(state.applied.clone())
+        }
+    }
+}
+
+/// Plans to take migrations back.
+///
+/// # Errors
+/// A DOWN script is missing, or cannot be run so that all or nothing happens.
+pub(crate) fn plan(known: &Known, request: &Request) -> Result<Plan, Failure> {
+    let Request::Version { about: VersionAsk::Revert { why, .. } } = request else {
+        return Err(steps::wrong_planner());
+    };
+    let (common, base) = (&known.common, &known.base);
+    if let Some(why) = base.why_not() {
+        let failure =
+            Failure::new(FailureKind::Refused, format!("the migrations of {} cannot be taken back so", base.name));
+        return Err(failure.because(why).hint(format!(
+            "write that script beside the migration, or go back by a backup: lifeboat restore {} --dry-run",
+            base.name
+        )));
+    }
+    let title = format!("take migrations of {} of {} back", base.name, common.scope);
+    let mut plan = steps::new_plan(common, request, title, Lease::Environment);
+    if base.extra.is_empty() {
+        return Ok(plan);
+    }
+    let why = if why.trim().is_empty() { "migrations are taken back" } else { why.trim() };
+    plan.phases = phases(common, base, why);
+    plan.losses = base.loss(common).into_iter().collect();
+    plan.notes = vec![
+        format!(
+            "Rows of tables that stay are not touched; a statement that waits {} ms for a lock ends it all.",
+            base.said.lock_timeout_ms
+        ),
+        "The app has to be the one that knows the former schema: lifeboat rollback takes both back.".to_owned(),
+    ];
+    Ok(plan)
+}
+
+/// Look, fence, keep, take back.
+fn phases(common: &Common, base: &Base, why: &str) -> Vec<Phase> {
+    let taking = base.taking(common);
+    let source = Action::Postgres(PgAction::CheckSource { url: base.url.clone() });
+    let look = vec![read("check-source", format!("{} can be captured first", base.name), source)];
+    vec![
+        phase(common, "preflight", vec![], look),
+        phase(common, "fence", vec![], vec![base.fence(why)]),
+        phase(common, "emergency-backup", taking.predict_store(), taking.store()),
+        phase(common, "down", vec![], vec![base.down()]),
+    ]
+}

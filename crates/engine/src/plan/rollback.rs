@@ -1,0 +1,476 @@
+//! Planning a rollback: application, database and environment go back together, by the shortest way that works.
+//!
+//! ```text
+//!   app-only       preflight · app · restart · report
+//!   app-and-down   preflight · app · fence · emergency-backup · app-switch · down (no return) · restart · report
+//!   full           preflight · app · fence · emergency-backup · restore · verify · app-switch · swap (no return) · restart · report
+//! ```
+//!
+//! Writes are refused before the application is stopped, and the former version starts only once the database is what it
+//! knows: old code never meets a new schema, and up to the point of no return everything can be put back.
+
+use lifeboat_model::{
+    AcceptLoss, Action, Artifact, BackupChoice, BackupId, Failure, FailureKind, KnownRelease, Lease, Phase, Plan,
+    Profile, Release, ReleaseId, ReleaseRecord, ReleaseState, Request, ResourceName, Step, StepClass, Target,
+    TargetAction, Undo, VersionAsk,
+    release::{self, RELEASE_SCHEMA},
+    target,
+};
+
+use super::{
+    databases,
+    level::{self, Acts},
+    release::{Running, of, recorded, running},
+    revert::{Base, base},
+    steps::{self, by, phase},
+};
+use crate::{Engine, facts::Common, targets};
+
+/// Budgets of the phases in milliseconds, as the documents give them; `[budgets]` in the settings wins.
+const BUDGETS_MS: [(&str, u64); 10] = [
+    ("preflight", 30_000),
+    ("app", 300_000),
+    ("fence", 30_000),
+    ("emergency-backup", 120_000),
+    ("restore", 300_000),
+    ("verify", 120_000),
+    ("app-switch", 60_000),
+    ("down", 120_000),
+    ("restart", 180_000),
+    ("report", 60_000),
+];
+/// What a whole rollback should take, and what it may.
+const TARGET_MS: u64 = 900_000;
+const MAX_MS: u64 = 1_260_000;
+
+/// A target, what it runs, and what it ran in the release.
+struct App {
+    target: Target,
+    running: String,
+    log_bytes: u64,
+    wanted: Artifact,
+}
+
+/// What is known when a rollback is planned.
+pub(crate) struct Known {
+    common: Common,
+    to: KnownRelease,
+    /// Whether that was ever sealed, and is not only what the platform lists.
+    is_sealed: bool,
+    from: Option<KnownRelease>,
+    apps: Vec<App>,
+    /// Databases with migrations; not looked at when the application alone was asked for.
+    bases: Option<Vec<Base>>,
+    /// Whether the backup of that release is there.
+    has_backup: bool,
+}
+
+pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failure> {
+    let Request::Version { about: VersionAsk::RollBack { to, profile, .. } } = request else {
+        return Err(steps::wrong_planner());
+    };
+    let common = engine.common()?;
+    let all = engine.releases()?;
+    let running = running(engine)?;
+    let runs: Vec<_> = running.iter().map(|one| (one.target.name.clone(), one.version.clone())).collect();
+    let chosen = match release::choose(&all, to.as_deref(), &runs) {
+        Ok(known) => known.clone(),
+        Err(failure) if to.is_none() => of_platform(engine, &all, &running, &common).ok_or(failure)?,
+        Err(failure) => return Err(failure),
+    };
+    let apps = running.into_iter().filter_map(|one| {
+        let wanted = chosen.release.artifact(&one.target.name)?.clone();
+        Some(App { target: one.target, running: one.version, log_bytes: one.log_bytes, wanted })
+    });
+    let apps: Vec<App> = apps.collect();
+    let bases = match profile {
+        // No database is even connected to.
+        Some(Profile::AppOnly | Profile::EnvOnly) => None,
+        _any => {
+            let databases = chosen.release.databases.iter();
+            let known = databases.filter(|(name, _)| engine.setup().migrations.contains_key(*name));
+            let looked = known.map(|(name, state)| base(engine, name, &all, &|_| Ok(state.applied.clone())));
+            Some(looked.collect::<Result<Vec<_>, _>>()?)
+        }
+    };
+    let has_backup = match (&chosen.release.backup, &bases) {
+        (Some(id), Some(_)) => engine.backups()?.iter().any(|one| one.id == *id),
+        _none_needed => false,
+    };
+    let from = all.iter().find(|one| one.is_live).cloned();
+    let is_sealed = all.iter().any(|one| one.release.id == chosen.release.id);
+    Ok(Known { common, to: chosen, is_sealed, from, apps, bases, has_backup })
+}
+
+/// What the platform itself knows as the release before, where nothing was sealed: it is stateless, and its registry keeps it.
+fn of_platform(engine: &Engine, all: &[KnownRelease], running: &[Running], common: &Common) -> Option<KnownRelease> {
+    let [one] = running else { return None };
+    let listed = targets::fly_releases(&*engine.io().exec, &one.target).ok()?;
+    let is_bad = |image: &str| {
+        let bad = all.iter().filter(|one| one.state == ReleaseState::Bad);
+        bad.flat_map(|one| &one.release.artifacts).any(|artifact| artifact.version == image)
+    };
+    let before = target::fly_previous(&listed, &is_bad)?;
+    let artifact = Artifact { target: one.target.name.clone(), version: before.image.clone(), served: None };
+    let release = Release {
+        schema: RELEASE_SCHEMA.to_owned(),
+        id: ReleaseId::from_random(common.ids.seed),
+        label: Some(format!("v{}", before.number)),
+        sealed_at: common.now,
+        artifacts: vec![artifact],
+        env: Default::default(),
+        databases: Default::default(),
+        backup: None,
+    };
+    Some(KnownRelease { release, state: ReleaseState::Candidate, is_live: false, why: None })
+}
+
+/// A way back: whether it works, and why not when it does not.
+struct Way {
+    profile: Profile,
+    why_not: Option<String>,
+}
+
+/// Every way back, the shortest first. A rollback without a word takes the first that works.
+fn ways(known: &Known) -> Vec<Way> {
+    let why_not = |profile: Profile| match profile {
+        Profile::EnvOnly => Some("variables alone come back with: lifeboat restore, of an env file".to_owned()),
+        Profile::AppOnly => app_only_fails(known),
+        Profile::AppAndDown => down_fails(known),
+        Profile::Full => full_fails(known),
+    };
+    Profile::ALL.into_iter().map(|profile| Way { profile, why_not: why_not(profile) }).collect()
+}
+
+fn app_only_fails(known: &Known) -> Option<String> {
+    if known.apps.iter().all(|app| app.running == app.wanted.version) {
+        return Some(format!("what {} ran is what runs", known.to.release.shown()));
+    }
+    let bases = known.bases.as_ref()?;
+    let differs = bases.iter().find(|base| !base.extra.is_empty() || !base.missing.is_empty())?;
+    let mut versions: Vec<&str> = differs.extra.iter().map(|(version, _)| version.as_str()).collect();
+    versions.extend(differs.missing.iter().map(String::as_str));
+    Some(format!(
+        "{} differs by {}: old code would meet a schema that it does not know",
+        differs.name,
+        versions.join(", ")
+    ))
+}
+
+fn down_fails(known: &Known) -> Option<String> {
+    let bases = known.bases.as_ref()?;
+    let [base] = bases.as_slice() else {
+        return Some(match bases.len() {
+            0 => format!("{} has no database with migrations", known.to.release.shown()),
+            _several => {
+                "several databases have migrations: lifeboat migrate revert takes them back one by one".to_owned()
+            }
+        });
+    };
+    match base.extra.is_empty() {
+        true => Some(format!("nothing was applied to {} since", base.name)),
+        false => base.why_not(),
+    }
+}
+
+fn full_fails(known: &Known) -> Option<String> {
+    let Some(backup) = &known.to.release.backup else {
+        return Some(format!("no backup was made when {} was sealed", known.to.release.shown()));
+    };
+    if !known.has_backup {
+        return Some(format!("{backup} is not in the vault any more"));
+    }
+    match known.bases.as_deref() {
+        Some([_one]) => None,
+        Some([]) | None => Some(format!("{} has no database with migrations", known.to.release.shown())),
+        Some(_several) => Some("several databases go back one by one: lifeboat restore".to_owned()),
+    }
+}
+
+/// Plans a rollback.
+///
+/// # Errors
+/// The way that was asked for does not work, or none does; every reason is named.
+pub(crate) fn plan(engine: &Engine, known: &Known, request: &Request) -> Result<Plan, Failure> {
+    let Request::Version { about: VersionAsk::RollBack { profile, why, .. } } = request else {
+        return Err(steps::wrong_planner());
+    };
+    let (common, to) = (&known.common, &known.to.release);
+    if known.apps.is_empty() && to.databases.is_empty() {
+        let message = format!("{} says nothing of what runs in {}", to.shown(), common.scope);
+        return Err(Failure::new(FailureKind::Refused, message).hint("lifeboat releases show tells what it holds"));
+    }
+    let ways = ways(known);
+    let works = |way: &&Way| way.why_not.is_none();
+    let chosen = match profile {
+        Some(profile) => ways.iter().filter(works).find(|way| way.profile == *profile),
+        None => ways.iter().find(works),
+    };
+    let Some(chosen) = chosen else { return Err(no_way(known, &ways, *profile)) };
+    let title = match why.trim() {
+        "" => format!("roll {} back to {}", common.scope, to.shown()),
+        why => format!("roll {} back to {}: {why}", common.scope, to.shown()),
+    };
+    let mut plan = steps::new_plan(common, request, title, Lease::Environment);
+    let why = if why.trim().is_empty() { "a rollback" } else { why.trim() };
+    match chosen.profile {
+        Profile::EnvOnly => return Err(steps::wrong_planner()),
+        Profile::AppOnly => app_only(known, &mut plan),
+        Profile::AppAndDown => app_and_down(known, why, &mut plan)?,
+        Profile::Full => full(engine, known, why, &mut plan)?,
+    }
+    for phase in &mut plan.phases {
+        let budget = BUDGETS_MS.iter().find(|(name, _)| *name == phase.name).map(|(_, budget)| *budget);
+        phase.budget_ms = phase.budget_ms.or(budget);
+    }
+    plan.phases.retain(|phase| !phase.steps.is_empty());
+    plan.notes.splice(0..0, notes(known, &ways, chosen.profile));
+    Ok(plan)
+}
+
+fn no_way(known: &Known, ways: &[Way], asked: Option<Profile>) -> Failure {
+    let to = known.to.release.shown();
+    let message = match asked {
+        Some(profile) => format!("{} does not lead back to {to}", profile.word()),
+        None => format!("no way leads back to {to}"),
+    };
+    let meant = ways.iter().filter(|way| asked.is_none_or(|asked| way.profile == asked));
+    let reasons = meant.filter_map(|way| Some(format!("{}: {}", way.profile.word(), way.why_not.as_ref()?)));
+    let failure = reasons.fold(Failure::new(FailureKind::Refused, message), Failure::because);
+    match ways.iter().find(|way| way.why_not.is_none()) {
+        Some(other) => {
+            failure.hint(format!("lifeboat rollback {} --profile {}", known.to.release.id, other.profile.word()))
+        }
+        None => {
+            failure.hint("lifeboat restore RESOURCE brings the data back, lifeboat releases list shows other releases")
+        }
+    }
+}
+
+fn notes(known: &Known, ways: &[Way], chosen: Profile) -> Vec<String> {
+    let mut notes = Vec::new();
+    for way in ways {
+        let word = way.profile.word();
+        notes.push(match &way.why_not {
+            Some(why) => format!("Way {word}: does not work, since {why}."),
+            None if way.profile == chosen => format!("Way {word}: this one."),
+            None => format!("Way {word}: would work: lifeboat rollback --profile {word}."),
+        });
+    }
+    if known.to.state != ReleaseState::Good {
+        notes.push(format!("{} is not known to be good; it is {}.", known.to.release.shown(), known.to.state.word()));
+    }
+    for app in known.apps.iter().filter(|app| app.target.tells.is_none()) {
+        notes.push(format!(
+            "Nobody said how {} tells its version, so that a new instance answers cannot be shown: [targets.{}.tells].",
+            app.target.name, app.target.name
+        ));
+    }
+    if known.bases.is_none() && known.from.as_ref().is_some_and(|from| differ(&from.release, &known.to.release)) {
+        notes.push("Migrations were applied between the two; the database is not looked at, as asked for.".to_owned());
+    }
+    let limits =
+        [TARGET_MS, MAX_MS].map(|ms| lifeboat_model::time::show_duration(lifeboat_model::Duration::from_millis(ms)));
+    notes.push(match chosen {
+        Profile::AppOnly | Profile::EnvOnly => "It should be over within 5 min.".to_owned(),
+        Profile::AppAndDown | Profile::Full => {
+            format!("It should be over within {}, and has to be within {}.", limits[0], limits[1])
+        }
+    });
+    notes
+}
+
+fn differ(one: &Release, other: &Release) -> bool {
+    let applied =
+        |release: &Release, name: &ResourceName| release.databases.get(name).map(|state| state.applied.clone());
+    one.databases.keys().chain(other.databases.keys()).any(|name| applied(one, name) != applied(other, name))
+}
+
+impl App {
+    fn acts(&self) -> Acts<'_> {
+        Acts { target: &self.target }
+    }
+
+    /// Whether it has to change at all.
+    fn changes(&self) -> bool {
+        self.running != self.wanted.version
+    }
+
+    fn check(&self) -> Step {
+        let action = TargetAction::CheckRuns { version: self.running.clone() };
+        of(
+            self.acts().read("runs", &format!("{} runs {}", self.target.name, level::short(&self.running)), action),
+            &self.target,
+        )
+    }
+
+    /// Brings the version; nothing that runs notices.
+    fn stage(&self) -> Step {
+        let title =
+            format!("bring {} of {}, without starting it", level::short(&self.wanted.version), self.target.name);
+        let action = TargetAction::Stage { version: self.wanted.version.clone() };
+        of(self.acts().step("stage", title, action, Undo::Nothing), &self.target)
+    }
+
+    fn note(&self) -> Step {
+        of(self.acts().read("instance", "note which instance answers", TargetAction::NoteInstance), &self.target)
+    }
+
+    fn stop(&self) -> Option<Step> {
+        (!self.target.stop.is_empty()).then(|| of(self.acts().stop(), &self.target))
+    }
+
+    fn switch(&self) -> Step {
+        let (from, to) = (self.running.clone(), self.wanted.version.clone());
+        let title = format!("{}: {} in the place of {}", self.target.name, level::short(&to), level::short(&from));
+        let undo = by(self.acts().action(TargetAction::Switch { version: from }));
+        of(self.acts().step("switch", title, TargetAction::Switch { version: to }, undo), &self.target)
+    }
+
+    /// Starts it, and shows that what answers is a new instance of the wanted version.
+    fn start(&self) -> Vec<Step> {
+        let acts = self.acts();
+        let mut steps: Vec<Step> = (!self.target.start.is_empty()).then(|| acts.start()).into_iter().collect();
+        if self.target.tells.is_some() {
+            let wanted = self.wanted.served.as_deref().unwrap_or("the former version");
+            let before = format!("instance.{}", self.target.name).as_str().into();
+            let version = self.wanted.served.clone();
+            let action = TargetAction::NewInstance { version, before, limit_ms: acts.answer_ms() };
+            steps.push(acts.read("answers", &format!("a new instance answers with {wanted}"), action));
+        }
+        steps.extend(acts.works(self.log_bytes, &self.target.probes));
+        steps.into_iter().map(|step| of(step, &self.target)).collect()
+    }
+}
+
+fn report(known: &Known) -> Step {
+    let (to, from) = (&known.to, known.from.as_ref().map(|from| from.release.id.clone()));
+    let release = known.is_sealed.then(|| to.release.id.clone());
+    let bad = from.clone().filter(|from| Some(from) != release.as_ref());
+    let undo = by(Action::Release(ReleaseRecord::Live { release: from.clone(), bad: None, not_bad: from }));
+    let title = match &bad {
+        Some(bad) => format!("put on record: {} is live, {bad} is bad and held", to.release.shown()),
+        None => format!("put on record: {} is live", to.release.shown()),
+    };
+    recorded("report", &title, ReleaseRecord::Live { release, bad, not_bad: None }, undo)
+}
+
+fn changing(known: &Known) -> impl Iterator<Item = &App> {
+    known.apps.iter().filter(|app| app.changes())
+}
+
+fn app_only(known: &Known, plan: &mut Plan) {
+    let common = &known.common;
+    let each = |make: &dyn Fn(&App) -> Vec<Step>| changing(known).flat_map(make).collect::<Vec<_>>();
+    plan.phases = vec![
+        phase(common, "preflight", vec![], each(&|app| vec![app.check()])),
+        phase(common, "app", vec![], each(&|app| vec![app.stage()])),
+        phase(
+            common,
+            "restart",
+            vec![],
+            each(&|app| {
+                let mut steps = vec![app.note()];
+                steps.extend(app.stop());
+                steps.push(app.switch());
+                steps.extend(app.start());
+                steps
+            }),
+        ),
+        phase(common, "report", vec![], vec![report(known)]),
+    ];
+}
+
+/// What stops everything, in this order: writes first, then whoever writes.
+fn fenced(known: &Known, base: &Base, why: &str) -> Vec<Step> {
+    let mut steps: Vec<Step> = known.apps.iter().map(App::note).collect();
+    steps.push(base.fence(why));
+    steps.extend(known.apps.iter().filter_map(App::stop));
+    steps
+}
+
+fn one_base(known: &Known) -> Result<&Base, Failure> {
+    match known.bases.as_deref() {
+        Some([base]) => Ok(base),
+        _other => Err(Failure::new(FailureKind::Bug, "a way back was chosen that does not work")),
+    }
+}
+
+fn app_and_down(known: &Known, why: &str, plan: &mut Plan) -> Result<(), Failure> {
+    let (common, base) = (&known.common, one_base(known)?);
+    let taking = base.taking(common);
+    let source = lifeboat_model::PgAction::CheckSource { url: base.url.clone() };
+    let mut preflight: Vec<Step> = known.apps.iter().map(App::check).collect();
+    preflight.push(steps::read(
+        "check-source",
+        format!("{} can be captured first", base.name),
+        Action::Postgres(source),
+    ));
+    plan.phases = vec![
+        phase(common, "preflight", vec![], preflight),
+        phase(common, "app", vec![], changing(known).map(App::stage).collect()),
+        phase(common, "fence", vec![], fenced(known, base, why)),
+        phase(common, "emergency-backup", taking.predict_store(), taking.store()),
+        phase(common, "app-switch", vec![], changing(known).map(App::switch).collect()),
+        phase(common, "down", vec![], vec![base.down()]),
+        phase(common, "restart", vec![], known.apps.iter().flat_map(App::start).collect()),
+        phase(common, "report", vec![], vec![report(known)]),
+    ];
+    plan.losses = base.loss(common).into_iter().collect();
+    Ok(())
+}
+
+/// A restore's own phases, with the application around them.
+fn full(engine: &Engine, known: &Known, why: &str, plan: &mut Plan) -> Result<(), Failure> {
+    let (common, base) = (&known.common, one_base(known)?);
+    let backup = known.to.release.backup.clone().ok_or_else(steps::wrong_planner)?;
+    let restored = restored(engine, &base.name, backup, why)?;
+    let mut parts = restored.phases;
+    let mut take = |name: &str| {
+        let at = parts.iter().position(|phase| phase.name == name);
+        at.map(|at| parts.remove(at)).map(|phase| (phase.expected.into_iter().collect::<Vec<_>>(), phase.steps))
+    };
+    let mut preflight: Vec<Step> = known.apps.iter().map(App::check).collect();
+    preflight.extend(take("preflight").map(|(_, steps)| steps).unwrap_or_default());
+    plan.phases.push(phase(common, "preflight", vec![], preflight));
+    plan.phases.push(phase(common, "app", vec![], changing(known).map(App::stage).collect()));
+    plan.phases.push(phase(common, "fence", vec![], fenced(known, base, why)));
+    for (theirs, ours) in [("keep", "emergency-backup"), ("restore", "restore"), ("verify", "verify")] {
+        let (expected, steps) = take(theirs).unwrap_or_default();
+        plan.phases.push(phase(common, ours, expected, steps));
+    }
+    plan.phases.push(phase(common, "app-switch", vec![], changing(known).map(App::switch).collect()));
+    let (expected, swap) = take("swap").unwrap_or_default();
+    plan.phases.push(phase(common, "swap", expected, swap));
+    let rest: Vec<Phase> = parts;
+    plan.phases.extend(rest);
+    plan.phases.push(phase(common, "restart", vec![], known.apps.iter().flat_map(App::start).collect()));
+    plan.phases.push(phase(common, "report", vec![], vec![report(known)]));
+    // Ids of plans and backups are one plan's: those of the restore are what its steps name.
+    plan.facts = restored.facts;
+    plan.losses = restored.losses;
+    plan.notes = restored.notes;
+    plan.notes.retain(|note| !note.contains("lifeboat undo"));
+    plan.id = restored.id;
+    let pivots = plan.steps().filter(|step| step.class == StepClass::Pivot).count();
+    if pivots != 1 {
+        return Err(Failure::new(FailureKind::Bug, format!("a rollback has {pivots} points of no return")));
+    }
+    Ok(())
+}
+
+/// The plan that brings the data of that release back, from behind the fence: all that is written until then is in the
+/// emergency backup, so more rows than were counted may leave.
+fn restored(engine: &Engine, name: &ResourceName, backup: BackupId, why: &str) -> Result<Plan, Failure> {
+    let request = Request::Restore {
+        resource: name.clone(),
+        from: BackupChoice::Exactly(backup),
+        into: None,
+        without_emergency_backup: None,
+        accept_loss: AcceptLoss::Any,
+        urgent: Some(why.to_owned()),
+        ack: None,
+        tablespaces: Default::default(),
+    };
+    databases::plan(&databases::gather(engine, &request)?, &request)
+}

@@ -1,0 +1,286 @@
+//! Releases, and the ways back to them: every plan proven, on a real server with a client that writes all the time.
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "a test says what went wrong by ending")]
+
+use lifeboat_model::{
+    Action, FailureKind, OperationState, Profile, ReleaseRecord, ReleaseState, Request, RevertTo, VersionAsk,
+};
+use lifeboat_testkit::{
+    World,
+    delivered::{apply, back, good, run_release, seal, with_migrations, with_releases},
+    prove::{Case, prove_plan, prove_steps},
+};
+
+/// Phase 1 has one migration, phase 2 five, as in the document; the fourth of these has a mistake.
+const MIGRATIONS: [(&str, &str); 12] = [
+    ("1_tickets.sql", "CREATE TABLE service_tickets (id bigserial PRIMARY KEY, title text NOT NULL)"),
+    ("1_tickets_DOWN.sql", "DROP TABLE service_tickets"),
+    ("2_templates.sql", "CREATE TABLE task_templates (id bigserial PRIMARY KEY, name text)"),
+    ("2_templates_DOWN.sql", "DROP TABLE task_templates CASCADE"),
+    (
+        "3_tasks.sql",
+        "CREATE TABLE service_ticket_tasks (id bigserial PRIMARY KEY, ticket bigint REFERENCES service_tickets)",
+    ),
+    ("3_tasks_DOWN.sql", "DROP TABLE IF EXISTS service_ticket_tasks"),
+    ("4_priority.sql", "ALTER TABLE service_tickets ADD COLUMN priority int NOT NULL DEFAULT 3"),
+    ("4_priority_DOWN.sql", "ALTER TABLE service_tickets DROP COLUMN priority"),
+    ("5_wrong.sql", "CREATE TABLE half (a int); SELECT 1 / 0"),
+    ("5_wrong_DOWN.sql", "DROP TABLE half"),
+    ("6_never.sql", "CREATE TABLE never (a int)"),
+    ("6_never_DOWN.sql", "DROP TABLE never"),
+];
+
+fn revert(to: RevertTo) -> Request {
+    let resource = lifeboat_model::ResourceName::new("db").unwrap();
+    Request::Version { about: VersionAsk::Revert { resource, to, why: "phase 2 failed".into() } }
+}
+
+/// A shop in phase 1, with tickets.
+fn phase_one() -> World {
+    let world = with_migrations(with_releases(World::on_server(15)), &MIGRATIONS);
+    apply(&world, "1_tickets.sql");
+    world.psql("shop", "INSERT INTO service_tickets (title) SELECT 'ticket ' || n FROM generate_series(1, 50) n");
+    world
+}
+
+/// Phase 1 sealed with its backup and known to be good; then phase 2 came, with rows of its own.
+fn phase_two() -> World {
+    let world = phase_one();
+    world.backup();
+    world.must(&seal(&world, "phase-1"));
+    world.must(&good("phase-1"));
+    for name in ["2_templates.sql", "3_tasks.sql", "4_priority.sql"] {
+        apply(&world, name);
+    }
+    run_release(&world, "two");
+    world.psql(
+        "shop",
+        "INSERT INTO task_templates (name) VALUES ('a'), ('b'); INSERT INTO service_tickets (title) VALUES ('later')",
+    );
+    world
+}
+
+const TICKETS: &str = "SELECT count(*) || ' ' || md5(string_agg(title, ',' ORDER BY id)) FROM service_tickets";
+
+fn ledger(world: &World) -> String {
+    world.psql("shop", "SELECT string_agg(version, ' ' ORDER BY version) FROM schema_migrations").trim().to_owned()
+}
+
+fn runs(world: &World) -> String {
+    std::fs::read_to_string(world.app("running")).unwrap().trim().to_owned()
+}
+
+/// MIG-02: three of five were applied, the fourth failed. These three go, newest first, with their rows in the ledger; nothing is
+/// restored, the rows of phase 1 stay, and what was in the tables that go is in a backup.
+#[test]
+fn mig_02_a_partial_migration_is_taken_back_by_its_down_scripts() {
+    let world = phase_two();
+    world.psql(
+        "shop",
+        "DO $$ BEGIN CREATE TABLE half (a int); PERFORM 1 / 0; EXCEPTION WHEN division_by_zero THEN NULL; END $$",
+    );
+    assert_eq!(ledger(&world), "1 2 3 4", "the fourth of phase 2 has failed and left nothing");
+    let tickets = world.psql("shop", TICKETS);
+    let request = revert(RevertTo::Version("1".into()));
+    let plan = world.engine().plan(&request).unwrap();
+    let down = plan.steps().find(|step| step.id.to_string() == "down").unwrap();
+    assert_eq!(down.title, "take back 4, 3, 2 in db, newest first, in one transaction");
+    let lost: Vec<_> =
+        plan.losses.iter().flat_map(|loss| &loss.what).map(|line| (line.table.as_str(), line.rows_lost())).collect();
+    assert_eq!(lost, [("public.service_ticket_tasks", 0), ("public.task_templates", 2)]);
+    assert!(plan.steps().all(|step| !step.id.to_string().contains("fill")), "nothing is restored");
+    let tried = prove_plan(&Case { world: &world, request: request.clone(), undo: false });
+    assert!(tried.as_before > 0 && tried.as_meant > 0, "{tried:?}");
+    world.must(&request);
+    assert_eq!(ledger(&world), "1");
+    assert_eq!(world.psql("shop", TICKETS), tickets, "rows of phase 1 are untouched");
+    assert_eq!(world.psql("shop", "SELECT to_regclass('public.task_templates') IS NULL").trim(), "t");
+    world.psql("shop", "INSERT INTO service_tickets (title) VALUES ('writes are let in again')");
+    // What the dropped table held is in the emergency backup.
+    let kept = world.backups().pop().unwrap();
+    let manifest = world.engine().manifest(&kept.id).unwrap();
+    assert!(serde_json::to_string(&manifest).unwrap().contains("task_templates"));
+    // There is nothing more to take back.
+    assert_eq!(world.engine().plan(&request).unwrap().steps().count(), 0);
+}
+
+/// A script that is missing, one that would end our transaction, and one that fails: refused or taken back whole.
+#[test]
+fn mig_03_what_cannot_be_taken_back_whole_is_not_begun() {
+    let world = phase_two();
+    let request = revert(RevertTo::Steps(3));
+    let down = world.app("migrations").join("3_tasks_DOWN.sql");
+    std::fs::remove_file(&down).unwrap();
+    let refused = world.engine().plan(&revert(RevertTo::Release("phase-1".into()))).unwrap_err();
+    assert!(refused.to_string().contains("3 of db has no DOWN script"), "{refused}");
+    std::fs::write(&down, "BEGIN; DROP TABLE service_ticket_tasks; COMMIT").unwrap();
+    let refused = world.engine().plan(&request).unwrap_err();
+    assert!(refused.to_string().contains("does not run inside of a transaction"), "{refused}");
+    std::fs::write(&down, "DROP TABLE no_such_table").unwrap();
+    let failed = world.run(&request).unwrap();
+    assert!(matches!(failed.state, OperationState::PutBack { .. }), "{:?}", failed.state);
+    assert_eq!(ledger(&world), "1 2 3 4", "the newer ones came back with it");
+    world.psql("shop", "INSERT INTO task_templates (name) VALUES ('writes are let in again')");
+}
+
+/// APP-11, PHS-14: three ledgers, one answer; a sealed script counts, whatever became of the folder since.
+#[test]
+fn mig_01_ledgers_of_three_tools_say_the_same() {
+    let world = World::on_server(15);
+    let world = with_migrations(world, &MIGRATIONS);
+    let db = lifeboat_model::ResourceName::new("db").unwrap();
+    let none = world.engine().applied(&db).unwrap_err();
+    assert_eq!(none.kind, FailureKind::Refused);
+    world.psql("shop", "CREATE TABLE \"SequelizeMeta\" (name text PRIMARY KEY); INSERT INTO \"SequelizeMeta\" VALUES ('1_tickets.sql')");
+    assert_eq!(world.engine().applied(&db).unwrap().versions, ["1_tickets.sql"]);
+    assert_eq!(world.engine().scripts(&db, true).unwrap()[0].version, "1_tickets.sql");
+    world.psql(
+        "shop",
+        "CREATE TABLE schema_migrations (version text PRIMARY KEY); INSERT INTO schema_migrations VALUES ('2'), ('1')",
+    );
+    assert_eq!(world.engine().applied(&db).unwrap().versions, ["1", "2"]);
+    world.psql(
+        "shop",
+        "CREATE SCHEMA supabase_migrations; CREATE TABLE supabase_migrations.schema_migrations (version text PRIMARY KEY, name text);
+         INSERT INTO supabase_migrations.schema_migrations VALUES ('1', 'tickets');
+         CREATE SCHEMA auth; CREATE TABLE auth.schema_migrations (version text); INSERT INTO auth.schema_migrations VALUES ('9')",
+    );
+    let applied = world.engine().applied(&db).unwrap();
+    assert_eq!(
+        (applied.ledger.to_string(), applied.versions.len()),
+        ("supabase_migrations.schema_migrations".into(), 1)
+    );
+}
+
+/// APP-only: no database is touched, or connected to; what goes wrong is put back.
+#[test]
+fn phs_22_the_application_goes_back_alone() {
+    let world = with_releases(World::shop());
+    world.must(&seal(&world, "v1"));
+    let none = world.engine().plan(&back(None, None)).unwrap_err();
+    assert!(none.to_string().contains("known to be good"), "{none}");
+    world.must(&good("v1"));
+    run_release(&world, "two");
+    world.must(&seal(&world, "v2"));
+    let tried = prove_plan(&Case { world: &world, request: back(None, None), undo: false });
+    assert!(tried.as_before > 0 && tried.as_meant > 0, "{tried:?}");
+    let done = world.must(&back(None, Some(Profile::AppOnly)));
+    assert_eq!(runs(&world), "one");
+    assert!(!done.plan.steps().any(|step| matches!(step.action, Action::Postgres(_))));
+    let known = world.engine().releases().unwrap();
+    let states: Vec<_> = known.iter().map(|one| (one.state, one.is_live)).collect();
+    assert_eq!(states, [(ReleaseState::Good, true), (ReleaseState::Bad, false)]);
+    world.must(&Request::Undo { operation: done.id });
+    assert_eq!(runs(&world), "two");
+    let known = world.engine().releases().unwrap();
+    assert_eq!((known[1].state, known[1].is_live), (ReleaseState::Live, true), "what was taken back counts no more");
+    // A release that is gone from its folder, and one that does not start: as before.
+    std::fs::write(world.app("releases/one/broken"), "").unwrap();
+    let before = world.look();
+    let failed = world.run(&back(Some("v1"), None)).unwrap();
+    assert!(matches!(failed.state, OperationState::PutBack { .. }), "{:?}", failed.state);
+    assert_eq!(world.look(), before);
+    std::fs::remove_dir_all(world.app("releases/one")).unwrap();
+    let failed = world.run(&back(Some("v1"), None)).unwrap();
+    assert!(matches!(failed.state, OperationState::PutBack { .. }), "{:?}", failed.state);
+    assert_eq!(runs(&world), "two");
+}
+
+/// PHS-04, PHS-14 (appendix 2): the shortest way that works is taken, and each that does not says why; writes are refused before
+/// the application changes, and the former one starts when its schema is there.
+#[test]
+fn phs_04_old_code_never_meets_the_new_schema() {
+    let world = phase_two();
+    let tickets = world.psql("shop", TICKETS);
+    let refused = world.engine().plan(&back(None, Some(Profile::AppOnly)));
+    assert!(refused.is_ok(), "who asks for it by name gets it, with a word of warning");
+    let plan = world.engine().plan(&back(None, None)).unwrap();
+    let notes = plan.notes.join("\n");
+    assert!(notes.contains("Way app-only: does not work, since db differs by 4, 3, 2"), "{notes}");
+    assert!(notes.contains("Way app-and-down: this one"), "{notes}");
+    assert!(notes.contains("Way full: would work"), "{notes}");
+    let order: Vec<String> = plan.steps().map(|step| step.id.to_string()).collect();
+    let at = |id: &str| order.iter().position(|one| one == id).unwrap_or_else(|| panic!("{id} in {order:?}"));
+    assert!(at("fence.db") < at("stop.web") && at("stop.web") < at("switch.web"), "{order:?}");
+    assert!(
+        at("keep.store") < at("down") && at("switch.web") < at("down") && at("down") < at("start.web"),
+        "{order:?}"
+    );
+    // The rest is proven with a revert and with the application alone.
+    let own = ["fence.db", "stop.web", "switch.web", "down", "start.web"];
+    let case = Case { world: &world, request: back(None, None), undo: false };
+    let tried = prove_steps(&case, |step| own.contains(&step));
+    assert!(tried.as_before > 0 && tried.as_meant > 0, "{tried:?}");
+    let done = world.must(&back(None, None));
+    assert_eq!((runs(&world), ledger(&world)), ("one".into(), "1".into()));
+    assert_eq!(world.psql("shop", TICKETS), tickets, "rows that came since stay");
+    let undo = world.engine().plan(&Request::Undo { operation: done.id }).unwrap_err();
+    assert!(undo.hint.unwrap().contains("emergency backup"));
+}
+
+/// The database comes back from that release's backup, together with the application: wholly old or wholly new.
+#[test]
+fn a_full_rollback_brings_application_and_database_back_together() {
+    let world = phase_two();
+    let request = back(None, Some(Profile::Full));
+    // What it shares with a restore is proven there.
+    let own = ["fence.db", "switch.web", "take-the-name", "start.web"];
+    let tried = prove_steps(&Case { world: &world, request: request.clone(), undo: false }, |step| own.contains(&step));
+    assert!(tried.as_before > 0 && tried.as_meant > 0, "{tried:?}");
+    let done = world.must(&request);
+    assert_eq!((runs(&world), ledger(&world)), ("one".into(), "1".into()));
+    assert_eq!(world.psql("shop", "SELECT count(*) FROM service_tickets").trim(), "50");
+    world.psql("shop", "INSERT INTO service_tickets (title) VALUES ('writes are let in')");
+    let kept = world.kept_rows(&done);
+    let tables: Vec<&str> = kept.tables.iter().map(|table| table.table.as_str()).collect();
+    assert!(tables.iter().any(|table| table.contains("service_tickets")), "{tables:?}");
+    let undo = world.engine().plan(&Request::Undo { operation: done.id }).unwrap_err();
+    assert!(undo.to_string().contains("took the database back as well"), "{undo}");
+}
+
+/// PHS-02: phases and the whole against the document's budgets, by a clock that belongs to the test.
+#[test]
+fn phs_02_a_phase_over_its_budget_is_told() {
+    let world = phase_two();
+    let plan = world.engine().plan(&back(None, Some(Profile::Full))).unwrap();
+    let budget = |name: &str| plan.phases.iter().find(|phase| phase.name == name).unwrap().budget_ms.unwrap() / 1_000;
+    let names = ["app", "fence", "emergency-backup", "restore", "verify", "restart", "report"];
+    assert_eq!(names.map(budget), [300, 30, 120, 300, 120, 180, 60]);
+    let clock = world.clock.clone();
+    let slow = lifeboat_testkit::trouble::with_something_before(
+        &world,
+        |action| matches!(action, Action::Postgres(lifeboat_model::PgAction::Fill { .. })),
+        move || clock.advance(std::time::Duration::from_secs(720)),
+    );
+    let plan = slow.plan(&back(None, Some(Profile::Full))).unwrap();
+    let done = slow.run(&plan, "tester", &lifeboat_engine::Unwatched, &lifeboat_io::Stop::default()).unwrap();
+    assert_eq!(done.state, OperationState::Done);
+    assert!(
+        done.over_budget.iter().any(|(name, over)| name == "restore" && *over >= 420_000),
+        "{:?}",
+        done.over_budget
+    );
+    assert!(done.over_budget.iter().all(|(name, _)| name == "restore"), "{:?}", done.over_budget);
+}
+
+/// A sealed release is a record, and a record is said once.
+#[test]
+fn a_seal_holds_what_leads_back() {
+    let world = phase_two();
+    let tried = prove_plan(&Case { world: &world, request: seal(&world, "phase-2"), undo: false });
+    assert!(tried.as_meant > 0, "{tried:?}");
+    let done = world.must(&seal(&world, "phase-2"));
+    let Some(Action::Release(ReleaseRecord::Seal { release, .. })) =
+        done.plan.steps().map(|step| &step.action).find(|action| matches!(action, Action::Release(_)))
+    else {
+        panic!("nothing was sealed")
+    };
+    let schema = &release.databases.values().next().unwrap();
+    assert_eq!(schema.applied, ["1", "2", "3", "4"]);
+    assert!(schema.migrations.iter().all(|one| one.down.is_some() && one.up.is_some()));
+    // The folder of scripts is gone with the bad code; what was sealed leads back all the same.
+    for (name, _) in &MIGRATIONS[2..] {
+        std::fs::remove_file(world.app("migrations").join(name)).unwrap();
+    }
+    world.must(&back(None, Some(Profile::AppAndDown)));
+    assert_eq!((runs(&world), ledger(&world)), ("one".into(), "1".into()));
+}

@@ -1,0 +1,153 @@
+//! The words of commands about releases and migrations: seal, go back, list, judge.
+
+use clap::{Args, Subcommand, ValueEnum};
+use lifeboat_model::{Profile, ReleaseState};
+
+use super::{ConsentArgs, RunArgs};
+
+/// `checkpoint`.
+#[derive(Clone, Debug, Args)]
+pub struct CheckpointArgs {
+    /// What to call the release: a tag, "before phase 2" [default: the tag or branch that is checked out]
+    #[arg(long, value_name = "LABEL")]
+    pub label: Option<String>,
+    /// Goes on without proving the backup
+    #[arg(long)]
+    pub unproven: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub run: RunArgs,
+}
+
+/// `rollback`.
+#[derive(Clone, Debug, Args)]
+pub struct RollbackArgs {
+    /// Which release: its id, the beginning of it, or its label [default: the last known good one]
+    pub release: Option<String>,
+    /// How: app-only, app-and-down or full [default: the shortest way that works]
+    #[arg(long, value_name = "WAY", hide_possible_values = true)]
+    pub profile: Option<ProfileArg>,
+    /// Why
+    #[arg(long, value_name = "WHY", default_value = "")]
+    pub reason: String,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub consent: ConsentArgs,
+}
+
+/// How a rollback goes back, as somebody may say it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ProfileArg {
+    /// Variables alone.
+    EnvOnly,
+    /// The application alone.
+    AppOnly,
+    /// The application, and the database by its DOWN scripts.
+    AppAndDown,
+    /// The application, and the database from its backup.
+    Full,
+}
+
+impl From<ProfileArg> for Profile {
+    fn from(said: ProfileArg) -> Self {
+        match said {
+            ProfileArg::EnvOnly => Profile::EnvOnly,
+            ProfileArg::AppOnly => Profile::AppOnly,
+            ProfileArg::AppAndDown => Profile::AppAndDown,
+            ProfileArg::Full => Profile::Full,
+        }
+    }
+}
+
+/// `releases`.
+#[derive(Clone, Debug, Args)]
+pub struct ReleasesArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: ReleasesCommand,
+}
+
+/// What can be done with releases.
+#[derive(Clone, Debug, Subcommand)]
+pub enum ReleasesCommand {
+    /// Lists them, newest first
+    List,
+    /// Shows what one holds: versions, migrations, variables, backup
+    Show {
+        /// Its id, the beginning of it, or its label
+        release: String,
+    },
+    /// Says how well one does
+    Mark {
+        /// Its id, the beginning of it, or its label
+        release: String,
+        /// good, bad or retired
+        #[arg(value_name = "STATE", hide_possible_values = true)]
+        verdict: StateArg,
+        /// Why
+        #[arg(long, value_name = "WHY", default_value = "")]
+        reason: String,
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        run: RunArgs,
+    },
+}
+
+/// What can be said of a release.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum StateArg {
+    /// Somebody stands for it.
+    Good,
+    /// It is held.
+    Bad,
+    /// Nobody goes back to it.
+    Retired,
+}
+
+impl From<StateArg> for ReleaseState {
+    fn from(said: StateArg) -> Self {
+        match said {
+            StateArg::Good => ReleaseState::Good,
+            StateArg::Bad => ReleaseState::Bad,
+            StateArg::Retired => ReleaseState::Retired,
+        }
+    }
+}
+
+/// `migrate`.
+#[derive(Clone, Debug, Args)]
+pub struct MigrateArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: MigrateCommand,
+}
+
+/// What can be done with migrations.
+#[derive(Clone, Debug, Subcommand)]
+pub enum MigrateCommand {
+    /// Shows what was applied, what waits, what failed, and what has no DOWN script
+    Status {
+        /// Which database [default: the only one with migrations]
+        resource: Option<String>,
+    },
+    /// Takes migrations back by their DOWN scripts, newest first
+    Revert {
+        /// Which database [default: the only one with migrations]
+        resource: Option<String>,
+        /// This version stays, and all before it
+        #[arg(long, value_name = "VERSION", conflicts_with_all = ["steps", "release"], required_unless_present_any = ["steps", "release"])]
+        to: Option<String>,
+        /// So many go
+        #[arg(long, value_name = "NUMBER", conflicts_with = "release")]
+        steps: Option<u32>,
+        /// What this release had stays
+        #[arg(long, value_name = "RELEASE")]
+        release: Option<String>,
+        /// Why
+        #[arg(long, value_name = "WHY", default_value = "")]
+        reason: String,
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        consent: ConsentArgs,
+    },
+}

@@ -1,0 +1,237 @@
+//! `checkpoint`, `rollback`, `releases`, `migrate`: releases and migrations, and the way back to them.
+
+use lifeboat_model::{
+    Action, BackupChoice, BackupId, BackupReason, ExitCode, Failure, FailureKind, KnownRelease, OperationState, Plan,
+    Request, ResourceName, RevertTo, VersionAsk, release,
+};
+use serde_json::json;
+
+use super::{
+    App, Session,
+    carry::{Goal, carry_out, tell, watched},
+    requests::dry,
+};
+use crate::{
+    cli::versions::{CheckpointArgs, MigrateCommand, ReleasesCommand, RollbackArgs},
+    error::Done,
+    ui::{table::Table, words},
+};
+
+/// How many of the newest migrations are listed.
+const NEWEST: usize = 5;
+
+/// Backup, proof and seal: three operations, each of which can be resumed by itself.
+pub fn checkpoint(app: &App, args: &CheckpointArgs) -> Done {
+    let session = app.open(&[])?;
+    let engine = &session.engine;
+    let seal = |backup: Option<BackupId>| {
+        let label = args.label.clone().or_else(|| engine.checked_out());
+        engine.plan(&Request::Version { about: VersionAsk::Seal { label, backup } })
+    };
+    // What cannot be sealed is told before anything is backed up.
+    let plan = seal(None)?;
+    if args.run.dry_run {
+        return carry_out(app, &session, &plan, dry(true));
+    }
+    let label = args.label.as_ref().map(|label| format!("checkpoint {label}"));
+    let reason = BackupReason::PreDeploy;
+    let plan = engine.plan(&Request::Backup { resources: Vec::new(), reason, label })?;
+    let backup = stored(&plan)?;
+    if let Some(code) = did_not_end(app, &session, &plan)? {
+        return Ok(code);
+    }
+    if !args.unproven {
+        let backup = BackupChoice::Exactly(backup.clone());
+        let plan = engine.plan(&Request::Prove { backup, resources: Vec::new() })?;
+        if let Some(code) = did_not_end(app, &session, &plan)? {
+            return Ok(code);
+        }
+    }
+    carry_out(app, &session, &seal(Some(backup))?, dry(false))
+}
+
+fn stored(plan: &Plan) -> Result<BackupId, Failure> {
+    let found = plan.steps().find_map(|step| match &step.action {
+        Action::StoreBackup { backup, .. } => Some(backup.clone()),
+        _other => None,
+    });
+    found.ok_or_else(|| Failure::new(FailureKind::Bug, "a backup's plan stores no backup"))
+}
+
+/// Carries a part out; how it ended, when it did not end well.
+fn did_not_end(app: &App, session: &Session, plan: &Plan) -> Result<Option<ExitCode>, crate::error::Ended> {
+    let done = watched(app, session, |watch, stop| session.engine.run(plan, &app.by(), watch, stop))?;
+    let findings = lifeboat_engine::Engine::proofs_of(&done);
+    let is_bad = findings.iter().any(|proof| proof.outcome != lifeboat_model::Tri::Pass);
+    match done.state == OperationState::Done && !is_bad {
+        true => Ok(None),
+        false => Ok(Some(tell(app, session, &done, Goal::Forward)?)),
+    }
+}
+
+pub fn rollback(app: &App, args: &RollbackArgs) -> Done {
+    let session = app.open(&[])?;
+    let profile = args.profile.map(Into::into);
+    let about = VersionAsk::RollBack { to: args.release.clone(), profile, why: args.reason.clone() };
+    let plan = session.engine.plan(&Request::Version { about })?;
+    carry_out(app, &session, &plan, args.consent.consent())
+}
+
+pub fn releases(app: &App, command: &ReleasesCommand) -> Done {
+    let session = app.open(&[])?;
+    match command {
+        ReleasesCommand::List => list(app, &session),
+        ReleasesCommand::Show { release } => show(app, &session, release),
+        ReleasesCommand::Mark { release, verdict, reason, run } => {
+            let (release, state, why) = (release.clone(), (*verdict).into(), reason.clone());
+            let plan = session.engine.plan(&Request::Version { about: VersionAsk::Mark { release, state, why } })?;
+            carry_out(app, &session, &plan, dry(run.dry_run))
+        }
+    }
+}
+
+fn state(known: &KnownRelease) -> String {
+    match known.is_live && known.state.word() != "live" {
+        true => format!("live, {}", known.state.word()),
+        false if known.state.word() == "live" && !known.is_live => "was live".to_owned(),
+        false => known.state.word().to_owned(),
+    }
+}
+
+fn list(app: &App, session: &Session) -> Done {
+    let all = session.engine.releases()?;
+    if app.ui.json.is_some() {
+        app.ui.document("lifeboat/releases@1", json!({ "releases": all, "exit_code": 0 }))?;
+        return Ok(ExitCode::Ok);
+    }
+    if all.is_empty() {
+        app.ui.talk("No release was sealed yet: lifeboat checkpoint.\n");
+        return Ok(ExitCode::Ok);
+    }
+    let mut table = Table::new(&["RELEASE", "LABEL", "SEALED (UTC)", "STATE", "BACKUP", "RUNS"]);
+    for known in all.iter().rev() {
+        let release = &known.release;
+        let runs = release.artifacts.iter().map(|one| format!("{} {}", one.target, words::shortened(&one.version, 24)));
+        table.row([
+            release.id.to_string(),
+            words::one_line(release.label.as_deref().unwrap_or("-")),
+            words::short_instant(release.sealed_at),
+            state(known),
+            release.backup.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string),
+            runs.collect::<Vec<_>>().join(", "),
+        ]);
+    }
+    app.ui.out(&table.render(""))?;
+    Ok(ExitCode::Ok)
+}
+
+fn show(app: &App, session: &Session, wanted: &str) -> Done {
+    let all = session.engine.releases()?;
+    let known = release::choose(&all, Some(wanted), &[])?;
+    if app.ui.json.is_some() {
+        app.ui.document("lifeboat/release@1", json!({ "release": known, "exit_code": 0 }))?;
+        return Ok(ExitCode::Ok);
+    }
+    let release = &known.release;
+    let mut text = format!("{}\n", release.shown());
+    let mut line = |what: &str, value: String| text += &format!("  {what:<11} {value}\n");
+    line("State", state(known));
+    line("Sealed", words::instant(release.sealed_at, &session.zone));
+    if let Some(why) = &known.why {
+        line("Why", words::one_line(why));
+    }
+    line("Backup", release.backup.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string));
+    for one in &release.artifacts {
+        let served = one.served.as_ref().map(|served| format!(", tells {}", words::one_line(served)));
+        line("Target", format!("{} runs {}{}", one.target, one.version, served.unwrap_or_default()));
+    }
+    for (name, facts) in &release.env {
+        line("Variables", format!("{name}: {}", facts.names.join(", ")));
+    }
+    for (name, schema) in &release.databases {
+        let head = schema.applied.last().map_or("nothing", String::as_str);
+        let none = schema.migrations.iter().filter(|one| one.down.is_none()).count();
+        let missing = (none > 0).then(|| format!(", {} without a DOWN script", none));
+        let count = words::count(schema.applied.len() as u64, "migration", "migrations");
+        line("Database", format!("{name}: {count} up to {head}{}", missing.unwrap_or_default()));
+    }
+    app.ui.out(&text)?;
+    Ok(ExitCode::Ok)
+}
+
+pub fn migrate(app: &App, command: &MigrateCommand) -> Done {
+    let session = app.open(&[])?;
+    match command {
+        MigrateCommand::Status { resource } => migrations(app, &session, &database(&session, resource.as_deref())?),
+        MigrateCommand::Revert { resource, to, steps, release, reason, consent } => {
+            let resource = database(&session, resource.as_deref())?;
+            let to = match (to, steps, release) {
+                (Some(version), _, _) => RevertTo::Version(version.clone()),
+                (None, Some(steps), _) => RevertTo::Steps(*steps),
+                (None, None, Some(release)) => RevertTo::Release(release.clone()),
+                (None, None, None) => return Err(Failure::new(FailureKind::Usage, "say how far").into()),
+            };
+            let about = VersionAsk::Revert { resource, to, why: reason.clone() };
+            let plan = session.engine.plan(&Request::Version { about })?;
+            carry_out(app, &session, &plan, consent.consent())
+        }
+    }
+}
+
+/// The database that is meant: the only one with migrations when nobody says.
+fn database(session: &Session, word: Option<&str>) -> Result<ResourceName, Failure> {
+    if let Some(word) = word {
+        return ResourceName::new(word).map_err(|error| Failure::from_error(FailureKind::Usage, &error));
+    }
+    let known: Vec<&ResourceName> = session.engine.setup().migrations.keys().collect();
+    match known.as_slice() {
+        [only] => Ok((*only).clone()),
+        [] => Err(Failure::new(FailureKind::Usage, "nobody has said where the migrations of a database are")
+            .hint("write migrations = \"./migrations\" into the table of a PostgreSQL resource in lifeboat.toml")),
+        several => {
+            let names: Vec<&str> = several.iter().map(|name| name.as_str()).collect();
+            Err(Failure::new(FailureKind::Usage, "several databases have migrations")
+                .hint(format!("say which: {}", names.join(", "))))
+        }
+    }
+}
+
+/// What was applied, what waits, what failed: the same words whatever tool noted it.
+fn migrations(app: &App, session: &Session, name: &ResourceName) -> Done {
+    let applied = session.engine.applied(name)?;
+    let scripts = session.engine.scripts(name, lifeboat_engine::releases::is_by_file(&applied))?;
+    let is_applied = |version: &String| applied.versions.contains(version);
+    let pending: Vec<&str> = scripts
+        .iter()
+        .filter(|one| one.up.is_some() && !is_applied(&one.version) && !applied.failed.contains(&one.version))
+        .map(|one| one.name.as_str())
+        .collect();
+    let no_way_back: Vec<&str> = scripts
+        .iter()
+        .filter(|one| is_applied(&one.version) && one.down.is_none())
+        .map(|one| one.name.as_str())
+        .collect();
+    let newest: Vec<&String> = applied.versions.iter().rev().take(NEWEST).collect();
+    let code = if applied.failed.is_empty() { ExitCode::Ok } else { ExitCode::ActionAdvised };
+    if app.ui.json.is_some() {
+        let fields = json!({
+            "resource": name, "ledger": applied.ledger.to_string(), "applied": applied.versions, "newest": newest,
+            "pending": pending, "failed": applied.failed, "without_down": no_way_back, "exit_code": code as u8,
+        });
+        app.ui.document("lifeboat/migrations@1", fields)?;
+        return Ok(code);
+    }
+    let list = |all: &[&str]| if all.is_empty() { "none".to_owned() } else { all.join(", ") };
+    let failed: Vec<&str> = applied.failed.iter().map(String::as_str).collect();
+    let newest: Vec<&str> = newest.into_iter().map(String::as_str).collect();
+    app.ui.out(&format!(
+        "{name}: {} in {}\n  Newest   {}\n  Pending  {}\n  Failed   {}\n  No DOWN  {}\n",
+        words::count(applied.versions.len() as u64, "migration", "migrations"),
+        applied.ledger,
+        list(&newest),
+        list(&pending),
+        list(&failed),
+        list(&no_way_back),
+    ))?;
+    Ok(code)
+}

@@ -1,0 +1,245 @@
+//! The example with a database on a server: its second phase is deployed, turns out to be bad, and is taken back - application and
+//! database together, while a client makes tickets all the time.
+
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    path::Path,
+    process::{Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use lifeboat_model::ExitCode;
+use lifeboat_testkit::postgres::{Server, client_programs};
+use serde_json::Value;
+
+use crate::home::{Home, Ran};
+
+/// The example as it is shipped, with version 1.0 running from a worktree, and 2.0 committed.
+struct Center {
+    home: Home,
+    server: Server,
+    port: u16,
+}
+
+impl Center {
+    fn open() -> Center {
+        let (home, server) = (Home::bare(), Server::start(15));
+        server.sql("postgres", "CREATE DATABASE center");
+        std::fs::remove_file(home.path("shop.db")).unwrap();
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let center = Center { home, server, port };
+        let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/service-center");
+        center.shell(&format!("cp -R {}/. .", example.display()));
+        let env = format!("PORT={port}\nSUPABASE_DB_URL={}\n", center.server.url("center"));
+        center.home.write(".env", env);
+        let settings = std::fs::read_to_string(center.home.path("lifeboat.toml")).unwrap();
+        center.home.write(
+            "lifeboat.toml",
+            settings
+                .replace("127.0.0.1:3025", &format!("127.0.0.1:{port}"))
+                .replace("log =", "answer_within = \"8s\"\nlog ="),
+        );
+        center.shell(
+            "git init --quiet --initial-branch=main . && mkdir ../later && mv supabase/migrations/20251020* ../later",
+        );
+        center.shell("echo 1.0 > VERSION && git add . && git commit --quiet -m 1.0 && git tag phase-1");
+        center.use_version("phase-1");
+        center
+            .shell("mv ../later/* supabase/migrations && echo 2.0 > VERSION && git add . && git commit --quiet -m 2.0");
+        center
+    }
+
+    /// Puts a version in use as somebody would by hand, migrations and all.
+    fn use_version(&self, name: &str) {
+        self.shell(&format!(
+            "set -e; commit=$(git rev-parse {name}); git worktree add --quiet --detach releases/$commit $commit
+             python3 app.py stop; ln -sfn releases/$commit current; python3 current/app.py migrate; python3 current/app.py start"
+        ));
+    }
+
+    fn command(&self, command: &mut Command) -> Command {
+        let mut programs = vec![client_programs(15)];
+        programs.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap()));
+        command.env("PATH", std::env::join_paths(programs).unwrap()).env("GIT_CONFIG_GLOBAL", "/dev/null");
+        for who in ["AUTHOR", "COMMITTER"] {
+            command.env(format!("GIT_{who}_NAME"), "center").env(format!("GIT_{who}_EMAIL"), "center@localhost");
+        }
+        std::mem::replace(command, Command::new("true"))
+    }
+
+    fn shell(&self, text: &str) -> String {
+        let as_always = self.home.command(&[]);
+        let mut shell = Command::new("bash");
+        shell.args(["-c", text]).current_dir(self.home.app()).stdin(Stdio::null()).env_clear();
+        shell.envs(as_always.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let output = self.command(&mut shell).output().unwrap();
+        let ran = self.home.ran(&[text], output).ends(ExitCode::Ok);
+        ran.out.trim().to_owned()
+    }
+
+    fn run(&self, words: &[&str]) -> Ran {
+        let output = self.command(&mut self.home.command(words)).output().unwrap();
+        self.home.ran(words, output)
+    }
+
+    fn sql(&self, statement: &str) -> String {
+        self.server.sql("center", statement).trim().to_owned()
+    }
+
+    fn health(&self) -> Value {
+        let (status, body) = ask(self.port, "GET", "/api/health", "").unwrap();
+        assert_eq!(status, 200, "{body}");
+        serde_json::from_str(&body).unwrap()
+    }
+
+    /// A client that makes tickets until it is told to end, and gives the ids that it was told.
+    fn client(&self) -> (Arc<AtomicBool>, JoinHandle<Vec<i64>>) {
+        let (over, port) = (Arc::new(AtomicBool::new(false)), self.port);
+        let ends = over.clone();
+        let client = std::thread::spawn(move || {
+            let mut made = Vec::new();
+            while !ends.load(Ordering::SeqCst) {
+                match ask(port, "POST", "/api/tickets", "{\"title\":\"from the client\"}") {
+                    Some((201, body)) => {
+                        made.push(serde_json::from_str::<Value>(&body).unwrap()["id"].as_i64().unwrap())
+                    }
+                    _refused => std::thread::sleep(Duration::from_millis(20)),
+                }
+            }
+            made
+        });
+        (over, client)
+    }
+}
+
+impl Drop for Center {
+    fn drop(&mut self) {
+        let _ = Command::new("python3").args(["app.py", "stop"]).current_dir(self.home.app()).output();
+    }
+}
+
+/// One request; nothing when nobody answers.
+fn ask(port: u16, method: &str, path: &str, body: &str) -> Option<(u16, String)> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
+    write!(stream, "{method} {path} HTTP/1.0\r\nContent-Length: {}\r\n\r\n{body}", body.len()).ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    let status = answer.split(' ').nth(1)?.parse().ok()?;
+    Some((status, answer.split_once("\r\n\r\n")?.1.to_owned()))
+}
+
+#[test]
+fn phase_two_is_deployed_and_taken_back_while_tickets_are_made() {
+    let center = Center::open();
+    let sealed = center.run(&["checkpoint", "--label", "phase-1", "--json"]).ends(ExitCode::Ok).json();
+    assert_eq!(sealed["kind"], "checkpoint");
+    center.run(&["releases", "list"]).ends(ExitCode::Ok).says(&["phase-1", "live, good"]);
+    center.run(&["releases", "show", "phase-1"]).ends(ExitCode::Ok).says(&[
+        "tells 1.0",
+        "20251001000000",
+        "PORT, SUPABASE_DB_URL",
+    ]);
+    let none = center.run(&["rollback", "--dry-run"]).ends(ExitCode::Refused);
+    none.says(&["known to be good"]);
+
+    center.use_version("main");
+    assert_eq!(center.health()["version"], "2.0");
+    let (over, client) = center.client();
+    let status = center.run(&["migrate", "status", "--json"]).ends(ExitCode::Ok).json();
+    assert_eq!(status["ledger"], "supabase_migrations.schema_migrations");
+    assert_eq!(status["newest"].as_array().unwrap().len(), 4);
+    assert_eq!((&status["pending"], &status["without_down"]), (&serde_json::json!([]), &serde_json::json!([])));
+    // The checkout was changed by hand; it stays as it is.
+    center.home.write("VERSION", "by hand");
+    let shown = center.run(&["rollback", "--dry-run", "--profile", "app-only"]);
+    shown.ends(ExitCode::Ok).says(&["Way app-only: this one"]);
+    let shown = center.run(&["rollback", "--dry-run"]).ends(ExitCode::Ok);
+    shown.says(&[
+        "Way app-only: does not work",
+        "Way app-and-down: this one",
+        "Way full: would work",
+        "public.service_ticket_tasks",
+    ]);
+    let asked = center.run(&["rollback"]).ends(ExitCode::NeedsPerson);
+    asked.says(&["--confirm service-center/production"]);
+    let before = center.health();
+    let confirm = ["--confirm", "service-center/production", "--json"];
+    let done =
+        center.run(&[&["rollback", "--reason", "phase 2 is bad"], &confirm[..]].concat()).ends(ExitCode::Ok).json();
+    assert_eq!(done["outcome"], "done");
+    std::thread::sleep(Duration::from_millis(300));
+    over.store(true, Ordering::SeqCst);
+    let made = client.join().unwrap();
+
+    let now = center.health();
+    assert_eq!(now["version"], "1.0");
+    assert_ne!(now["started_at"], before["started_at"]);
+    assert_eq!(
+        center.sql("SELECT to_regclass('task_templates') IS NULL AND to_regclass('service_ticket_tasks') IS NULL"),
+        "t"
+    );
+    assert_eq!(
+        center.sql("SELECT string_agg(version, ' ') FROM supabase_migrations.schema_migrations"),
+        "20251001000000"
+    );
+    assert!(center.sql("SELECT count(*) FROM dashboard_counts").parse::<u32>().is_ok());
+    assert_eq!(center.sql("SELECT relrowsecurity FROM pg_class WHERE relname = 'service_tickets'"), "t");
+    // Every ticket that the client was told of is there, from before and after.
+    let ids: Vec<String> = made.iter().map(ToString::to_string).collect();
+    let found = center.sql(&format!("SELECT count(*) FROM service_tickets WHERE id = ANY ('{{{}}}')", ids.join(",")));
+    assert_eq!(found, made.len().to_string());
+    assert!(made.len() > 5, "{made:?}");
+    let log = std::fs::read_to_string(center.home.path("run/app.log")).unwrap();
+    assert!(!log.contains("does not fit"), "old code has met the new schema: {log}");
+    assert_eq!(std::fs::read_to_string(center.home.path("VERSION")).unwrap(), "by hand");
+    center.run(&["releases", "list", "--json"]).ends(ExitCode::Ok).says(&["\"is_live\":true"]);
+    // The database's address has no password here; that of the vault is nowhere.
+    assert!(!log.contains(crate::home::PASSWORD));
+}
+
+/// APP-07, APP-08, APP-12: what does not build, tells another version, or was not started anew leaves what ran running.
+#[test]
+fn app_12_a_version_that_does_not_come_up_leaves_what_ran() {
+    let center = Center::open();
+    // What is sealed tells 0.9, and a fresh checkout of it tells 1.0.
+    center.shell("echo 0.9 > current/VERSION");
+    center.run(&["checkpoint", "--unproven", "--label", "phase-1"]).ends(ExitCode::Ok);
+    center.shell(
+        "git checkout -q phase-1 && git commit -q --allow-empty -m other && git tag other && git checkout -q main",
+    );
+    center.use_version("other");
+    let confirm = ["--yes", "--confirm", "service-center/production"];
+    let rollback =
+        |center: &Center| center.run(&[&["rollback", "phase-1", "--profile", "app-only"], &confirm[..]].concat());
+    let commit = center.shell("git rev-parse other");
+    let in_use = || center.shell("basename $(readlink current)");
+    assert_eq!(in_use(), commit);
+    let failed = rollback(&center).ends(ExitCode::FailedUndone);
+    failed.says(&["answers with version 1.0, and 0.9 is wanted"]);
+    assert_eq!(in_use(), commit);
+    assert_eq!(center.health()["version"], "1.0");
+    // A start that starts nothing: the former instance answers.
+    let settings = std::fs::read_to_string(center.home.path("lifeboat.toml")).unwrap();
+    let nothing = settings
+        .replace("[\"python3\", \"app.py\", \"stop\"]", "[\"true\"]")
+        .replace("[\"python3\", \"current/app.py\", \"start\"]", "[\"true\"]");
+    center.home.write("lifeboat.toml", nothing);
+    center.shell("echo 0.9 > current/VERSION");
+    let failed = rollback(&center).ends(ExitCode::FailedUndone);
+    failed.says(&["was not started anew"]);
+    assert_eq!(in_use(), commit);
+    // One that does not build is taken away again, and nothing else has happened.
+    center.home.write("lifeboat.toml", settings.replace("driver = \"git\"", "driver = \"git\"\nbuild = [\"false\"]"));
+    center.shell("rm -rf releases/$(git rev-parse phase-1)* && git worktree prune");
+    let failed = rollback(&center).ends(ExitCode::FailedUndone);
+    failed.says(&["`false` failed"]);
+    assert!(!center.home.path("releases").join(center.shell("git rev-parse phase-1")).exists());
+    assert_eq!((in_use(), center.health()["started_at"].is_string()), (commit, true));
+}
