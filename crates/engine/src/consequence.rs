@@ -56,7 +56,9 @@ pub fn consequence(plan: &Plan) -> Consequence {
                 Consequence::Harmless
             }
         }
-        Request::Version { about: VersionAsk::Seal { .. } | VersionAsk::Mark { .. } } => Consequence::Harmless,
+        Request::Version { about: VersionAsk::Seal { .. } | VersionAsk::Mark { .. } | VersionAsk::Rehearse { .. } } => {
+            Consequence::Harmless
+        }
         Request::Version { about: VersionAsk::RollBack { .. } | VersionAsk::Revert { .. } }
         | Request::Restore { .. }
         | Request::Undo { .. }

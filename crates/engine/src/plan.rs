@@ -90,6 +90,7 @@ fn planned(engine: &Engine, request: &Request) -> Result<Plan, Failure> {
             VersionAsk::Seal { .. } => release::seal(&release::gather(engine, request)?, request),
             VersionAsk::Mark { .. } => release::mark(&engine.common()?, &engine.releases()?, request),
             VersionAsk::RollBack { .. } => rollback::plan(engine, &rollback::gather(engine, request)?, request),
+            VersionAsk::Rehearse { .. } => revert::rehearse(engine, request),
             VersionAsk::Revert { .. } => revert::plan(&revert::gather(engine, request)?, request),
         },
         Request::Level { .. } => level::plan(&level::gather(engine, request)?, request),

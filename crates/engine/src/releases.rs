@@ -86,6 +86,11 @@ impl Engine {
     /// # Errors
     /// The folder or a script cannot be read.
     pub fn scripts(&self, name: &ResourceName, whole_names: bool) -> Result<Vec<Migration>, Failure> {
+        Ok(migration::pair(&self.script_files(name)?, whole_names))
+    }
+
+    /// The scripts in that folder, by their names.
+    pub(crate) fn script_files(&self, name: &ResourceName) -> Result<Vec<(String, String)>, Failure> {
         let (_, _, migrations) = self.migrations_of(name)?;
         let failed = |error: lifeboat_io::PathError| Failure::from_error(FailureKind::Refused, &error);
         let mut texts = Vec::new();
@@ -105,7 +110,7 @@ impl Engine {
             }
         }
         texts.sort();
-        Ok(migration::pair(&texts, whole_names))
+        Ok(texts)
     }
 
     /// The schema of a database as its ledger tells it, with the scripts of its folder.

@@ -151,6 +151,45 @@ fn mig_01_ledgers_of_three_tools_say_the_same() {
     );
 }
 
+/// MIG-03: up, down, up on a copy of a backup tells how far it can be taken back; nothing of the copy stays, and nothing of the
+/// environment is touched.
+#[test]
+fn mig_03_a_rehearsal_measures_how_far_it_can_be_taken_back() {
+    let world = phase_one();
+    world.backup();
+    let db = lifeboat_model::ResourceName::new("db").unwrap();
+    let from = lifeboat_model::BackupChoice::Latest;
+    let request = Request::Version { about: VersionAsk::Rehearse { resource: db, from } };
+    let write = |name: &str, text: &str| std::fs::write(world.app("migrations").join(name), text).unwrap();
+    for name in ["5_wrong", "5_wrong_DOWN", "6_never", "6_never_DOWN"] {
+        std::fs::remove_file(world.app("migrations").join(format!("{name}.sql"))).unwrap();
+    }
+    let tried = prove_plan(&Case { world: &world, request: request.clone(), undo: false });
+    assert!(tried.as_before > 0 && tried.as_meant > 0, "{tried:?}");
+    let class = || {
+        let done = world.must(&request);
+        let output = done.output(&"rehearse".into()).unwrap();
+        format!("{}: {}", output["class"].as_str().unwrap(), output["found"])
+    };
+    assert_eq!(class(), "down-lossless: []");
+    let before = world.look();
+    // It takes values along that it cannot bring back.
+    write("7_titles.sql", "UPDATE service_tickets SET title = 'new'");
+    write("7_titles_DOWN.sql", "UPDATE service_tickets SET title = 'old'");
+    let lossy = class();
+    assert!(lossy.starts_with("lossy") && lossy.contains("public.service_tickets"), "{lossy}");
+    // It forgets a column; it has no DOWN script; it cannot even be applied.
+    write("7_titles.sql", "ALTER TABLE service_tickets ADD COLUMN a int, ADD COLUMN b int");
+    write("7_titles_DOWN.sql", "ALTER TABLE service_tickets DROP COLUMN a");
+    let forgets = class();
+    assert!(forgets.starts_with("one-way") && forgets.contains("not as before"), "{forgets}");
+    std::fs::remove_file(world.app("migrations/7_titles_DOWN.sql")).unwrap();
+    assert!(class().contains("7_titles has no DOWN script"));
+    write("7_titles.sql", "ALTER TABLE no_such_table ADD COLUMN a int");
+    assert!(class().contains("cannot be applied: 7_titles"));
+    assert_eq!(world.look(), before);
+}
+
 /// APP-only: no database is touched, or connected to; what goes wrong is put back.
 #[test]
 fn phs_22_the_application_goes_back_alone() {
@@ -249,17 +288,19 @@ fn phs_02_a_phase_over_its_budget_is_told() {
     let slow = lifeboat_testkit::trouble::with_something_before(
         &world,
         |action| matches!(action, Action::Postgres(lifeboat_model::PgAction::Fill { .. })),
-        move || clock.advance(std::time::Duration::from_secs(720)),
+        move || clock.advance(std::time::Duration::from_secs(1_300)),
     );
     let plan = slow.plan(&back(None, Some(Profile::Full))).unwrap();
     let done = slow.run(&plan, "tester", &lifeboat_engine::Unwatched, &lifeboat_io::Stop::default()).unwrap();
     assert_eq!(done.state, OperationState::Done);
     assert!(
-        done.over_budget.iter().any(|(name, over)| name == "restore" && *over >= 420_000),
+        done.over_budget.iter().any(|(name, over)| name == "restore" && *over >= 1_000_000),
         "{:?}",
         done.over_budget
     );
     assert!(done.over_budget.iter().all(|(name, _)| name == "restore"), "{:?}", done.over_budget);
+    let whole = lifeboat_model::time::since(done.started_at, done.last_at).as_millis() as u64;
+    assert_eq!((Profile::of(&done.plan), Profile::Full.judge(whole)), (Some(Profile::Full), "over-max"));
 }
 
 /// A sealed release is a record, and a record is said once.

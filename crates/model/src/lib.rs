@@ -48,7 +48,7 @@ pub use loss::{AcceptLoss, Loss, LossLine};
 pub use manifest::{
     Content, Deploy, EnvFacts, FilesFacts, Manifest, Migrated, ResourceManifest, SqliteFacts, TableFacts,
 };
-pub use migration::{Ledger, Migration, Migrations, SchemaState, Script};
+pub use migration::{Ledger, Migration, Migrations, Pending, Reversibility, SchemaState, Script};
 pub use operation::{Entry, Event, Found, Operation, OperationState, Outcome, StepState};
 pub use plan::{
     Action, ExpectedFact, ExportPart, Fact, Foreign, Lease, OnFailure, Part, PgAction, Phase, Plan, SchemaNames,

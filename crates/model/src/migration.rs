@@ -63,6 +63,38 @@ pub struct Migration {
     pub down: Option<Script>,
 }
 
+/// How far a set of migrations can be taken back, as a rehearsal has measured it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reversibility {
+    /// Up and down again, every definition and every row is as before.
+    DownLossless,
+    /// The definitions are as before, and rows are not.
+    Lossy,
+    /// A script is missing, fails, or leads elsewhere than to where it came from.
+    OneWay,
+}
+
+impl Reversibility {
+    /// Its word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Reversibility::DownLossless => "down-lossless",
+            Reversibility::Lossy => "lossy",
+            Reversibility::OneWay => "one-way",
+        }
+    }
+}
+
+/// A migration that is about to be applied, with its text.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pending {
+    /// The migration.
+    pub migration: Migration,
+    /// What applies it.
+    pub up: Script,
+}
+
 /// A database's schema as its ledger tells it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SchemaState {
@@ -113,6 +145,18 @@ pub fn pair(files: &[(String, String)], whole_names: bool) -> Vec<Migration> {
     }
     found.sort_by(|left, right| left.version.cmp(&right.version));
     found
+}
+
+/// The migrations of these files that are in none of the lists, with their texts, oldest first.
+pub fn pending(files: &[(String, String)], whole_names: bool, applied: &[String]) -> Vec<Pending> {
+    let missing = pair(files, whole_names).into_iter().filter(|one| !applied.contains(&one.version));
+    let with_text = missing.filter_map(|migration| {
+        let digest = migration.up.as_ref()?;
+        let ups = files.iter().map(|(_, text)| Script::new(text.split("-- migrate:down").next().unwrap_or_default()));
+        let up = ups.into_iter().find(|script| script.digest == *digest)?;
+        Some(Pending { migration, up })
+    });
+    with_text.collect()
 }
 
 /// What was applied beyond what is wanted, newest first; in what order it was applied is what counts.

@@ -8,10 +8,13 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    backup::BackupChoice,
     failure::{Failure, FailureKind},
     id::{BackupId, ReleaseId, find_by_start},
     manifest::EnvFacts,
     migration::{Migration, SchemaState},
+    plan::{Action, PgAction, Plan},
+    request::Request,
     resource::ResourceName,
     time::Timestamp,
 };
@@ -253,6 +256,39 @@ impl Profile {
     }
 }
 
+impl Profile {
+    /// How a plan goes back, when it is a rollback: by what it does to a database.
+    pub fn of(plan: &Plan) -> Option<Profile> {
+        let Request::Version { about: VersionAsk::RollBack { .. } } = &plan.request else { return None };
+        let reverts = |action: &Action| matches!(action, Action::Postgres(PgAction::Revert { .. }));
+        let is_full = plan.phases.iter().any(|phase| phase.name == "swap");
+        Some(match (plan.steps().any(|step| reverts(&step.action)), is_full) {
+            (true, _) => Profile::AppAndDown,
+            (false, true) => Profile::Full,
+            (false, false) => Profile::AppOnly,
+        })
+    }
+
+    /// How long the whole should take, and how long it may, in seconds: 5 minutes for the application alone (an app-only rollback), 15 and
+    /// 21 with the database.
+    pub fn limits_s(self) -> (u64, u64) {
+        match self {
+            Profile::EnvOnly | Profile::AppOnly => (300, 300),
+            Profile::AppAndDown | Profile::Full => (900, 1_260),
+        }
+    }
+
+    /// What a whole that took so long was: `within-target`, `within-max` or `over-max`.
+    pub fn judge(self, elapsed_ms: u64) -> &'static str {
+        let (target, max) = self.limits_s();
+        match elapsed_ms {
+            ms if ms <= target * 1_000 => "within-target",
+            ms if ms <= max * 1_000 => "within-max",
+            _longer => "over-max",
+        }
+    }
+}
+
 /// What somebody asks for that is about releases.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "what", rename_all = "kebab-case")]
@@ -281,6 +317,13 @@ pub enum VersionAsk {
         profile: Option<Profile>,
         /// Why.
         why: String,
+    },
+    /// Try what is about to be applied on a copy: up, down, up.
+    Rehearse {
+        /// Which database.
+        resource: ResourceName,
+        /// On a copy of which backup.
+        from: BackupChoice,
     },
     /// Take migrations of a database back by their DOWN scripts, newest first.
     Revert {
@@ -363,6 +406,13 @@ mod tests {
         assert_eq!(word(&releases(records.clone())), ["good", "live*"]);
         records.push(ReleaseRecord::Mark { release: id(2), state: ReleaseState::Good, why: " ".into() });
         assert_eq!(word(&releases(records)), ["good", "good*"]);
+    }
+
+    #[test]
+    fn the_whole_is_judged_by_two_limits() {
+        let judged = |profile: Profile| [300_000, 300_001, 900_001, 1_260_001].map(|ms| profile.judge(ms));
+        assert_eq!(judged(Profile::AppOnly), ["within-target", "over-max", "over-max", "over-max"]);
+        assert_eq!(judged(Profile::Full), ["within-target", "within-target", "within-max", "over-max"]);
     }
 
     #[test]

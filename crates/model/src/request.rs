@@ -287,6 +287,7 @@ impl Request {
                 VersionAsk::Seal { .. } => "checkpoint",
                 VersionAsk::Mark { .. } => "release-mark",
                 VersionAsk::RollBack { .. } => "rollback",
+                VersionAsk::Rehearse { .. } => "rehearse",
                 VersionAsk::Revert { .. } => "revert",
             },
         }
@@ -306,7 +307,7 @@ impl Request {
             Request::Fence { .. } | Request::BringBack { .. } | Request::RestoreTable { .. } => false,
             Request::Level { .. } => false,
             Request::Version { about } => match about {
-                VersionAsk::Seal { .. } | VersionAsk::Mark { .. } => true,
+                VersionAsk::Seal { .. } | VersionAsk::Mark { .. } | VersionAsk::Rehearse { .. } => true,
                 VersionAsk::RollBack { .. } | VersionAsk::Revert { .. } => false,
             },
         }

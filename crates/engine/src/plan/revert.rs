@@ -6,7 +6,10 @@ use lifeboat_model::{
     PgAction, Phase, Plan, Request, ResourceName, RevertTo, StepClass, Undo, VersionAsk, migration, release,
 };
 
-use super::steps::{self, Taking, by, phase, read, step};
+use super::{
+    databases, restore,
+    steps::{self, Taking, by, phase, read, step},
+};
 use crate::{
     Engine,
     facts::{Common, Live},
@@ -239,4 +242,56 @@ fn phases(common: &Common, base: &Base, why: &str) -> Vec<Phase> {
         phase(common, "emergency-backup", taking.predict_store(), taking.store()),
         phase(common, "down", vec![], vec![base.down()]),
     ]
+}
+
+/// Plans to try what is about to be applied on a copy of a backup. Nothing of the environment is touched.
+///
+/// # Errors
+/// Nothing is pending; a script would end the transaction that keeps the copy as it is; there is no backup.
+pub(crate) fn rehearse(engine: &Engine, request: &Request) -> Result<Plan, Failure> {
+    let Request::Version { about: VersionAsk::Rehearse { resource: name, from } } = request else {
+        return Err(steps::wrong_planner());
+    };
+    let (resource, url, said) = engine.migrations_of(name)?;
+    let applied = engine.applied(name)?;
+    let pending = migration::pending(&engine.script_files(name)?, is_by_file(&applied), &applied.versions);
+    let refused = |message: String| Failure::new(FailureKind::Refused, message);
+    if pending.is_empty() {
+        let failure = refused(format!("no migration of {name} is about to be applied, so there is none to rehearse"));
+        return Err(failure.hint("lifeboat migrate status shows what was applied"));
+    }
+    for one in &pending {
+        let texts = one.migration.down.iter().chain([&one.up]);
+        if let Some(why) = texts.filter_map(|script| migration::outside_transaction(&script.text)).next() {
+            return Err(refused(format!("{} cannot be rehearsed: {why}", one.migration.name)));
+        }
+    }
+    let common = engine.common()?;
+    if !common.vault_exists {
+        return Err(steps::no_vault(&common));
+    }
+    let (backup, part) = restore::choose(engine, &engine.backups_for(from)?, resource, from)?;
+    let lifeboat_model::Content::Postgres(facts) = &part.content else { return Err(steps::wrong_planner()) };
+    let names: Vec<String> = pending.iter().map(|one| one.migration.name.clone()).collect();
+    let title = format!("rehearse {} on a copy of {}", names.join(", "), backup.id);
+    let mut plan = steps::new_plan(&common, request, title, Lease::Sandbox);
+    let stored = Action::CheckBackup { vault: common.vault.clone(), backup: backup.id.clone() };
+    let look = read("check-backup", format!("{} is whole in the vault", backup.id), stored);
+    plan.phases.push(phase(&common, "preflight", vec![], vec![look]));
+    let (phases, database) = databases::fill_for(&common, &backup, resource, &part, url, &facts.database.name);
+    plan.phases.extend(phases);
+    let action = PgAction::Rehearse {
+        url: url.to_owned(),
+        database: database.clone(),
+        pending,
+        statement_timeout_ms: said.statement_timeout_ms,
+    };
+    let up = "apply them, take them back, apply them again, and compare";
+    let drop = Action::Postgres(PgAction::Drop { url: url.to_owned(), database: database.clone() });
+    let tried = vec![
+        step("rehearse", up, StepClass::Idempotent, Action::Postgres(action), Undo::Nothing),
+        step("clean", format!("drop {database}"), StepClass::Idempotent, drop, Undo::Nothing),
+    ];
+    plan.phases.push(phase(&common, "rehearse", vec![], tried));
+    Ok(plan)
 }

@@ -10,9 +10,9 @@
 //! knows: old code never meets a new schema, and up to the point of no return everything can be put back.
 
 use lifeboat_model::{
-    AcceptLoss, Action, Artifact, BackupChoice, BackupId, Failure, FailureKind, KnownRelease, Lease, Phase, Plan,
-    Profile, Release, ReleaseId, ReleaseRecord, ReleaseState, Request, ResourceName, Step, StepClass, Target,
-    TargetAction, Undo, VersionAsk,
+    AcceptLoss, Action, Artifact, BackupChoice, BackupId, Failure, FailureKind, KnownRelease, Lease, OperationState,
+    Phase, Plan, Profile, Release, ReleaseId, ReleaseRecord, ReleaseState, Request, ResourceName, Step, StepClass,
+    Target, TargetAction, Undo, VersionAsk,
     release::{self, RELEASE_SCHEMA},
     target,
 };
@@ -39,10 +39,6 @@ const BUDGETS_MS: [(&str, u64); 10] = [
     ("restart", 180_000),
     ("report", 60_000),
 ];
-/// What a whole rollback should take, and what it may.
-const TARGET_MS: u64 = 900_000;
-const MAX_MS: u64 = 1_260_000;
-
 /// A target, what it runs, and what it ran in the release.
 struct App {
     target: Target,
@@ -75,7 +71,7 @@ pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failur
     let runs: Vec<_> = running.iter().map(|one| (one.target.name.clone(), one.version.clone())).collect();
     let chosen = match release::choose(&all, to.as_deref(), &runs) {
         Ok(known) => known.clone(),
-        Err(failure) if to.is_none() => of_platform(engine, &all, &running, &common).ok_or(failure)?,
+        Err(failure) if to.is_none() => of_platform(engine, &all, &running, &common)?.ok_or(failure)?,
         Err(failure) => return Err(failure),
     };
     let apps = running.into_iter().filter_map(|one| {
@@ -103,14 +99,20 @@ pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failur
 }
 
 /// What the platform itself knows as the release before, where nothing was sealed: it is stateless, and its registry keeps it.
-fn of_platform(engine: &Engine, all: &[KnownRelease], running: &[Running], common: &Common) -> Option<KnownRelease> {
-    let [one] = running else { return None };
-    let listed = targets::fly_releases(&*engine.io().exec, &one.target).ok()?;
-    let is_bad = |image: &str| {
-        let bad = all.iter().filter(|one| one.state == ReleaseState::Bad);
-        bad.flat_map(|one| &one.release.artifacts).any(|artifact| artifact.version == image)
+fn of_platform(
+    engine: &Engine,
+    all: &[KnownRelease],
+    running: &[Running],
+    common: &Common,
+) -> Result<Option<KnownRelease>, Failure> {
+    let [one] = running else { return Ok(None) };
+    let listed = targets::fly_releases(&*engine.io().exec, &one.target)?;
+    let bad = all.iter().filter(|one| one.state == ReleaseState::Bad).flat_map(|one| &one.release.artifacts);
+    let mut bad: Vec<String> = bad.map(|artifact| artifact.version.clone()).collect();
+    bad.extend(left(engine, &one.target)?);
+    let Some(before) = target::fly_previous(&listed, &|image| bad.iter().any(|bad| bad == image)) else {
+        return Ok(None);
     };
-    let before = target::fly_previous(&listed, &is_bad)?;
     let artifact = Artifact { target: one.target.name.clone(), version: before.image.clone(), served: None };
     let release = Release {
         schema: RELEASE_SCHEMA.to_owned(),
@@ -122,7 +124,25 @@ fn of_platform(engine: &Engine, all: &[KnownRelease], running: &[Running], commo
         databases: Default::default(),
         backup: None,
     };
-    Some(KnownRelease { release, state: ReleaseState::Candidate, is_live: false, why: None })
+    Ok(Some(KnownRelease { release, state: ReleaseState::Candidate, is_live: false, why: None }))
+}
+
+/// Versions of a target that a rollback has left: nothing puts them back by itself, sealed or not.
+fn left(engine: &Engine, target: &Target) -> Result<Vec<String>, Failure> {
+    let scope = engine.setup().scope.to_string();
+    let rows = engine.look().operations(usize::MAX)?;
+    let mut found = Vec::new();
+    for row in rows.iter().filter(|row| row.closed && row.scope == scope && row.kind == "rollback") {
+        let operation = engine.look().operation(&row.id)?;
+        let is_done = operation.state == OperationState::Done;
+        found.extend(operation.plan.steps().filter(|_| is_done).filter_map(|step| match &step.action {
+            Action::Target { target: of, action: TargetAction::CheckRuns { version } } if of.name == target.name => {
+                Some(version.clone())
+            }
+            _other => None,
+        }));
+    }
+    Ok(found)
 }
 
 /// A way back: whether it works, and why not when it does not.
@@ -269,14 +289,9 @@ fn notes(known: &Known, ways: &[Way], chosen: Profile) -> Vec<String> {
     if known.bases.is_none() && known.from.as_ref().is_some_and(|from| differ(&from.release, &known.to.release)) {
         notes.push("Migrations were applied between the two; the database is not looked at, as asked for.".to_owned());
     }
-    let limits =
-        [TARGET_MS, MAX_MS].map(|ms| lifeboat_model::time::show_duration(lifeboat_model::Duration::from_millis(ms)));
-    notes.push(match chosen {
-        Profile::AppOnly | Profile::EnvOnly => "It should be over within 5 min.".to_owned(),
-        Profile::AppAndDown | Profile::Full => {
-            format!("It should be over within {}, and has to be within {}.", limits[0], limits[1])
-        }
-    });
+    let (target, max) = chosen.limits_s();
+    let shown = |s: u64| lifeboat_model::time::show_duration(lifeboat_model::Duration::from_secs(s));
+    notes.push(format!("It should be over within {}, and has to be within {}.", shown(target), shown(max)));
     notes
 }
 

@@ -486,6 +486,7 @@ pub fn is_undoable(operation: &Operation) -> bool {
 /// Why what an operation did about a release is not taken back, and what leads back instead.
 fn version_stays(operation: &Operation, about: &VersionAsk) -> Failure {
     match about {
+        VersionAsk::Rehearse { .. } => nothing_to_undo(operation),
         VersionAsk::Seal { .. } | VersionAsk::Mark { .. } => {
             nothing_to_undo(operation).hint("lifeboat releases mark says something else about a release")
         }

@@ -97,7 +97,7 @@ pub use fence::{
 };
 pub use fingerprint::{Fingerprint, fingerprint};
 pub use globals::{globals_sql, missing_roles};
-pub use ledger::{Applied, applied_migrations, revert_migrations};
+pub use ledger::{Applied, RehearsedMigrations, applied_migrations, rehearse_migrations, revert_migrations};
 pub use load::{DumpForm, Loaded, archive_as_sql, create_database_beside, dump_form, load_sql};
 pub use loss::{OtherLineage, RowChanges, same_lineage};
 pub use message::Row;

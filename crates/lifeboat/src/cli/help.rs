@@ -437,10 +437,12 @@ Examples:
   lifeboat releases mark v1.5 bad --reason 'orders are lost'";
 
 pub const MIGRATE: &str = "\
-Finds the ledger of Supabase, dbmate, Rails, sqlx, Sequelize, Knex, Prisma. `revert` stops writes, takes an emergency backup, and runs the
+Finds the ledger of Supabase, dbmate, Rails, sqlx, Sequelize, Knex, Prisma. `rehearse` tries what is about to be applied on a copy of a
+backup, up, down and up again, and tells how far it can be taken back: down-lossless, lossy, one-way (exit code 10 for these two). `revert` stops writes, takes an emergency backup, and runs the
 DOWN scripts newest first, in one transaction with the rows of the ledger: all of them or none.
 
 Examples:
   lifeboat migrate status
+  lifeboat migrate rehearse
   lifeboat migrate revert --to 20251024093000 --dry-run
   lifeboat migrate revert --release v1.4 --confirm shop/production";

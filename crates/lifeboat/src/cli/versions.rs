@@ -130,6 +130,17 @@ pub enum MigrateCommand {
         /// Which database [default: the only one with migrations]
         resource: Option<String>,
     },
+    /// Tries what is about to be applied on a copy of a backup: up, down, up; tells how far it can be taken back
+    Rehearse {
+        /// Which database [default: the only one with migrations]
+        resource: Option<String>,
+        /// On a copy of this backup [default: the newest good one]
+        #[arg(long, value_name = "BACKUP")]
+        from: Option<String>,
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        run: RunArgs,
+    },
     /// Takes migrations back by their DOWN scripts, newest first
     Revert {
         /// Which database [default: the only one with migrations]

@@ -2,12 +2,13 @@
 
 use lifeboat_model::{
     Action, BackupChoice, BackupId, BackupReason, ExitCode, Failure, FailureKind, KnownRelease, OperationState, Plan,
-    Request, ResourceName, RevertTo, VersionAsk, release,
+    Request, ResourceName, Reversibility, RevertTo, VersionAsk, release,
 };
 use serde_json::json;
 
 use super::{
     App, Session,
+    asks::choice,
     carry::{Goal, carry_out, tell, watched},
     requests::dry,
 };
@@ -163,6 +164,15 @@ pub fn migrate(app: &App, command: &MigrateCommand) -> Done {
     let session = app.open(&[])?;
     match command {
         MigrateCommand::Status { resource } => migrations(app, &session, &database(&session, resource.as_deref())?),
+        MigrateCommand::Rehearse { resource, from, run } => {
+            let resource = database(&session, resource.as_deref())?;
+            let from = choice(app, &session, from.as_deref(), None)?;
+            let plan = session.engine.plan(&Request::Version { about: VersionAsk::Rehearse { resource, from } })?;
+            if run.dry_run {
+                return carry_out(app, &session, &plan, dry(true));
+            }
+            rehearsed(app, &session, &plan)
+        }
         MigrateCommand::Revert { resource, to, steps, release, reason, consent } => {
             let resource = database(&session, resource.as_deref())?;
             let to = match (to, steps, release) {
@@ -176,6 +186,27 @@ pub fn migrate(app: &App, command: &MigrateCommand) -> Done {
             carry_out(app, &session, &plan, consent.consent())
         }
     }
+}
+
+/// What came out of a rehearsal; all but lossless advises to look again.
+fn rehearsed(app: &App, session: &Session, plan: &Plan) -> Done {
+    let done = watched(app, session, |watch, stop| session.engine.run(plan, &app.by(), watch, stop))?;
+    let Some(output) = done.output(&"rehearse".into()).filter(|_| done.state == OperationState::Done) else {
+        return tell(app, session, &done, Goal::Forward);
+    };
+    let (class, found) = (output["class"].as_str().unwrap_or("unknown"), output["found"].as_array());
+    let code = if class == Reversibility::DownLossless.word() { ExitCode::Ok } else { ExitCode::ActionAdvised };
+    if app.ui.json.is_some() {
+        let fields = json!({ "operation": done.id, "class": class, "found": found, "exit_code": code as u8 });
+        app.ui.document("lifeboat/rehearsal@1", fields)?;
+        return Ok(code);
+    }
+    let mut text = format!("{class} (operation {})\n", done.id);
+    for line in found.into_iter().flatten().filter_map(|line| line.as_str()) {
+        text += &format!("  {}\n", words::one_line(line));
+    }
+    app.ui.out(&text)?;
+    Ok(code)
 }
 
 /// The database that is meant: the only one with migrations when nobody says.

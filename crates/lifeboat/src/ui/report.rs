@@ -2,8 +2,8 @@
 
 use lifeboat_engine::Engine;
 use lifeboat_model::{
-    Action, BackupId, ExitCode, Failure, FailureKind, LossLine, Operation, OperationState, PgAction, Proof, Request,
-    StepState, Tri, VersionAsk, advice,
+    Action, BackupId, ExitCode, Failure, FailureKind, LossLine, Operation, OperationState, PgAction, Profile, Proof,
+    Request, StepState, Tri, VersionAsk, advice,
     sync::SyncAsk,
     time::{show_bytes, since},
 };
@@ -47,7 +47,7 @@ fn exit_of_done(operation: &Operation) -> ExitCode {
     match Tri::worst(proofs.iter().map(|proof| proof.outcome)) {
         Tri::Fail => ExitCode::Damaged,
         Tri::Unknown if is_proof => ExitCode::Unknown,
-        Tri::Unknown | Tri::Pass if operation.over_budget.is_empty() => ExitCode::Ok,
+        Tri::Unknown | Tri::Pass if operation.over_budget.is_empty() && !is_over_max(operation) => ExitCode::Ok,
         Tri::Unknown | Tri::Pass => ExitCode::OverBudget,
     }
 }
@@ -92,6 +92,9 @@ pub fn show(operation: &Operation, again: &str, paint: Paint) -> String {
             paint.doubtful("Over budget:"),
             words::took(*over_ms)
         );
+    }
+    if is_over_max(operation) {
+        text += &format!("{} all of it took {elapsed}.\n", paint.doubtful("Over budget:"));
     }
     text += &times(operation);
     for proof in Engine::proofs_of(operation) {
@@ -285,7 +288,24 @@ pub fn document(operation: &Operation) -> Value {
         "checks": checks(operation),
         "undo": undo(operation),
         "level": level(operation),
+        "rollback": rollback(operation),
     })
+}
+
+/// By which way a rollback went back, and whether the whole was within its limits.
+fn rollback(operation: &Operation) -> Option<Value> {
+    let profile = Profile::of(&operation.plan)?;
+    let (target_s, max_s) = profile.limits_s();
+    let elapsed_s = elapsed_ms(operation) as f64 / 1_000.0;
+    Some(json!({
+        "profile": profile.word(), "target_s": target_s, "max_s": max_s, "elapsed_s": elapsed_s,
+        "whole": profile.judge(elapsed_ms(operation)),
+    }))
+}
+
+/// Whether a rollback took longer than it may.
+fn is_over_max(operation: &Operation) -> bool {
+    Profile::of(&operation.plan).is_some_and(|profile| profile.judge(elapsed_ms(operation)) == "over-max")
 }
 
 /// Which of the emergency levels an operation was, and whether it was within its budget.

@@ -20,6 +20,7 @@ mod home;
 mod journal;
 mod manual;
 mod plans;
+mod platforms;
 mod postgres;
 mod postgres_in;
 mod postgres_out;

@@ -174,6 +174,10 @@ fn phase_two_is_deployed_and_taken_back_while_tickets_are_made() {
     let done =
         center.run(&[&["rollback", "--reason", "phase 2 is bad"], &confirm[..]].concat()).ends(ExitCode::Ok).json();
     assert_eq!(done["outcome"], "done");
+    assert_eq!(
+        (&done["rollback"]["profile"], &done["rollback"]["whole"]),
+        (&"app-and-down".into(), &"within-target".into())
+    );
     std::thread::sleep(Duration::from_millis(300));
     over.store(true, Ordering::SeqCst);
     let made = client.join().unwrap();

@@ -404,6 +404,17 @@ pub enum PgAction {
         /// How long a statement may run, in milliseconds.
         statement_timeout_ms: u64,
     },
+    /// Applies migrations to a copy, takes them back, applies them again, and tells what differs; nothing of it stays.
+    Rehearse {
+        /// The server.
+        url: String,
+        /// The copy.
+        database: String,
+        /// What is about to be applied, oldest first.
+        pending: Vec<crate::migration::Pending>,
+        /// How long a statement may run, in milliseconds.
+        statement_timeout_ms: u64,
+    },
     /// Removes a database. Only ones that we made, or that a person released.
     Drop {
         /// The server.

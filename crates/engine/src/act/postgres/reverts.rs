@@ -2,7 +2,7 @@
 
 use lifeboat_io::{
     Stop,
-    database::postgres::{Address, Session, applied_migrations, revert_migrations},
+    database::postgres::{Address, Session, applied_migrations, rehearse_migrations, revert_migrations},
 };
 use lifeboat_model::{Failure, FailureKind, Found, LossLine, PgAction};
 use serde_json::{Value, json};
@@ -12,6 +12,13 @@ use crate::{act::errors::postgres_failure, perform::Context};
 
 /// All of them or none: a script that fails takes the others back with it.
 pub(super) fn perform(hands: &Hands, action: &PgAction, context: &Context<'_>) -> Result<Value, Failure> {
+    if let PgAction::Rehearse { url, database, pending, statement_timeout_ms } = action {
+        let address = hands.vaults.database(url)?.with_database(database);
+        let found = Session::open(&address, context.stop)
+            .and_then(|mut session| rehearse_migrations(&mut session, pending, *statement_timeout_ms));
+        let found = found.map_err(|error| postgres_failure(&error))?;
+        return Ok(json!({ "class": found.class, "found": found.found }));
+    }
     let PgAction::Revert { url, ledger, migrations, lock_timeout_ms, statement_timeout_ms } = action else {
         return Err(Failure::new(FailureKind::Bug, "this takes no migration back"));
     };
@@ -32,7 +39,8 @@ pub(super) fn perform(hands: &Hands, action: &PgAction, context: &Context<'_>) -
 /// # Errors
 /// The database cannot be asked.
 pub(super) fn probe(hands: &Hands, action: &PgAction, context: &Context<'_>) -> Result<(Found, Value), Failure> {
-    let PgAction::Revert { url, ledger, migrations, .. } = action else { return Ok((Found::Unknown, Value::Null)) };
+    // A rehearsal leaves nothing behind.
+    let PgAction::Revert { url, ledger, migrations, .. } = action else { return Ok((Found::NotStarted, Value::Null)) };
     let address = hands.vaults.database(url)?;
     let asked = Session::open(&address, context.stop).and_then(|mut session| applied_migrations(&mut session));
     let Some(now) = asked.map_err(|error| postgres_failure(&error))? else { return Ok((Found::Unknown, Value::Null)) };

@@ -1,10 +1,13 @@
 //! Migrations of a database: which were applied, and taking some back in one transaction with the tool's own notes.
 
-use lifeboat_model::{Ledger, Migration};
+use std::collections::BTreeMap;
+
+use lifeboat_model::{Ledger, Migration, Pending, Reversibility};
 
 use super::{
-    PgError, Session,
+    Fingerprint, PgError, Selection, Session,
     fence::take_fence,
+    fingerprint::fingerprint,
     sql::{literal, literals, quoted},
 };
 
@@ -123,4 +126,116 @@ pub fn revert_migrations(
         }
         Ok(reverted)
     })
+}
+
+/// What a rehearsal of migrations has found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RehearsedMigrations {
+    /// How far they can be taken back.
+    pub class: Reversibility,
+    /// Why it is not better than that, a line each.
+    pub found: Vec<String>,
+}
+
+/// All definitions, and of each table its rows as a number and a digest.
+type Look = (Fingerprint, BTreeMap<String, String>);
+
+/// Applies migrations, takes them back, and applies them again, in one transaction that is rolled back: the database is a copy, and
+/// stays as it is, so that this may be repeated. What goes wrong with a script is what was to be found out.
+///
+/// # Errors
+/// [`PgError::Lost`], [`PgError::Stopped`]; the server's refusals of what we ask ourselves.
+pub fn rehearse_migrations(
+    session: &mut Session,
+    pending: &[Pending],
+    statement_timeout_ms: u64,
+) -> Result<RehearsedMigrations, PgError> {
+    session.run("BEGIN READ WRITE")?;
+    let found = session
+        .run(&format!("SET LOCAL statement_timeout = {statement_timeout_ms}"))
+        .and_then(|()| rehearsed(session, pending));
+    // It was never meant to stay; a session that is lost rolls back by itself.
+    let _ = session.run("ROLLBACK");
+    found
+}
+
+fn rehearsed(session: &mut Session, pending: &[Pending]) -> Result<RehearsedMigrations, PgError> {
+    let one_way = |found: String| Ok(RehearsedMigrations { class: Reversibility::OneWay, found: vec![found] });
+    let before = look(session)?;
+    if let Some(why) = run_all(session, pending.iter().map(|one| (one.migration.name.as_str(), one.up.text.as_str())))?
+    {
+        return one_way(format!("cannot be applied: {why}"));
+    }
+    let applied = look(session)?;
+    let mut downs = Vec::new();
+    for one in pending.iter().rev() {
+        match &one.migration.down {
+            Some(down) => downs.push((one.migration.name.as_str(), down.text.as_str())),
+            None => return one_way(format!("{} has no DOWN script", one.migration.name)),
+        }
+    }
+    if let Some(why) = run_all(session, downs.into_iter())? {
+        return one_way(format!("cannot be taken back: {why}"));
+    }
+    let after = look(session)?;
+    let differs = before.0.differences(&after.0);
+    if !differs.is_empty() {
+        let found = differs.into_iter().map(|line| format!("taken back, and not as before: {line}")).collect();
+        return Ok(RehearsedMigrations { class: Reversibility::OneWay, found });
+    }
+    if let Some(why) = run_all(session, pending.iter().map(|one| (one.migration.name.as_str(), one.up.text.as_str())))?
+    {
+        return one_way(format!("cannot be applied a second time: {why}"));
+    }
+    let again = look(session)?;
+    let differs = applied.0.differences(&again.0);
+    if !differs.is_empty() {
+        let found =
+            differs.into_iter().map(|line| format!("applied again, and not as the first time: {line}")).collect();
+        return Ok(RehearsedMigrations { class: Reversibility::OneWay, found });
+    }
+    let rows = |look: &Look, table: &String| look.1.get(table).cloned().unwrap_or_default();
+    let lost: Vec<String> = before
+        .1
+        .keys()
+        .filter(|table| rows(&before, table) != rows(&after, table))
+        .map(|table| format!("rows of {table} are not as before once it is taken back"))
+        .collect();
+    let class = if lost.is_empty() { Reversibility::DownLossless } else { Reversibility::Lossy };
+    Ok(RehearsedMigrations { class, found: lost })
+}
+
+/// Runs scripts one after another as the app's own tool would; what the first said that was refused.
+fn run_all<'a>(
+    session: &mut Session,
+    scripts: impl Iterator<Item = (&'a str, &'a str)>,
+) -> Result<Option<String>, PgError> {
+    for (name, script) in scripts {
+        session.run("RESET search_path; RESET row_security; RESET timezone; RESET datestyle; RESET intervalstyle")?;
+        match session.run(script) {
+            Ok(()) => {}
+            Err(PgError::Refused { said, .. }) => return Ok(Some(format!("{name}: {said}"))),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(None)
+}
+
+fn look(session: &mut Session) -> Result<Look, PgError> {
+    session.run("SET search_path = ''; SET row_security = off; SET timezone = 'UTC'; SET datestyle = 'ISO, YMD'; SET intervalstyle = 'postgres'")?;
+    let definitions = fingerprint(session, &Selection { only: Vec::new(), except: Vec::new() })?;
+    let tables = session.ask(
+        "SELECT pg_catalog.format('%I.%I', n.nspname, c.relname)
+           FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+          WHERE c.relkind = 'r' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'",
+    )?;
+    let mut rows = BTreeMap::new();
+    for table in &tables {
+        let table = table.text(0);
+        let digest = format!(
+            "SELECT count(*) || ' ' || COALESCE(sum(pg_catalog.hashtextextended(t::pg_catalog.text, 0)::pg_catalog.numeric), 0) FROM ONLY {table} t"
+        );
+        rows.insert(table.to_owned(), session.value(&digest)?);
+    }
+    Ok((definitions, rows))
 }
