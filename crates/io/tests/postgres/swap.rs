@@ -8,7 +8,8 @@ use std::{
 use lifeboat_io::{
     Stop, SystemClock,
     database::postgres::{
-        PgError, Session, SwapNames, SwapState, Swapped, open_database, swap_databases, swap_preflight, swap_state,
+        PgError, Session, SwapNames, SwapState, Swapped, fence_on, open_database, swap_databases, swap_preflight,
+        swap_state,
     },
 };
 
@@ -220,4 +221,20 @@ fn a_server_that_dies_during_a_swap_leaves_old_or_new() {
         swap(&mut admin, &names()).unwrap();
         assert_eq!(server.sql("shop", "SELECT x FROM probe"), "new");
     }
+}
+
+/// What a fence made the default stays behind with it: whatever takes the place of a fenced database can be written to, and keeps
+/// the settings that are the database's own.
+#[test]
+fn a_fence_does_not_go_along_to_what_takes_the_place() {
+    let server = prepared(15);
+    let before = around(&server, "shop");
+    let wait = Duration::from_millis(200);
+    let (clock, stop) = (SystemClock::default(), Stop::default());
+    fence_on(&mut open(&server, "shop"), "pass", "a test", wait, &clock, &stop).unwrap();
+    assert!(around(&server, "shop").contains("default_transaction_read_only"));
+    swap(&mut open(&server, "postgres"), &names()).unwrap();
+    assert_eq!(around(&server, "shop"), before);
+    server.sql("shop", "INSERT INTO probe(x) VALUES ('written')");
+    assert!(around(&server, "shop_before").contains("default_transaction_read_only"), "what is kept stays as it was");
 }
