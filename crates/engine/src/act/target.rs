@@ -1,7 +1,7 @@
 //! What is done to the application: its variables, the version of its code, its commands, and looks whether it works.
 
-mod log;
 mod delivery;
+mod log;
 mod probes;
 mod versions;
 

@@ -19,7 +19,7 @@ pub(super) struct Running {
     pub target: Target,
     pub version: String,
     pub served: Option<String>,
-    pub log_bytes: u64,
+    pub log: level::Log,
 }
 
 /// What is known when what runs is sealed.
@@ -38,8 +38,8 @@ pub(super) fn running(engine: &Engine) -> Result<Vec<Running>, Failure> {
         .map(|target| {
             let version = targets::running(&*engine.io().exec, target, &lifeboat_io::Stop::default())?;
             let served = target.tells.as_ref().and_then(|tells| targets::told(target, tells).ok());
-            let (served, log_bytes) = (served.map(|(version, _instance)| version), level::log_bytes(target));
-            Ok(Running { target: target.clone(), version, served, log_bytes })
+            let (served, log) = (served.map(|(version, _instance)| version), level::Log::of(target));
+            Ok(Running { target: target.clone(), version, served, log })
         })
         .collect()
 }
@@ -108,7 +108,7 @@ pub(crate) fn seal(known: &Known, request: &Request) -> Result<Plan, Failure> {
         let runs = TargetAction::CheckRuns { version: one.version.clone() };
         let title = format!("{} runs {}", one.target.name, level::short(&one.version));
         let mut own = vec![acts.read("runs", &title, runs)];
-        own.extend(acts.works(one.log_bytes, &one.target.probes));
+        own.extend(acts.works(one.log, &one.target.probes));
         looks.extend(own.into_iter().map(|step| of(step, &one.target)));
     }
     // Unknown is not good: a target that nobody can ask is no witness.

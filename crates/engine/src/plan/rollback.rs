@@ -43,7 +43,7 @@ const BUDGETS_MS: [(&str, u64); 10] = [
 struct App {
     target: Target,
     running: String,
-    log_bytes: u64,
+    log: level::Log,
     wanted: Artifact,
 }
 
@@ -76,7 +76,7 @@ pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failur
     };
     let apps = running.into_iter().filter_map(|one| {
         let wanted = chosen.release.artifact(&one.target.name)?.clone();
-        Some(App { target: one.target, running: one.version, log_bytes: one.log_bytes, wanted })
+        Some(App { target: one.target, running: one.version, log: one.log, wanted })
     });
     let apps: Vec<App> = apps.collect();
     let bases = match profile {
@@ -353,7 +353,7 @@ impl App {
             let action = TargetAction::NewInstance { version, before, limit_ms: acts.answer_ms() };
             steps.push(acts.read("answers", &format!("a new instance answers with {wanted}"), action));
         }
-        steps.extend(acts.works(self.log_bytes, &self.target.probes));
+        steps.extend(acts.works(self.log, &self.target.probes));
         steps.into_iter().map(|step| of(step, &self.target)).collect()
     }
 }
