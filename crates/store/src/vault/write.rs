@@ -464,6 +464,10 @@ impl StreamWriter {
     ) -> io::Result<usize> {
         self.shared.check().map_err(io::Error::other)?;
         let end = self.room().min(self.filled + most);
+        if end == self.filled {
+            // Nothing would be read, and that would look like the end.
+            return Err(io::Error::other("there is no room for a byte more"));
+        }
         if self.block.len() < end {
             self.block.resize(end, 0);
         }
