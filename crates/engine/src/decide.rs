@@ -7,8 +7,10 @@ use std::{collections::BTreeMap, time::Duration};
 
 use lifeboat_io::{HttpRequest, Invocation, Stop, ask_over_http};
 use lifeboat_model::{
-    Failure, OperationId, Request, Timestamp,
-    decision::{Basis, Decision, DecisionRecord, Fact, Impact, Number, QuickFix, Rule, Source, Value, Verdict},
+    Failure, FailureKind, OperationId, Plan, Profile, Request, Timestamp, VersionAsk,
+    decision::{
+        Basis, Decision, DecisionRecord, Fact, Impact, Number, QuickFix, Rule, Severity, Source, Value, Verdict,
+    },
     time::since,
 };
 
@@ -16,6 +18,8 @@ use crate::Engine;
 
 /// What was assessed or decided longer ago than this is another matter.
 const SAME_MATTER: Duration = Duration::from_secs(2 * 3_600);
+/// How the reason of a rollback begins that nobody has typed.
+const BY_ITSELF: &str = "decided by the rules: ";
 /// How long a command that measures may take: all of a decision has to be there within a few breaths.
 const COMMAND_LIMIT: Duration = Duration::from_secs(10);
 /// So many operations back a decision is looked for.
@@ -137,6 +141,52 @@ impl Engine {
             }
         }
         Ok(None)
+    }
+
+    /// The rollback that a decision leads to by itself: of the application alone, so that no row is lost, and once for each
+    /// release.
+    ///
+    /// # Errors
+    /// The settings do not allow it; the rules did not call it critical; the release was left by itself before; another way
+    /// back than the application's alone is needed.
+    pub fn by_itself(&self, decision: &Decision) -> Result<Plan, Failure> {
+        let by_hand = format!("a person can: lifeboat rollback --env {} --dry-run", self.setup.scope.environment);
+        let refused = |message: String| Failure::new(FailureKind::Refused, message).hint(by_hand.clone());
+        if !self.setup.matrix.executes {
+            let failure = refused(format!("{} rolls nothing back without a person", self.setup.scope));
+            return Err(failure.because("decide.execute is not true in the settings".to_owned()));
+        }
+        if decision.instead.is_some() || decision.decided.severity != Some(Severity::Critical) {
+            return Err(refused("only what the rules call critical is rolled back without a person".to_owned()));
+        }
+        let scope = self.setup.scope.to_string();
+        // Newest first: what was sealed after a rollback is another release.
+        for row in
+            self.look().operations(usize::MAX)?.into_iter().filter(|row| row.scope == scope && row.state == "done")
+        {
+            match (row.kind.as_str(), self.look().operation(&row.id)?.plan.request) {
+                ("checkpoint", _) => break,
+                (_, Request::Version { about: VersionAsk::RollBack { why, .. } }) if why.starts_with(BY_ITSELF) => {
+                    let failure =
+                        refused("once for each release is enough: the next rollback is a person's".to_owned());
+                    return Err(
+                        failure.because(format!("{} was decided by itself, and nothing was sealed since", row.id))
+                    );
+                }
+                _other => {}
+            }
+        }
+        let keys: Vec<&str> = decision.decided.matched.iter().map(|(key, _)| key.as_str()).collect();
+        let why = format!("{BY_ITSELF}{}", keys.join(", "));
+        let plan = self.plan(&Request::Version { about: VersionAsk::RollBack { to: None, profile: None, why } })?;
+        match Profile::of(&plan) {
+            Some(Profile::AppOnly) if plan.losses.is_empty() => Ok(plan),
+            other => {
+                let word = other.map_or("another way", Profile::word);
+                let failure = refused(format!("the shortest way back is {word}, and rows might be lost by it"));
+                Err(failure.because("without a person only the application goes back".to_owned()))
+            }
+        }
     }
 
     /// When it was noticed, when nobody says: as the open incident began, else as what is on record says, else now.

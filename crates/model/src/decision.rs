@@ -556,11 +556,13 @@ pub struct Matrix {
     pub sources: BTreeMap<String, Source>,
     /// Over which time it is measured.
     pub window: Duration,
+    /// Whether what the rules call critical may be carried out without a person.
+    pub executes: bool,
 }
 
 impl Default for Matrix {
     fn default() -> Matrix {
-        Matrix { rules: default_rules(), sources: BTreeMap::new(), window: Duration::from_secs(300) }
+        Matrix { rules: default_rules(), sources: BTreeMap::new(), window: Duration::from_secs(300), executes: false }
     }
 }
 

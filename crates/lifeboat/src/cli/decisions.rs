@@ -32,8 +32,11 @@ pub struct DecideArgs {
     /// Why you decide against the rules
     #[arg(long, value_name = "WHY", requires = "instead")]
     pub reason: Option<String>,
+    /// Carries the rollback out when the rules call it critical and the settings allow it (`decide.execute`)
+    #[arg(long, conflicts_with = "instead")]
+    pub execute: bool,
     /// Decides again what this operation decided, by the facts and rules of then, and tells whether it comes out the same
-    #[arg(long, value_name = "OPERATION", conflicts_with_all = ["facts", "rest_is_fine", "detected", "quick_fix", "instead", "role"])]
+    #[arg(long, value_name = "OPERATION", conflicts_with_all = ["facts", "rest_is_fine", "detected", "quick_fix", "instead", "role", "execute"])]
     pub replay: Option<String>,
     #[command(flatten)]
     #[allow(missing_docs)]

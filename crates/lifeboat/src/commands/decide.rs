@@ -9,7 +9,7 @@ use lifeboat_model::{
 };
 use serde_json::json;
 
-use super::{App, Session, evidence::put_on_record};
+use super::{App, Session, carry::carry_out, evidence::put_on_record, requests::dry};
 use crate::{
     cli::decisions::{AssessArgs, DecideArgs, YesNo},
     error::Done,
@@ -34,7 +34,14 @@ pub fn run(app: &App, args: &DecideArgs) -> Done {
         let about = DecisionRecord::Decision(Box::new(decision.clone()));
         put_on_record(app, &session, &Request::Decide { about })?;
     }
-    tell(app, &session, &decision)
+    if !args.execute || decision.verdict() != Verdict::RollBack {
+        return tell(app, &session, &decision);
+    }
+    if app.ui.json.is_none() {
+        tell(app, &session, &decision)?;
+    }
+    let plan = session.engine.by_itself(&decision)?;
+    carry_out(app, &session, &plan, dry(args.run.dry_run))
 }
 
 fn decide(app: &App, session: &Session, args: &DecideArgs, recorded: &[Recorded]) -> Result<Decision, Failure> {

@@ -22,6 +22,9 @@ use crate::outside;
 pub struct DecideSettings {
     /// Over which time it is measured. Default: `5m`.
     pub window: Option<Span>,
+    /// Whether `lifeboat decide --execute` may carry out what the rules call critical: the application alone, once for each
+    /// release. Default: no.
+    pub execute: Option<bool>,
     /// Rules, by name: one of the matrix' with another limit, or one of your own.
     #[serde(default)]
     #[schemars(extend("x-names" = "a rule"))]
@@ -97,6 +100,7 @@ pub fn resolve(what: &DecideSettings, folder: &Path) -> Result<Matrix, Failure> 
     if let Some(window) = &what.window {
         matrix.window = window.length;
     }
+    matrix.executes = what.execute.unwrap_or(matrix.executes);
     for (key, said) in &what.rules {
         let known = matrix.rules.iter().position(|rule| rule.key == *key);
         let severity = said.severity.map(Severity::from);
@@ -139,6 +143,9 @@ pub fn shown<'a>(what: &'a DecideSettings, matrix: &Matrix) -> Vec<(Vec<&'a str>
     let mut shown = Vec::new();
     if let Some(window) = &what.window {
         shown.push((vec!["window"], window.text.clone()));
+    }
+    if let Some(execute) = what.execute {
+        shown.push((vec!["execute"], if execute { "yes" } else { "no" }.to_owned()));
     }
     for key in what.rules.keys() {
         let Some(rule) = matrix.rules.iter().find(|rule| rule.key == *key) else { continue };

@@ -167,3 +167,65 @@ fn planned_maintenance_is_no_trigger() {
         .ends(ExitCode::ActionAdvised)
         .says(&["ROLL BACK (critical)"]);
 }
+
+/// A folder of releases with the first sealed as good and the second in use.
+fn two_releases(execute: bool) -> Home {
+    let home = measured(&format!(
+        "execute = {execute}\n[environments.local.targets.app]\ndriver = \"release-dir\"\nreleases = \"./releases\"\n\
+         current = \"./current\"\nstop = [\"true\"]\nstart = [\"true\"]\n"
+    ));
+    for version in ["one", "two"] {
+        std::fs::create_dir_all(home.path(&format!("releases/{version}"))).unwrap();
+        home.write(&format!("releases/{version}/app"), version);
+    }
+    in_use(&home, "one");
+    home.run(&["checkpoint", "--label", "first"]).ends(ExitCode::Ok);
+    home.run(&["releases", "mark", "first", "good"]).ends(ExitCode::Ok);
+    in_use(&home, "two");
+    home
+}
+
+fn in_use(home: &Home, version: &str) {
+    let _ = std::fs::remove_file(home.path("current"));
+    std::os::unix::fs::symlink(home.path(&format!("releases/{version}")), home.path("current")).unwrap();
+}
+
+fn uses(home: &Home) -> String {
+    std::fs::read_to_string(home.path("current/app")).unwrap()
+}
+
+/// DEC-12: off by default; only what is critical, by the application alone, once for each release.
+#[test]
+fn dec_12_a_rollback_without_a_person_is_the_exception() {
+    let critical = ["decide", "--execute", "--yes", "--fact", "data_loss=yes"];
+    let home = two_releases(false);
+    let refused = home.run(&critical).ends(ExitCode::Refused);
+    assert!(
+        refused.err.contains("decide.execute is not true") && refused.err.contains("lifeboat rollback"),
+        "{}",
+        refused.err
+    );
+    assert_eq!(uses(&home), "two");
+
+    let home = two_releases(true);
+    let major = ["decide", "--execute", "--yes", "--fact", "core_workflow_broken=yes", "--rest-is-fine"];
+    let refused = home.run(&major).ends(ExitCode::Refused);
+    assert!(refused.err.contains("only what the rules call critical"), "{}", refused.err);
+    home.run(&["decide", "--execute", "--yes", "--fact", "core_workflow_broken=no"]).ends(ExitCode::Ok);
+    assert_eq!(uses(&home), "two");
+
+    home.run(&critical).ends(ExitCode::Ok).says(&["ROLL BACK (critical)"]);
+    assert_eq!(uses(&home), "one");
+    let history = home.run(&["history", "--json"]).json();
+    assert_eq!(history["operations"][0]["kind"], "rollback");
+    assert!(history["operations"][0].to_string().contains("decided by the rules: data_loss"), "{history}");
+
+    in_use(&home, "two");
+    let refused = home.run(&critical).ends(ExitCode::Refused);
+    assert!(refused.err.contains("once for each release"), "{}", refused.err);
+    assert_eq!(uses(&home), "two");
+    // What was sealed since is another release.
+    home.run(&["checkpoint", "--label", "second"]).ends(ExitCode::Ok);
+    home.run(&critical).ends(ExitCode::Ok);
+    assert_eq!(uses(&home), "one");
+}
