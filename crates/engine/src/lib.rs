@@ -34,6 +34,7 @@ pub mod setup;
 pub mod strays;
 pub mod sync;
 mod targets;
+pub mod variables;
 pub mod vaults;
 pub mod verify;
 

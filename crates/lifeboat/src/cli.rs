@@ -19,7 +19,7 @@ use self::{
     daemon::{MaintenanceArgs, ServeArgs, TokenArgs},
     decisions::{AssessArgs, DecideArgs},
     exports::{AdoptArgs, CopyArgs, DocsArgs, ExportArgs, ScheduleArgs, ShimsArgs},
-    records::{AttestArgs, CompromisedArgs, EvidenceArgs, IncidentArgs, LogsArgs, ProviderArgs, ReadyArgs},
+    records::{AttestArgs, CompromisedArgs, EnvArgs, EvidenceArgs, IncidentArgs, LogsArgs, ProviderArgs, ReadyArgs},
     servers::{FenceArgs, SalvageArgs},
     sync::{AdviseArgs, AppArgs, LevelArgs, MonitorArgs, SyncArgs},
     versions::{CheckpointArgs, MigrateArgs, ReleasesArgs, RollbackArgs},
@@ -192,7 +192,7 @@ pub enum Command {
     /// Says who may use the daemon's HTTP API
     #[command(after_help = help::TOKEN, display_order = 27)]
     Token(TokenArgs),
-    /// Says whether the app is ready for production, point by point, and takes a person's word
+    /// Says point by point whether the app is ready for production
     #[command(after_help = help::READY, display_order = 23)]
     Ready(ReadyArgs),
     /// Says which backups stay, why, and which may go
@@ -222,7 +222,7 @@ pub enum Command {
     /// Opens, closes and reviews incidents; until its review nothing of one is deleted
     #[command(after_help = help::INCIDENT, display_order = 34)]
     Incident(IncidentArgs),
-    /// Decides whether the release is rolled back, by rules and measured facts; puts it on record
+    /// Decides by rules and measured facts whether the release is rolled back
     #[command(after_help = help::DECIDE, display_order = 34)]
     Decide(DecideArgs),
     /// Fills in how far something reaches: severity, users, systems, data, quick fix
@@ -231,6 +231,9 @@ pub enum Command {
     /// Restores that a provider carries out: what to ask for, what became of it
     #[command(after_help = help::PROVIDER, display_order = 35)]
     Provider(ProviderArgs),
+    /// Compares an env file with its backups by names and fingerprints, never by values
+    #[command(after_help = help::ENV, display_order = 33)]
+    Env(EnvArgs),
     /// Looks through logs of the app: files, and the table it keeps itself
     #[command(after_help = help::LOGS, display_order = 33)]
     Logs(LogsArgs),

@@ -375,7 +375,8 @@ knows is never taken for fine: without it the answer may be UNDECIDED, with what
 A rate needs its samples and its time: error_rate=61/1200,window=5m. A quick fix of a major matter has 15 minutes, and never more than
 30 minutes from the detection: ask again then.
 
-Exit codes: 0 no rollback, 10 roll back or try the fix, 6 undecided.
+Exit codes: 0 no rollback, 10 roll back or try the fix, 6 undecided. With --execute those of the rollback: only what the rules call
+critical, where `decide.execute` in the settings is true, by the application alone, and once for each release.
 
 Examples:
   lifeboat decide --fact system_unavailable=6m
@@ -387,7 +388,7 @@ pub const ASSESS: &str = "\
 To be filled in within five minutes. What is not said stays open, and the exit code is 10 then. `lifeboat decide` takes the quick fix
 from here.
 
-Example:
+Examples:
   lifeboat assess --severity major --users 12 --systems Auth,Tickets --data-at-risk no --quick-fix 10m";
 
 pub const PROVIDER: &str = "\
@@ -400,6 +401,15 @@ Examples:
   lifeboat provider ask db --to '2026-11-20 14:05' --reason 'a migration emptied orders' --file request.txt
   lifeboat provider ticket 48151623
   lifeboat provider outcome --restored --note 'new instance, complete up to 14:04:58'";
+
+pub const ENV: &str = "\
+A fingerprint stands for a value: it tells whether two are the same, and nobody can guess a value by it without the vault.
+`diff` ends with exit code 10 when something differs. The file itself comes back with `lifeboat restore`, and `undo` takes that back.
+
+Examples:
+  lifeboat env diff
+  lifeboat env diff env --before '2026-11-20 14:05'
+  lifeboat env history";
 
 pub const LOGS: &str = "\
 A line without a time has that of the line before it. Times without a zone are in the time zone of the settings.

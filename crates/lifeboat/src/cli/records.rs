@@ -214,6 +214,35 @@ pub struct ProviderRequestArgs {
     pub run: RunArgs,
 }
 
+/// `env`.
+#[derive(Clone, Debug, Args)]
+pub struct EnvArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: EnvCommand,
+}
+
+/// What can be asked of env files.
+#[derive(Clone, Debug, Subcommand)]
+pub enum EnvCommand {
+    /// Which variables came, went or changed since a backup, by name and fingerprint
+    Diff {
+        /// Which env file: its name in lifeboat.toml, or env:PATH [default: the only one]
+        resource: Option<String>,
+        /// The backup: its id or the beginning of it [default: the newest good one]
+        #[arg(long, value_name = "BACKUP", conflicts_with = "before")]
+        from: Option<String>,
+        /// The newest good backup from before then
+        #[arg(long, value_name = "TIME")]
+        before: Option<String>,
+    },
+    /// Which variables changed from backup to backup, the newest first
+    History {
+        /// Which env file: its name in lifeboat.toml, or env:PATH [default: the only one]
+        resource: Option<String>,
+    },
+}
+
 /// `logs`.
 #[derive(Clone, Debug, Args)]
 pub struct LogsArgs {

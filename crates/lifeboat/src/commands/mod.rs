@@ -39,6 +39,7 @@ mod shims;
 mod status;
 mod sync;
 mod unfinished;
+mod variables;
 mod vault;
 mod verify;
 mod versions;
@@ -96,6 +97,7 @@ pub fn dispatch(app: &App, command: Option<Command>) -> Done {
         Command::Decide(args) => decide::run(app, &args),
         Command::Assess(args) => decide::assess(app, &args),
         Command::Provider(args) => provider::run(app, &args.command),
+        Command::Env(args) => variables::run(app, &args.command),
         Command::Evidence(args) => evidence::run(app, &args.command),
         Command::Logs(args) => logs::run(app, &args.command),
         Command::Journal(args) => journal::run(app, &args.command),

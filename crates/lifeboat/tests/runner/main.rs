@@ -44,6 +44,7 @@ mod strays;
 mod sync;
 mod undo;
 mod unfinished;
+mod variables;
 mod vault;
 mod verify;
 mod watch;
