@@ -16,8 +16,10 @@ use lifeboat_model::{
 
 use crate::Engine;
 
-/// What was assessed or decided longer ago than this is another matter.
-const SAME_MATTER: Duration = Duration::from_secs(2 * 3_600);
+/// What was assessed or decided longer ago than this is another matter: a "no" from before may be none by now.
+const SAME_MATTER: Duration = Duration::from_secs(1_800);
+/// So long a decision that led to nothing is told of.
+const REMIND: Duration = Duration::from_secs(2 * 3_600);
 /// How the reason of a rollback begins that nobody has typed.
 const BY_ITSELF: &str = "decided by the rules: ";
 /// How long a command that measures may take: all of a decision has to be there within a few breaths.
@@ -130,7 +132,7 @@ impl Engine {
         {
             match row.kind.as_str() {
                 "restore" | "undo" | "level" | "rollback" => return Ok(None),
-                "decide" if since(row.started_at, now) >= SAME_MATTER => return Ok(None),
+                "decide" if since(row.started_at, now) >= REMIND => return Ok(None),
                 "decide" => {}
                 _other => continue,
             }

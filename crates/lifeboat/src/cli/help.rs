@@ -371,7 +371,7 @@ Examples:
 pub const DECIDE: &str = "\
 The matrix has fifteen rows; `decide.rules` in the settings changes limits and adds rows. The worst row that holds counts. What nobody
 knows is never taken for fine: without it the answer may be UNDECIDED, with what has to be found out. Facts come from where
-`decide.facts` in the settings says, and from --fact; what was said of the same matter within two hours still holds.
+`decide.facts` in the settings says, and from --fact; what was said of the same matter within half an hour still holds.
 A rate needs its samples and its time: error_rate=61/1200,window=5m. A quick fix of a major matter has 15 minutes, and never more than
 30 minutes from the detection: ask again then.
 
