@@ -2,7 +2,7 @@
 //! measured, and nobody's word stands against it; the rest a person attests, and that counts for a quarter of a year.
 
 use lifeboat_model::{
-    Failure, LevelAsk, OperationState, Request, ResourceKind, Timestamp, Tri,
+    Failure, LevelAsk, Operation, OperationState, Request, ResourceKind, Timestamp, Tri, VersionAsk,
     sync::SyncAsk,
     time::{Duration, show_age, since},
 };
@@ -30,7 +30,7 @@ enum How {
     /// It is measured.
     Measured(fn(&Seen<'_>) -> (Tri, String)),
     /// It was done here within the quarter, or a person attests that it was done elsewhere.
-    Done(fn(&Request) -> bool, &'static str),
+    Done(fn(&Operation) -> bool, &'static str),
     /// A person attests it.
     Attested,
 }
@@ -131,7 +131,7 @@ impl Engine {
     }
 
     /// The newest operation of that kind that came to its end within the quarter, in words.
-    fn done(&self, is_it: fn(&Request) -> bool, now: Timestamp) -> Result<Option<String>, Failure> {
+    fn done(&self, is_it: fn(&Operation) -> bool, now: Timestamp) -> Result<Option<String>, Failure> {
         let app = &self.setup().scope.app;
         for row in self.look().operations(usize::MAX)? {
             let age = since(row.started_at, now);
@@ -141,7 +141,7 @@ impl Engine {
                 continue;
             }
             let operation = self.look().operation(&row.id)?;
-            if operation.state == OperationState::Done && is_it(&operation.plan.request) {
+            if operation.state == OperationState::Done && is_it(&operation) {
                 return Ok(Some(format!("{} {} ago, in {}", row.id, show_age(age), row.scope)));
             }
         }
@@ -157,16 +157,27 @@ fn never(point: &Point, what: Option<&str>) -> String {
     )
 }
 
-fn is_recovery(request: &Request) -> bool {
-    matches!(request, Request::Prove { .. } | Request::Level { about: LevelAsk::Recover { .. }, .. })
+fn is_recovery(operation: &Operation) -> bool {
+    match &operation.plan.request {
+        // A proof comes to its end also when what it proves is that the backup is bad.
+        Request::Prove { .. } => {
+            let proofs = Engine::proofs_of(operation);
+            !proofs.is_empty() && proofs.iter().all(|proof| proof.outcome == Tri::Pass)
+        }
+        request => matches!(request, Request::Level { about: LevelAsk::Recover { .. }, .. }),
+    }
 }
 
-fn is_rollback(request: &Request) -> bool {
-    matches!(request, Request::Level { about: LevelAsk::RollBack { .. } | LevelAsk::Stable { .. }, .. })
+fn is_rollback(operation: &Operation) -> bool {
+    matches!(
+        &operation.plan.request,
+        Request::Level { about: LevelAsk::RollBack { .. } | LevelAsk::Stable { .. }, .. }
+            | Request::Version { about: VersionAsk::RollBack { .. } }
+    )
 }
 
-fn is_resync(request: &Request) -> bool {
-    matches!(request, Request::Sync { about: SyncAsk::Resync { .. } | SyncAsk::StartOver { .. }, .. })
+fn is_resync(operation: &Operation) -> bool {
+    matches!(&operation.plan.request, Request::Sync { about: SyncAsk::Resync { .. } | SyncAsk::StartOver { .. }, .. })
 }
 
 fn contacts(seen: &Seen<'_>) -> (Tri, String) {

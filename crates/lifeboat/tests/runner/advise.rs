@@ -133,6 +133,20 @@ fn chk_02_nothing_is_ready_by_itself() {
     home.run(&["ready"]).ends(ExitCode::Ok).says(&["procedures", "ago, in shop/"]);
 }
 
+/// CHK-02, CHK-04: a proof that has found a backup to be bad is no recovery that was tested.
+#[test]
+fn chk_02_a_proof_that_failed_shows_nothing() {
+    let home = Home::shop();
+    home.backup();
+    let settings = std::fs::read_to_string(home.path("lifeboat.toml")).unwrap();
+    home.write("lifeboat.toml", settings + "critical_tables = [\"customers\"]\n");
+    home.run(&["prove"]).ends(ExitCode::Damaged);
+    let points = home.run(&["ready", "--json"]).ends(ExitCode::ActionAdvised).json();
+    let points = points["points"].as_array().unwrap();
+    let procedures = points.iter().find(|point| point["key"] == "procedures").unwrap();
+    assert_eq!(procedures["outcome"], "fail", "{procedures}");
+}
+
 /// EMRG-25: on an empty machine - no state, no list of backups, no database - level 5 starts from what lies off the host.
 #[test]
 fn emrg_25_level_5_starts_from_a_vault_alone() {
