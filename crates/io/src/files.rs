@@ -4,8 +4,9 @@ use std::{
     fs,
     io::{self, Write},
     path::{Path, PathBuf},
-    sync::mpsc::{SyncSender, sync_channel},
 };
+
+use crate::behind::Behind;
 
 /// A file operation that failed, and on what.
 #[derive(Debug, thiserror::Error)]
@@ -387,23 +388,8 @@ pub fn copy_over(from: &Path, to: &Path) -> Result<(), PathError> {
     copied.at(to)
 }
 
-/// Bytes that are handed to the system at once. For larger pieces it looks for larger stretches of memory; in a virtual
-/// machine that has not used all of its memory yet, those cost several times as much (Linux 6.18, ext4).
-const AT_ONCE_BYTES: usize = 128 << 10;
-
-/// Writes everything, in pieces that the system has room for at hand.
-///
-/// # Errors
-/// As [`Write::write_all`].
-pub fn write_in_pieces(to: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
-    bytes.chunks(AT_ONCE_BYTES).try_for_each(|piece| to.write_all(piece))
-}
-
-/// Bytes that are written before a disk is set to work on them.
-const BEHIND_BYTES: u64 = 64 << 20;
-
 /// Writes a new file piece by piece and has it on disk before returning; a large one begins to go there while it is still
-/// being written. The writer's own error comes back inside; the half-written file is removed then.
+/// being written, and not through the system's cache. The writer's own error comes back inside; the half-written file is removed then.
 pub fn write_stream<T, E>(
     path: &Path,
     mode: u32,
@@ -412,7 +398,7 @@ pub fn write_stream<T, E>(
     use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
     let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).at(path)?;
     let (written, synced) = std::thread::scope(|scope| {
-        let mut to = Behind { file: &file, scope, waiting: 0, syncing: None };
+        let mut to = Behind::new(&file, path, scope);
         let written = write(&mut to);
         (written, to.finish())
     });
@@ -426,53 +412,6 @@ pub fn write_stream<T, E>(
     file.sync_all().at(path)?;
     sync_folder(parent(path)).at(path)?;
     Ok(written)
-}
-
-/// A file on its way to disk: a thread syncs what is there each time enough has come, beside the writing.
-struct Behind<'scope, 'env> {
-    file: &'env fs::File,
-    scope: &'scope std::thread::Scope<'scope, 'env>,
-    /// Bytes since the disk was last asked.
-    waiting: u64,
-    syncing: Option<(SyncSender<()>, std::thread::ScopedJoinHandle<'scope, io::Result<()>>)>,
-}
-
-impl Behind<'_, '_> {
-    fn nudge(&mut self) {
-        if self.syncing.is_none() {
-            let (nudge, nudges) = sync_channel::<()>(1);
-            let file = self.file;
-            let sync = move || nudges.iter().try_for_each(|()| file.sync_data());
-            // Without a thread it is all synced at the end.
-            let thread = std::thread::Builder::new().name("write behind".to_owned()).spawn_scoped(self.scope, sync);
-            self.syncing = thread.ok().map(|thread| (nudge, thread));
-        }
-        if let Some((nudge, _)) = &self.syncing {
-            let _ = nudge.try_send(()); // one that is busy finds these bytes too
-        }
-        self.waiting = 0;
-    }
-
-    fn finish(self) -> io::Result<()> {
-        let Some((nudge, thread)) = self.syncing else { return Ok(()) };
-        drop(nudge);
-        thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread that syncs broke down")))
-    }
-}
-
-impl Write for Behind<'_, '_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.file.write(&bytes[..bytes.len().min(AT_ONCE_BYTES)])?;
-        self.waiting += written as u64;
-        if self.waiting >= BEHIND_BYTES {
-            self.nudge();
-        }
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
-    }
 }
 
 /// Whether there is a folder at a path.
@@ -513,23 +452,34 @@ pub fn dress(path: &Path, mode: u32, uid: u32, gid: u32, modified: lifeboat_mode
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::behind::CACHED_BYTES;
+
+    /// A file of so many bytes, no two stretches of which are alike, given in pieces that fit nowhere.
+    fn fill(bytes: u64, to: &mut dyn Write) -> io::Result<()> {
+        let all: Vec<u8> = (0..bytes.div_ceil(8)).flat_map(|number| (number * 0x9E37_79B9).to_le_bytes()).collect();
+        all[..bytes as usize].chunks(100_003).try_for_each(|piece| to.write_all(piece))
+    }
 
     #[test]
     fn a_large_file_that_goes_to_disk_while_it_is_written_is_whole_or_not_there() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("large");
-        let piece: Vec<u8> = (0..1_u32 << 20).map(|number| number.to_le_bytes()[1]).collect();
-        let pieces = 2 * (BEHIND_BYTES >> 20) + 3;
-        let fill = |to: &mut dyn Write| (0..pieces).try_for_each(|_| to.write_all(&piece));
-        write_stream(&path, 0o640, fill).unwrap().unwrap();
-        assert_eq!(mode(&path).unwrap(), 0o640);
-        let body = fs::read(&path).unwrap();
-        assert_eq!(body.len() as u64, pieces << 20);
-        assert!(body.chunks(piece.len()).all(|found| found == piece));
-        fs::remove_file(&path).unwrap();
+        let block = 1 << 20;
+        for bytes in [0, 1, CACHED_BYTES - 1, CACHED_BYTES, CACHED_BYTES + 1, CACHED_BYTES + block]
+            .into_iter()
+            .chain([CACHED_BYTES + 9 * block - 1, CACHED_BYTES + 9 * block + 4097])
+        {
+            write_stream(&path, 0o640, |to| fill(bytes, to)).unwrap().unwrap();
+            assert_eq!(mode(&path).unwrap(), 0o640);
+            let mut expected = Vec::new();
+            fill(bytes, &mut expected).unwrap();
+            assert!(fs::read(&path).unwrap() == expected, "{bytes} bytes");
+            fs::remove_file(&path).unwrap();
+        }
 
         // It breaks off after the disk has begun.
-        let broken = write_stream(&path, 0o640, |to| fill(to).and(Err::<(), _>(io::Error::other("no more"))));
+        let much = CACHED_BYTES + 20 * block;
+        let broken = write_stream(&path, 0o640, |to| fill(much, to).and(Err::<(), _>(io::Error::other("no more"))));
         assert_eq!(broken.unwrap().unwrap_err().to_string(), "no more");
         assert!(!exists(&path));
     }

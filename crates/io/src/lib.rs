@@ -2,6 +2,7 @@
 //! by itself. (One declared exception: the catalog opens its own SQLite file.)
 #![expect(clippy::disallowed_methods, reason = "this crate is the door")]
 
+mod behind;
 pub mod clock;
 pub mod database;
 pub mod digest;

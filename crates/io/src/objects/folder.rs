@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 
 use super::{HalfWritten, ObjectError, ObjectErrorKind, ObjectInfo, ObjectStore};
-use crate::files;
+use crate::{behind, files};
 
 /// Files whose name ends so are half-written: they are never listed.
 const PARTIAL: &str = ".lifeboat-partial";
@@ -56,8 +56,8 @@ impl Folder {
         let beside = folder.join(format!(".{name}.{}.{number}{PARTIAL}", std::process::id()));
         let written = (|| {
             use std::os::unix::fs::OpenOptionsExt;
-            let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
-            files::write_in_pieces(&mut file, body)?;
+            let file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+            behind::write_whole(&file, &beside, body)?;
             file.sync_all()
         })();
         if let Err(error) = written {
