@@ -54,12 +54,28 @@ pub fn fetch(
     let total = Some(part.bytes);
     let progress = |done| context.watch.progress(done, total);
     let mode = if matches!(part.content, Content::Env(_)) { 0o600 } else { entry.meta.mode };
-    let mut digest = Digest::for_comparing(&part.content);
-    let written = files::write_stream(into, mode, |to| {
-        vault.read_entry(&entry, &mut Digested { to, digest: &mut digest }, &progress, context.stop)
-    });
-    let bytes = written.map_err(|error| path_failure(&error))?.map_err(|error| vault_failure(&error))?;
-    output(&FetchOutput { bytes, digest: digest.finish(), untouched: files::untouched(into) })
+    // What has a digest of the whole is compared with that; name by name only when it differs, to tell what is wrong.
+    let mut whole = match &part.content {
+        Content::Sqlite(facts) if !facts.quick_digest.is_empty() => Some(facts.quick_digest.as_str()),
+        Content::Sqlite(_) | Content::Env(_) | Content::Files(_) | Content::Postgres(_) => None,
+    };
+    loop {
+        let mut digest = Digest::for_comparing(&part.content);
+        let written = files::write_stream(into, mode, |to| {
+            let to = &mut Digested { to, digest: &mut digest };
+            match whole {
+                Some(_) => vault.read_entry_by_seals(&entry, to, &progress, context.stop),
+                None => vault.read_entry(&entry, to, &progress, context.stop),
+            }
+        });
+        let bytes = written.map_err(|error| path_failure(&error))?.map_err(|error| vault_failure(&error))?;
+        let digest = digest.finish();
+        if whole.is_none_or(|whole| whole == digest) {
+            return output(&FetchOutput { bytes, digest, untouched: files::untouched(into) });
+        }
+        whole = None;
+        files::remove_any(into).map_err(|error| path_failure(&error))?;
+    }
 }
 
 /// What bringing a single file leaves behind: while the file is untouched, it need not be read again to be compared.

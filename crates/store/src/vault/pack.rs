@@ -161,7 +161,7 @@ impl Unsealer {
     }
 
     /// [`Unsealer::open`] without the look at the id.
-    fn open_unchecked(
+    pub fn open_unchecked(
         &mut self,
         sealer: &Sealer,
         sealed: &mut [u8],
