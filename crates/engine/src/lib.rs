@@ -25,6 +25,7 @@ pub mod plan;
 pub mod provider;
 pub mod ready;
 pub mod recover;
+pub mod rehearsals;
 pub mod releases;
 mod resume;
 mod run;

@@ -8,7 +8,7 @@ use lifeboat_model::{
 };
 use serde::Serialize;
 
-use crate::Engine;
+use crate::{Engine, rehearsals};
 
 /// How long a person's word counts, and how long ago a test may be: 92 days, a quarter of a year.
 pub const COUNTS_FOR: Duration = Duration::from_secs(92 * 86_400);
@@ -53,7 +53,7 @@ const POINTS: [Point; 10] = [
     Point {
         key: "rollback",
         title: "rollback tested successfully",
-        how: How::Done(is_rollback, "lifeboat level 3 --stable, where it may be tried"),
+        how: How::Done(is_rollback, "lifeboat rehearse rollback, or lifeboat level 3 --stable, where it may be tried"),
     },
     Point { key: "resync", title: "re-sync tested successfully", how: How::Done(is_resync, "lifeboat sync resync") },
     Point { key: "billing", title: "billing alerts of the cloud set up", how: How::Attested },
@@ -169,6 +169,10 @@ fn is_recovery(operation: &Operation) -> bool {
 }
 
 fn is_rollback(operation: &Operation) -> bool {
+    // One that was rehearsed has to have passed: a way back that takes longer than it may is none.
+    if let Some(rehearsal) = rehearsals::of(operation) {
+        return rehearsal.outcome == Tri::Pass;
+    }
     matches!(
         &operation.plan.request,
         Request::Level { about: LevelAsk::RollBack { .. } | LevelAsk::Stable { .. }, .. }

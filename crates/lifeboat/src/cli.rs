@@ -22,7 +22,7 @@ use self::{
     records::{AttestArgs, CompromisedArgs, EnvArgs, EvidenceArgs, IncidentArgs, LogsArgs, ProviderArgs, ReadyArgs},
     servers::{FenceArgs, SalvageArgs},
     sync::{AdviseArgs, AppArgs, LevelArgs, MonitorArgs, SyncArgs},
-    versions::{CheckpointArgs, MigrateArgs, ReleasesArgs, RollbackArgs},
+    versions::{CheckpointArgs, MigrateArgs, RehearseArgs, ReleasesArgs, RollbackArgs},
 };
 
 /// Backups that are proven by restoring them, and a way back when something went wrong.
@@ -207,6 +207,9 @@ pub enum Command {
     /// Goes back to a former release: application and database together, by the shortest way
     #[command(after_help = help::ROLLBACK, display_order = 15)]
     Rollback(RollbackArgs),
+    /// Rehearses a rollback in staging: the same plan, timed, on record
+    #[command(after_help = help::REHEARSE, display_order = 15)]
+    Rehearse(RehearseArgs),
     /// Lists releases, shows one, says how well one does
     #[command(after_help = help::RELEASES, display_order = 16)]
     Releases(ReleasesArgs),

@@ -289,6 +289,14 @@ impl Profile {
     }
 }
 
+/// How the reason of a rollback begins that is only a rehearsal: it stands in its title, its journal, and every message of it.
+pub const DRILL: &str = "[DRILL]";
+
+/// Whether a plan is the rehearsal of a rollback: what it leaves is not bad, and goes on being known as what it was.
+pub fn is_rehearsal(plan: &Plan) -> bool {
+    matches!(&plan.request, Request::Version { about: VersionAsk::RollBack { why, .. } } if why.starts_with(DRILL))
+}
+
 /// What somebody asks for that is about releases.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "what", rename_all = "kebab-case")]

@@ -245,7 +245,20 @@ pub(crate) fn plan(engine: &Engine, known: &Known, request: &Request) -> Result<
     }
     plan.phases.retain(|phase| !phase.steps.is_empty());
     plan.notes.splice(0..0, notes(known, &ways, chosen.profile));
+    if release::is_rehearsal(&plan) {
+        leave_good(&mut plan, &known.to.release);
+    }
     Ok(plan)
+}
+
+/// What a rehearsal leaves is not bad.
+fn leave_good(plan: &mut Plan, to: &Release) {
+    for step in plan.phases.iter_mut().flat_map(|phase| &mut phase.steps) {
+        if let Action::Release(ReleaseRecord::Live { bad, .. }) = &mut step.action {
+            *bad = None;
+            step.title = format!("put on record: {} is live", to.shown());
+        }
+    }
 }
 
 fn no_way(known: &Known, ways: &[Way], asked: Option<Profile>) -> Failure {

@@ -438,6 +438,17 @@ Examples:
   lifeboat rollback --reason 'error rate' --yes
   lifeboat rollback v1.4 --profile full --confirm shop/production";
 
+pub const REHEARSE: &str = "\
+A rehearsal is the rollback itself, its plan and its journal, in an environment where nothing is lost by it: production is refused. Passed
+has one that came to its end, without a step that failed or was begun twice, within 15 minutes; what only people can say is attested. What
+it leaves is not bad. `lifeboat ready` wants one that passed within a quarter. Exit code 10 when one did not pass, or is due.
+
+Examples:
+  lifeboat rehearse rollback --env staging --dry-run
+  lifeboat rehearse rollback --env staging --profile full --confirm shop/staging
+  lifeboat rehearse list
+  lifeboat rehearse attest o-1a2b3c4d5e roles --note 'Ada, Ben'";
+
 pub const RELEASES: &str = "\
 A bad release is held: no rollback chooses it by itself.
 

@@ -3,6 +3,7 @@
 use clap::{Args, Subcommand, ValueEnum};
 use lifeboat_model::{Profile, ReleaseState};
 
+use super::records::AttestArgs;
 use super::{ConsentArgs, RunArgs};
 
 /// `checkpoint`.
@@ -33,6 +34,42 @@ pub struct RollbackArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub consent: ConsentArgs,
+}
+
+/// `rehearse`.
+#[derive(Clone, Debug, Args)]
+pub struct RehearseArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: RehearseCommand,
+}
+
+/// What can be rehearsed, and what came of it.
+#[derive(Clone, Debug, Subcommand)]
+pub enum RehearseCommand {
+    /// Rolls back as it would be done for real, where nothing is lost by it, and takes the time
+    Rollback {
+        /// Which release: its id, the beginning of it, or its label [default: the last known good one]
+        release: Option<String>,
+        /// How: app-only, app-and-down or full [default: the shortest way that works]
+        #[arg(long, value_name = "WAY", hide_possible_values = true)]
+        profile: Option<ProfileArg>,
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        consent: ConsentArgs,
+    },
+    /// Lists them, newest first, with each phase's time, and when the next one is due
+    List,
+    /// Puts on record what only a person can say of one
+    Attest {
+        /// Which rehearsal, by its operation
+        operation: String,
+        /// roles or documents
+        point: String,
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        word: AttestArgs,
+    },
 }
 
 /// How a rollback goes back, as somebody may say it.

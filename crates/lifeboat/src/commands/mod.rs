@@ -29,6 +29,7 @@ mod plans;
 mod preflight;
 mod provider;
 mod ready;
+mod rehearse;
 mod requests;
 mod retention;
 mod salvage;
@@ -90,6 +91,7 @@ pub fn dispatch(app: &App, command: Option<Command>) -> Done {
         Command::Vault(args) => vault::run(app, &args.command),
         Command::Checkpoint(args) => versions::checkpoint(app, &args),
         Command::Rollback(args) => versions::rollback(app, &args),
+        Command::Rehearse(args) => rehearse::run(app, &args.command),
         Command::Releases(args) => versions::releases(app, &args.command),
         Command::Migrate(args) => versions::migrate(app, &args.command),
         Command::History(args) => history::run(app, &args),

@@ -1,6 +1,9 @@
 //! What is said after an operation: how it ended, how long each part took, where things are kept, how to undo it.
 
-use lifeboat_engine::Engine;
+use lifeboat_engine::{
+    Engine,
+    rehearsals::{self, Rehearsal},
+};
 use lifeboat_model::{
     Action, BackupId, ExitCode, Failure, FailureKind, LossLine, Operation, OperationState, PgAction, Profile, Proof,
     Request, StepState, Tri, VersionAsk, advice,
@@ -47,7 +50,12 @@ fn exit_of_done(operation: &Operation) -> ExitCode {
     match Tri::worst(proofs.iter().map(|proof| proof.outcome)) {
         Tri::Fail => ExitCode::Damaged,
         Tri::Unknown if is_proof => ExitCode::Unknown,
-        Tri::Unknown | Tri::Pass if operation.over_budget.is_empty() && !is_over_max(operation) => ExitCode::Ok,
+        Tri::Unknown | Tri::Pass if operation.over_budget.is_empty() && !is_over_max(operation) => {
+            match rehearsals::of(operation).is_none_or(|rehearsal| rehearsal.outcome == Tri::Pass) {
+                true => ExitCode::Ok,
+                false => ExitCode::ActionAdvised,
+            }
+        }
         Tri::Unknown | Tri::Pass => ExitCode::OverBudget,
     }
 }
@@ -97,6 +105,9 @@ pub fn show(operation: &Operation, again: &str, paint: Paint) -> String {
         text += &format!("{} all of it took {elapsed}.\n", paint.doubtful("Over budget:"));
     }
     text += &times(operation);
+    if let Some(rehearsal) = rehearsals::of(operation) {
+        text += &show_rehearsal(&rehearsal);
+    }
     for proof in Engine::proofs_of(operation) {
         text += &show_proof(&proof, paint);
     }
@@ -165,6 +176,24 @@ fn took_ms(state: &StepState) -> u64 {
         StepState::Planned | StepState::Running | StepState::Failed { .. } => 0,
         StepState::Undoing | StepState::Undone | StepState::Stuck { .. } => 0,
     }
+}
+
+/// The points of a rehearsal, for a person.
+pub fn show_rehearsal(rehearsal: &Rehearsal) -> String {
+    let mut table = Table::new(&["POINT", "STANDS", "WHAT", "WHY"]);
+    for point in &rehearsal.points {
+        let stands = match point.outcome {
+            Tri::Pass => "yes",
+            Tri::Unknown => "attest it",
+            Tri::Fail => "no",
+        };
+        table.row([point.key.to_owned(), stands.to_owned(), point.title.to_owned(), words::one_line(&point.detail)]);
+    }
+    let verdict = match rehearsal.outcome {
+        Tri::Pass => "The rehearsal passed",
+        Tri::Unknown | Tri::Fail => "The rehearsal did not pass",
+    };
+    format!("{}{verdict}.\n", table.render("  "))
 }
 
 /// One proof for a person: its level, and every check that did not pass.
@@ -289,6 +318,7 @@ pub fn document(operation: &Operation) -> Value {
         "undo": undo(operation),
         "level": level(operation),
         "rollback": rollback(operation),
+        "rehearsal": rehearsals::of(operation),
     })
 }
 

@@ -247,3 +247,46 @@ fn app_12_a_version_that_does_not_come_up_leaves_what_ran() {
     assert!(!center.home.path("releases").join(center.shell("git rev-parse phase-1")).exists());
     assert_eq!((in_use(), center.health()["started_at"].is_string()), (commit, true));
 }
+
+/// DRL-04, DRL-08: the same rollback in staging is a rehearsal: timed, on record, and what it leaves is not bad.
+#[test]
+fn drl_04_the_rollback_is_rehearsed_in_staging() {
+    let center = Center::open();
+    let refused = center.run(&["rehearse", "rollback", "--dry-run"]).ends(ExitCode::Refused);
+    refused.says(&["service-center/production is what real users are in", "--env staging"]);
+    let settings = std::fs::read_to_string(center.home.path("lifeboat.toml")).unwrap();
+    center.home.write("lifeboat.toml", settings.replace("environments.production", "environments.staging"));
+    center.run(&["checkpoint", "--label", "phase-1", "--unproven"]).ends(ExitCode::Ok);
+    center.use_version("main");
+    center.run(&["checkpoint", "--label", "phase-2", "--unproven"]).ends(ExitCode::Ok);
+    center
+        .run(&["rehearse", "list"])
+        .ends(ExitCode::ActionAdvised)
+        .says(&["No rehearsal has passed yet: one is due now."]);
+
+    let shown = center.run(&["rehearse", "rollback", "phase-1", "--dry-run"]).ends(ExitCode::Ok);
+    shown.says(&["[DRILL]", "Way app-and-down: this one"]);
+    let asked = center.run(&["rehearse", "rollback", "phase-1"]).ends(ExitCode::NeedsPerson);
+    asked.says(&["--confirm service-center/staging"]);
+    let words = ["rehearse", "rollback", "phase-1", "--confirm", "service-center/staging", "--json"];
+    let done = center.run(&words).ends(ExitCode::Ok).json();
+    assert_eq!(center.health()["version"], "1.0");
+    let rehearsal = &done["rehearsal"];
+    assert_eq!((&rehearsal["outcome"], &rehearsal["limit_ms"]), (&"pass".into(), &900_000.into()));
+    let phases = rehearsal["phases"].as_array().unwrap();
+    let budget = |name: &str| phases.iter().find(|phase| phase["phase"] == name).unwrap()["budget_ms"].as_u64();
+    assert_eq!(
+        (budget("fence"), budget("emergency-backup"), budget("restart")),
+        (Some(30_000), Some(120_000), Some(180_000))
+    );
+    let releases = center.run(&["releases", "list"]).ends(ExitCode::Ok);
+    assert!(!releases.out.contains("bad"), "{}", releases.out);
+
+    let operation = done["id"].as_str().unwrap();
+    center.run(&["rehearse", "attest", operation, "roles", "--note", "Ada, Ben"]).ends(ExitCode::Ok);
+    let measured = center.run(&["rehearse", "attest", operation, "time"]).ends(ExitCode::Usage);
+    measured.says(&["time is measured"]);
+    let list = center.run(&["rehearse", "list"]).ends(ExitCode::Ok);
+    list.says(&[operation, "app-and-down", "Ada, Ben", "attest it", "The rehearsal passed.", "the next is due in 9"]);
+    center.run(&["ready"]).says(&["rollback", operation]);
+}
