@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A service center: tickets in a PostgreSQL database, over HTTP. Phase 2 adds tasks and priorities.
 
-    python3 app.py migrate | start | stop | run
+    python3 app.py migrate | start | stop | smoke | run
 
 It knows nothing of Lifeboat. PORT and SUPABASE_DB_URL may be set, in the environment or in .env of the folder it is started in; there it
 keeps its process id and its log, in run/. `psql` has to be there.
@@ -146,6 +146,21 @@ def start():
     sys.exit("it does not start")
 
 
+def smoke():
+    """Makes a ticket as a customer would, sees that it is counted, and takes it away again."""
+    from urllib.request import Request, urlopen
+
+    at = f"http://127.0.0.1:{settings().get('PORT', '3025')}/api/tickets"
+    with urlopen(Request(at, data=b'{"title": "smoke test"}', method="POST"), timeout=10) as made:
+        ticket = json.loads(made.read())["id"]
+    try:
+        if json.loads(urlopen(at, timeout=10).read())["tickets"] < 1:
+            sys.exit("a ticket was made and none is counted")
+    finally:
+        tasks = "DELETE FROM service_ticket_tasks WHERE ticket = :'id'::bigint;" if has_tasks() else ""
+        ask(f"{tasks} DELETE FROM service_tickets WHERE id = :'id'::bigint;", id=ticket)
+
+
 def stop():
     process = running()
     if process:
@@ -160,7 +175,7 @@ def stop():
 
 
 if __name__ == "__main__":
-    commands = {"migrate": migrate, "start": start, "stop": stop, "run": run}
+    commands = {"migrate": migrate, "start": start, "stop": stop, "smoke": smoke, "run": run}
     if len(sys.argv) != 2 or sys.argv[1] not in commands:
         sys.exit(__doc__)
     commands[sys.argv[1]]()

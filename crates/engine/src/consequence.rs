@@ -59,6 +59,9 @@ pub fn consequence(plan: &Plan) -> Consequence {
         Request::Version { about: VersionAsk::Seal { .. } | VersionAsk::Mark { .. } | VersionAsk::Rehearse { .. } } => {
             Consequence::Harmless
         }
+        // Past a point of no return a person has to know what they do.
+        Request::Version { about: VersionAsk::Deploy(_) } if plan.pivot().is_some() => Consequence::RowsLeave,
+        Request::Version { about: VersionAsk::Deploy(_) } => Consequence::Reversible,
         Request::Version { about: VersionAsk::RollBack { .. } | VersionAsk::Revert { .. } }
         | Request::Restore { .. }
         | Request::Undo { .. }

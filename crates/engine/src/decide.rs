@@ -5,11 +5,11 @@ mod access;
 
 use std::{collections::BTreeMap, time::Duration};
 
-use lifeboat_io::{HttpRequest, Invocation, Stop, ask_over_http};
+use lifeboat_io::{HttpRequest, Invocation, Io, Stop, ask_over_http};
 use lifeboat_model::{
     Failure, FailureKind, OperationId, Plan, Profile, Request, Timestamp, VersionAsk,
     decision::{
-        Basis, Decision, DecisionRecord, Fact, Impact, Number, QuickFix, Rule, Severity, Source, Value, Verdict,
+        Basis, Decision, DecisionRecord, Fact, Impact, Matrix, Number, QuickFix, Rule, Severity, Source, Value, Verdict,
     },
     time::since,
 };
@@ -222,34 +222,38 @@ impl Engine {
 
     /// Measures what can be measured, by the rules' keys. What cannot be is unknown, with the reason.
     pub fn measure_facts(&self, stop: &Stop) -> BTreeMap<String, Fact> {
-        let matrix = &self.setup.matrix;
-        let measured = matrix.sources.iter().filter_map(|(key, source)| {
-            let rule = matrix.rules.iter().find(|rule| rule.key == *key)?;
-            let measured = match source {
-                Source::Command(words) => self.command(rule, words, stop),
-                Source::AccessLog(path) => access::measure(path, key, self.io.clock.now(), matrix.window, stop),
-                Source::Prometheus { url, query, samples } => {
-                    prometheus(rule, url, query, samples.as_deref(), matrix.window)
-                }
-            };
-            Some((key.clone(), measured.unwrap_or_else(Fact::unknown)))
-        });
-        measured.collect()
+        measured(&self.io, &self.setup.matrix, stop)
     }
+}
 
-    fn command(&self, rule: &Rule, words: &[String], stop: &Stop) -> Result<Fact, String> {
-        let (program, args) = words.split_first().ok_or("its command has no words")?;
-        let invocation = Invocation::new(program, COMMAND_LIMIT).args(args);
-        let exit = self.io.exec.run(&invocation, None, stop).map_err(|error| error.to_string())?;
-        let shown = invocation.to_string();
-        if exit.code != 0 {
-            return Err(format!("{shown} failed"));
-        }
-        let out = String::from_utf8_lossy(&exit.stdout_tail).into_owned();
-        let line = out.lines().next().unwrap_or_default().trim();
-        let fact = Fact::parse(rule, line).map_err(|why| format!("{shown} printed {line:?}: {why}"))?;
-        Ok(Fact { source: shown, ..fact })
+/// The same, for whoever has the doors.
+pub(crate) fn measured(io: &Io, matrix: &Matrix, stop: &Stop) -> BTreeMap<String, Fact> {
+    let measured = matrix.sources.iter().filter_map(|(key, source)| {
+        let rule = matrix.rules.iter().find(|rule| rule.key == *key)?;
+        let measured = match source {
+            Source::Command(words) => command(io, rule, words, stop),
+            Source::AccessLog(path) => access::measure(path, key, io.clock.now(), matrix.window, stop),
+            Source::Prometheus { url, query, samples } => {
+                prometheus(rule, url, query, samples.as_deref(), matrix.window)
+            }
+        };
+        Some((key.clone(), measured.unwrap_or_else(Fact::unknown)))
+    });
+    measured.collect()
+}
+
+fn command(io: &Io, rule: &Rule, words: &[String], stop: &Stop) -> Result<Fact, String> {
+    let (program, args) = words.split_first().ok_or("its command has no words")?;
+    let invocation = Invocation::new(program, COMMAND_LIMIT).args(args);
+    let exit = io.exec.run(&invocation, None, stop).map_err(|error| error.to_string())?;
+    let shown = invocation.to_string();
+    if exit.code != 0 {
+        return Err(format!("{shown} failed"));
     }
+    let out = String::from_utf8_lossy(&exit.stdout_tail).into_owned();
+    let line = out.lines().next().unwrap_or_default().trim();
+    let fact = Fact::parse(rule, line).map_err(|why| format!("{shown} printed {line:?}: {why}"))?;
+    Ok(Fact { source: shown, ..fact })
 }
 
 /// Asks a Prometheus server for one number.

@@ -6,6 +6,7 @@ mod adopt_dump;
 pub mod backup;
 pub mod copy;
 mod databases;
+mod deploy;
 pub mod export;
 pub mod incident;
 pub mod keep;
@@ -89,6 +90,7 @@ fn planned(engine: &Engine, request: &Request) -> Result<Plan, Failure> {
         Request::Version { about } => match about {
             VersionAsk::Seal { .. } => release::seal(&release::gather(engine, request)?, request),
             VersionAsk::Mark { .. } => release::mark(&engine.common()?, &engine.releases()?, request),
+            VersionAsk::Deploy(ask) => deploy::plan(&deploy::gather(engine, ask)?, request, ask),
             VersionAsk::RollBack { .. } => rollback::plan(engine, &rollback::gather(engine, request)?, request),
             VersionAsk::Rehearse { .. } => revert::rehearse(engine, request),
             VersionAsk::Revert { .. } => revert::plan(&revert::gather(engine, request)?, request),

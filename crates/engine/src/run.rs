@@ -83,10 +83,13 @@ impl Course<'_> {
             match step.on_failure {
                 OnFailure::Note if failure.kind != FailureKind::Interrupted => continue,
                 OnFailure::Note => return self.journal.append(Event::Paused { why: failure }),
-                OnFailure::Unwind if self.operation().past_pivot => {
+                OnFailure::Unwind | OnFailure::Hold if self.operation().past_pivot => {
                     return self.journal.append(Event::Paused { why: failure });
                 }
-                OnFailure::Unwind => return self.turn_back(failure),
+                OnFailure::Hold if failure.kind == FailureKind::Interrupted => {
+                    return self.journal.append(Event::Paused { why: failure });
+                }
+                OnFailure::Unwind | OnFailure::Hold => return self.turn_back(failure),
             }
         }
         self.journal.append(Event::Closed { state: Outcome::Done })

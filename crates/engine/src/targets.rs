@@ -87,6 +87,19 @@ fn linked(target: &Target, driver: &Driver) -> Result<String, Failure> {
     }
 }
 
+/// Whether a target answers as it is: all that somebody could ask.
+pub(crate) fn answers(target: &Target) -> bool {
+    let tells = target.tells.as_ref().is_none_or(|tells| told(target, tells).is_ok());
+    let Some(url) = &target.url else { return tells };
+    let url = url.trim_end_matches('/');
+    let is_well = |path: &String| {
+        let at = format!("{url}{path}");
+        let answer = ask_over_http(&HttpRequest { method: "GET", url: &at, headers: &[], body: None });
+        answer.is_ok_and(|answer| (200..300).contains(&answer.status))
+    };
+    tells && target.probes.iter().all(is_well)
+}
+
 /// The version and the instance that answer.
 pub(crate) fn told(target: &Target, tells: &Tells) -> Result<(String, Option<String>), String> {
     let url = target.url.as_deref().unwrap_or_default().trim_end_matches('/');

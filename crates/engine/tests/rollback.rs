@@ -54,7 +54,8 @@ fn phase_two() -> World {
     run_release(&world, "two");
     world.psql(
         "shop",
-        "INSERT INTO task_templates (name) VALUES ('a'), ('b'); INSERT INTO service_tickets (title) VALUES ('later')",
+        "INSERT INTO task_templates (name) VALUES ('a'), ('b'); INSERT INTO service_tickets (title) VALUES ('later');
+         UPDATE service_tickets SET priority = 1 WHERE id <= 4",
     );
     world
 }
@@ -86,12 +87,16 @@ fn mig_02_a_partial_migration_is_taken_back_by_its_down_scripts() {
     assert_eq!(down.title, "take back 4, 3, 2 in db, newest first, in one transaction");
     let lost: Vec<_> =
         plan.losses.iter().flat_map(|loss| &loss.what).map(|line| (line.table.as_str(), line.rows_lost())).collect();
-    assert_eq!(lost, [("public.service_ticket_tasks", 0), ("public.task_templates", 2)]);
+    let wanted = [("public.service_ticket_tasks", 0), ("public.task_templates", 2), ("public.service_tickets", 4)];
+    assert_eq!(lost, wanted, "values of columns that go count too");
     assert!(plan.steps().all(|step| !step.id.to_string().contains("fill")), "nothing is restored");
     let tried = prove_plan(&Case { world: &world, request: request.clone(), undo: false });
     assert!(tried.as_before > 0 && tried.as_meant > 0, "{tried:?}");
-    world.must(&request);
+    let done = world.must(&request);
     assert_eq!(ledger(&world), "1");
+    let rows = world.kept_rows(&done);
+    let rows: Vec<_> = rows.tables.iter().map(|one| (one.table.as_str(), one.inserted, one.updated)).collect();
+    assert_eq!(rows, [("public.service_tickets", 0, 4), ("public.task_templates", 2, 0)]);
     assert_eq!(world.psql("shop", TICKETS), tickets, "rows of phase 1 are untouched");
     assert_eq!(world.psql("shop", "SELECT to_regclass('public.task_templates') IS NULL").trim(), "t");
     world.psql("shop", "INSERT INTO service_tickets (title) VALUES ('writes are let in again')");

@@ -22,7 +22,7 @@ use self::{
     records::{AttestArgs, CompromisedArgs, EnvArgs, EvidenceArgs, IncidentArgs, LogsArgs, ProviderArgs, ReadyArgs},
     servers::{FenceArgs, SalvageArgs},
     sync::{AdviseArgs, AppArgs, LevelArgs, MonitorArgs, SyncArgs},
-    versions::{CheckpointArgs, MigrateArgs, RehearseArgs, ReleasesArgs, RollbackArgs},
+    versions::{CheckpointArgs, DeployArgs, MigrateArgs, RehearseArgs, ReleasesArgs, RollbackArgs},
 };
 
 /// Backups that are proven by restoring them, and a way back when something went wrong.
@@ -204,6 +204,9 @@ pub enum Command {
     /// Seals what runs, with a proven backup of its data: something to go back to
     #[command(after_help = help::CHECKPOINT, display_order = 14)]
     Checkpoint(CheckpointArgs),
+    /// Brings a version and puts it in use; goes back by itself when it does not do
+    #[command(after_help = help::DEPLOY, display_order = 14)]
+    Deploy(DeployArgs),
     /// Goes back to a former release: application and database together, by the shortest way
     #[command(after_help = help::ROLLBACK, display_order = 15)]
     Rollback(RollbackArgs),

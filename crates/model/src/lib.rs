@@ -51,14 +51,16 @@ pub use manifest::{
 pub use migration::{Ledger, Migration, Migrations, Pending, Reversibility, SchemaState, Script};
 pub use operation::{Entry, Event, Found, Operation, OperationState, Outcome, StepState};
 pub use plan::{
-    Action, ExpectedFact, ExportPart, Fact, Foreign, Lease, OnFailure, Part, PgAction, Phase, Plan, SchemaNames,
-    SchemaReturn, Step, StepClass, StoredPart, Undo,
+    Action, ExpectedFact, ExportPart, Fact, Foreign, KeptFor, Lease, OnFailure, Part, PgAction, Phase, Plan,
+    SchemaNames, SchemaReturn, Step, StepClass, StoredPart, Undo,
 };
 pub use postgres::PostgresFacts;
 pub use predict::{Prediction, Sample, predict};
 pub use proof::{Proof, ProofLevel, level_reached};
 pub use provider::{ProviderOutcome, ProviderRestore, ProviderStep};
-pub use release::{Artifact, KnownRelease, Profile, Release, ReleaseRecord, ReleaseState, RevertTo, VersionAsk};
+pub use release::{
+    Artifact, DeployAsk, KnownRelease, Profile, Release, ReleaseRecord, ReleaseState, RevertTo, VersionAsk,
+};
 pub use request::{BackupMark, Request};
 pub use resource::{Category, Resource, ResourceKind, ResourceName, Scope, SqlCheck, SwapStrategy, VaultName, Writer};
 pub use salvage::{RowKind, Salvage, SalvagedTable};

@@ -64,7 +64,7 @@ pub struct Migration {
 }
 
 /// How far a set of migrations can be taken back, as a rehearsal has measured it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reversibility {
     /// Up and down again, every definition and every row is as before.
@@ -205,6 +205,35 @@ pub fn drops(text: &str) -> Vec<String> {
     found
 }
 
+/// The columns that a DOWN script drops, as it writes them: the table, and the column. What is in them leaves.
+pub fn drops_columns(text: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    for statement in statements(text) {
+        let words: Vec<&str> = statement.split_whitespace().collect();
+        let lower: Vec<String> = words.iter().map(|word| word.to_ascii_lowercase()).collect();
+        let is = |at: usize, word: &str| lower.get(at).is_some_and(|found| found == word);
+        if !is(0, "alter") || !is(1, "table") {
+            continue;
+        }
+        let mut at = if is(2, "if") { 4 } else { 2 };
+        at += usize::from(is(at, "only"));
+        let Some(table) = words.get(at) else { continue };
+        // Each part of it stands behind a comma; one inside of brackets begins no part.
+        for part in words[at + 1..].join(" ").split(',') {
+            let words: Vec<&str> = part.split_whitespace().collect();
+            let is = |at: usize, word: &str| words.get(at).is_some_and(|found| found.eq_ignore_ascii_case(word));
+            let other = ["constraint", "default", "not", "identity", "expression"];
+            if !is(0, "drop") || other.iter().any(|word| is(1, word)) {
+                continue;
+            }
+            let at = 1 + usize::from(is(1, "column"));
+            let at = if is(at, "if") { at + 2 } else { at };
+            found.extend(words.get(at).map(|column| ((*table).to_owned(), (*column).to_owned())));
+        }
+    }
+    found
+}
+
 /// The statements of a script: cut at semicolons that stand in no quotes, comments or dollar quotes. Comments go.
 fn statements(text: &str) -> Vec<String> {
     let (mut found, mut now, mut rest) = (Vec::new(), String::new(), text);
@@ -300,5 +329,15 @@ mod tests {
     fn tables_that_a_script_drops_are_found() {
         let text = "-- DROP TABLE no;\nDROP TABLE IF EXISTS a, public.\"b c\" CASCADE; drop table d; DROP VIEW v; SELECT 'DROP TABLE e'";
         assert_eq!(drops(text), ["a", "public.\"b c\"", "d"]);
+    }
+
+    #[test]
+    fn columns_that_a_script_drops_are_found() {
+        let text = "ALTER TABLE IF EXISTS ONLY public.a DROP COLUMN IF EXISTS b CASCADE, DROP c, ADD COLUMN d numeric(4, 2), ALTER e DROP DEFAULT;
+                    alter table f drop constraint g; ALTER TABLE h RENAME TO i; -- ALTER TABLE no DROP COLUMN no
+                    DROP TABLE j";
+        let found: Vec<String> =
+            drops_columns(text).into_iter().map(|(table, column)| format!("{table}.{column}")).collect();
+        assert_eq!(found, ["public.a.b", "public.a.c"]);
     }
 }

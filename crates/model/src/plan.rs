@@ -23,7 +23,7 @@ use crate::{
 
 mod postgres;
 
-pub use postgres::{PgAction, SchemaNames, SchemaReturn, StoredPart};
+pub use postgres::{KeptFor, PgAction, SchemaNames, SchemaReturn, StoredPart};
 
 /// The schema tag of a plan. Fields are only added within one number; old plans stay readable.
 pub const PLAN_SCHEMA: &str = "lifeboat/plan@1";
@@ -203,6 +203,9 @@ pub enum OnFailure {
     Unwind,
     /// It is written down as a finding, and the operation goes on: a rehearsal wants to know.
     Note,
+    /// As [`OnFailure::Unwind`]; but when somebody interrupts it, the operation waits where it is, to be resumed or aborted: who
+    /// ends a terminal has not asked for a rollback.
+    Hold,
 }
 
 /// What a plan rests on.

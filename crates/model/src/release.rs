@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 use crate::{
     backup::BackupChoice,
     failure::{Failure, FailureKind},
-    id::{BackupId, ReleaseId, find_by_start},
+    id::{BackupId, ReleaseId, StepId, find_by_start},
     manifest::EnvFacts,
-    migration::{Migration, SchemaState},
+    migration::{Migration, Reversibility, SchemaState},
     plan::{Action, PgAction, Plan},
     request::Request,
     resource::ResourceName,
@@ -116,6 +116,15 @@ pub enum ReleaseRecord {
         /// Whether it was seen to work: its probes answered.
         good: bool,
     },
+    /// It was deployed: the last step of a deploy. What came of it is said by the journal.
+    Deploy {
+        /// The release.
+        release: Box<Release>,
+        /// Whether there was somebody to ask how it does.
+        witnessed: bool,
+        /// The steps that looked.
+        checked_by: Vec<StepId>,
+    },
     /// A release is live now; what was live before may be bad.
     Live {
         /// Which; nothing when what runs was never sealed.
@@ -166,6 +175,11 @@ pub fn releases(records: impl IntoIterator<Item = ReleaseRecord>) -> Vec<KnownRe
                     known.iter_mut().for_each(|one| one.is_live = false);
                 }
                 known.push(KnownRelease { release: *release, state, is_live: live, why: None });
+            }
+            ReleaseRecord::Deploy { release, witnessed, .. } => {
+                let state = if witnessed { ReleaseState::Good } else { ReleaseState::Live };
+                known.iter_mut().for_each(|one| one.is_live = false);
+                known.push(KnownRelease { release: *release, state, is_live: true, why: None });
             }
             ReleaseRecord::Live { release, bad, not_bad } => {
                 for one in &mut known {
@@ -317,6 +331,8 @@ pub enum VersionAsk {
         /// Why.
         why: String,
     },
+    /// Bring a version, and go back by itself when it does not do.
+    Deploy(Box<DeployAsk>),
     /// Go back.
     RollBack {
         /// To which release; the last known good one when nobody says.
@@ -342,6 +358,29 @@ pub enum VersionAsk {
         /// Why.
         why: String,
     },
+}
+
+/// What somebody asks for who deploys.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeployAsk {
+    /// Which version, in the words of the driver; what is checked out when nobody says.
+    pub version: Option<String>,
+    /// What to call the release.
+    pub label: Option<String>,
+    /// The backup that was made for it; nothing while it is only looked at.
+    pub backup: Option<BackupId>,
+    /// How far its migrations have to lead back, by a rehearsal.
+    pub at_least: Reversibility,
+    /// When it does not do, it stays, held, and a person decides.
+    pub hold: bool,
+    /// Why a version that is held for bad is deployed all the same.
+    pub although_bad: Option<String>,
+    /// How long it is watched, in milliseconds.
+    pub watch_ms: u64,
+    /// The version that the running app has to tell.
+    pub tells: Option<String>,
+    /// Why.
+    pub why: String,
 }
 
 /// How far migrations are taken back.

@@ -286,6 +286,7 @@ impl Request {
             Request::Version { about } => match about {
                 VersionAsk::Seal { .. } => "checkpoint",
                 VersionAsk::Mark { .. } => "release-mark",
+                VersionAsk::Deploy(_) => "deploy",
                 VersionAsk::RollBack { .. } => "rollback",
                 VersionAsk::Rehearse { .. } => "rehearse",
                 VersionAsk::Revert { .. } => "revert",
@@ -308,7 +309,7 @@ impl Request {
             Request::Level { .. } => false,
             Request::Version { about } => match about {
                 VersionAsk::Seal { .. } | VersionAsk::Mark { .. } | VersionAsk::Rehearse { .. } => true,
-                VersionAsk::RollBack { .. } | VersionAsk::Revert { .. } => false,
+                VersionAsk::Deploy(_) | VersionAsk::RollBack { .. } | VersionAsk::Revert { .. } => false,
             },
         }
     }

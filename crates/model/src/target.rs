@@ -54,6 +54,9 @@ pub struct Target {
     /// Builds the code where a version was brought, after `install`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub build: Option<Vec<String>>,
+    /// Tries the running app after a deploy; fails when it does not do what it is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub smoke: Option<Vec<String>>,
 }
 
 /// How the running app tells which version and which instance it is: an answer in JSON.
@@ -67,6 +70,9 @@ pub struct Tells {
     /// version cannot be told apart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance: Option<String>,
+    /// A file in the folder of each version that holds the version it tells: `VERSION`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
 }
 
 /// A record that is made through the app and taken away again.
@@ -289,6 +295,23 @@ pub enum TargetAction {
         before: StepId,
         /// How long it may take, in milliseconds.
         limit_ms: u64,
+        /// A file that holds the version, where that is known only once it was brought.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        file: Option<PathBuf>,
+    },
+    /// Looks again and again for so long, and fails as soon as it is bad: a path does not answer several times in a row, or the
+    /// rules call what is measured a reason to go back.
+    Watch {
+        /// The paths.
+        paths: Vec<String>,
+        /// For how long, in milliseconds.
+        for_ms: u64,
+        /// How long between two looks, in milliseconds.
+        every_ms: u64,
+        /// So many times in a row a path may fail to answer.
+        failures_max: u32,
+        /// Whether what the rules speak of is measured as well; one target does that for all.
+        measures: bool,
     },
     /// Logs in, makes a record, and takes it away again.
     Try {

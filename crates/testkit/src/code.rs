@@ -71,6 +71,7 @@ pub(crate) fn target(world: &World) -> Target {
         driver: None,
         tells: None,
         build: None,
+        smoke: None,
         answer_ms: None,
     }
 }

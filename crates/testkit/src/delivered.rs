@@ -7,7 +7,9 @@ use std::{
     process::Command,
 };
 
-use lifeboat_model::{Driver, Migrations, Profile, Request, ResourceName, Target, VersionAsk};
+use lifeboat_model::{
+    DeployAsk, Driver, Migrations, Profile, Request, ResourceName, Reversibility, Target, VersionAsk,
+};
 
 use crate::World;
 
@@ -18,6 +20,8 @@ echo "$1" >> calls
 case $1 in
     start) test -e current/broken && exit 1; cat current/version > running ;;
     stop) echo stopped > running ;;
+    smoke) test ! -e current/sick ;;
+    rate) cat rate ;;
 esac
 "#;
 
@@ -57,6 +61,7 @@ fn target(world: &World) -> Target {
         driver: Some(Driver::ReleaseDir { releases: world.app("releases"), current: world.app("current") }),
         tells: None,
         build: None,
+        smoke: Some(words("smoke")),
         answer_ms: None,
     }
 }
@@ -105,6 +110,27 @@ pub fn seal(world: &World, label: &str) -> Request {
 pub fn good(label: &str) -> Request {
     let state = lifeboat_model::ReleaseState::Good;
     Request::Version { about: VersionAsk::Mark { release: label.into(), state, why: String::new() } }
+}
+
+/// A request to deploy a version, with the newest backup there is.
+pub fn deploy(world: &World, version: &str) -> Request {
+    let backup = world.backups().last().map(|backup| backup.id.clone());
+    Request::Version { about: VersionAsk::Deploy(Box::new(DeployAsk { backup, ..ask_for(version) })) }
+}
+
+/// What somebody asks for who deploys a version and says nothing else.
+pub fn ask_for(version: &str) -> DeployAsk {
+    DeployAsk {
+        version: Some(version.into()),
+        label: Some(format!("v-{version}")),
+        backup: None,
+        at_least: Reversibility::DownLossless,
+        hold: false,
+        although_bad: None,
+        watch_ms: 10_000,
+        tells: None,
+        why: String::new(),
+    }
 }
 
 /// A request for a rollback.

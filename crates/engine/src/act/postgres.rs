@@ -133,7 +133,9 @@ pub fn perform(hands: &Hands, action: &PgAction, context: &Context<'_>) -> Resul
         PgAction::ReadySchemas { .. } | PgAction::ReturnSchemas { .. } => schemas::perform(hands, action, context),
         PgAction::SwapSchemas { .. } | PgAction::ExchangeSchemas { .. } => schemas::perform(hands, action, context),
         PgAction::DropSchemas { .. } => schemas::perform(hands, action, context),
-        PgAction::Revert { .. } | PgAction::Rehearse { .. } => reverts::perform(hands, action, context),
+        PgAction::Revert { .. } | PgAction::Migrate { .. } | PgAction::Rehearse { .. } => {
+            reverts::perform(hands, action, context)
+        }
         PgAction::Drop { url, database } => {
             let mut session = beside(&hands.vaults.database(url)?, database, context.stop)?;
             postgres::drop_database(&mut session, database).map_err(|error| postgres_failure(&error))?;
@@ -191,7 +193,9 @@ pub fn probe(hands: &Hands, action: &PgAction, context: &Context<'_>) -> Result<
         | PgAction::ForgetSalvage { .. }
         | PgAction::SettleSalvage { .. }
         | PgAction::Sequences { .. } => Ok((Found::NotStarted, Value::Null)),
-        PgAction::Revert { .. } | PgAction::Rehearse { .. } => reverts::probe(hands, action, context),
+        PgAction::Revert { .. } | PgAction::Migrate { .. } | PgAction::Rehearse { .. } => {
+            reverts::probe(hands, action, context)
+        }
         PgAction::BringBack { .. } | PgAction::TakeAway { .. } => Ok((Found::NotStarted, Value::Null)),
         PgAction::WriteOut { .. } | PgAction::Archive { .. } | PgAction::LoadDump { .. } => {
             Ok((Found::NotStarted, Value::Null))

@@ -4,6 +4,7 @@ mod delivery;
 mod log;
 mod probes;
 mod versions;
+mod watch;
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
@@ -49,6 +50,11 @@ pub fn perform(hands: &Hands, target: &Target, action: &TargetAction, context: &
         | TargetAction::Switch { .. }
         | TargetAction::NoteInstance
         | TargetAction::NewInstance { .. } => delivery::perform(hands, target, action, context),
+        TargetAction::Watch { paths, for_ms, every_ms, failures_max, measures } => {
+            let (how_long, every) = (Duration::from_millis(*for_ms), Duration::from_millis(*every_ms));
+            let what = watch::What { paths, how_long, every, failures_max: *failures_max, measures: *measures };
+            watch::watch(hands, target, &what, context)
+        }
     }
 }
 

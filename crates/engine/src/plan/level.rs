@@ -80,11 +80,19 @@ impl Engine {
     }
 
     /// What git answers in the folder of a target.
-    fn git(&self, target: &Target, words: &[&str]) -> Result<String, Failure> {
+    pub(crate) fn git(&self, target: &Target, words: &[&str]) -> Result<String, Failure> {
+        self.git_as_it_is(target, words).map(|said| said.trim().to_owned())
+    }
+
+    /// The same, byte by byte: a file.
+    pub(crate) fn git_as_it_is(&self, target: &Target, words: &[&str]) -> Result<String, Failure> {
         let call = git::call(&target.folder, words, Duration::from_secs(30));
         let exit = self.io().exec.run(&call, None, &Stop::default()).map_err(|error| self.failure(&error))?;
         match exit.ok() {
-            true => Ok(exit.stdout_text()),
+            true if exit.stdout_cut => {
+                Err(Failure::new(FailureKind::Outside, format!("`{call}` says more than can be held")))
+            }
+            true => Ok(String::from_utf8_lossy(&exit.stdout_tail).into_owned()),
             false => Err(Failure::new(FailureKind::Refused, format!("`{call}` failed")).because(exit.stderr_text())),
         }
     }

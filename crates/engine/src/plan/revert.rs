@@ -2,8 +2,9 @@
 //! in one transaction with the rows of the ledger. For a revert by itself, and as a part of a rollback.
 
 use lifeboat_model::{
-    Action, BackupReason, Failure, FailureKind, KnownRelease, Lease, Ledger, Loss, LossLine, Migration, Migrations,
-    PgAction, Phase, Plan, Request, ResourceName, RevertTo, StepClass, Undo, VersionAsk, migration, release,
+    Action, BackupReason, Failure, FailureKind, KeptFor, KnownRelease, Lease, Ledger, Loss, LossLine, Migration,
+    Migrations, PgAction, Phase, Plan, Request, ResourceName, RevertTo, StepClass, Undo, VersionAsk, migration,
+    release,
 };
 
 use super::{
@@ -12,6 +13,7 @@ use super::{
 };
 use crate::{
     Engine,
+    act::postgres::reverts,
     facts::{Common, Live},
     releases::is_by_file,
 };
@@ -31,7 +33,7 @@ pub(crate) struct Base {
     pub failed: Vec<String>,
     /// Whether the ledger holds the newest version alone.
     pub head_only: bool,
-    /// Tables that the scripts drop, with the rows in them now.
+    /// What the scripts say that they drop: tables with the rows in them now, columns with their values.
     pub leaving: Vec<LossLine>,
 }
 
@@ -56,7 +58,14 @@ pub(crate) fn base(
     let missing = wanted.iter().filter(|version| !applied.versions.contains(version)).cloned().collect();
     let drops = extra.iter().filter_map(|(_, script)| script.as_ref()?.down.as_ref());
     let drops: Vec<String> = drops.flat_map(|down| migration::drops(&down.text)).collect();
-    let leaving = crate::act::postgres::reverts::rows_in(&engine.vaults.database(url)?, &drops)?;
+    let address = engine.vaults.database(url)?;
+    let mut leaving = reverts::rows_in(&address, &drops)?;
+    let downs = extra.iter().filter_map(|(_, script)| script.as_ref()?.down.as_ref());
+    let columns: Vec<_> = downs.flat_map(|down| migration::drops_columns(&down.text)).collect();
+    let values = reverts::values_leaving(&address, &columns)?;
+    // What goes with its table goes once.
+    let beside = |value: &LossLine| !leaving.iter().any(|line| line.table == value.table);
+    leaving.extend(values.into_iter().filter(beside).collect::<Vec<_>>());
     Ok(Base {
         name: name.clone(),
         live: engine.live(resource)?,
@@ -132,8 +141,8 @@ impl Base {
         }
     }
 
-    /// All scripts, newest first, in one transaction, which takes the fence along.
-    pub(crate) fn down(&self) -> lifeboat_model::Step {
+    /// All scripts, newest first, in one transaction, which takes the fence along; what leaves is kept with the operation.
+    pub(crate) fn down(&self, common: &Common) -> lifeboat_model::Step {
         let names: Vec<&str> = self.extra.iter().map(|(version, _)| version.as_str()).collect();
         let title = format!("take back {} in {}, newest first, in one transaction", names.join(", "), self.name);
         let action = Action::Postgres(PgAction::Revert {
@@ -142,12 +151,14 @@ impl Base {
             migrations: self.scripts(),
             lock_timeout_ms: self.said.lock_timeout_ms,
             statement_timeout_ms: self.said.statement_timeout_ms,
+            keep: Some(Box::new(KeptFor { resource: self.live.resource.clone(), backup: common.ids.backup.clone() })),
         });
-        let because = "the schema is the former one from here on; what left is in the emergency backup".to_owned();
+        let because =
+            "the schema is the former one from here on; what left is kept, and in the emergency backup".to_owned();
         step("down", title, StepClass::Pivot, action, Undo::Impossible { because })
     }
 
-    /// What leaves with the tables that the scripts drop.
+    /// What leaves with the tables and columns that the scripts drop.
     pub(crate) fn loss(&self, common: &Common) -> Option<Loss> {
         let kept = format!("emergency backup {}", common.ids.backup);
         let what: Vec<LossLine> = self.leaving.clone();
@@ -240,7 +251,7 @@ fn phases(common: &Common, base: &Base, why: &str) -> Vec<Phase> {
         phase(common, "preflight", vec![], look),
         phase(common, "fence", vec![], vec![base.fence(why)]),
         phase(common, "emergency-backup", taking.predict_store(), taking.store()),
-        phase(common, "down", vec![], vec![base.down()]),
+        phase(common, "down", vec![], vec![base.down(common)]),
     ]
 }
 
@@ -285,6 +296,7 @@ pub(crate) fn rehearse(engine: &Engine, request: &Request) -> Result<Plan, Failu
         database: database.clone(),
         pending,
         statement_timeout_ms: said.statement_timeout_ms,
+        at_least: None,
     };
     let up = "apply them, take them back, apply them again, and compare";
     let drop = Action::Postgres(PgAction::Drop { url: url.to_owned(), database: database.clone() });

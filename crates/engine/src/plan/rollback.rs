@@ -363,7 +363,7 @@ impl App {
             let wanted = self.wanted.served.as_deref().unwrap_or("the former version");
             let before = format!("instance.{}", self.target.name).as_str().into();
             let version = self.wanted.served.clone();
-            let action = TargetAction::NewInstance { version, before, limit_ms: acts.answer_ms() };
+            let action = TargetAction::NewInstance { version, before, limit_ms: acts.answer_ms(), file: None };
             steps.push(acts.read("answers", &format!("a new instance answers with {wanted}"), action));
         }
         steps.extend(acts.works(self.log, &self.target.probes));
@@ -440,7 +440,7 @@ fn app_and_down(known: &Known, why: &str, plan: &mut Plan) -> Result<(), Failure
         phase(common, "fence", vec![], fenced(known, base, why)),
         phase(common, "emergency-backup", taking.predict_store(), taking.store()),
         phase(common, "app-switch", vec![], changing(known).map(App::switch).collect()),
-        phase(common, "down", vec![], vec![base.down()]),
+        phase(common, "down", vec![], vec![base.down(common)]),
         phase(common, "restart", vec![], known.apps.iter().flat_map(App::start).collect()),
         phase(common, "report", vec![], vec![report(known)]),
     ];

@@ -490,6 +490,7 @@ fn version_stays(operation: &Operation, about: &VersionAsk) -> Failure {
         VersionAsk::Seal { .. } | VersionAsk::Mark { .. } => {
             nothing_to_undo(operation).hint("lifeboat releases mark says something else about a release")
         }
+        VersionAsk::Deploy(_) => nothing_to_undo(operation).hint("lifeboat rollback --dry-run shows the ways back"),
         VersionAsk::RollBack { .. } | VersionAsk::Revert { .. } => nothing_to_undo(operation).hint(
             "apply the migrations again and start the newer version; rows that left are in the emergency backup: lifeboat \
              backups list",

@@ -48,6 +48,7 @@ mod fence;
 mod fingerprint;
 mod globals;
 mod large_objects;
+mod leaving;
 mod ledger;
 mod load;
 mod loss;
@@ -97,7 +98,11 @@ pub use fence::{
 };
 pub use fingerprint::{Fingerprint, fingerprint};
 pub use globals::{globals_sql, missing_roles};
-pub use ledger::{Applied, RehearsedMigrations, applied_migrations, rehearse_migrations, revert_migrations};
+pub use leaving::{KeepLeaving, values_in};
+pub use ledger::{
+    Applied, RehearsedMigrations, applied_migrations, apply_migrations, ledger_takes_rows, rehearse_migrations,
+    revert_migrations,
+};
 pub use load::{DumpForm, Loaded, archive_as_sql, create_database_beside, dump_form, load_sql};
 pub use loss::{OtherLineage, RowChanges, same_lineage};
 pub use message::Row;

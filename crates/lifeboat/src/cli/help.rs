@@ -427,6 +427,22 @@ Examples:
   lifeboat checkpoint --label v1.4
   lifeboat checkpoint --unproven      when there is no time for the proof now";
 
+pub const DEPLOY: &str = "\
+A checkpoint first: a backup of everything, proven, and what runs is sealed. Then the migrations that come with the version are rehearsed
+on a copy of that backup - up, down, up -, the version is brought, writes are refused, the app is stopped, the migrations are applied in
+one transaction with their rows in the ledger, and the new version is started. It has to answer, as a new instance and with its version;
+its probes and its `smoke` command are tried, and it is watched. What does not do is taken back by itself, DOWN scripts included; rows
+and values that leave with them are kept. It is bad then, and no deploy puts it back.
+
+Migrations that lose something on their way back are refused, unless `--accept` says otherwise: then nothing goes back by itself.
+
+Exit codes: 0 good or live, 1 taken back, 8 it does not do and is held, 10 and 130 as always.
+
+Examples:
+  lifeboat deploy v1.5 --dry-run
+  lifeboat deploy v1.5 --yes
+  lifeboat deploy v1.5 --accept lossy --confirm shop/production";
+
 pub const ROLLBACK: &str = "\
 Without a name it goes back to the newest good release that runs something else than what runs. The shortest way that works is taken:
 app-only (no database is touched), app-and-down (DOWN scripts, newest first, in one transaction), full (the database from that release's

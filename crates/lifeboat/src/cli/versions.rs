@@ -1,7 +1,10 @@
 //! The words of commands about releases and migrations: seal, go back, list, judge.
 
 use clap::{Args, Subcommand, ValueEnum};
-use lifeboat_model::{Profile, ReleaseState};
+use lifeboat_model::{
+    Profile, ReleaseState,
+    time::{Duration, parse_duration},
+};
 
 use super::records::AttestArgs;
 use super::{ConsentArgs, RunArgs};
@@ -18,6 +21,50 @@ pub struct CheckpointArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub run: RunArgs,
+}
+
+/// `deploy`.
+#[derive(Clone, Debug, Args)]
+pub struct DeployArgs {
+    /// Which version: a tag, branch or commit, a folder, an image [default: the commit that is checked out]
+    #[arg(value_name = "REF")]
+    pub version: Option<String>,
+    /// What to call the release [default: REF, else the tag or branch that is checked out]
+    #[arg(long, value_name = "LABEL")]
+    pub label: Option<String>,
+    /// For how long it is watched before it counts as good
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = parse_duration)]
+    pub watch: Duration,
+    /// The version that the running app has to tell
+    #[arg(long, value_name = "VERSION")]
+    pub tells: Option<String>,
+    /// Takes migrations that cannot be taken back without loss: lossy or one-way
+    #[arg(long, value_name = "HOW", hide_possible_values = true)]
+    pub accept: Option<AcceptArg>,
+    /// Leaves it as it is when it does not do: a person decides
+    #[arg(long)]
+    pub hold: bool,
+    /// Deploys a version that is held for bad, for this reason
+    #[arg(long, value_name = "WHY")]
+    pub although_bad: Option<String>,
+    /// Goes on without proving the backup that is made before
+    #[arg(long)]
+    pub unproven: bool,
+    /// Why
+    #[arg(long, value_name = "WHY", default_value = "")]
+    pub reason: String,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub consent: ConsentArgs,
+}
+
+/// What somebody agrees to of migrations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum AcceptArg {
+    /// Rows are not as before once they are taken back.
+    Lossy,
+    /// They cannot be taken back.
+    OneWay,
 }
 
 /// `rollback`.

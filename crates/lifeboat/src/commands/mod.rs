@@ -12,6 +12,7 @@ mod copies;
 mod copy;
 mod decide;
 mod demo;
+mod deploy;
 pub mod doctor;
 mod elsewhere;
 mod escalation;
@@ -90,6 +91,7 @@ pub fn dispatch(app: &App, command: Option<Command>) -> Done {
         Command::Retention(args) => retention::run(app, &args.command),
         Command::Vault(args) => vault::run(app, &args.command),
         Command::Checkpoint(args) => versions::checkpoint(app, &args),
+        Command::Deploy(args) => deploy::run(app, &args),
         Command::Rollback(args) => versions::rollback(app, &args),
         Command::Rehearse(args) => rehearse::run(app, &args.command),
         Command::Releases(args) => versions::releases(app, &args.command),

@@ -35,20 +35,34 @@ pub fn checkpoint(app: &App, args: &CheckpointArgs) -> Done {
         return carry_out(app, &session, &plan, dry(true));
     }
     let label = args.label.as_ref().map(|label| format!("checkpoint {label}"));
+    match backed_up(app, &session, label, args.unproven)? {
+        Ok(backup) => carry_out(app, &session, &seal(Some(backup))?, dry(false)),
+        Err(code) => Ok(code),
+    }
+}
+
+/// A backup of everything, and its proof; or how it ended, when it did not end well.
+pub(super) fn backed_up(
+    app: &App,
+    session: &Session,
+    label: Option<String>,
+    unproven: bool,
+) -> Result<Result<BackupId, ExitCode>, crate::error::Ended> {
+    let engine = &session.engine;
     let reason = BackupReason::PreDeploy;
     let plan = engine.plan(&Request::Backup { resources: Vec::new(), reason, label })?;
     let backup = stored(&plan)?;
-    if let Some(code) = did_not_end(app, &session, &plan)? {
-        return Ok(code);
+    if let Some(code) = did_not_end(app, session, &plan)? {
+        return Ok(Err(code));
     }
-    if !args.unproven {
-        let backup = BackupChoice::Exactly(backup.clone());
-        let plan = engine.plan(&Request::Prove { backup, resources: Vec::new() })?;
-        if let Some(code) = did_not_end(app, &session, &plan)? {
-            return Ok(code);
+    if !unproven {
+        let choice = BackupChoice::Exactly(backup.clone());
+        let plan = engine.plan(&Request::Prove { backup: choice, resources: Vec::new() })?;
+        if let Some(code) = did_not_end(app, session, &plan)? {
+            return Ok(Err(code));
         }
     }
-    carry_out(app, &session, &seal(Some(backup))?, dry(false))
+    Ok(Ok(backup))
 }
 
 fn stored(plan: &Plan) -> Result<BackupId, Failure> {
@@ -60,7 +74,7 @@ fn stored(plan: &Plan) -> Result<BackupId, Failure> {
 }
 
 /// Carries a part out; how it ended, when it did not end well.
-fn did_not_end(app: &App, session: &Session, plan: &Plan) -> Result<Option<ExitCode>, crate::error::Ended> {
+pub(super) fn did_not_end(app: &App, session: &Session, plan: &Plan) -> Result<Option<ExitCode>, crate::error::Ended> {
     let done = watched(app, session, |watch, stop| session.engine.run(plan, &app.by(), watch, stop))?;
     let findings = lifeboat_engine::Engine::proofs_of(&done);
     let is_bad = findings.iter().any(|proof| proof.outcome != lifeboat_model::Tri::Pass);

@@ -44,6 +44,9 @@ pub struct TargetSettings {
     /// `git`: the command that builds a fresh checkout, after `install`.
     #[schemars(extend("x-kind" = "command"))]
     pub build: Option<Vec<String>>,
+    /// The command that tries the running app after a deploy; it fails when the app does not do what it is for.
+    #[schemars(extend("x-kind" = "command"))]
+    pub smoke: Option<Vec<String>>,
     /// How long it may take to answer after a start. Default: one minute.
     pub answer_within: Option<super::Span>,
     /// How the running app tells its version, so that a new instance can be told from the former one.
@@ -101,6 +104,8 @@ pub struct TellsSettings {
     pub version: String,
     /// Where something stands that differs from start to start: `/started_at`.
     pub instance: Option<String>,
+    /// A file in the folder of each version that holds the version it tells: `VERSION`.
+    pub file: Option<String>,
 }
 
 /// A record that is made through the app and taken away again.
@@ -164,7 +169,7 @@ pub fn resolve(name: &str, what: &TargetSettings, folder: &Path) -> Result<Found
                 return Err(failure.hint("version = \"/version\", for example"));
             }
             let (path, version, instance) = (tells.path.clone(), tells.version.clone(), tells.instance.clone());
-            Some(Tells { path, version, instance })
+            Some(Tells { path, version, instance, file: tells.file.clone() })
         }
         None => None,
     };
@@ -194,6 +199,7 @@ pub fn resolve(name: &str, what: &TargetSettings, folder: &Path) -> Result<Found
         driver,
         tells,
         build: what.build.clone(),
+        smoke: what.smoke.clone(),
         answer_ms: what.answer_within.as_ref().map(|span| span.length.as_millis() as u64),
     };
     let said = |key: &str, value: &str| (key.to_owned(), value.to_owned());

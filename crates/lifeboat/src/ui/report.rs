@@ -45,6 +45,9 @@ pub fn exit_of(operation: &Operation) -> ExitCode {
 }
 
 fn exit_of_done(operation: &Operation) -> ExitCode {
+    if held(operation).next().is_some() {
+        return ExitCode::InBetween;
+    }
     let proofs = Engine::proofs_of(operation);
     let is_proof = matches!(operation.plan.request, Request::Prove { .. });
     match Tri::worst(proofs.iter().map(|proof| proof.outcome)) {
@@ -58,6 +61,15 @@ fn exit_of_done(operation: &Operation) -> ExitCode {
         }
         Tri::Unknown | Tri::Pass => ExitCode::OverBudget,
     }
+}
+
+/// What a deploy found that did not do, and left as it is for a person.
+fn held(operation: &Operation) -> impl Iterator<Item = &Failure> {
+    let is_deploy = matches!(operation.plan.request, Request::Version { about: VersionAsk::Deploy(_) });
+    operation.steps.iter().filter(move |_| is_deploy).filter_map(|state| match state {
+        StepState::Failed { failure, .. } => Some(failure),
+        _other => None,
+    })
 }
 
 /// How it ended, in one word.
@@ -107,6 +119,13 @@ pub fn show(operation: &Operation, again: &str, paint: Paint) -> String {
     text += &times(operation);
     if let Some(rehearsal) = rehearsals::of(operation) {
         text += &show_rehearsal(&rehearsal);
+    }
+    for failure in held(operation) {
+        text += &format!("{} {}\n", paint.bad("Not good:"), words::sentence(&failure.to_string()));
+    }
+    if held(operation).next().is_some() {
+        text +=
+            &format!("It stays as it is and is held for bad. A person decides: lifeboat rollback --dry-run{again}\n");
     }
     for proof in Engine::proofs_of(operation) {
         text += &show_proof(&proof, paint);
@@ -319,6 +338,7 @@ pub fn document(operation: &Operation) -> Value {
         "level": level(operation),
         "rollback": rollback(operation),
         "rehearsal": rehearsals::of(operation),
+        "held": held(operation).collect::<Vec<_>>(),
     })
 }
 

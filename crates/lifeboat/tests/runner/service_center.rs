@@ -208,6 +208,82 @@ fn phase_two_is_deployed_and_taken_back_while_tickets_are_made() {
     assert!(!log.contains(crate::home::PASSWORD));
 }
 
+fn ids(made: &[i64]) -> String {
+    made.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
+
+/// PHS-17: a version is rehearsed, migrated, started, tried and watched while a client makes tickets; it is good, and no ticket is lost.
+#[test]
+fn phs_17_a_deploy_while_tickets_are_made_ends_good() {
+    let center = Center::open();
+    let (over, client) = center.client();
+    let shown = center.run(&["deploy", "main", "--dry-run"]);
+    shown.ends(ExitCode::Refused).says(&["there is no vault", "lifeboat backup"]);
+    let needs = center.run(&["deploy", "nowhere", "--yes"]).ends(ExitCode::Usage);
+    needs.says(&["knows no version nowhere"]);
+    let words = ["deploy", "main", "--label", "2.0", "--watch", "3s", "--yes", "--json"];
+    let done = center.run(&words).ends(ExitCode::Ok).json();
+    assert_eq!((&done["kind"], &done["outcome"]), (&"deploy".into(), &"done".into()));
+    std::thread::sleep(Duration::from_millis(300));
+    over.store(true, Ordering::SeqCst);
+    let made = client.join().unwrap();
+    assert_eq!(center.health()["version"], "2.0");
+    let found = center.sql(&format!("SELECT count(*) FROM service_tickets WHERE id = ANY ('{{{}}}')", ids(&made)));
+    assert_eq!(found, made.len().to_string());
+    assert!(made.len() > 5, "{made:?}");
+    assert_eq!(center.sql("SELECT count(*) FROM service_tickets WHERE title = 'smoke test'"), "0");
+    assert_eq!(
+        center.sql("SELECT count(*) || ' ' || count(statements) FROM supabase_migrations.schema_migrations"),
+        "4 3",
+        "the ledger is written as its own tool would"
+    );
+    let log = std::fs::read_to_string(center.home.path("run/app.log")).unwrap();
+    assert!(!log.contains("does not fit"), "code has met a schema that it does not know: {log}");
+    center.run(&["releases", "show", "2.0"]).ends(ExitCode::Ok).says(&["live, good", "tells 2.0"]);
+    center.run(&["deploy", "main", "--yes"]).ends(ExitCode::Ok).says(&["there is nothing to do"]);
+    let older = center.run(&["deploy", "phase-1", "--dry-run"]).ends(ExitCode::Refused);
+    older.says(&["this version does not know: 20251020000001", "lifeboat rollback"]);
+    center.run(&["rollback", "--dry-run"]).ends(ExitCode::Ok).says(&["before 2.0", "Way app-and-down: this one"]);
+}
+
+/// PHS-17, MIG-11: a version that answers at first and breaks while it is watched goes back by itself, and what it wrote is kept.
+#[test]
+fn phs_17_a_version_that_breaks_while_it_is_watched_goes_back_by_itself() {
+    let center = Center::open();
+    let breaks = r#"            if self.path == "/dashboard" and int(ask("SELECT count(*) FROM service_ticket_tasks")) > 5: return self.answer(500, {})"#;
+    let app = std::fs::read_to_string(center.home.path("app.py")).unwrap();
+    let before = "            if self.path in (\"/login\", \"/dashboard\"):";
+    assert!(app.contains(before));
+    center.home.write("app.py", app.replacen(before, &format!("{breaks}\n{before}"), 1));
+    center.shell("git add . && git commit --quiet -m 'it breaks'");
+    let (over, client) = center.client();
+    let words = ["deploy", "--label", "2.0", "--watch", "60s", "--yes"];
+    let failed = center.run(&words).ends(ExitCode::FailedUndone);
+    failed.says(&["/dashboard answers with 500", "put back"]);
+    std::thread::sleep(Duration::from_millis(300));
+    over.store(true, Ordering::SeqCst);
+    let made = client.join().unwrap();
+    assert_eq!(center.health()["version"], "1.0");
+    assert_eq!(
+        center.sql("SELECT string_agg(version, ' ') FROM supabase_migrations.schema_migrations"),
+        "20251001000000"
+    );
+    assert_eq!(center.sql("SELECT to_regclass('service_ticket_tasks') IS NULL"), "t");
+    let found = center.sql(&format!("SELECT count(*) FROM service_tickets WHERE id = ANY ('{{{}}}')", ids(&made)));
+    assert_eq!(found, made.len().to_string(), "tickets from before, meanwhile and since");
+    let log = std::fs::read_to_string(center.home.path("run/app.log")).unwrap();
+    assert!(!log.contains("does not fit"), "old code has met the new schema: {log}");
+    let history = center.run(&["history", "--json"]).ends(ExitCode::Ok).json();
+    assert_eq!(
+        (&history["operations"][0]["kind"], &history["operations"][0]["outcome"]),
+        (&"deploy".into(), &"put-back".into())
+    );
+    let operation = history["operations"][0]["id"].as_str().unwrap();
+    center.run(&["salvage", "list", operation]).ends(ExitCode::Ok).says(&["public.service_ticket_tasks"]);
+    center.run(&["releases", "list"]).ends(ExitCode::Ok).says(&["2.0", "bad"]);
+    center.run(&["deploy", "--yes"]).ends(ExitCode::Refused).says(&["is held for bad", "/dashboard answers with 500"]);
+}
+
 /// APP-07, APP-08, APP-12: what does not build, tells another version, or was not started anew leaves what ran running.
 #[test]
 fn app_12_a_version_that_does_not_come_up_leaves_what_ran() {

@@ -46,6 +46,15 @@ pub struct SchemaReturn {
     pub becomes: Option<String>,
 }
 
+/// For whom rows are kept that leave with DOWN scripts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptFor {
+    /// The resource as the settings describe it.
+    pub resource: Resource,
+    /// A backup of the time when those rows were there, or of before.
+    pub backup: BackupId,
+}
+
 /// What an actor can be asked to do with a PostgreSQL database. `url` is the address of a database, without a password;
 /// where another database of the same server is meant, it is named beside it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -403,6 +412,22 @@ pub enum PgAction {
         lock_timeout_ms: u64,
         /// How long a statement may run, in milliseconds.
         statement_timeout_ms: u64,
+        /// For whom what leaves is kept with the operation before; plans from before that was there keep nothing.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        keep: Option<Box<KeptFor>>,
+    },
+    /// Applies migrations, with their rows in the ledger, in one transaction. A fence goes in it too.
+    Migrate {
+        /// The database.
+        url: String,
+        /// Where the tool notes what it applied.
+        ledger: crate::migration::Ledger,
+        /// What is applied, oldest first.
+        pending: Vec<crate::migration::Pending>,
+        /// How long a statement waits for a lock, in milliseconds.
+        lock_timeout_ms: u64,
+        /// How long a statement may run, in milliseconds.
+        statement_timeout_ms: u64,
     },
     /// Applies migrations to a copy, takes them back, applies them again, and tells what differs; nothing of it stays.
     Rehearse {
@@ -414,6 +439,9 @@ pub enum PgAction {
         pending: Vec<crate::migration::Pending>,
         /// How long a statement may run, in milliseconds.
         statement_timeout_ms: u64,
+        /// Fails when it cannot be applied, or cannot be taken back so far; nothing: what was found is only told.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        at_least: Option<crate::migration::Reversibility>,
     },
     /// Removes a database. Only ones that we made, or that a person released.
     Drop {

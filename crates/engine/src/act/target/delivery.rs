@@ -24,7 +24,11 @@ pub(super) fn perform(
         TargetAction::Stage { version } => stage(hands, target, version, context),
         TargetAction::Switch { version } => switch(hands, target, version, context),
         TargetAction::NoteInstance => Ok(note(target).unwrap_or(Value::Null)),
-        TargetAction::NewInstance { version, before, limit_ms } => {
+        TargetAction::NewInstance { version, before, limit_ms, file } => {
+            let version = match (version, file) {
+                (None, Some(file)) => Some(first_line(file)?),
+                (version, _) => version.clone(),
+            };
             new_instance(hands, target, version.as_deref(), before, *limit_ms, context)
         }
         _other => Err(Failure::new(FailureKind::Bug, "this is about no version")),
@@ -149,6 +153,12 @@ fn note(target: &Target) -> Option<Value> {
     let tells = target.tells.as_ref()?;
     let (version, instance) = targets::told(target, tells).ok()?;
     Some(json!({ "version": version, "instance": instance }))
+}
+
+/// What a file in the folder of a version says of it.
+fn first_line(file: &Path) -> Result<String, Failure> {
+    let text = files::read_text(file).map_err(|error| path_failure(&error))?;
+    Ok(text.lines().next().unwrap_or_default().trim().to_owned())
 }
 
 fn new_instance(

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 
 use lifeboat_model::{Ledger, Migration, Pending, Reversibility};
+use sha2::Digest;
 
 use super::{
     Fingerprint, PgError, Selection, Session,
     fence::take_fence,
     fingerprint::fingerprint,
+    leaving::{KeepLeaving, keep_leaving},
     sql::{literal, literals, quoted},
 };
 
@@ -90,41 +92,135 @@ fn title(ledger: &Ledger) -> String {
     format!("{}.{}", quoted(&ledger.schema), quoted(&ledger.table))
 }
 
+/// How long a statement may wait for a lock, and how long it may run, in milliseconds.
+pub type Limits = (u64, u64);
+
+/// A transaction about migrations: a fence goes in it - until it ends nobody else can write, and afterwards the schema is the
+/// other one - and nobody else applies anything meanwhile.
+fn begun(
+    session: &mut Session,
+    ledger: &Ledger,
+    (lock_timeout_ms, statement_timeout_ms): Limits,
+) -> Result<(), PgError> {
+    session.run(&format!(
+        "SET LOCAL lock_timeout = {lock_timeout_ms}; SET LOCAL statement_timeout = {statement_timeout_ms}"
+    ))?;
+    take_fence(session)?;
+    session.run(&format!("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE", title(ledger)))
+}
+
+/// A script as the app's own tool would run it, not with what is pinned for us; each anew.
+fn as_its_tool(session: &mut Session, script: &str) -> Result<(), PgError> {
+    session.run("RESET search_path; RESET row_security; RESET timezone; RESET datestyle; RESET intervalstyle")?;
+    session.run(script)
+}
+
+fn is_in(session: &mut Session, ledger: &Ledger, version: &str) -> Result<bool, PgError> {
+    let is_it = format!("{}::pg_catalog.text = {}", quoted(&ledger.column), literal(version));
+    Ok(session.value(&format!("SELECT count(*) FROM {} WHERE {is_it}", title(ledger)))? != "0")
+}
+
 /// Takes migrations back, in this order, in one transaction: the script of each, and its row in the ledger with it. One whose
-/// row is not there any more is passed over, so that it may be repeated. A fence goes in the same transaction: until it ends
-/// nobody else can write, and afterwards the schema is the old one. Says which were taken back.
+/// row is not there any more is passed over, so that it may be repeated. A fence goes in the same transaction. What leaves is
+/// handed over before. Says which were taken back.
 ///
 /// # Errors
-/// [`PgError::Refused`] with the first statement that failed or waited too long for a lock; then nothing has changed.
+/// [`PgError::Refused`] with the first statement that failed or waited too long for a lock; [`PgError::Ours`] when what leaves
+/// cannot be kept. Then nothing has changed.
 pub fn revert_migrations(
     session: &mut Session,
     ledger: &Ledger,
     migrations: &[Migration],
-    (lock_timeout_ms, statement_timeout_ms): (u64, u64),
+    limits: Limits,
+    keep: Option<&mut dyn KeepLeaving>,
 ) -> Result<Vec<String>, PgError> {
-    let (title, column) = (title(ledger), quoted(&ledger.column));
     session.transaction("BEGIN READ WRITE", |session| {
-        session.run(&format!(
-            "SET LOCAL lock_timeout = {lock_timeout_ms}; SET LOCAL statement_timeout = {statement_timeout_ms}"
-        ))?;
-        take_fence(session)?;
-        // Nobody applies anything meanwhile.
-        session.run(&format!("LOCK TABLE {title} IN SHARE ROW EXCLUSIVE MODE"))?;
-        let mut reverted = Vec::new();
+        begun(session, ledger, limits)?;
+        let mut meant = Vec::new();
         for migration in migrations {
-            let is_it = format!("{column}::pg_catalog.text = {}", literal(&migration.version));
-            if session.value(&format!("SELECT count(*) FROM {title} WHERE {is_it}"))? == "0" {
+            if let (true, Some(down)) = (is_in(session, ledger, &migration.version)?, &migration.down) {
+                meant.push((&migration.version, &down.text));
+            }
+        }
+        let scripts = |session: &mut Session| meant.iter().try_for_each(|(_, down)| as_its_tool(session, down));
+        if let Some(keep) = keep.filter(|_| !meant.is_empty()) {
+            keep_leaving(session, keep, &scripts)?;
+        }
+        scripts(session)?;
+        let (title, column) = (title(ledger), quoted(&ledger.column));
+        for (version, _) in &meant {
+            session.run(&format!("DELETE FROM {title} WHERE {column}::pg_catalog.text = {}", literal(version)))?;
+        }
+        Ok(meant.into_iter().map(|(version, _)| version.clone()).collect())
+    })
+}
+
+/// Whether we can note in it what we applied; the reason why not.
+pub fn ledger_takes_rows(applied: &Applied) -> Result<(), String> {
+    match applied.ledger.table.as_str() {
+        _ if applied.head_only => Err(format!("{} holds the newest version alone", applied.ledger)),
+        "_prisma_migrations" => Err("only Prisma itself notes what it has applied".to_owned()),
+        _known => Ok(()),
+    }
+}
+
+/// The row that the tool itself would write.
+fn noted(session: &mut Session, ledger: &Ledger, one: &Pending) -> Result<(), PgError> {
+    let columns = session.ask(&format!(
+        "SELECT attname FROM pg_catalog.pg_attribute WHERE attrelid = {}::pg_catalog.regclass AND attnum > 0 AND NOT attisdropped",
+        literal(&title(ledger))
+    ))?;
+    let has = |name: &str| columns.iter().any(|row| row.text(0) == name);
+    let name = one.migration.name.split_once(['_', '-']).map_or(one.migration.name.as_str(), |(_, name)| name);
+    let mut values = vec![(ledger.column.as_str(), literal(&one.migration.version))];
+    match ledger.table.as_str() {
+        "_sqlx_migrations" => {
+            let checksum = hex::encode(sha2::Sha384::digest(&one.up.text));
+            values.extend([
+                ("description", literal(&name.replace('_', " "))),
+                ("success", "true".to_owned()),
+                ("checksum", format!("'\\x{checksum}'")),
+                ("execution_time", "0".to_owned()),
+            ]);
+        }
+        "knex_migrations" => values.extend([
+            ("batch", format!("(SELECT COALESCE(max(batch), 0) + 1 FROM {})", title(ledger))),
+            ("migration_time", "now()".to_owned()),
+        ]),
+        _others => {
+            values.extend(has("name").then(|| ("name", literal(name))).filter(|_| ledger.column != "name"));
+            values
+                .extend(has("statements").then(|| ("statements", format!("ARRAY[{}]::text[]", literal(&one.up.text)))));
+        }
+    }
+    let names: Vec<String> = values.iter().map(|(name, _)| quoted(name)).collect();
+    let values: Vec<String> = values.into_iter().map(|(_, value)| value).collect();
+    session.run(&format!("INSERT INTO {} ({}) VALUES ({})", title(ledger), names.join(", "), values.join(", ")))
+}
+
+/// Applies migrations, in this order, in one transaction: the script of each, and its row in the ledger with it. One whose row is
+/// there already is passed over, so that it may be repeated. A fence goes in the same transaction. Says which were applied.
+///
+/// # Errors
+/// [`PgError::Refused`] with the first statement that failed or waited too long for a lock; then nothing has changed.
+pub fn apply_migrations(
+    session: &mut Session,
+    ledger: &Ledger,
+    pending: &[Pending],
+    limits: Limits,
+) -> Result<Vec<String>, PgError> {
+    session.transaction("BEGIN READ WRITE", |session| {
+        begun(session, ledger, limits)?;
+        let mut applied = Vec::new();
+        for one in pending {
+            if is_in(session, ledger, &one.migration.version)? {
                 continue;
             }
-            let Some(down) = &migration.down else { continue };
-            // As the app's own tool would run it, not with what is pinned for us; each anew.
-            session
-                .run("RESET search_path; RESET row_security; RESET timezone; RESET datestyle; RESET intervalstyle")?;
-            session.run(&down.text)?;
-            session.run(&format!("DELETE FROM {title} WHERE {is_it}"))?;
-            reverted.push(migration.version.clone());
+            as_its_tool(session, &one.up.text)?;
+            noted(session, ledger, one)?;
+            applied.push(one.migration.version.clone());
         }
-        Ok(reverted)
+        Ok(applied)
     })
 }
 
@@ -135,6 +231,8 @@ pub struct RehearsedMigrations {
     pub class: Reversibility,
     /// Why it is not better than that, a line each.
     pub found: Vec<String>,
+    /// Whether they can be applied at all.
+    pub applies: bool,
 }
 
 /// All definitions, and of each table its rows as a number and a digest.
@@ -160,11 +258,13 @@ pub fn rehearse_migrations(
 }
 
 fn rehearsed(session: &mut Session, pending: &[Pending]) -> Result<RehearsedMigrations, PgError> {
-    let one_way = |found: String| Ok(RehearsedMigrations { class: Reversibility::OneWay, found: vec![found] });
+    let class = Reversibility::OneWay;
+    let one_way = |found: String| Ok(RehearsedMigrations { class, found: vec![found], applies: true });
     let before = look(session)?;
     if let Some(why) = run_all(session, pending.iter().map(|one| (one.migration.name.as_str(), one.up.text.as_str())))?
     {
-        return one_way(format!("cannot be applied: {why}"));
+        let found = vec![format!("cannot be applied: {why}")];
+        return Ok(RehearsedMigrations { class, found, applies: false });
     }
     let applied = look(session)?;
     let mut downs = Vec::new();
@@ -181,7 +281,7 @@ fn rehearsed(session: &mut Session, pending: &[Pending]) -> Result<RehearsedMigr
     let differs = before.0.differences(&after.0);
     if !differs.is_empty() {
         let found = differs.into_iter().map(|line| format!("taken back, and not as before: {line}")).collect();
-        return Ok(RehearsedMigrations { class: Reversibility::OneWay, found });
+        return Ok(RehearsedMigrations { class, found, applies: true });
     }
     if let Some(why) = run_all(session, pending.iter().map(|one| (one.migration.name.as_str(), one.up.text.as_str())))?
     {
@@ -192,7 +292,7 @@ fn rehearsed(session: &mut Session, pending: &[Pending]) -> Result<RehearsedMigr
     if !differs.is_empty() {
         let found =
             differs.into_iter().map(|line| format!("applied again, and not as the first time: {line}")).collect();
-        return Ok(RehearsedMigrations { class: Reversibility::OneWay, found });
+        return Ok(RehearsedMigrations { class, found, applies: true });
     }
     let rows = |look: &Look, table: &String| look.1.get(table).cloned().unwrap_or_default();
     let lost: Vec<String> = before
@@ -202,7 +302,7 @@ fn rehearsed(session: &mut Session, pending: &[Pending]) -> Result<RehearsedMigr
         .map(|table| format!("rows of {table} are not as before once it is taken back"))
         .collect();
     let class = if lost.is_empty() { Reversibility::DownLossless } else { Reversibility::Lossy };
-    Ok(RehearsedMigrations { class, found: lost })
+    Ok(RehearsedMigrations { class, found: lost, applies: true })
 }
 
 /// Runs scripts one after another as the app's own tool would; what the first said that was refused.
@@ -211,8 +311,7 @@ fn run_all<'a>(
     scripts: impl Iterator<Item = (&'a str, &'a str)>,
 ) -> Result<Option<String>, PgError> {
     for (name, script) in scripts {
-        session.run("RESET search_path; RESET row_security; RESET timezone; RESET datestyle; RESET intervalstyle")?;
-        match session.run(script) {
+        match as_its_tool(session, script) {
             Ok(()) => {}
             Err(PgError::Refused { said, .. }) => return Ok(Some(format!("{name}: {said}"))),
             Err(error) => return Err(error),

@@ -645,12 +645,12 @@ fn read_then(
 
 /// Cuts bytes into lines.
 #[derive(Default)]
-struct Lines {
+pub(super) struct Lines {
     open: Vec<u8>,
 }
 
 impl Lines {
-    fn take(&mut self, bytes: &[u8], each: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+    pub(super) fn take(&mut self, bytes: &[u8], each: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
         let mut begin = 0;
         for end in memchr_iter(b'\n', bytes) {
             let row = &bytes[begin..end];

@@ -1,0 +1,324 @@
+//! Deploys: a version that does stays and is good; one that does not goes back by itself, application and database together, and no
+//! row is lost. On a real server.
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "a test says what went wrong by ending")]
+
+use lifeboat_engine::{Engine, Unwatched};
+use lifeboat_io::Stop;
+use lifeboat_model::{
+    Action, DeployAsk, FailureKind, Operation, OperationState, PgAction, ReleaseState, Request, Reversibility,
+    StepState, TargetAction, VersionAsk, decision::Source,
+};
+use lifeboat_testkit::{
+    World,
+    delivered::{apply, ask_for, deploy, good, seal, with_migrations, with_releases},
+    prove::{Case, prove_steps},
+    trouble::{with_something_before, written_before},
+};
+
+const MIGRATIONS: [(&str, &str); 8] = [
+    ("1_tickets.sql", "CREATE TABLE service_tickets (id bigserial PRIMARY KEY, title text NOT NULL)"),
+    ("1_tickets_DOWN.sql", "DROP TABLE service_tickets"),
+    ("2_templates.sql", "CREATE TABLE task_templates (id bigserial PRIMARY KEY, name text)"),
+    ("2_templates_DOWN.sql", "DROP TABLE task_templates CASCADE"),
+    (
+        "3_tasks.sql",
+        "CREATE TABLE service_ticket_tasks (id bigserial PRIMARY KEY, ticket bigint REFERENCES service_tickets)",
+    ),
+    ("3_tasks_DOWN.sql", "DROP TABLE IF EXISTS service_ticket_tasks"),
+    ("4_priority.sql", "ALTER TABLE service_tickets ADD COLUMN priority int NOT NULL DEFAULT 3"),
+    ("4_priority_DOWN.sql", "ALTER TABLE service_tickets DROP COLUMN priority"),
+];
+
+/// Version one in phase 1, sealed and good; version two comes with three migrations.
+fn phase_one() -> World {
+    let world = with_migrations(with_releases(World::on_server(15)), &MIGRATIONS);
+    apply(&world, "1_tickets.sql");
+    world.psql("shop", "INSERT INTO service_tickets (title) SELECT 'ticket ' || n FROM generate_series(1, 50) n");
+    world.backup();
+    world.must(&seal(&world, "v-one"));
+    world.must(&good("v-one"));
+    world
+}
+
+fn write(world: &World, name: &str, text: &str) {
+    std::fs::write(world.app("migrations").join(name), text).unwrap();
+}
+
+/// Version two does not do what it is for.
+fn make_sick(world: &World) {
+    std::fs::write(world.app("releases/two/sick"), "").unwrap();
+}
+
+fn ledger(world: &World) -> String {
+    world.psql("shop", "SELECT string_agg(version, ' ' ORDER BY version) FROM schema_migrations").trim().to_owned()
+}
+
+fn runs(world: &World) -> String {
+    std::fs::read_to_string(world.app("running")).unwrap().trim().to_owned()
+}
+
+fn state(world: &World, label: &str) -> (ReleaseState, bool) {
+    let known = world.engine().releases().unwrap();
+    let one = known.iter().rev().find(|one| one.release.label.as_deref() == Some(label)).unwrap();
+    (one.state, one.is_live)
+}
+
+fn with(world: &World, change: impl FnOnce(&mut DeployAsk)) -> Request {
+    let Request::Version { about: VersionAsk::Deploy(mut ask) } = deploy(world, "two") else { panic!() };
+    change(&mut ask);
+    Request::Version { about: VersionAsk::Deploy(ask) }
+}
+
+fn run_by(engine: &Engine, request: &Request) -> Operation {
+    engine.run(&engine.plan(request).unwrap(), "tester", &Unwatched, &Stop::default()).unwrap()
+}
+
+fn is_smoke(action: &Action) -> bool {
+    let Action::Target { action: TargetAction::Run { argv, .. }, .. } = action else { return false };
+    argv.last().is_some_and(|word| word == "smoke")
+}
+
+fn is_watch(action: &Action) -> bool {
+    matches!(action, Action::Target { action: TargetAction::Watch { .. }, .. })
+}
+
+/// PHS-17, MIG-09: rehearsed, applied in one transaction with its rows in the ledger, started, tried, watched, good. Killed, failed and
+/// repeated at each step it ends as before or as meant, and what is deployed is told right at the end of each.
+#[test]
+fn phs_17_a_version_that_does_is_good_and_trouble_at_any_step_leaves_no_half() {
+    let world = phase_one();
+    let request = deploy(&world, "two");
+    let plan = world.engine().plan(&request).unwrap();
+    let order: Vec<String> = plan.steps().map(|step| step.id.to_string()).collect();
+    let at = |id: &str| order.iter().position(|one| one == id).unwrap_or_else(|| panic!("{id} in {order:?}"));
+    assert!(at("rehearse") < at("fence.db") && at("fence.db") < at("stop.web"), "{order:?}");
+    assert!(at("stop.web") < at("migrate") && at("migrate") < at("start.web"), "old code never meets the new schema");
+    assert_eq!(plan.pivot(), None, "up to its end it can be taken back");
+    // What it shares with a restore and a rehearsal is proven there.
+    let own = [
+        "fence.db",
+        "stop.web",
+        "switch.web",
+        "migrate",
+        "start.web",
+        "let-in.db",
+        "smoke.web",
+        "watch.web",
+        "release",
+    ];
+    let tried = prove_steps(&Case { world: &world, request: request.clone(), undo: false }, |step| own.contains(&step));
+    assert!(tried.as_before > 0 && tried.as_meant > 0, "{tried:?}");
+    let done = world.must(&request);
+    assert_eq!((runs(&world), ledger(&world)), ("two".into(), "1 2 3 4".into()));
+    assert_eq!(done.output(&"rehearse".into()).unwrap()["class"], "down-lossless");
+    assert_eq!((state(&world, "v-two"), state(&world, "v-one").1), ((ReleaseState::Good, true), false));
+    world.psql("shop", "INSERT INTO task_templates (name) VALUES ('writes are let in')");
+    assert!(!world.engine().check_deploy(&ask_for("two")).unwrap(), "there is nothing more to deploy");
+    // What was sealed leads back.
+    world.must(&lifeboat_testkit::delivered::back(Some("v-one"), None));
+    assert_eq!((runs(&world), ledger(&world)), ("one".into(), "1".into()));
+}
+
+/// PHS-17, MIG-11: a version that does not do goes back by itself. Rows of before stay, those that came in the tables of before stay, and
+/// what was written to new tables and columns is kept before the DOWN scripts, and can be brought back.
+#[test]
+fn mig_11_a_version_that_does_not_do_goes_back_by_itself_and_no_row_is_lost() {
+    let world = phase_one();
+    make_sick(&world);
+    let since = "INSERT INTO service_tickets (title) VALUES ('came since');
+                 UPDATE service_tickets SET priority = 1 WHERE id IN (7, 8);
+                 INSERT INTO task_templates (name) VALUES ('a'), ('b, with \"quotes\"');
+                 INSERT INTO service_ticket_tasks (ticket) VALUES (7)";
+    let failed = run_by(&written_before(&world, is_smoke, since), &deploy(&world, "two"));
+    let OperationState::PutBack { why: Some(why) } = &failed.state else { panic!("{:?}", failed.state) };
+    assert!(why.to_string().contains("smoke"), "{why}");
+    assert_eq!((runs(&world), ledger(&world)), ("one".into(), "1".into()));
+    assert_eq!(world.psql("shop", "SELECT count(*) FROM service_tickets").trim(), "51");
+    assert_eq!(world.psql("shop", "SELECT to_regclass('task_templates') IS NULL").trim(), "t");
+    world.psql("shop", "INSERT INTO service_tickets (title) VALUES ('writes are let in again')");
+    let kept = world.kept_rows(&failed);
+    let counts: Vec<_> = kept.tables.iter().map(|one| (one.table.as_str(), one.inserted, one.updated)).collect();
+    assert_eq!(
+        counts,
+        [("public.service_ticket_tasks", 1, 0), ("public.service_tickets", 0, 2), ("public.task_templates", 2, 0)]
+    );
+    let csv = world.state().salvage(&failed.id).join(kept.tables[2].csv.as_ref().unwrap());
+    let text = std::fs::read_to_string(&csv).unwrap();
+    assert_eq!(text, "change,id,name\ninserted,1,a\ninserted,2,\"b, with \"\"quotes\"\"\"\n");
+    use std::os::unix::fs::PermissionsExt;
+    assert_eq!(std::fs::metadata(&csv).unwrap().permissions().mode() & 0o777, 0o600);
+    // It is held: no late run of a pipeline puts it back.
+    assert_eq!(
+        (state(&world, "v-two"), state(&world, "v-one")),
+        ((ReleaseState::Bad, false), (ReleaseState::Good, true))
+    );
+    let refused = world.engine().plan(&deploy(&world, "two")).unwrap_err();
+    assert_eq!(refused.kind, FailureKind::Refused);
+    assert!(refused.to_string().contains("is held for bad"), "{refused}");
+    // Once for each release is enough: whoever deploys it all the same decides about what comes of it.
+    world.backup();
+    let held = world.must(&with(&world, |ask| ask.although_bad = Some("it was the host".into())));
+    assert!(held.steps.iter().any(|step| matches!(step, StepState::Failed { noted: true, .. })));
+    assert_eq!((runs(&world), state(&world, "v-two")), ("two".into(), (ReleaseState::Bad, true)));
+    // It was mended there: what was kept comes back, where it was taken from.
+    let back = Request::BringBack { operation: failed.id, tables: vec![], overwrite: true, deletes: false };
+    world.must(&back);
+    assert_eq!(
+        world.psql("shop", "SELECT string_agg(name, ';' ORDER BY id) FROM task_templates").trim(),
+        "a;b, with \"quotes\""
+    );
+    assert_eq!(
+        world.psql("shop", "SELECT string_agg(id::text, ',') FROM service_tickets WHERE priority = 1").trim(),
+        "7,8"
+    );
+}
+
+/// What a DOWN script does is seen, and not only what it says: a dropped type, rows that it changes or deletes in tables that stay.
+#[test]
+fn mig_11_what_a_down_script_does_to_rows_is_kept_whatever_it_says() {
+    let world = phase_one();
+    write(
+        &world,
+        "5_kinds.sql",
+        "CREATE TYPE kind AS ENUM ('x', 'y'); ALTER TABLE service_tickets ADD COLUMN kind kind",
+    );
+    // Lossless where nothing was written since, as on the copy.
+    write(
+        &world,
+        "5_kinds_DOWN.sql",
+        "DELETE FROM service_tickets WHERE kind = 'y'; UPDATE service_tickets SET title = upper(title) WHERE kind = 'x';
+         DROP TYPE kind CASCADE",
+    );
+    make_sick(&world);
+    let since =
+        "UPDATE service_tickets SET kind = 'x' WHERE id = 3; UPDATE service_tickets SET kind = 'y' WHERE id IN (4, 5)";
+    let failed = run_by(&written_before(&world, is_smoke, since), &deploy(&world, "two"));
+    assert!(matches!(failed.state, OperationState::PutBack { .. }), "{:?}", failed.state);
+    let kept = world.kept_rows(&failed);
+    let folder = world.state().salvage(&failed.id);
+    let texts: Vec<String> = kept
+        .tables
+        .iter()
+        .map(|one| std::fs::read_to_string(folder.join(one.csv.as_ref().unwrap())).unwrap())
+        .collect();
+    let all = texts.join("");
+    for line in ["updated,3,3,x", "updated,4,3,y", "updated,5,3,y", "3,ticket 3", "4,ticket 4", "5,ticket 5"] {
+        assert!(all.contains(line), "{line} in {all}");
+    }
+    assert_eq!(world.psql("shop", "SELECT count(*) FROM service_tickets").trim(), "48");
+}
+
+/// MIG-08, MIG-09: what cannot be applied, waits too long for a lock or is not found lossless by the rehearsal is not begun, or taken back
+/// whole; the version is no worse for it when it never ran.
+#[test]
+fn mig_09_what_cannot_be_applied_leaves_everything_as_it_was() {
+    let world = phase_one();
+    let before = world.look();
+    let ends_as_before = |what: &str| {
+        let failed = world.run(&deploy(&world, "two")).unwrap();
+        let OperationState::PutBack { why: Some(why) } = &failed.state else { panic!("{what}: {:?}", failed.state) };
+        assert_eq!(world.look(), before, "{what}");
+        why.to_string()
+    };
+    write(&world, "5_wrong.sql", "CREATE TABLE half (a int); SELECT 1 / 0");
+    write(&world, "5_wrong_DOWN.sql", "DROP TABLE half");
+    let why = ends_as_before("the copy has said so");
+    assert!(why.contains("cannot be applied"), "{why}");
+    assert_eq!(state(&world, "v-two"), (ReleaseState::Candidate, false), "it never ran");
+    write(&world, "5_wrong.sql", "UPDATE service_tickets SET title = 'x'");
+    write(&world, "5_wrong_DOWN.sql", "SELECT 1");
+    let why = ends_as_before("it loses rows");
+    assert!(why.contains("lossy"), "{why}");
+    // What the copy cannot know: somebody holds the table.
+    std::fs::remove_file(world.app("migrations/5_wrong.sql")).unwrap();
+    std::fs::remove_file(world.app("migrations/5_wrong_DOWN.sql")).unwrap();
+    let is_migrate = |action: &Action| matches!(action, Action::Postgres(PgAction::Migrate { .. }));
+    let failed = run_by(
+        &written_before(
+            &world,
+            is_migrate,
+            "SET default_transaction_read_only = off; CREATE TABLE task_templates (a int)",
+        ),
+        &deploy(&world, "two"),
+    );
+    assert!(matches!(failed.state, OperationState::PutBack { .. }), "{:?}", failed.state);
+    assert_eq!((runs(&world), ledger(&world)), ("one".into(), "1".into()));
+    assert_eq!(state(&world, "v-two").0, ReleaseState::Bad);
+    // Missing scripts are told before anything is done.
+    std::fs::remove_file(world.app("migrations/3_tasks_DOWN.sql")).unwrap();
+    let refused = world.engine().plan(&with(&world, |ask| ask.although_bad = Some("a test".into()))).unwrap_err();
+    assert!(refused.to_string().contains("3_tasks could not be taken back: it has no DOWN script"), "{refused}");
+}
+
+/// Where somebody has agreed to a loss, the migrations are the point of no return: what does not do stays, held.
+#[test]
+fn a_loss_that_was_agreed_to_is_held_and_not_taken_back() {
+    let world = phase_one();
+    write(&world, "5_titles.sql", "UPDATE service_tickets SET title = 'x'");
+    write(&world, "5_titles_DOWN.sql", "SELECT 1");
+    make_sick(&world);
+    let request = with(&world, |ask| ask.at_least = Reversibility::Lossy);
+    let plan = world.engine().plan(&request).unwrap();
+    assert_eq!(plan.pivot().and_then(|at| plan.steps().nth(at)).unwrap().id.to_string(), "migrate");
+    assert_eq!(lifeboat_engine::consequence::consequence(&plan), lifeboat_engine::consequence::Consequence::RowsLeave);
+    let tried = prove_steps(&Case { world: &world, request: request.clone(), undo: false }, |step| {
+        ["fence.db", "migrate", "let-in.db", "smoke.web"].contains(&step)
+    });
+    assert!(tried.as_before > 0 && tried.as_meant > 0, "{tried:?}");
+    world.must(&request);
+    assert_eq!((runs(&world), ledger(&world)), ("two".into(), "1 2 3 4 5".into()));
+    assert_eq!(state(&world, "v-two"), (ReleaseState::Bad, true));
+    // The way back is a person's: with the database from the backup of the release before.
+    world.must(&lifeboat_testkit::delivered::back(Some("v-one"), Some(lifeboat_model::Profile::Full)));
+    assert_eq!((runs(&world), ledger(&world)), ("one".into(), "1".into()));
+}
+
+/// The rules are asked while it is watched: what they call a reason goes back; what nobody can measure is not good.
+#[test]
+fn dec_01_the_watch_asks_the_rules() {
+    let mut world = with_releases(World::shop());
+    let rate = vec!["/bin/sh".to_owned(), world.app("control").display().to_string(), "rate".to_owned()];
+    world.setup.matrix.sources.insert("error_rate".into(), Source::Command(rate));
+    let says = |world: &World, text: &str| std::fs::write(world.app("rate"), text).unwrap();
+    says(&world, "61/1200,window=5m");
+    let failed = world.run(&deploy(&world, "two")).unwrap();
+    let OperationState::PutBack { why: Some(why) } = &failed.state else { panic!("{:?}", failed.state) };
+    assert!(why.to_string().contains("does not do well"), "{why}");
+    assert!(why.causes.join(" ").contains("requests fail: 5.08"), "{why:?}");
+    assert_eq!((runs(&world), state(&world, "v-two")), ("one".into(), (ReleaseState::Bad, false)));
+    world.must(&good("v-two"));
+    says(&world, "1/3,window=5m");
+    world.must(&deploy(&world, "two"));
+    assert_eq!(state(&world, "v-two"), (ReleaseState::Live, true), "three requests tell nothing");
+    lifeboat_testkit::delivered::run_release(&world, "one");
+    says(&world, "10/1200,window=5m");
+    world.must(&deploy(&world, "two"));
+    assert_eq!(state(&world, "v-two"), (ReleaseState::Good, true));
+}
+
+/// Who ends a terminal has not asked for a rollback: the deploy waits, is named, and goes on or back as somebody says.
+#[test]
+fn phs_18_an_interrupted_deploy_waits_and_is_named() {
+    for goes_on in [true, false] {
+        let world = with_releases(World::shop());
+        let stop = Stop::default();
+        let asked = stop.clone();
+        let engine = with_something_before(&world, is_watch, move || asked.at_safe_point());
+        let plan = engine.plan(&deploy(&world, "two")).unwrap();
+        let waits = engine.run(&plan, "tester", &Unwatched, &stop).unwrap();
+        assert!(matches!(waits.state, OperationState::Paused { .. }), "{:?}", waits.state);
+        drop(engine);
+        assert_eq!((runs(&world), state(&world, "v-two")), ("two".into(), (ReleaseState::Candidate, false)));
+        let busy = world.run(&deploy(&world, "two")).unwrap_err();
+        assert!(busy.hint.unwrap().contains(&format!("lifeboat abort {}", waits.id)));
+        let engine = world.engine();
+        let ended = match goes_on {
+            true => engine.resume(&waits.id, "tester", &Unwatched, &Stop::default()).unwrap(),
+            false => engine.abort(&waits.id, "tester", &Unwatched).unwrap(),
+        };
+        assert!(ended.is_closed());
+        let wanted =
+            if goes_on { ("two", (ReleaseState::Good, true)) } else { ("one", (ReleaseState::Candidate, false)) };
+        assert_eq!((runs(&world).as_str(), state(&world, "v-two")), wanted);
+    }
+}

@@ -1,0 +1,83 @@
+//! `deploy`: a checkpoint, then the version - and back by itself when it does not do.
+
+use lifeboat_model::{DeployAsk, ExitCode, Failure, Plan, Request, Reversibility, VersionAsk};
+use serde_json::json;
+
+use super::{
+    App, Session,
+    carry::{Goal, carry_out, run as run_watched},
+    versions::{backed_up, did_not_end},
+};
+use crate::{
+    cli::versions::{AcceptArg, DeployArgs},
+    error::Done,
+    ui::{ask, plan},
+};
+
+/// Backup, proof, seal and deploy: four operations, each of which can be resumed by itself.
+pub fn run(app: &App, args: &DeployArgs) -> Done {
+    let session = app.open(&[])?;
+    let engine = &session.engine;
+    let mut asked = DeployAsk {
+        version: args.version.clone(),
+        label: args.label.clone().or_else(|| args.version.clone()).or_else(|| engine.checked_out()),
+        backup: None,
+        at_least: match args.accept {
+            None => Reversibility::DownLossless,
+            Some(AcceptArg::Lossy) => Reversibility::Lossy,
+            Some(AcceptArg::OneWay) => Reversibility::OneWay,
+        },
+        hold: args.hold,
+        although_bad: args.although_bad.clone(),
+        watch_ms: args.watch.as_millis() as u64,
+        tells: args.tells.clone(),
+        why: args.reason.clone(),
+    };
+    // What cannot be deployed is told before anything is backed up.
+    if !engine.check_deploy(&asked)? {
+        return nothing_to_do(app, &session);
+    }
+    if args.consent.dry_run {
+        return carry_out(app, &session, &planned(&session, &asked)?, args.consent.consent());
+    }
+    // Somebody agrees before the backup, where there is an older one to plan with; else afterwards.
+    let before = planned(&session, &asked).ok();
+    if let Some(before) = &before {
+        let confirm = args.consent.confirm.as_deref();
+        if ask::is_open(app, before, confirm) {
+            app.ui.talk(&plan::show(before, None, &session.zone, app.ui.paint_err));
+        }
+        ask::agree(app, before, confirm)?;
+    }
+    if !engine.setup().resources.is_empty() {
+        let label = asked.label.as_ref().map(|label| format!("before {label}"));
+        match backed_up(app, &session, label.clone(), args.unproven)? {
+            Ok(backup) => asked.backup = Some(backup),
+            Err(code) => return Ok(code),
+        }
+        let seal = VersionAsk::Seal { label, backup: asked.backup.clone() };
+        if let Some(code) = did_not_end(app, &session, &engine.plan(&Request::Version { about: seal })?)? {
+            return Ok(code);
+        }
+    }
+    let plan = planned(&session, &asked)?;
+    match before.is_some() {
+        true => run_watched(app, &session, Goal::Forward, |watch, stop| engine.run(&plan, &app.by(), watch, stop)),
+        false => carry_out(app, &session, &plan, args.consent.consent()),
+    }
+}
+
+fn planned(session: &Session, asked: &DeployAsk) -> Result<Plan, Failure> {
+    session.engine.plan(&Request::Version { about: VersionAsk::Deploy(Box::new(asked.clone())) })
+}
+
+fn nothing_to_do(app: &App, session: &Session) -> Done {
+    let scope = &session.engine.setup().scope;
+    if app.ui.json.is_some() {
+        let fields = json!({ "nothing_to_do": true, "scope": scope.to_string(), "exit_code": 0 });
+        app.ui.document("lifeboat/deploy@1", fields)?;
+        return Ok(ExitCode::Ok);
+    }
+    app.ui.out(&format!("That is what runs in {scope}, and no migration waits: there is nothing to do.\n"))?;
+    Ok(ExitCode::Ok)
+}
