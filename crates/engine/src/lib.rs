@@ -32,6 +32,7 @@ mod run;
 pub mod schedule;
 pub mod scope;
 pub mod setup;
+pub mod standing;
 pub mod strays;
 pub mod sync;
 mod targets;

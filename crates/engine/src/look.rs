@@ -7,7 +7,7 @@ use lifeboat_model::{
 use lifeboat_store::{JournalFile, catalog::OperationRow};
 use serde::Serialize;
 
-use crate::{Engine, copies::CopyStatus, facts, plan};
+use crate::{Engine, copies::CopyStatus, facts, plan, standing::Standing};
 
 /// Read-only answers.
 pub struct Answers<'a> {
@@ -32,6 +32,9 @@ pub struct Status {
     /// What the daemon does by itself.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub schedule: Vec<JobStatus>,
+    /// How releases stand.
+    #[serde(skip_serializing_if = "Standing::is_empty")]
+    pub releases: Standing,
     /// Operations that are not over.
     pub unfinished: Vec<String>,
     /// What a person is still to look at and attest.
@@ -160,7 +163,8 @@ impl Answers<'_> {
         let copies = engine.copies(backups.as_deref().unwrap_or_default());
         let schedule = engine.jobs()?;
         let looked_at = resources.iter().map(|resource| resource.good).chain(copies.iter().map(|copy| copy.good));
-        let looked_at = looked_at.chain(schedule.iter().map(|job| job.good));
+        let releases = engine.standing()?;
+        let looked_at = looked_at.chain(schedule.iter().map(|job| job.good)).chain([releases.good()]);
         Ok(Status {
             good: Tri::worst(looked_at.chain([journals])),
             scope: engine.setup.scope.to_string(),
@@ -169,6 +173,7 @@ impl Answers<'_> {
             resources,
             copies,
             schedule,
+            releases,
             unfinished: unfinished.iter().map(|row| format!("{} ({}, {})", row.id, row.kind, row.state)).collect(),
             open_items: self.open_items()?.into_iter().chain(self.started_otherwise()?).collect(),
             damaged_journals,

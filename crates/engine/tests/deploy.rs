@@ -2,6 +2,8 @@
 //! row is lost. On a real server.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "a test says what went wrong by ending")]
 
+use std::sync::Arc;
+
 use lifeboat_engine::{Engine, Unwatched};
 use lifeboat_io::Stop;
 use lifeboat_model::{
@@ -12,7 +14,7 @@ use lifeboat_testkit::{
     World,
     delivered::{apply, ask_for, deploy, good, seal, with_migrations, with_releases},
     prove::{Case, prove_steps},
-    trouble::{with_something_before, written_before},
+    trouble::{InTrouble, Trouble, unless_it_dies, with_something_before, written_before},
 };
 
 const MIGRATIONS: [(&str, &str); 8] = [
@@ -294,6 +296,33 @@ fn dec_01_the_watch_asks_the_rules() {
     says(&world, "10/1200,window=5m");
     world.must(&deploy(&world, "two"));
     assert_eq!(state(&world, "v-two"), (ReleaseState::Good, true));
+}
+
+/// PHS-18: whatever step a deploy died at, its state and the backup of right before are named by its journal, until somebody goes on.
+#[test]
+fn phs_18_a_deploy_that_died_at_any_step_is_named_with_its_backup() {
+    let before = with_releases(World::shop());
+    before.backup();
+    before.must(&seal(&before, "v-one"));
+    let backup = before.backups().last().unwrap().id.clone();
+    let steps = before.engine().plan(&deploy(&before, "two")).unwrap().steps().count();
+    for (at, trouble) in (0..steps).flat_map(|at| [(at, Trouble::DieBefore(at)), (at, Trouble::DieAfter(at))]) {
+        let world = before.copy();
+        let engine = world.engine_with(|hands| Arc::new(InTrouble::new(hands, trouble)));
+        let plan = engine.plan(&deploy(&world, "two")).unwrap();
+        assert!(unless_it_dies(|| engine.run(&plan, "tester", &Unwatched, &Stop::default())).is_none());
+        drop(engine);
+        // A later backup is not the one that belongs to it.
+        let standing = world.engine().standing().unwrap();
+        let open = standing.deploy.as_ref().unwrap();
+        assert_eq!((&open.backup, open.state), (&Some(backup.clone()), "running"), "{trouble:?}");
+        assert_eq!(open.at.as_ref(), plan.steps().nth(at).map(|step| &step.title), "{trouble:?}");
+        assert_eq!(open.release.label.as_deref(), Some("v-two"));
+        assert_eq!(standing.live.as_ref().unwrap().label.as_deref(), Some("v-one"));
+        assert_eq!(standing.good(), lifeboat_model::Tri::Fail);
+        world.engine().abort(&open.operation, "tester", &Unwatched).unwrap();
+        assert_eq!(world.engine().standing().unwrap().deploy, None);
+    }
 }
 
 /// Who ends a terminal has not asked for a rollback: the deploy waits, is named, and goes on or back as somebody says.

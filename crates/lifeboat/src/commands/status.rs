@@ -3,9 +3,10 @@
 use lifeboat_engine::{
     copies::CopyStatus,
     look::{ResourceStatus, Status},
+    standing::{Named, OpenDeploy, Standing},
 };
 use lifeboat_model::{
-    ExitCode, Failure, FailureKind, Tri,
+    ExitCode, Failure, FailureKind, ReleaseState, Tri,
     schedule::{JobStatus, LATE_AFTER},
     time::{Duration, show_age, show_bytes, show_duration, since},
 };
@@ -63,6 +64,7 @@ fn show(app: &App, session: &Session, status: &Status) -> String {
         text += &format!("               {} {}\n", paint.bad("cannot be read:"), words::sentence(&trouble.to_string()));
         text += &trouble.hint.as_ref().map(|hint| format!("               hint: {hint}\n")).unwrap_or_default();
     }
+    text += &show_releases(app, session, &status.releases);
     for item in &status.open_items {
         text += &format!("  Open         {item}\n");
     }
@@ -94,6 +96,63 @@ pub fn show_job(job: &JobStatus, zone: &jiff::tz::TimeZone, paint: Paint) -> Str
         let mark = if job.good == Tri::Fail { paint.bad("!") } else { paint.doubtful("!") };
         text += &format!("    {mark} {}\n", words::sentence(why));
     }
+    text
+}
+
+/// What runs, where a rollback goes, what is held, and a deploy that is not over.
+fn show_releases(app: &App, session: &Session, standing: &Standing) -> String {
+    let (paint, mut text) = (app.ui.paint, String::new());
+    let named = |one: &Named| {
+        let label = one.label.as_ref().map_or_else(String::new, |label| format!("{} ", words::one_line(label)));
+        format!("{label}({}, sealed {})", one.id, words::instant(one.sealed_at, &session.zone))
+    };
+    if let Some(live) = &standing.live {
+        let state = match live.state {
+            ReleaseState::Good => paint.good("good"),
+            ReleaseState::Bad => paint.bad("BAD, held"),
+            ReleaseState::Live | ReleaseState::Candidate | ReleaseState::Retired => {
+                paint.doubtful("not known to be good")
+            }
+        };
+        text += &format!("  Release      {} is live, {state}\n", named(live));
+        let why = live.why.as_ref().filter(|_| live.state == ReleaseState::Bad);
+        text += &why.map(|why| format!("    ! {}\n", words::sentence(why))).unwrap_or_default();
+    }
+    if let Some(good) = &standing.last_good {
+        text += &format!("  Go back      {} is the last known good one\n", named(good));
+    }
+    for held in &standing.held {
+        let why = held.why.as_ref().map(|why| format!(": {}", words::one_line(why))).unwrap_or_default();
+        text += &format!("  Held         {}{why}\n", named(held));
+    }
+    if let Some(open) = &standing.deploy {
+        text += &show_deploy(app, open, &named(&open.release));
+    }
+    text
+}
+
+/// Where a deploy stands, which backup belongs to it, and what to type.
+fn show_deploy(app: &App, open: &OpenDeploy, named: &str) -> String {
+    let id = &open.operation;
+    let how = match open.state {
+        "turning-back" => "is being taken back",
+        "paused" => "waits",
+        _running => "is under way, or its process died",
+    };
+    let mut text = format!("  Deploy       {} of {named} {how} ({id})\n", app.ui.paint.doubtful("NOT OVER:"));
+    let lines = [
+        ("done", open.done.as_deref()),
+        ("at", open.at.as_deref()),
+        ("because", open.why.as_deref()),
+        ("backup of right before", open.backup.as_ref().map(lifeboat_model::BackupId::as_str)),
+    ];
+    for (what, value) in lines {
+        text += &value.map(|value| format!("    {what}: {}\n", words::one_line(value))).unwrap_or_default();
+    }
+    text += &match open.past_point_of_no_return {
+        true => format!("    it can only be finished: lifeboat resume {id}\n"),
+        false => format!("    go on: lifeboat resume {id}; take it back: lifeboat abort {id}\n"),
+    };
     text
 }
 
@@ -156,6 +215,9 @@ fn next(status: &Status) -> String {
     }
     if status.vault_trouble.is_some() {
         return "lifeboat doctor".to_owned();
+    }
+    if status.releases.live.as_ref().is_some_and(|live| live.state == ReleaseState::Bad) {
+        return "lifeboat rollback --dry-run".to_owned();
     }
     let worst = status.resources.iter().max_by_key(|resource| resource.good);
     match worst {

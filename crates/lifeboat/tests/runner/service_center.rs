@@ -240,6 +240,7 @@ fn phs_17_a_deploy_while_tickets_are_made_ends_good() {
     let log = std::fs::read_to_string(center.home.path("run/app.log")).unwrap();
     assert!(!log.contains("does not fit"), "code has met a schema that it does not know: {log}");
     center.run(&["releases", "show", "2.0"]).ends(ExitCode::Ok).says(&["live, good", "tells 2.0"]);
+    center.run(&["status"]).ends(ExitCode::Ok).says(&["Release      2.0 (r-", "Go back      before 2.0 (r-"]);
     center.run(&["deploy", "main", "--yes"]).ends(ExitCode::Ok).says(&["there is nothing to do"]);
     let older = center.run(&["deploy", "phase-1", "--dry-run"]).ends(ExitCode::Refused);
     older.says(&["this version does not know: 20251020000001", "lifeboat rollback"]);
@@ -281,6 +282,11 @@ fn phs_17_a_version_that_breaks_while_it_is_watched_goes_back_by_itself() {
     let operation = history["operations"][0]["id"].as_str().unwrap();
     center.run(&["salvage", "list", operation]).ends(ExitCode::Ok).says(&["public.service_ticket_tasks"]);
     center.run(&["releases", "list"]).ends(ExitCode::Ok).says(&["2.0", "bad"]);
+    center.run(&["status"]).ends(ExitCode::Ok).says(&[
+        "is live, good",
+        "Held         2.0 (r-",
+        "it was rolled back by itself",
+    ]);
     center.run(&["deploy", "--yes"]).ends(ExitCode::Refused).says(&["is held for bad", "/dashboard answers with 500"]);
 }
 
