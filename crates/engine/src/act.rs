@@ -22,6 +22,7 @@ pub mod summary;
 mod sync;
 mod target;
 mod trees;
+mod variables;
 
 use std::sync::Arc;
 
@@ -122,6 +123,7 @@ impl Perform for Hands {
             Action::Postgres(action) => postgres::perform(self, action, context),
             Action::Sync { link, action } => sync::perform(self, link, action, context),
             Action::Target { target, action } => target::perform(self, target, action, context),
+            Action::Env(action) => variables::perform(self, action, context),
             Action::Release(record) => releases::record(record),
             Action::Say { lines } => Ok(serde_json::json!({ "said": lines })),
         }
@@ -142,7 +144,7 @@ impl Perform for Hands {
             Action::InspectSqlite { .. } | Action::DropBackup { .. } | Action::Fetch { .. } => again(context),
             Action::CheckFetched { .. } | Action::CheckTheChecks { .. } | Action::RecordProof { .. } => again(context),
             Action::CompareLoss { .. } | Action::Sync { .. } | Action::Target { .. } => again(context),
-            Action::Release(_) => again(context),
+            Action::Release(_) | Action::Env(_) => again(context),
             Action::Command { .. } | Action::Remove { .. } | Action::Unforget { .. } => again(context),
             Action::Prune { .. } | Action::Mark { .. } => again(context),
             Action::MakeFolder { .. } | Action::WriteExport { .. } | Action::EncryptFolder { .. } => again(context),

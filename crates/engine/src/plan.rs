@@ -26,6 +26,7 @@ pub mod steps;
 mod sync;
 mod tables;
 pub mod undo;
+mod variables;
 mod write_out;
 
 use lifeboat_model::{Failure, LevelAsk, Plan, Request, VersionAsk};
@@ -91,6 +92,7 @@ fn planned(engine: &Engine, request: &Request) -> Result<Plan, Failure> {
             VersionAsk::Seal { .. } => release::seal(&release::gather(engine, request)?, request),
             VersionAsk::Mark { .. } => release::mark(&engine.common()?, &engine.releases()?, request),
             VersionAsk::Deploy(ask) => deploy::plan(&deploy::gather(engine, ask)?, request, ask),
+            VersionAsk::Env(ask) => variables::plan(engine, request, ask),
             VersionAsk::RollBack { .. } => rollback::plan(engine, &rollback::gather(engine, request)?, request),
             VersionAsk::Rehearse { .. } => revert::rehearse(engine, request),
             VersionAsk::Revert { .. } => revert::plan(&revert::gather(engine, request)?, request),

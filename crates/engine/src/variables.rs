@@ -1,13 +1,17 @@
 //! Env files compared with backups of them: which variables came, went, or have another value. Names and fingerprints, never
 //! values; a fingerprint is made with a key of the vault's, so that nobody can guess a value by it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use lifeboat_io::{Stop, files};
 use lifeboat_model::{
     Backup, BackupChoice, BackupId, Content, Failure, FailureKind, Resource, ResourceKind, ResourceName, Timestamp,
     choose_backup, variables::assignments,
 };
+use lifeboat_store::vault::Vault;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -20,7 +24,7 @@ use crate::{
 const FINGERPRINT_LETTERS: usize = 8;
 
 /// The fingerprint of each variable's value, by its name.
-type Prints = BTreeMap<String, String>;
+pub(crate) type Prints = BTreeMap<String, String>;
 
 /// A variable that is not as it was.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -121,27 +125,39 @@ impl Engine {
         Ok(found)
     }
 
-    fn prints_of(&self, backup: &Backup, resource: &ResourceName) -> Result<Prints, Failure> {
+    pub(crate) fn prints_of(&self, backup: &Backup, resource: &ResourceName) -> Result<Prints, Failure> {
         let vault = self.vaults.open(&self.setup.vault)?;
-        let manifest = summary::manifest(&vault, &backup.id)?;
-        let part = manifest.resource(resource).filter(|part| matches!(part.content, Content::Env(_)));
-        let missing = || {
-            Failure::new(FailureKind::Damaged, format!("the manifest of {} says nothing about {resource}", backup.id))
-        };
-        let part = part.ok_or_else(missing)?;
-        let snapshot = summary::snapshot_of(&vault, &backup.id)?;
-        let mut body = Vec::new();
-        let read = vault.read_file(&snapshot, &part.path, &mut body, &|_| (), &Stop::default());
-        read.map_err(|error| vault_failure(&error))?;
-        self.prints(&body)
+        self.prints(env_text(&vault, &backup.id, resource, &Stop::default())?.as_bytes())
     }
 
-    fn prints(&self, body: &[u8]) -> Result<Prints, Failure> {
+    pub(crate) fn prints(&self, body: &[u8]) -> Result<Prints, Failure> {
         let key = summary::own_env_key(&*self.vaults.open(&self.setup.vault)?);
         let text = String::from_utf8_lossy(body);
         // Of several assignments the last one counts, as for the programs that read the file.
         Ok(assignments(&text).map(|(name, value)| (name.to_owned(), print(&key, name, &value))).collect())
     }
+}
+
+/// An env file as a backup holds it.
+///
+/// # Errors
+/// It holds none; the vault cannot be read.
+pub(crate) fn env_text(
+    vault: &Arc<Vault>,
+    backup: &BackupId,
+    resource: &ResourceName,
+    stop: &Stop,
+) -> Result<String, Failure> {
+    let manifest = summary::manifest(vault, backup)?;
+    let part = manifest.resource(resource).filter(|part| matches!(part.content, Content::Env(_)));
+    let missing =
+        || Failure::new(FailureKind::Damaged, format!("the manifest of {backup} says nothing about {resource}"));
+    let part = part.ok_or_else(missing)?;
+    let snapshot = summary::snapshot_of(vault, backup)?;
+    let mut body = Vec::new();
+    let read = vault.read_file(&snapshot, &part.path, &mut body, &|_| (), stop);
+    read.map_err(|error| vault_failure(&error))?;
+    Ok(String::from_utf8_lossy(&body).into_owned())
 }
 
 fn print(key: &summary::EnvKey, name: &str, value: &str) -> String {
@@ -154,7 +170,7 @@ fn print(key: &summary::EnvKey, name: &str, value: &str) -> String {
     digest
 }
 
-fn changes(then: &Prints, now: &Prints) -> Vec<Changed> {
+pub(crate) fn changes(then: &Prints, now: &Prints) -> Vec<Changed> {
     let names: BTreeSet<&String> = then.keys().chain(now.keys()).collect();
     let both = names.into_iter().map(|name| (name, then.get(name), now.get(name)));
     let changed = both.filter(|(_, then, now)| then != now);

@@ -258,7 +258,7 @@ fn phs_04_old_code_never_meets_the_new_schema() {
     assert_eq!((runs(&world), ledger(&world)), ("one".into(), "1".into()));
     assert_eq!(world.psql("shop", TICKETS), tickets, "rows that came since stay");
     let undo = world.engine().plan(&Request::Undo { operation: done.id }).unwrap_err();
-    assert!(undo.hint.unwrap().contains("emergency backup"));
+    assert!(undo.hint.unwrap().contains("lifeboat salvage apply"));
 }
 
 /// The database comes back from that release's backup, together with the application: wholly old or wholly new.

@@ -67,3 +67,4 @@ pub use salvage::{RowKind, Salvage, SalvagedTable};
 pub use stamp::{NameStamp, stamp_in};
 pub use target::{Driver, LevelAsk, Target, TargetAction, Tells, Trial};
 pub use time::{Duration, Timestamp};
+pub use variables::{EnvAction, EnvAsk};

@@ -604,6 +604,8 @@ pub enum Action {
         /// What.
         action: crate::sync::SyncAction,
     },
+    /// Changes a file of variables, by their names.
+    Env(crate::variables::EnvAction),
     /// Puts on record which release was sealed, is live, good or bad.
     Release(crate::release::ReleaseRecord),
     /// Changes what runs the app's code, or looks whether it works.

@@ -17,6 +17,7 @@ use crate::{
     request::Request,
     resource::ResourceName,
     time::Timestamp,
+    variables::EnvAsk,
 };
 
 /// The schema tag of a sealed release. Fields are only added within one number.
@@ -273,7 +274,10 @@ impl Profile {
 impl Profile {
     /// How a plan goes back, when it is a rollback: by what it does to a database.
     pub fn of(plan: &Plan) -> Option<Profile> {
-        let Request::Version { about: VersionAsk::RollBack { .. } } = &plan.request else { return None };
+        let Request::Version { about: VersionAsk::RollBack { profile, .. } } = &plan.request else { return None };
+        if *profile == Some(Profile::EnvOnly) {
+            return Some(Profile::EnvOnly);
+        }
         let reverts = |action: &Action| matches!(action, Action::Postgres(PgAction::Revert { .. }));
         let is_full = plan.phases.iter().any(|phase| phase.name == "swap");
         Some(match (plan.steps().any(|step| reverts(&step.action)), is_full) {
@@ -333,6 +337,8 @@ pub enum VersionAsk {
     },
     /// Bring a version, and go back by itself when it does not do.
     Deploy(Box<DeployAsk>),
+    /// Bring former values of variables back.
+    Env(Box<EnvAsk>),
     /// Go back.
     RollBack {
         /// To which release; the last known good one when nobody says.

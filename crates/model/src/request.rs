@@ -287,6 +287,7 @@ impl Request {
                 VersionAsk::Seal { .. } => "checkpoint",
                 VersionAsk::Mark { .. } => "release-mark",
                 VersionAsk::Deploy(_) => "deploy",
+                VersionAsk::Env(_) => "env-restore",
                 VersionAsk::RollBack { .. } => "rollback",
                 VersionAsk::Rehearse { .. } => "rehearse",
                 VersionAsk::Revert { .. } => "revert",
@@ -309,7 +310,8 @@ impl Request {
             Request::Level { .. } => false,
             Request::Version { about } => match about {
                 VersionAsk::Seal { .. } | VersionAsk::Mark { .. } | VersionAsk::Rehearse { .. } => true,
-                VersionAsk::Deploy(_) | VersionAsk::RollBack { .. } | VersionAsk::Revert { .. } => false,
+                VersionAsk::Deploy(_) | VersionAsk::Env(_) => false,
+                VersionAsk::RollBack { .. } | VersionAsk::Revert { .. } => false,
             },
         }
     }

@@ -1,9 +1,73 @@
 //! Files of variables, `.env` and its like: reading one value, as the programs that use them do, and setting one.
 
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{backup::BackupChoice, id::BackupId, resource::ResourceName};
+
+/// What is done to a file of variables. It names them and never tells a value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "variables", rename_all = "kebab-case")]
+pub enum EnvAction {
+    /// Gives variables the values that a backup of the file holds, takes others out, and keeps the former file.
+    Restore {
+        /// Where the backup is.
+        vault: String,
+        /// Which.
+        backup: BackupId,
+        /// Which of its parts.
+        resource: ResourceName,
+        /// The file.
+        file: PathBuf,
+        /// Where the former one is kept.
+        kept: PathBuf,
+        /// The variables that get their former value.
+        set: Vec<String>,
+        /// Those that go.
+        remove: Vec<String>,
+    },
+    /// Puts the former file back.
+    PutBack {
+        /// The file.
+        file: PathBuf,
+        /// Where the former one is kept.
+        kept: PathBuf,
+    },
+}
+
+/// What somebody asks for who wants former values of variables.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnvAsk {
+    /// Which file; the only one when nobody says.
+    pub resource: Option<ResourceName>,
+    /// Out of which backup.
+    pub from: BackupChoice,
+    /// Which variables; all that differ when none is named.
+    pub keys: Vec<String>,
+    /// Those that came since stay.
+    pub keep_new: bool,
+    /// Why.
+    pub why: String,
+}
+
 /// The value of a variable in the text of such a file. Of several assignments the last counts; quotes around it are not
 /// part of it, nor is a comment behind one that has none.
 pub fn value_of(text: &str, name: &str) -> Option<String> {
     assignments(text).filter(|(key, _)| *key == name).map(|(_, value)| value).last()
+}
+
+/// What stands behind the last assignment of a variable, quotes and all: what another file has to hold to mean the same.
+pub fn written_value<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    let is_it = |line: &&str| assignments(line).any(|(key, _)| key == name);
+    let line = text.lines().rfind(is_it)?;
+    line.split_once('=').map(|(_, value)| value.trim())
+}
+
+/// The text without any assignment of a variable. The rest stays as it is, byte by byte.
+pub fn without(text: &str, name: &str) -> String {
+    let is_it = |line: &str| assignments(line).any(|(key, _)| key == name);
+    text.split_inclusive('\n').filter(|line| !is_it(line)).collect()
 }
 
 /// Every assignment, in order: the name, and the value without quotes.
@@ -66,7 +130,16 @@ fn unquoted(value: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{value_of, with_value};
+    use super::{value_of, with_value, without, written_value};
+
+    #[test]
+    fn what_is_written_goes_over_as_it_is_and_what_goes_leaves_the_rest() {
+        let then = "# A=1\nexport A = 'x # y' \nA=\"z\" # why\nB=\n";
+        assert_eq!(written_value(then, "A"), Some("\"z\" # why"));
+        assert_eq!((written_value(then, "B"), written_value(then, "C")), (Some(""), None));
+        assert_eq!(without(then, "A"), "# A=1\nB=\n");
+        assert_eq!(without("A=1\nB=2", "B"), "A=1\n");
+    }
 
     /// EMRG-06: set, not appended; twice is once; a last line without an end stays readable.
     #[test]

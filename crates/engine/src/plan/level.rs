@@ -478,7 +478,8 @@ fn local_port(url: &str) -> Option<u16> {
 pub(super) fn is_meant(operation: &Operation) -> bool {
     match &operation.plan.request {
         Request::Level { about: LevelAsk::Recover { .. }, .. } => false,
-        Request::Level { .. } | Request::Version { about: VersionAsk::RollBack { .. } } => true,
+        Request::Level { .. } => true,
+        Request::Version { about: VersionAsk::RollBack { .. } | VersionAsk::Env(_) } => true,
         _other => false,
     }
 }
@@ -504,7 +505,10 @@ pub(super) fn undo(engine: &Engine, operation: &Operation, request: &Request) ->
         .any(|(step, state)| step.class == StepClass::Pivot && matches!(state, StepState::Done { .. }));
     if pushed && let Request::Version { .. } = operation.plan.request {
         let message = format!("{} took the database back as well, and it was written to since", operation.id);
-        let hint = "deploy the newer version again; rows that left are in the emergency backup: lifeboat backups list";
+        let hint = format!(
+            "lifeboat deploy VERSION --although-bad WHY brings the newer one again, lifeboat salvage apply {} the rows that left",
+            operation.id
+        );
         return Err(Failure::new(FailureKind::Refused, message).hint(hint));
     }
     if pushed {

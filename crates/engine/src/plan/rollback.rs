@@ -1,6 +1,7 @@
 //! Planning a rollback: application, database and environment go back together, by the shortest way that works.
 //!
 //! ```text
+//!   env-only       preflight · stop · variables · restart
 //!   app-only       preflight · app · restart · report
 //!   app-and-down   preflight · app · fence · emergency-backup · app-switch · down (no return) · restart · report
 //!   full           preflight · app · fence · emergency-backup · restore · verify · app-switch · swap (no return) · restart · report
@@ -11,8 +12,8 @@
 
 use lifeboat_model::{
     AcceptLoss, Action, Artifact, BackupChoice, BackupId, Failure, FailureKind, KnownRelease, Lease, OperationState,
-    Phase, Plan, Profile, Release, ReleaseId, ReleaseRecord, ReleaseState, Request, ResourceName, Step, StepClass,
-    Target, TargetAction, Undo, VersionAsk,
+    Phase, Plan, Profile, Release, ReleaseId, ReleaseRecord, ReleaseState, Request, Resource, ResourceKind,
+    ResourceName, Step, StepClass, Target, TargetAction, Undo, VersionAsk,
     release::{self, RELEASE_SCHEMA},
     target,
 };
@@ -23,6 +24,7 @@ use super::{
     release::{Running, of, recorded, running},
     revert::{Base, base},
     steps::{self, by, phase},
+    variables::{self, Edit},
 };
 use crate::{Engine, facts::Common, targets};
 
@@ -59,6 +61,8 @@ pub(crate) struct Known {
     bases: Option<Vec<Base>>,
     /// Whether the backup of that release is there.
     has_backup: bool,
+    /// What differs in files of variables; only looked at when they alone are to come back.
+    edits: Option<Vec<Edit>>,
 }
 
 pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failure> {
@@ -69,7 +73,12 @@ pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failur
     let all = engine.releases()?;
     let running = running(engine)?;
     let runs: Vec<_> = running.iter().map(|one| (one.target.name.clone(), one.version.clone())).collect();
+    let newest_good = || all.iter().rev().find(|one| one.state == ReleaseState::Good && one.release.backup.is_some());
     let chosen = match release::choose(&all, to.as_deref(), &runs) {
+        // Variables alone go back to the newest good one, whatever runs.
+        _any if to.is_none() && *profile == Some(Profile::EnvOnly) && newest_good().is_some() => {
+            newest_good().cloned().ok_or_else(steps::wrong_planner)?
+        }
         Ok(known) => known.clone(),
         Err(failure) if to.is_none() => of_platform(engine, &all, &running, &common)?.ok_or(failure)?,
         Err(failure) => return Err(failure),
@@ -95,7 +104,24 @@ pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failur
     };
     let from = all.iter().find(|one| one.is_live).cloned();
     let is_sealed = all.iter().any(|one| one.release.id == chosen.release.id);
-    Ok(Known { common, to: chosen, is_sealed, from, apps, bases, has_backup })
+    let edits = match profile {
+        Some(Profile::EnvOnly) => Some(edits(engine, &common, &chosen.release)?),
+        _any => None,
+    };
+    Ok(Known { common, to: chosen, is_sealed, from, apps, bases, has_backup, edits })
+}
+
+/// What differs between the files of variables and the backup of a release.
+fn edits(engine: &Engine, common: &Common, release: &Release) -> Result<Vec<Edit>, Failure> {
+    let backups = engine.backups()?;
+    let Some(backup) = backups.iter().find(|one| Some(&one.id) == release.backup.as_ref()) else {
+        return Ok(Vec::new());
+    };
+    let is_env = |resource: &&Resource| {
+        matches!(resource.kind, ResourceKind::Env { .. }) && backup.resources.contains(&resource.name)
+    };
+    let files = engine.setup().resources.iter().filter(is_env);
+    files.map(|resource| variables::edit(engine, common, (resource, backup), &[], false)).collect()
 }
 
 /// What the platform itself knows as the release before, where nothing was sealed: it is stateless, and its registry keeps it.
@@ -154,12 +180,26 @@ struct Way {
 /// Every way back, the shortest first. A rollback without a word takes the first that works.
 fn ways(known: &Known) -> Vec<Way> {
     let why_not = |profile: Profile| match profile {
-        Profile::EnvOnly => Some("variables alone come back with: lifeboat restore, of an env file".to_owned()),
+        Profile::EnvOnly => env_only_fails(known),
         Profile::AppOnly => app_only_fails(known),
         Profile::AppAndDown => down_fails(known),
         Profile::Full => full_fails(known),
     };
     Profile::ALL.into_iter().map(|profile| Way { profile, why_not: why_not(profile) }).collect()
+}
+
+fn env_only_fails(known: &Known) -> Option<String> {
+    let Some(edits) = &known.edits else { return Some("it is taken only when asked for by its name".to_owned()) };
+    if known.to.release.backup.is_none() {
+        return Some(format!("no backup was made when {} was sealed", known.to.release.shown()));
+    }
+    match edits.is_empty() {
+        true => Some(format!("its backup is not there, or holds no env file of {}", known.common.scope)),
+        false if edits.iter().all(Edit::is_empty) => {
+            Some(format!("variables are as they were in {}", known.to.release.shown()))
+        }
+        false => None,
+    }
 }
 
 fn app_only_fails(known: &Known) -> Option<String> {
@@ -234,7 +274,7 @@ pub(crate) fn plan(engine: &Engine, known: &Known, request: &Request) -> Result<
     let mut plan = steps::new_plan(common, request, title, Lease::Environment);
     let why = if why.trim().is_empty() { "a rollback" } else { why.trim() };
     match chosen.profile {
-        Profile::EnvOnly => return Err(steps::wrong_planner()),
+        Profile::EnvOnly => env_only(known, &mut plan),
         Profile::AppOnly => app_only(known, &mut plan),
         Profile::AppAndDown => app_and_down(known, why, &mut plan)?,
         Profile::Full => full(engine, known, why, &mut plan)?,
@@ -357,14 +397,23 @@ impl App {
 
     /// Starts it, and shows that what answers is a new instance of the wanted version.
     fn start(&self) -> Vec<Step> {
+        self.started(self.wanted.served.clone())
+    }
+
+    /// The same, whatever version it is.
+    fn start_again(&self) -> Vec<Step> {
+        self.started(None)
+    }
+
+    fn started(&self, version: Option<String>) -> Vec<Step> {
         let acts = self.acts();
         let mut steps: Vec<Step> = (!self.target.start.is_empty()).then(|| acts.start()).into_iter().collect();
         if self.target.tells.is_some() {
-            let wanted = self.wanted.served.as_deref().unwrap_or("the former version");
+            let wanted = version.as_deref().unwrap_or("the former version");
+            let title = format!("a new instance answers with {wanted}");
             let before = format!("instance.{}", self.target.name).as_str().into();
-            let version = self.wanted.served.clone();
             let action = TargetAction::NewInstance { version, before, limit_ms: acts.answer_ms(), file: None };
-            steps.push(acts.read("answers", &format!("a new instance answers with {wanted}"), action));
+            steps.push(acts.read("answers", &title, action));
         }
         steps.extend(acts.works(self.log, &self.target.probes));
         steps.into_iter().map(|step| of(step, &self.target)).collect()
@@ -381,6 +430,24 @@ fn report(known: &Known) -> Step {
         None => format!("put on record: {} is live", to.release.shown()),
     };
     recorded("report", &title, ReleaseRecord::Live { release, bad, not_bad: None }, undo)
+}
+
+/// The app stands still while its variables change, and is started with them; its version stays.
+fn env_only(known: &Known, plan: &mut Plan) {
+    let common = &known.common;
+    let edits: Vec<&Edit> = known.edits.iter().flatten().filter(|edit| !edit.is_empty()).collect();
+    let mut preflight: Vec<Step> = known.apps.iter().map(App::check).collect();
+    preflight.extend(edits.iter().map(|edit| edit.check(common)));
+    let mut stop: Vec<Step> = known.apps.iter().map(App::note).collect();
+    stop.extend(known.apps.iter().filter_map(App::stop));
+    plan.phases = vec![
+        phase(common, "preflight", vec![], preflight),
+        phase(common, "stop", vec![], stop),
+        phase(common, "variables", vec![], edits.iter().map(|edit| edit.step(common)).collect()),
+        phase(common, "restart", vec![], known.apps.iter().flat_map(App::start_again).collect()),
+    ];
+    plan.facts = edits.iter().map(|edit| edit.fact()).collect();
+    plan.notes = edits.iter().flat_map(|edit| edit.notes()).collect();
 }
 
 fn changing(known: &Known) -> impl Iterator<Item = &App> {

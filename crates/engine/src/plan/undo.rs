@@ -473,7 +473,9 @@ pub fn is_undoable(operation: &Operation) -> bool {
     let kind = match &operation.plan.request {
         Request::Restore { .. } | Request::Undo { .. } | Request::Retention | Request::Mark { .. } => true,
         Request::BringBack { .. } | Request::RestoreTable { .. } | Request::Level { .. } => true,
-        Request::Version { about } => matches!(about, VersionAsk::RollBack { .. }) && !operation.past_pivot,
+        Request::Version { about } => {
+            matches!(about, VersionAsk::RollBack { .. } | VersionAsk::Env(_)) && !operation.past_pivot
+        }
         Request::Backup { .. } | Request::Prove { .. } | Request::Prune | Request::Release { .. } => false,
         Request::Export { .. } | Request::Adopt { .. } | Request::Copy { .. } => false,
         Request::Compromise { .. } | Request::Attest { .. } | Request::Fence { .. } | Request::Decide { .. } => false,
@@ -486,14 +488,14 @@ pub fn is_undoable(operation: &Operation) -> bool {
 /// Why what an operation did about a release is not taken back, and what leads back instead.
 fn version_stays(operation: &Operation, about: &VersionAsk) -> Failure {
     match about {
-        VersionAsk::Rehearse { .. } => nothing_to_undo(operation),
+        VersionAsk::Rehearse { .. } | VersionAsk::Env(_) => nothing_to_undo(operation),
         VersionAsk::Seal { .. } | VersionAsk::Mark { .. } => {
             nothing_to_undo(operation).hint("lifeboat releases mark says something else about a release")
         }
         VersionAsk::Deploy(_) => nothing_to_undo(operation).hint("lifeboat rollback --dry-run shows the ways back"),
         VersionAsk::RollBack { .. } | VersionAsk::Revert { .. } => nothing_to_undo(operation).hint(
-            "apply the migrations again and start the newer version; rows that left are in the emergency backup: lifeboat \
-             backups list",
+            "lifeboat deploy VERSION brings the newer one again, migrations included; rows that left: lifeboat salvage list, \
+             and the emergency backup",
         ),
     }
 }

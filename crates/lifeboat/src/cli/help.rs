@@ -404,10 +404,14 @@ Examples:
 
 pub const ENV: &str = "\
 A fingerprint stands for a value: it tells whether two are the same, and nobody can guess a value by it without the vault.
-`diff` ends with exit code 10 when something differs. The file itself comes back with `lifeboat restore`, and `undo` takes that back.
+`diff` ends with exit code 10 when something differs. `restore` sets single variables, or all that differ, each in its place: comments and
+order stay, variables that came since are taken out unless --keep-new says otherwise, and `undo` takes it back. Values that were said to be
+compromised never come back. The file as a whole comes back with `lifeboat restore`.
 
 Examples:
   lifeboat env diff
+  lifeboat env restore FEATURE_X --yes
+  lifeboat env restore --from b-7q2f --dry-run
   lifeboat env diff env --before '2026-11-20 14:05'
   lifeboat env history";
 

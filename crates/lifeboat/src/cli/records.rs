@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueHint};
 
-use super::RunArgs;
+use super::{ConsentArgs, RunArgs};
 
 /// `backups compromised`.
 #[derive(Clone, Debug, Args)]
@@ -235,6 +235,30 @@ pub enum EnvCommand {
         /// The newest good backup from before then
         #[arg(long, value_name = "TIME")]
         before: Option<String>,
+    },
+    /// Gives variables the values that a backup holds, each in its place; the former file is kept
+    Restore {
+        /// Which variables [default: all that differ]
+        #[arg(value_name = "KEY")]
+        keys: Vec<String>,
+        /// Which env file: its name in lifeboat.toml [default: the only one]
+        #[arg(long = "of", value_name = "RESOURCE")]
+        resource: Option<String>,
+        /// The backup: its id or the beginning of it [default: the newest good one]
+        #[arg(long, value_name = "BACKUP", conflicts_with = "before")]
+        from: Option<String>,
+        /// The newest good backup from before then
+        #[arg(long, value_name = "TIME")]
+        before: Option<String>,
+        /// Leaves variables that came since
+        #[arg(long)]
+        keep_new: bool,
+        /// Why
+        #[arg(long, value_name = "WHY", default_value = "")]
+        reason: String,
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        consent: ConsentArgs,
     },
     /// Which variables changed from backup to backup, the newest first
     History {

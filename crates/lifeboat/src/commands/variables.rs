@@ -1,10 +1,10 @@
 //! `env`: an env file beside backups of it. Names and fingerprints, never values.
 
 use lifeboat_engine::variables::Changed;
-use lifeboat_model::{BackupChoice, ExitCode, ResourceName};
+use lifeboat_model::{BackupChoice, EnvAsk, ExitCode, Request, ResourceName, VersionAsk};
 use serde_json::json;
 
-use super::{App, Session};
+use super::{App, Session, asks::choice, carry::carry_out};
 use crate::{
     cli::records::EnvCommand,
     error::Done,
@@ -14,6 +14,7 @@ use crate::{
 pub fn run(app: &App, command: &EnvCommand) -> Done {
     let resource = match command {
         EnvCommand::Diff { resource, .. } | EnvCommand::History { resource } => resource,
+        EnvCommand::Restore { resource, .. } => resource,
     };
     let named: Vec<String> = resource.iter().cloned().collect();
     let session = app.open(&named)?;
@@ -26,6 +27,17 @@ pub fn run(app: &App, command: &EnvCommand) -> Done {
                 (None, None) => BackupChoice::Latest,
             };
             diff(app, &session, name, &choice)
+        }
+        EnvCommand::Restore { keys, from, before, keep_new, reason, consent, .. } => {
+            let ask = EnvAsk {
+                resource: name.cloned(),
+                from: choice(app, &session, from.as_deref(), before.as_deref())?,
+                keys: keys.clone(),
+                keep_new: *keep_new,
+                why: reason.clone(),
+            };
+            let plan = session.engine.plan(&Request::Version { about: VersionAsk::Env(Box::new(ask)) })?;
+            carry_out(app, &session, &plan, consent.consent())
         }
         EnvCommand::History { .. } => history(app, &session, name),
     }

@@ -258,7 +258,9 @@ pub fn undo(operation: &Operation) -> Option<String> {
         Request::Restore { .. } | Request::Undo { .. } | Request::Backup { .. } => true,
         Request::Adopt { .. } | Request::BringBack { .. } | Request::RestoreTable { .. } => true,
         Request::Level { .. } => !operation.past_pivot || !kept(operation).is_empty(),
-        Request::Version { about } => matches!(about, VersionAsk::RollBack { .. }) && !operation.past_pivot,
+        Request::Version { about } => {
+            matches!(about, VersionAsk::RollBack { .. } | VersionAsk::Env(_)) && !operation.past_pivot
+        }
         Request::Export { .. } | Request::Copy { .. } => false,
         Request::Compromise { .. } | Request::Attest { .. } | Request::Fence { .. } | Request::Decide { .. } => false,
         Request::Incident { .. } | Request::Sync { .. } | Request::Maintenance { .. } => false,

@@ -41,6 +41,32 @@ fn env_17_what_changed_since_a_backup_is_told_by_name() {
     home.run(&["env", "diff", "--from", "b-2222222222"]).ends(ExitCode::Refused);
 }
 
+/// ENV-02, ENV-05: a value comes back by its name; the plan and what is said afterwards name it and show a fingerprint.
+#[test]
+fn env_05_a_value_comes_back_by_its_name() {
+    let home = Home::shop();
+    let settings = std::fs::read_to_string(home.path("lifeboat.toml")).unwrap();
+    home.write("lifeboat.toml", settings + "[environments.local.resources.env]\nkind = \"env\"\npath = \"./.env\"\n");
+    home.write(".env", "# kept\nTOKEN=first-secret\nFLAG=off\n");
+    home.backup();
+    home.write(".env", "# kept\nTOKEN=second-secret\nFLAG=on\nNEW=n3w-secret\n");
+    let shown = home.run(&["env", "restore", "--dry-run"]).ends(ExitCode::Ok);
+    let shown = shown.says(&["set FLAG, TOKEN; take NEW out", "TOKEN: "]);
+    home.run(&["env", "restore", "TOKEN"]).ends(ExitCode::NeedsPerson);
+    let done =
+        home.run(&["env", "restore", "TOKEN", "--yes"]).ends(ExitCode::Ok).says(&["Take it back: lifeboat undo"]);
+    let file = || std::fs::read_to_string(home.path(".env")).unwrap();
+    assert_eq!(file(), "# kept\nTOKEN=first-secret\nFLAG=on\nNEW=n3w-secret\n");
+    home.run(&["env", "restore", "TOKEN", "--yes"]).ends(ExitCode::Ok).says(&["nothing to do"]);
+    home.run(&["undo", "--yes"]).ends(ExitCode::Ok);
+    assert_eq!(file(), "# kept\nTOKEN=second-secret\nFLAG=on\nNEW=n3w-secret\n");
+    for secret in ["first-secret", "second-secret", "n3w-"] {
+        let texts = [&shown.out, &shown.err, &done.out, &done.err];
+        assert!(!texts.iter().any(|text| text.contains(secret)), "{secret} was shown");
+    }
+    home.run(&["env", "restore", "NOBODY", "--yes"]).ends(ExitCode::Refused).says(&["has no NOBODY"]);
+}
+
 #[test]
 fn without_an_env_file_the_settings_that_are_missing_are_told() {
     let refused = Home::shop().run(&["env", "diff"]).ends(ExitCode::Usage);

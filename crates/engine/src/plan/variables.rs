@@ -1,0 +1,185 @@
+//! Planning to give variables former values: by their names, each set in its place, the former file kept beside. Values of secrets
+//! that got into wrong hands stay where they are, in the backup.
+
+use std::path::PathBuf;
+
+use lifeboat_io::files;
+use lifeboat_model::{
+    Action, Backup, EnvAction, EnvAsk, ExpectedFact, Fact, Failure, FailureKind, Lease, Plan, Request, Resource,
+    ResourceName, Step, StepClass,
+};
+
+use super::{
+    restore,
+    steps::{self, by, phase, read, step},
+};
+use crate::{
+    Engine,
+    act::path_failure,
+    facts::{self, Common},
+    variables::{Changed, Prints, changes},
+};
+
+/// What is to be changed in a file.
+pub(super) struct Edit {
+    pub resource: ResourceName,
+    file: PathBuf,
+    kept: PathBuf,
+    /// The file as it was looked at.
+    untouched: String,
+    backup: Backup,
+    set: Vec<String>,
+    remove: Vec<String>,
+    /// What differs, by fingerprints.
+    changed: Vec<Changed>,
+    /// Names whose values in the backup must not come back.
+    leaked: Vec<String>,
+}
+
+/// Compares a file with a backup of it, and decides which variables get former values.
+///
+/// # Errors
+/// A named variable is not in the backup, or its value there must not come back; something cannot be read.
+pub(super) fn edit(
+    engine: &Engine,
+    common: &Common,
+    (resource, backup): (&Resource, &Backup),
+    keys: &[String],
+    keep_new: bool,
+) -> Result<Edit, Failure> {
+    let path = resource.kind.path().ok_or_else(steps::wrong_planner)?;
+    let file = files::resolved(path);
+    let then = engine.prints_of(backup, &resource.name)?;
+    let now = match files::exists(&file) {
+        true => engine.prints(&files::read(&file).map_err(|error| path_failure(&error))?)?,
+        false => Prints::new(),
+    };
+    let leaks = engine.leaks()?;
+    let manifest = engine.manifest(&backup.id)?;
+    let part = manifest.resource(&resource.name).ok_or_else(steps::wrong_planner)?;
+    let leaked = |name: &String| leaks.iter().any(|leak| leak.secret == *name && leak.is_in(part));
+    for key in keys {
+        if !then.contains_key(key) {
+            let failure =
+                Failure::new(FailureKind::Refused, format!("{} in {} has no {key}", resource.name, backup.id));
+            return Err(failure.hint("lifeboat env history shows which backup has it"));
+        }
+        if leaked(key) {
+            let message = format!("{key} got into wrong hands; its value in {} is not brought back", backup.id);
+            let failure = Failure::new(FailureKind::Refused, message);
+            return Err(failure.hint("set a new value by hand"));
+        }
+    }
+    let mut changed = changes(&then, &now);
+    changed.retain(|one| keys.is_empty() || keys.contains(&one.name));
+    let is_former = |one: &&Changed| one.then.is_some();
+    let (set, stays): (Vec<String>, Vec<String>) =
+        changed.iter().filter(is_former).map(|one| one.name.clone()).partition(|name| !leaked(name));
+    let came = changed.iter().filter(|one| one.then.is_none() && !keep_new).map(|one| one.name.clone()).collect();
+    Ok(Edit {
+        resource: resource.name.clone(),
+        kept: facts::free_beside(&file, "REPLACED", common.now),
+        untouched: files::untouched(&file),
+        file,
+        backup: backup.clone(),
+        set,
+        remove: came,
+        changed,
+        leaked: stays,
+    })
+}
+
+impl Edit {
+    /// Whether there is nothing to change.
+    pub fn is_empty(&self) -> bool {
+        self.set.is_empty() && self.remove.is_empty()
+    }
+
+    pub fn check(&self, common: &Common) -> Step {
+        let check = Action::CheckBackup { vault: common.vault.clone(), backup: self.backup.id.clone() };
+        read(format!("check-backup.{}", self.resource), format!("{} is whole in the vault", self.backup.id), check)
+    }
+
+    pub fn step(&self, common: &Common) -> Step {
+        let mut says = Vec::new();
+        says.extend((!self.set.is_empty()).then(|| format!("set {}", self.set.join(", "))));
+        says.extend((!self.remove.is_empty()).then(|| format!("take {} out", self.remove.join(", "))));
+        let title = format!(
+            "{} in {}; the former file is kept as {}",
+            says.join("; "),
+            self.file.display(),
+            self.kept.display()
+        );
+        let (file, kept) = (self.file.clone(), self.kept.clone());
+        let undo = by(Action::Env(EnvAction::PutBack { file: file.clone(), kept: kept.clone() }));
+        let action = Action::Env(EnvAction::Restore {
+            vault: common.vault.clone(),
+            backup: self.backup.id.clone(),
+            resource: self.resource.clone(),
+            file,
+            kept,
+            set: self.set.clone(),
+            remove: self.remove.clone(),
+        });
+        step(self.id(), title, StepClass::Idempotent, action, undo)
+    }
+
+    fn id(&self) -> String {
+        format!("variables.{}", self.resource)
+    }
+
+    pub fn fact(&self) -> ExpectedFact {
+        let fact = Fact::Untouched { path: self.file.clone() };
+        ExpectedFact { fact, value: self.untouched.clone(), until: Some(self.id().as_str().into()) }
+    }
+
+    pub fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        for one in self.changed.iter().filter(|one| self.set.contains(&one.name) || self.remove.contains(&one.name)) {
+            let gone = "nothing".to_owned();
+            let (then, now) = (one.then.as_ref().unwrap_or(&gone), one.now.as_ref().unwrap_or(&gone));
+            notes.push(format!("{}: {now} becomes {then}.", one.name));
+        }
+        for name in &self.leaked {
+            notes.push(format!("{name} stays as it is: its value in {} got into wrong hands.", self.backup.id));
+        }
+        let signs = |name: &&String| name.contains("SESSION") || name.contains("JWT");
+        for name in self.set.iter().filter(signs) {
+            notes.push(format!("Another value of {name} may end every session: everybody has to log in again."));
+        }
+        notes
+    }
+}
+
+/// Plans to bring former values of variables back.
+///
+/// # Errors
+/// There is no such backup; a named variable cannot come back.
+pub(crate) fn plan(engine: &Engine, request: &Request, ask: &EnvAsk) -> Result<Plan, Failure> {
+    let resource = engine.env_file(ask.resource.as_ref())?;
+    let common = engine.common()?;
+    if !common.vault_exists {
+        return Err(steps::no_vault(&common));
+    }
+    let (backup, _) = restore::choose(engine, &engine.backups_for(&ask.from)?, resource, &ask.from)?;
+    let edit = edit(engine, &common, (resource, &backup), &ask.keys, ask.keep_new)?;
+    let title = match ask.why.trim() {
+        "" => format!("variables of {} in {} as in {}", edit.resource, common.scope, backup.id),
+        why => format!("variables of {} in {} as in {}: {why}", edit.resource, common.scope, backup.id),
+    };
+    let mut plan = steps::new_plan(&common, request, title, Lease::Environment);
+    plan.notes = edit.notes();
+    if edit.is_empty() {
+        return Ok(plan);
+    }
+    plan.phases = vec![
+        phase(&common, "preflight", vec![], vec![edit.check(&common)]),
+        phase(&common, "variables", vec![], vec![edit.step(&common)]),
+    ];
+    plan.facts = vec![edit.fact()];
+    plan.notes.push(
+        "An app reads its variables when it starts; lifeboat rollback RELEASE --profile env-only starts it anew."
+            .to_owned(),
+    );
+    Ok(plan)
+}
