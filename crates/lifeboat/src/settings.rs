@@ -7,6 +7,7 @@
 
 pub mod copies;
 pub mod document;
+pub mod drivers;
 pub mod links;
 pub mod matrix;
 pub mod names;

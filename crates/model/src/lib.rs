@@ -65,6 +65,6 @@ pub use request::{BackupMark, Request};
 pub use resource::{Category, Resource, ResourceKind, ResourceName, Scope, SqlCheck, SwapStrategy, VaultName, Writer};
 pub use salvage::{RowKind, Salvage, SalvagedTable};
 pub use stamp::{NameStamp, stamp_in};
-pub use target::{Driver, LevelAsk, Target, TargetAction, Tells, Trial};
+pub use target::{Brings, Driver, EnvBinding, Instance, LevelAsk, Target, TargetAction, Tells, Trial, is_new};
 pub use time::{Duration, Timestamp};
 pub use variables::{EnvAction, EnvAsk};

@@ -73,6 +73,9 @@ pub struct Artifact {
     /// The version the running app told when it was sealed; a new instance has to tell the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub served: Option<String>,
+    /// Where that version is to be had when it is gone from where it runs: an image by its digest in a registry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<String>,
 }
 
 /// What is known about how well a release does.
@@ -428,7 +431,7 @@ mod tests {
             id: ReleaseId::from_random(number),
             label: Some(format!("v{number}")),
             sealed_at: Timestamp::UNIX_EPOCH,
-            artifacts: vec![Artifact { target, version: version.into(), served: None }],
+            artifacts: vec![Artifact { target, version: version.into(), served: None, origin: None }],
             env: BTreeMap::new(),
             databases: BTreeMap::new(),
             backup: None,

@@ -9,7 +9,11 @@ use crate::{backup::BackupChoice, id::StepId, resource::ResourceName, time::Time
 
 mod driver;
 
-pub use driver::{Driver, FlyRelease, fly_current, fly_previous, fly_releases};
+pub use driver::{
+    Brings, Driver, EnvBinding, FlyRelease, Instance, Looked, VercelDeployment, docker_containers, docker_create,
+    docker_fields, docker_inspect, docker_pull, docker_rename, docker_tag, fly_current, fly_previous, fly_releases,
+    is_new, pm2_entries, supabase_deploy, systemd_has_failed, vercel_deployment, vercel_inspect, vercel_urls,
+};
 
 /// An app's code, in a folder under git or wherever its driver says, run by commands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,6 +61,47 @@ pub struct Target {
     /// Tries the running app after a deploy; fails when it does not do what it is for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub smoke: Option<Vec<String>>,
+    /// Variables that its programs get from our own environment, by their names; never their values.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pass: Vec<String>,
+    /// When it gets the values of its variables; as its driver has it when nobody said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub env_binding: Option<EnvBinding>,
+}
+
+impl Target {
+    /// The command that stops it: what somebody said, else what its driver knows; nothing where it is not stopped.
+    pub fn stop_call(&self) -> Option<Vec<String>> {
+        match self.stop.is_empty() {
+            false => Some(self.stop.clone()),
+            true => self.driver.as_ref()?.stop(),
+        }
+    }
+
+    /// The command that starts it, likewise.
+    pub fn start_call(&self) -> Option<Vec<String>> {
+        match self.start.is_empty() {
+            false => Some(self.start.clone()),
+            true => self.driver.as_ref()?.start(),
+        }
+    }
+
+    /// When it gets the values of its variables.
+    pub fn env_binding(&self) -> EnvBinding {
+        let of_driver = || self.driver.as_ref().map_or(EnvBinding::Start, Driver::env_binding);
+        self.env_binding.unwrap_or_else(of_driver)
+    }
+
+    /// Names of variables that its programs get from our own environment.
+    pub fn passes(&self) -> Vec<&str> {
+        let of_driver = self.driver.as_ref().map_or(&[][..], Driver::passes);
+        of_driver.iter().copied().chain(self.pass.iter().map(String::as_str)).collect()
+    }
+
+    /// Whether what answers can be shown to be another instance than before: by the app, or by its platform.
+    pub fn tells_instances(&self) -> bool {
+        self.tells.is_some() || self.driver.as_ref().is_some_and(|driver| driver.instances().is_some())
+    }
 }
 
 /// How the running app tells which version and which instance it is: an answer in JSON.
@@ -64,6 +109,9 @@ pub struct Target {
 pub struct Tells {
     /// The path that answers: `/api/health`.
     pub path: String,
+    /// A command that prints the answer, in place of asking for the path: where it is only to be had over https.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<Vec<String>>,
     /// Where in the answer the version stands, as a JSON pointer: `/version`.
     pub version: String,
     /// Where something stands that differs from start to start: `/started_at`, `/pid`. Without it two instances of one
@@ -279,12 +327,31 @@ pub enum TargetAction {
     Stage {
         /// The version.
         version: String,
+        /// Where it is to be had when it is not here any more: an image by its digest in a registry.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        origin: Option<String>,
+    },
+    /// Keeps a version from being cleared away, as far as its platform lets anybody do so.
+    Pin {
+        /// The version.
+        version: String,
     },
     /// Puts a version in use, from the next start on.
     Switch {
         /// The version.
         version: String,
+        /// It is what was left, and comes back.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        back: bool,
     },
+    /// Keeps the log and the state of what runs, before it is stopped or taken away.
+    KeepEvidence,
+    /// Stops it as its driver does; what does not run is stopped.
+    Stop,
+    /// Starts it as its driver does; there is never a second one.
+    Start,
+    /// Looks whether nobody answers any more after it was stopped. It is written down, and does not fail.
+    Quiet,
     /// Notes which version and which instance answers before anything changes.
     NoteInstance,
     /// Fails unless an instance answers that was not there before, with this version, within so long.
@@ -312,6 +379,15 @@ pub enum TargetAction {
         failures_max: u32,
         /// Whether what the rules speak of is measured as well; one target does that for all.
         measures: bool,
+        /// The version by its name on the platform; older journals have none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        artifact: Option<String>,
+        /// The step that looked whether nobody answered any more.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        quiet: Option<StepId>,
+        /// The step that put the version in use.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        switched: Option<StepId>,
     },
     /// Logs in, makes a record, and takes it away again.
     Try {

@@ -72,6 +72,8 @@ pub(crate) fn target(world: &World) -> Target {
         tells: None,
         build: None,
         smoke: None,
+        pass: vec![],
+        env_binding: None,
         answer_ms: None,
     }
 }

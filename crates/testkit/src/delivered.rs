@@ -1,11 +1,7 @@
 //! An app whose releases lie in folders beside each other, with a link to the one in use. What was started stands in a file,
 //! so that a test can see which version runs.
 
-use std::{
-    os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{os::unix::fs::PermissionsExt, path::Path, process::Command};
 
 use lifeboat_model::{
     DeployAsk, Driver, Migrations, Profile, Request, ResourceName, Reversibility, Target, VersionAsk,
@@ -62,6 +58,8 @@ fn target(world: &World) -> Target {
         tells: None,
         build: None,
         smoke: Some(words("smoke")),
+        pass: vec![],
+        env_binding: None,
         answer_ms: None,
     }
 }
@@ -148,15 +146,7 @@ pub(crate) fn look(world: &World) -> String {
 
 /// The same target in another world's folder.
 pub(crate) fn moved(target: &Target, from: &Path, to: &Path) -> Target {
-    let path = |path: &PathBuf| path.strip_prefix(from).map_or_else(|_| path.clone(), |inside| to.join(inside));
-    let driver = match &target.driver {
-        Some(Driver::ReleaseDir { releases, current }) => {
-            Some(Driver::ReleaseDir { releases: path(releases), current: path(current) })
-        }
-        Some(Driver::Git { releases, current }) => {
-            Some(Driver::Git { releases: path(releases), current: path(current) })
-        }
-        other => other.clone(),
-    };
+    let path = |path: &Path| path.strip_prefix(from).map_or_else(|_| path.to_owned(), |inside| to.join(inside));
+    let driver = target.driver.as_ref().map(|driver| driver.moved(&path));
     Target { folder: path(&target.folder), driver, ..target.clone() }
 }

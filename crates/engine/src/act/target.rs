@@ -2,6 +2,7 @@
 
 mod delivery;
 mod log;
+mod platform;
 mod probes;
 mod versions;
 mod watch;
@@ -13,7 +14,7 @@ use lifeboat_model::{Failure, FailureKind, StepId, Target, TargetAction, variabl
 use serde_json::{Value, json};
 
 use super::{Hands, path_failure};
-use crate::perform::Context;
+use crate::{perform::Context, targets};
 
 /// How long a call of git may take.
 const GIT_LIMIT: Duration = Duration::from_secs(60);
@@ -27,7 +28,9 @@ pub fn perform(hands: &Hands, target: &Target, action: &TargetAction, context: &
     match action {
         TargetAction::SetVariable { file, kept, name, value } => set_variable(file, kept, name, value),
         TargetAction::PutFileBack { file, kept } => put_file_back(file, kept),
-        TargetAction::Run { folder, argv, env, after } => run(hands, folder, argv, env, after.as_ref(), context),
+        TargetAction::Run { folder, argv, env, after } => {
+            run(hands, target, folder, argv, env, after.as_ref(), context)
+        }
         TargetAction::CopyIn { from, to } => {
             files::create_folder(files::parent(to)).map_err(|error| path_failure(&error))?;
             files::copy_over(from, to).map_err(|error| path_failure(&error))?;
@@ -49,11 +52,15 @@ pub fn perform(hands: &Hands, target: &Target, action: &TargetAction, context: &
         | TargetAction::Stage { .. }
         | TargetAction::Switch { .. }
         | TargetAction::NoteInstance
+        | TargetAction::Quiet
         | TargetAction::NewInstance { .. } => delivery::perform(hands, target, action, context),
         TargetAction::Watch { paths, for_ms, every_ms, failures_max, measures } => {
             let (how_long, every) = (Duration::from_millis(*for_ms), Duration::from_millis(*every_ms));
             let what = watch::What { paths, how_long, every, failures_max: *failures_max, measures: *measures };
             watch::watch(hands, target, &what, context)
+        }
+        TargetAction::Pin { .. } | TargetAction::KeepEvidence | TargetAction::Stop | TargetAction::Start => {
+            platform::perform(hands, target, action, context)
         }
     }
 }
@@ -82,8 +89,10 @@ fn put_file_back(file: &Path, kept: &Path) -> Result<Value, Failure> {
     Ok(json!({}))
 }
 
+#[allow(clippy::too_many_arguments, reason = "the parts of one action")]
 fn run(
     hands: &Hands,
+    target: &Target,
     folder: &Path,
     argv: &[String],
     env: &BTreeMap<String, String>,
@@ -97,13 +106,23 @@ fn run(
     if after.is_some_and(|step| !begun(step)) {
         return Ok(json!({}));
     }
-    let Some((program, args)) = argv.split_first() else {
-        return Err(Failure::new(FailureKind::Usage, "a configured command has no words"));
-    };
-    let invocation = Invocation::new(program, COMMAND_LIMIT).args(args).folder(folder);
+    let invocation = targets::call(&hands.io, target, argv, COMMAND_LIMIT)?.folder(folder);
     let invocation = env.iter().fold(invocation, |invocation, (name, value)| invocation.env(name, value));
-    called(hands, &invocation, context)?;
+    called_for(hands, target, &invocation, context)?;
     Ok(json!({}))
+}
+
+/// Runs a program of a target; what it printed is told without the values that it was given.
+fn called_for(
+    hands: &Hands,
+    target: &Target,
+    invocation: &Invocation,
+    context: &Context<'_>,
+) -> Result<String, Failure> {
+    called(hands, invocation, context).map_err(|mut failure| {
+        failure.causes.iter_mut().for_each(|cause| *cause = targets::hide(&hands.io, target, cause));
+        failure
+    })
 }
 
 /// Runs a program that has to end well; what it printed is told without secrets.

@@ -6,8 +6,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use lifeboat_io::{Stop, files, git};
 use lifeboat_model::{
-    Action, Failure, FailureKind, LevelAsk, OnFailure, Operation, OperationState, Plan, Request, ResourceName, Step,
-    StepClass, StepState, Target, TargetAction, Undo, VersionAsk, advice,
+    Action, EnvBinding, Failure, FailureKind, LevelAsk, OnFailure, Operation, OperationState, Plan, Request,
+    ResourceName, Step, StepClass, StepState, Target, TargetAction, Undo, VersionAsk, advice,
     sync::{Link, SyncAction},
 };
 
@@ -18,6 +18,7 @@ use super::{
 use crate::{
     Engine,
     facts::{self, Common},
+    targets,
 };
 
 /// How long the app may take to answer after its start.
@@ -146,6 +147,11 @@ pub(super) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failur
         let names = std::iter::once(first.clone()).chain((2..).map(|number| format!("{first}-{number}")));
         backup_branch = names.into_iter().find(|name| !is_taken(name)).unwrap_or(first);
     }
+    if let (LevelAsk::Memory { .. }, true) = (about, target.start.is_empty()) {
+        let message = format!("nobody has said by which command {} is started with other variables", target.name);
+        return Err(Failure::new(FailureKind::Usage, message)
+            .hint("write start = [\"PROGRAM\", \"ARGUMENT\"] into its table in lifeboat.toml"));
+    }
     let log = Log::of(&target);
     let link = engine.setup().links.iter().find(|link| link.env_file.is_some() && link.env_file == target.env_file);
     Ok(Known { common, target, folder, log, backup_branch, link: link.cloned() })
@@ -271,6 +277,13 @@ pub(super) fn short(commit: &str) -> &str {
 
 /// Sets a switch of the app to `false`, once, and keeps the former file.
 fn variable(known: &Known, acts: &Acts<'_>, name: &str) -> Result<Vec<Step>, Failure> {
+    if known.target.env_binding() == EnvBinding::Build {
+        let message =
+            format!("{} has its variables from when it was built: a restart does not change them", known.target.name);
+        return Err(Failure::new(FailureKind::Refused, message).hint(format!(
+            "set {name}=false where it is built and deploy it, or go back to another version: lifeboat rollback"
+        )));
+    }
     let Some(file) = known.target.env_file.clone() else {
         let failure = Failure::new(
             FailureKind::Usage,
@@ -352,30 +365,44 @@ impl Acts<'_> {
         TargetAction::Run { folder: self.target.folder.clone(), argv: argv.to_vec(), env: BTreeMap::new(), after }
     }
 
+    /// What stops it: somebody's command, else its driver.
+    fn stopping(&self) -> TargetAction {
+        match self.target.stop.is_empty() {
+            false => self.command(&self.target.stop, None),
+            true => TargetAction::Stop,
+        }
+    }
+
+    /// What starts it, likewise.
+    fn starting(&self) -> TargetAction {
+        match self.target.start.is_empty() {
+            false => self.command(&self.target.start, None),
+            true => TargetAction::Start,
+        }
+    }
+
     pub fn stop(&self) -> Step {
-        let title = format!("stop it: {}", self.target.stop.join(" "));
-        let undo = by(self.action(self.command(&self.target.start, None)));
-        self.step("stop", title, self.command(&self.target.stop, None), undo)
+        let title = format!("stop it: {}", self.target.stop_call().unwrap_or_default().join(" "));
+        self.step("stop", title, self.stopping(), by(self.action(self.starting())))
     }
 
     /// Sees that nobody else is where it answers; only on this host can that be seen.
     pub fn port_is_free(&self) -> Option<Step> {
-        let port = local_port(self.target.url.as_deref()?)?;
+        let port = targets::local_port(self.target.url.as_deref()?)?;
         let title = format!("nobody else has its port {port}");
         Some(self.read("port", &title, TargetAction::CheckPort { port }))
     }
 
     pub fn start(&self) -> Step {
-        let title = format!("start it: {}", self.target.start.join(" "));
-        let undo = by(self.action(self.command(&self.target.stop, None)));
-        self.step("start", title, self.command(&self.target.start, None), undo)
+        let title = format!("start it: {}", self.target.start_call().unwrap_or_default().join(" "));
+        self.step("start", title, self.starting(), by(self.action(self.stopping())))
     }
 
     /// Starts it with more memory for Node's old generation; another start takes that back.
     fn start_with_memory(&self, mib: u32) -> Step {
         let options = format!("--max-old-space-size={mib}");
         let title = format!("start it with NODE_OPTIONS={options}: {}", self.target.start.join(" "));
-        let undo = by(self.action(self.command(&self.target.stop, None)));
+        let undo = by(self.action(self.stopping()));
         let (folder, argv) = (self.target.folder.clone(), self.target.start.clone());
         let env = BTreeMap::from([("NODE_OPTIONS".to_owned(), options)]);
         self.step("start", title, TargetAction::Run { folder, argv, env, after: None }, undo)
@@ -462,18 +489,6 @@ impl Acts<'_> {
     }
 }
 
-/// The port of an address on this host.
-fn local_port(url: &str) -> Option<u16> {
-    let place = url.strip_prefix("http://")?.split('/').next()?;
-    let (host, port) = match place.rsplit_once(':') {
-        Some((host, port)) if !port.ends_with(']') => (host, port.parse().ok()?),
-        _ => (place, 80),
-    };
-    let host = host.trim_matches(['[', ']']);
-    let is_here = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
-    is_here.then_some(port)
-}
-
 /// Whether an operation was level 3, and is to be taken back step by step.
 pub(super) fn is_meant(operation: &Operation) -> bool {
     match &operation.plan.request {
@@ -548,28 +563,5 @@ fn always(action: &Action) -> Action {
             action: TargetAction::Run { folder: folder.clone(), argv: argv.clone(), env: env.clone(), after: None },
         },
         other => other.clone(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_a_port_of_this_host_can_be_looked_at() {
-        for (url, wanted) in [
-            ("http://127.0.0.1:3002", Some(3002)),
-            ("http://localhost:3002/api/", Some(3002)),
-            ("http://localhost", Some(80)),
-            ("http://[::1]:8080/", Some(8080)),
-            ("http://[::1]", Some(80)),
-            ("https://localhost:3002", None),
-            ("http://app.internal:3002", None),
-            ("http://10.0.0.7:3002", None),
-            ("http://localhost:many", None),
-            ("nonsense", None),
-        ] {
-            assert_eq!(local_port(url), wanted, "{url}");
-        }
     }
 }

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use lifeboat_model::{
-    Action, Artifact, Backup, Content, Failure, FailureKind, KnownRelease, Lease, Plan, Release, ReleaseId,
-    ReleaseRecord, ReleaseState, Request, ResourceName, SchemaState, Step, StepClass, Target, TargetAction, Undo,
-    VersionAsk, release,
+    Action, Artifact, Backup, Content, Driver, Failure, FailureKind, KnownRelease, Lease, OnFailure, Plan, Release,
+    ReleaseId, ReleaseRecord, ReleaseState, Request, ResourceName, SchemaState, Step, StepClass, Target, TargetAction,
+    Undo, VersionAsk, release,
 };
 
 use super::{
@@ -19,6 +19,8 @@ pub(super) struct Running {
     pub target: Target,
     pub version: String,
     pub served: Option<String>,
+    /// Where that version is to be had when it is gone from here.
+    pub origin: Option<String>,
     pub log: level::Log,
 }
 
@@ -36,10 +38,11 @@ pub(super) fn running(engine: &Engine) -> Result<Vec<Running>, Failure> {
     let delivered = engine.setup().targets.iter().filter(|target| target.driver.is_some());
     delivered
         .map(|target| {
-            let version = targets::running(&*engine.io().exec, target, &lifeboat_io::Stop::default())?;
-            let served = target.tells.as_ref().and_then(|tells| targets::told(target, tells).ok());
+            let version = targets::running(engine.io(), target, &lifeboat_io::Stop::default())?;
+            let served = target.tells.as_ref().and_then(|tells| targets::told(engine.io(), target, tells).ok());
             let (served, log) = (served.map(|(version, _instance)| version), level::Log::of(target));
-            Ok(Running { target: target.clone(), version, served, log })
+            let origin = targets::origin(engine.io(), target, &version);
+            Ok(Running { target: target.clone(), version, served, origin, log })
         })
         .collect()
 }
@@ -82,15 +85,16 @@ pub(crate) fn seal(known: &Known, request: &Request) -> Result<Plan, Failure> {
     if known.running.is_empty() && known.databases.is_empty() {
         let message = format!("nobody has said what runs the code of {}, nor where its migrations are", common.scope);
         return Err(Failure::new(FailureKind::Usage, message).hint(format!(
-            "write driver = \"release-dir\", \"git\", \"command\" or \"fly\" into [environments.{}.targets.web] of \
-             lifeboat.toml",
-            common.scope.environment
+            "write driver = into [environments.{}.targets.web] of lifeboat.toml; there are {}",
+            common.scope.environment,
+            Driver::WORDS.join(", ")
         )));
     }
     let artifacts = known.running.iter().map(|one| Artifact {
         target: one.target.name.clone(),
         version: one.version.clone(),
         served: one.served.clone(),
+        origin: one.origin.clone(),
     });
     let release = Release {
         schema: release::RELEASE_SCHEMA.to_owned(),
@@ -119,6 +123,10 @@ pub(crate) fn seal(known: &Known, request: &Request) -> Result<Plan, Failure> {
         plan.phases.push(phase(common, "look", vec![], looks));
     }
     plan.notes = notes(known, &release, good);
+    let pins: Vec<Step> = known.running.iter().filter_map(pin).collect();
+    if !pins.is_empty() {
+        plan.phases.push(phase(common, "pin", vec![], pins));
+    }
     let record = ReleaseRecord::Seal { release: Box::new(release), live: true, good };
     plan.phases.push(phase(
         common,
@@ -127,6 +135,16 @@ pub(crate) fn seal(known: &Known, request: &Request) -> Result<Plan, Failure> {
         vec![recorded("seal", "put the release on record", record, Undo::Nothing)],
     ));
     Ok(plan)
+}
+
+/// Keeps what runs from being cleared away, where its platform lets anybody do so.
+fn pin(one: &Running) -> Option<Step> {
+    let calls = one.target.driver.as_ref()?.pin(one.target.name.as_str(), &one.version);
+    let said = calls.first()?.join(" ");
+    let action = TargetAction::Pin { version: one.version.clone() };
+    let title = format!("keep that version from being cleared away: {said}");
+    let step = Acts { target: &one.target }.step("pin", title, action, Undo::Nothing);
+    Some(of(Step { on_failure: OnFailure::Note, ..step }, &one.target))
 }
 
 fn notes(known: &Known, release: &Release, good: bool) -> Vec<String> {

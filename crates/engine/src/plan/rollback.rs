@@ -11,11 +11,10 @@
 //! knows: old code never meets a new schema, and up to the point of no return everything can be put back.
 
 use lifeboat_model::{
-    AcceptLoss, Action, Artifact, BackupChoice, BackupId, Failure, FailureKind, KnownRelease, Lease, OperationState,
-    Phase, Plan, Profile, Release, ReleaseId, ReleaseRecord, ReleaseState, Request, Resource, ResourceKind,
-    ResourceName, Step, StepClass, Target, TargetAction, Undo, VersionAsk,
+    AcceptLoss, Action, Artifact, BackupChoice, BackupId, Driver, EnvBinding, Failure, FailureKind, KnownRelease,
+    Lease, OnFailure, OperationState, Phase, Plan, Profile, Release, ReleaseId, ReleaseRecord, ReleaseState, Request,
+    Resource, ResourceKind, ResourceName, Step, StepClass, StepId, Target, TargetAction, Undo, VersionAsk,
     release::{self, RELEASE_SCHEMA},
-    target,
 };
 
 use super::{
@@ -132,18 +131,27 @@ fn of_platform(
     common: &Common,
 ) -> Result<Option<KnownRelease>, Failure> {
     let [one] = running else { return Ok(None) };
-    let listed = targets::fly_releases(&*engine.io().exec, &one.target)?;
+    if !matches!(one.target.driver, Some(Driver::Fly { .. } | Driver::Vercel { .. })) {
+        return Ok(None);
+    }
+    let listed = targets::listed(engine.io(), &one.target)?;
     let bad = all.iter().filter(|one| one.state == ReleaseState::Bad).flat_map(|one| &one.release.artifacts);
     let mut bad: Vec<String> = bad.map(|artifact| artifact.version.clone()).collect();
     bad.extend(left(engine, &one.target)?);
-    let Some(before) = target::fly_previous(&listed, &|image| bad.iter().any(|bad| bad == image)) else {
+    // Newest first: those behind the one in use came before it. Releases of secrets and scale repeat an image.
+    let older = listed.iter().skip_while(|listed| listed.version != one.version);
+    let Some(before) = older.into_iter().find(|listed| {
+        let is_other = listed.version != one.version && !listed.version.is_empty();
+        listed.can_run && is_other && !bad.contains(&listed.version)
+    }) else {
         return Ok(None);
     };
-    let artifact = Artifact { target: one.target.name.clone(), version: before.image.clone(), served: None };
+    let (version, label) = (before.version.clone(), before.label.clone());
+    let artifact = Artifact { target: one.target.name.clone(), version, served: None, origin: None };
     let release = Release {
         schema: RELEASE_SCHEMA.to_owned(),
         id: ReleaseId::from_random(common.ids.seed),
-        label: Some(format!("v{}", before.number)),
+        label: Some(label),
         sealed_at: common.now,
         artifacts: vec![artifact],
         env: Default::default(),
@@ -333,7 +341,10 @@ fn notes(known: &Known, ways: &[Way], chosen: Profile) -> Vec<String> {
     if known.to.state != ReleaseState::Good {
         notes.push(format!("{} is not known to be good; it is {}.", known.to.release.shown(), known.to.state.word()));
     }
-    for app in known.apps.iter().filter(|app| app.target.tells.is_none()) {
+    for app in &known.apps {
+        notes.extend(variables_note(app, known));
+    }
+    for app in known.apps.iter().filter(|app| !app.target.tells_instances()) {
         notes.push(format!(
             "Nobody said how {} tells its version, so that a new instance answers cannot be shown: [targets.{}.tells].",
             app.target.name, app.target.name
@@ -346,6 +357,21 @@ fn notes(known: &Known, ways: &[Way], chosen: Profile) -> Vec<String> {
     let shown = |s: u64| lifeboat_model::time::show_duration(lifeboat_model::Duration::from_secs(s));
     notes.push(format!("It should be over within {}, and has to be within {}.", shown(target), shown(max)));
     notes
+}
+
+/// What a restart does not change, where variables are part of what was built.
+fn variables_note(app: &App, known: &Known) -> Option<String> {
+    if app.target.env_binding() != EnvBinding::Build {
+        return None;
+    }
+    let name = &app.target.name;
+    let since = match known.from.as_ref().is_some_and(|from| from.release.env != known.to.release.env) {
+        true => " They differ from those of what runs; a secret that was changed since is the former one again.",
+        false => "",
+    };
+    Some(format!(
+        "{name} has its variables from when it was built: what comes back has those of its own build, and a restart does not change them.{since}"
+    ))
 }
 
 fn differ(one: &Release, other: &Release) -> bool {
@@ -376,7 +402,8 @@ impl App {
     fn stage(&self) -> Step {
         let title =
             format!("bring {} of {}, without starting it", level::short(&self.wanted.version), self.target.name);
-        let action = TargetAction::Stage { version: self.wanted.version.clone() };
+        let (version, origin) = (self.wanted.version.clone(), self.wanted.origin.clone());
+        let action = TargetAction::Stage { version, origin };
         of(self.acts().step("stage", title, action, Undo::Nothing), &self.target)
     }
 
@@ -384,35 +411,60 @@ impl App {
         of(self.acts().read("instance", "note which instance answers", TargetAction::NoteInstance), &self.target)
     }
 
-    fn stop(&self) -> Option<Step> {
-        (!self.target.stop.is_empty()).then(|| of(self.acts().stop(), &self.target))
+    /// Keeps what tells of the former instance, stops it, and looks whether it is gone.
+    fn stop(&self) -> Vec<Step> {
+        let acts = self.acts();
+        let mut steps = vec![self.evidence()];
+        if self.target.stop_call().is_some() {
+            steps.push(acts.stop());
+            if self.target.tells.is_some() {
+                steps.push(acts.read("quiet", "nobody answers in its place", TargetAction::Quiet));
+            }
+        }
+        steps.into_iter().map(|step| of(step, &self.target)).collect()
+    }
+
+    /// What cannot be kept is told, and holds nothing up.
+    fn evidence(&self) -> Step {
+        let title = format!("keep the log and the state of {} as evidence", self.target.name);
+        let step = self.acts().step("evidence", title, TargetAction::KeepEvidence, Undo::Nothing);
+        Step { on_failure: OnFailure::Note, ..step }
     }
 
     fn switch(&self) -> Step {
         let (from, to) = (self.running.clone(), self.wanted.version.clone());
         let title = format!("{}: {} in the place of {}", self.target.name, level::short(&to), level::short(&from));
-        let undo = by(self.acts().action(TargetAction::Switch { version: from }));
-        of(self.acts().step("switch", title, TargetAction::Switch { version: to }, undo), &self.target)
+        let undo = by(self.acts().action(TargetAction::Switch { version: from, back: true }));
+        let action = TargetAction::Switch { version: to, back: false };
+        of(self.acts().step("switch", title, action, undo), &self.target)
     }
 
     /// Starts it, and shows that what answers is a new instance of the wanted version.
     fn start(&self) -> Vec<Step> {
-        self.started(self.wanted.served.clone())
+        self.started(self.wanted.served.clone(), &self.wanted.version, self.changes())
     }
 
-    /// The same, whatever version it is.
+    /// The same of what was running, with whatever version it tells.
     fn start_again(&self) -> Vec<Step> {
-        self.started(None)
+        self.started(None, &self.running, false)
     }
 
-    fn started(&self, version: Option<String>) -> Vec<Step> {
+    fn started(&self, version: Option<String>, artifact: &str, switched: bool) -> Vec<Step> {
         let acts = self.acts();
-        let mut steps: Vec<Step> = (!self.target.start.is_empty()).then(|| acts.start()).into_iter().collect();
-        if self.target.tells.is_some() {
-            let wanted = version.as_deref().unwrap_or("the former version");
+        let mut steps: Vec<Step> = self.target.start_call().map(|_| acts.start()).into_iter().collect();
+        if self.target.tells_instances() {
+            let wanted = version.as_deref().unwrap_or(level::short(artifact));
             let title = format!("a new instance answers with {wanted}");
-            let before = format!("instance.{}", self.target.name).as_str().into();
-            let action = TargetAction::NewInstance { version, before, limit_ms: acts.answer_ms(), file: None };
+            let id = |step: &str| -> StepId { format!("{step}.{}", self.target.name).as_str().into() };
+            let action = TargetAction::NewInstance {
+                version,
+                before: id("instance"),
+                limit_ms: acts.answer_ms(),
+                artifact: Some(artifact.to_owned()),
+                quiet: (self.target.tells.is_some() && self.target.stop_call().is_some()).then(|| id("quiet")),
+                switched: switched.then(|| id("switch")),
+                file: None,
+            };
             steps.push(acts.read("answers", &title, action));
         }
         steps.extend(acts.works(self.log, &self.target.probes));
@@ -439,7 +491,7 @@ fn env_only(known: &Known, plan: &mut Plan) {
     let mut preflight: Vec<Step> = known.apps.iter().map(App::check).collect();
     preflight.extend(edits.iter().map(|edit| edit.check(common)));
     let mut stop: Vec<Step> = known.apps.iter().map(App::note).collect();
-    stop.extend(known.apps.iter().filter_map(App::stop));
+    stop.extend(known.apps.iter().flat_map(App::stop));
     plan.phases = vec![
         phase(common, "preflight", vec![], preflight),
         phase(common, "stop", vec![], stop),
@@ -480,7 +532,7 @@ fn app_only(known: &Known, plan: &mut Plan) {
 fn fenced(known: &Known, base: &Base, why: &str) -> Vec<Step> {
     let mut steps: Vec<Step> = known.apps.iter().map(App::note).collect();
     steps.push(base.fence(why));
-    steps.extend(known.apps.iter().filter_map(App::stop));
+    steps.extend(known.apps.iter().flat_map(App::stop));
     steps
 }
 

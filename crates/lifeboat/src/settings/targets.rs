@@ -6,6 +6,7 @@ use lifeboat_model::{Driver, Failure, FailureKind, ResourceName, Target, Tells, 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::drivers::{self, BringsSettings, DriverSettings, EnvBindingSettings};
 use crate::outside;
 
 /// What runs the app's code: a folder under git, and the commands that stop and start it.
@@ -15,21 +16,25 @@ pub struct TargetSettings {
     /// The folder; commands run in it. Default: this file's folder.
     #[schemars(extend("x-kind" = "path"))]
     pub folder: Option<PathBuf>,
-    /// The command that stops it, as a list of words. Only Fly.io needs none.
+    /// The command that stops it, as a list of words. Drivers that know how need none.
     #[schemars(extend("x-kind" = "command"))]
     pub stop: Option<Vec<String>>,
-    /// The command that starts it and comes back. Only Fly.io needs none.
+    /// The command that starts it and comes back. Drivers that know how need none.
     #[schemars(extend("x-kind" = "command"))]
     pub start: Option<Vec<String>>,
-    /// How a rollback puts another version in use: `release-dir`, `git`, `command` or `fly`.
+    /// How a rollback puts another version in use: `release-dir`, `git`, `command`, `pm2`, `systemd`, `docker`, `compose`, `fly`,
+    /// `vercel` or `supabase-functions`.
     #[schemars(extend("x-kind" = "choice"))]
     pub driver: Option<DriverSettings>,
-    /// `release-dir` and `git`: the folder in which each release has a folder of its own.
+    /// Versions in folders of their own: the folder in which they are.
     #[schemars(extend("x-kind" = "path"))]
     pub releases: Option<PathBuf>,
-    /// `release-dir` and `git`: the link to the release in use, from which the app is started.
+    /// Versions in folders of their own: the link to the one in use, from which the app is started.
     #[schemars(extend("x-kind" = "path"))]
     pub current: Option<PathBuf>,
+    /// `pm2`, `systemd`: how versions come into their folders, `git` or `folder`. Default: `git`.
+    #[schemars(extend("x-kind" = "choice"))]
+    pub versions: Option<BringsSettings>,
     /// `command`: prints the version in use.
     #[schemars(extend("x-kind" = "command"))]
     pub running: Option<Vec<String>>,
@@ -41,6 +46,44 @@ pub struct TargetSettings {
     pub switch: Option<Vec<String>>,
     /// `fly`: the app's name there.
     pub app: Option<String>,
+    /// `pm2`: the name of the process.
+    pub process: Option<String>,
+    /// `pm2`: the script or the ecosystem file, in the folder of a version.
+    pub script: Option<String>,
+    /// `systemd`: the unit.
+    pub unit: Option<String>,
+    /// `systemd`: whether it is a unit of this user's own manager. Default: no.
+    pub user: Option<bool>,
+    /// `docker`: the container's name.
+    pub container: Option<String>,
+    /// `docker`: options of `docker create`: ports, volumes, `--env-file`.
+    #[schemars(extend("x-kind" = "command"))]
+    pub options: Option<Vec<String>>,
+    /// `docker`: what stands behind the image.
+    #[schemars(extend("x-kind" = "command"))]
+    pub command: Option<Vec<String>>,
+    /// `compose`: its file.
+    #[schemars(extend("x-kind" = "path"))]
+    pub file: Option<PathBuf>,
+    /// `compose`: the service.
+    pub service: Option<String>,
+    /// `compose`: the tag of the image that the file names for it.
+    pub image: Option<String>,
+    /// `vercel`: the project; `supabase-functions`: its reference.
+    pub project: Option<String>,
+    /// `vercel`: the domain that production answers at.
+    pub domain: Option<String>,
+    /// `vercel`: the team.
+    pub scope: Option<String>,
+    /// `supabase-functions`: the functions, in the order in which they are deployed.
+    pub functions: Option<Vec<String>>,
+    /// Variables of the environment that its programs get, by name: tokens of the platform.
+    #[serde(default)]
+    pub pass: Vec<String>,
+    /// When it gets the values of its variables: at each `start`, or at its `build`, so that a restart changes none. Default: as
+    /// the driver has it.
+    #[schemars(extend("x-kind" = "choice"))]
+    pub env_binding: Option<EnvBindingSettings>,
     /// `git`: the command that builds a fresh checkout, after `install`.
     #[schemars(extend("x-kind" = "command"))]
     pub build: Option<Vec<String>>,
@@ -80,26 +123,15 @@ pub struct TargetSettings {
     pub trial: Option<TrialSettings>,
 }
 
-/// How another version is put in use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum DriverSettings {
-    /// By commands of yours.
-    Command,
-    /// A folder of releases and a link to one of them.
-    ReleaseDir,
-    /// A worktree per commit and a link to one of them.
-    Git,
-    /// A Fly.io app.
-    Fly,
-}
-
 /// How the running app tells which version and which instance it is: an answer in JSON.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TellsSettings {
     /// The path that answers.
     pub path: String,
+    /// A command that prints the answer instead: `curl`, where it is only to be had over https.
+    #[schemars(extend("x-kind" = "command"))]
+    pub command: Option<Vec<String>>,
     /// Where the version stands in the answer, as a JSON pointer: `/version`.
     pub version: String,
     /// Where something stands that differs from start to start: `/started_at`.
@@ -147,8 +179,8 @@ pub fn resolve(name: &str, what: &TargetSettings, folder: &Path) -> Result<Found
         let failure = usage(format!("targets.{name}.probes names {path:?}, which is no path"));
         return Err(failure.hint("probes = [\"/api/health\"], for example"));
     }
-    let driver = driver(name, what, &path)?;
-    let needs_commands = !matches!(driver, Some(Driver::Fly { .. }));
+    let driver = drivers::resolve(name, what, &path)?;
+    let needs_commands = !driver.as_ref().is_some_and(Driver::is_by_itself);
     let command = |said: &Option<Vec<String>>, word: &str| match said {
         Some(argv) => Ok(argv.clone()),
         None if needs_commands => {
@@ -158,7 +190,7 @@ pub fn resolve(name: &str, what: &TargetSettings, folder: &Path) -> Result<Found
         None => Ok(Vec::new()),
     };
     let tells = match &what.tells {
-        Some(_) if what.url.is_none() => {
+        Some(tells) if what.url.is_none() && tells.command.is_none() => {
             let failure = usage(format!("targets.{name}.tells needs to know where {name} answers"));
             return Err(failure.hint("url = \"http://127.0.0.1:3002\", for example"));
         }
@@ -169,7 +201,7 @@ pub fn resolve(name: &str, what: &TargetSettings, folder: &Path) -> Result<Found
                 return Err(failure.hint("version = \"/version\", for example"));
             }
             let (path, version, instance) = (tells.path.clone(), tells.version.clone(), tells.instance.clone());
-            Some(Tells { path, version, instance, file: tells.file.clone() })
+            Some(Tells { path, command: tells.command.clone(), version, instance, file: tells.file.clone() })
         }
         None => None,
     };
@@ -181,6 +213,12 @@ pub fn resolve(name: &str, what: &TargetSettings, folder: &Path) -> Result<Found
         body: trial.body.clone(),
         table: trial.table.clone(),
     });
+    if let Some(wrong) = what.pass.iter().find(|name| name.is_empty() || name.contains(['=', ' '])) {
+        // Its value would be a secret in the settings.
+        let shown = wrong.split('=').next().unwrap_or_default();
+        let failure = usage(format!("targets.{name}.pass names {shown:?} with more than a name"));
+        return Err(failure.hint("pass = [\"FLY_API_TOKEN\"], for example; its value comes from the environment"));
+    }
     let target = Target {
         name: ResourceName::new(name).map_err(|error| usage(error.to_string()))?,
         folder: own,
@@ -200,49 +238,19 @@ pub fn resolve(name: &str, what: &TargetSettings, folder: &Path) -> Result<Found
         tells,
         build: what.build.clone(),
         smoke: what.smoke.clone(),
+        pass: what.pass.clone(),
+        env_binding: what.env_binding.map(Into::into),
         answer_ms: what.answer_within.as_ref().map(|span| span.length.as_millis() as u64),
     };
     let said = |key: &str, value: &str| (key.to_owned(), value.to_owned());
     let mut shown = vec![
         said("folder", &target.folder.display().to_string()),
-        said("stop", &target.stop.join(" ")),
-        said("start", &target.start.join(" ")),
+        said("stop", &target.stop_call().unwrap_or_default().join(" ")),
+        said("start", &target.start_call().unwrap_or_default().join(" ")),
         said("remote", &target.remote),
     ];
     shown.extend(target.driver.as_ref().map(|driver| said("driver", driver.word())));
     shown.extend(target.stable.as_deref().map(|stable| said("stable", stable)));
     shown.extend(target.url.as_deref().map(|url| said("url", url)));
     Ok((target, shown))
-}
-
-/// What is said for a driver, all of it and nothing else.
-fn driver(name: &str, what: &TargetSettings, path: &dyn Fn(&PathBuf) -> PathBuf) -> Result<Option<Driver>, Failure> {
-    let missing = |key: &str, example: &str| {
-        let failure = Failure::new(FailureKind::Usage, format!("targets.{name} has a driver and no {key}"));
-        failure.hint(format!("write {key} = {example} into its table"))
-    };
-    let Some(driver) = what.driver else { return Ok(None) };
-    let places = || {
-        let releases = what.releases.as_ref().ok_or_else(|| missing("releases", "\"./releases\""))?;
-        let current = what.current.as_ref().ok_or_else(|| missing("current", "\"./current\""))?;
-        Ok::<_, Failure>((path(releases), path(current)))
-    };
-    Ok(Some(match driver {
-        DriverSettings::Command => Driver::Command {
-            running: what.running.clone().ok_or_else(|| missing("running", "[\"cat\", \"VERSION\"]"))?,
-            stage: what.stage.clone(),
-            switch: what.switch.clone().ok_or_else(|| missing("switch", "[\"./deploy\", \"{version}\"]"))?,
-        },
-        DriverSettings::ReleaseDir => {
-            let (releases, current) = places()?;
-            Driver::ReleaseDir { releases, current }
-        }
-        DriverSettings::Git => {
-            let (releases, current) = places()?;
-            Driver::Git { releases, current }
-        }
-        DriverSettings::Fly => {
-            Driver::Fly { app: what.app.clone().ok_or_else(|| missing("app", "\"shop-production\""))? }
-        }
-    }))
 }

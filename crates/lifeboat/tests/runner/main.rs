@@ -12,6 +12,7 @@ mod copies;
 mod daemon;
 mod decide;
 mod document;
+mod drivers;
 mod exits;
 mod export;
 mod faults;

@@ -7,12 +7,14 @@ use lifeboat_model::ExitCode;
 use crate::home::{Home, Ran};
 
 /// `fly` as it is documented: the newest release comes first, a release of secrets repeats its image, and a failed one is listed
-/// all the same. A deploy makes a release. Every call is noted.
+/// all the same. A deploy makes a release and another instance. Every call is noted.
 const FLY: &str = r#"#!/bin/sh
 echo "fly $*" >> "$HOME/calls"
 case $1 in
     releases) printf '['; sep=; for line in $(tac "$HOME/fly"); do
             printf '%s{"Version": %s, "Status": "%s", "ImageRef": "%s"}' "$sep" $(echo "$line" | tr , ' '); sep=,; done; printf ']' ;;
+    machines) line=$(grep ,complete, "$HOME/fly" | tail -1); number=${line%%,*}
+            printf '[{"id": "m1", "state": "started", "instance_id": "%s", "config": {"image": "%s"}}]' "$number-$(wc -l < "$HOME/fly")" "${line##*,}" ;;
     deploy) test -e "$HOME/fly-is-down" && { echo "Error: token sk_secret refused" >&2; exit 1; }
             echo "99,complete,$5" >> "$HOME/fly" ;;
 esac
