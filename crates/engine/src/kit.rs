@@ -59,7 +59,7 @@ pub fn render(known: &Known) -> Vec<KitFile> {
     let markdown = markdown(known);
     let mut files = vec![
         ("RECOVERY.md", markdown.clone()),
-        ("recovery.html", page(known, &markdown)),
+        ("recovery.html", page(&format!("Recovery kit of {}", known.scope), &markdown)),
         ("restore.sh", script(known)),
     ];
     files.extend(known.settings.clone().map(|settings| ("lifeboat.toml", settings)));
@@ -180,15 +180,16 @@ fn script(known: &Known) -> String {
     )
 }
 
-fn page(known: &Known, markdown: &str) -> String {
+/// A page to print that needs nothing else, out of our own Markdown.
+pub(crate) fn page(title: &str, markdown: &str) -> String {
     format!(
-        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Recovery kit of {title}</title>\n<style>\n\
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{title}</title>\n<style>\n\
          body {{ font: 12pt/1.4 serif; max-width: 46em; margin: 2em auto; padding: 0 1em; }}\n\
          code, pre {{ font: 10pt/1.4 monospace; }} pre {{ border: 1px solid #888; padding: .6em; white-space: pre-wrap; }}\n\
          table {{ border-collapse: collapse; }} td, th {{ border: 1px solid #888; padding: .2em .5em; text-align: left; }}\n\
          h1 {{ font-size: 18pt; }} h2 {{ font-size: 14pt; page-break-after: avoid; }}\n\
          </style></head><body>\n{body}</body></html>\n",
-        title = escape(&known.scope),
+        title = escape(title),
         body = html(markdown),
     )
 }

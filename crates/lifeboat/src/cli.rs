@@ -22,7 +22,7 @@ use self::{
     records::{AttestArgs, CompromisedArgs, EnvArgs, EvidenceArgs, IncidentArgs, LogsArgs, ProviderArgs, ReadyArgs},
     servers::{FenceArgs, SalvageArgs},
     sync::{AdviseArgs, AppArgs, LevelArgs, MonitorArgs, SyncArgs},
-    versions::{CheckpointArgs, DeployArgs, MigrateArgs, RehearseArgs, ReleasesArgs, RollbackArgs},
+    versions::{CheckpointArgs, DeployArgs, MigrateArgs, RehearseArgs, ReleasesArgs, RollbackArgs, SheetArgs},
 };
 
 /// Backups that are proven by restoring them, and a way back when something went wrong.
@@ -219,6 +219,9 @@ pub enum Command {
     /// Shows which migrations were applied, and takes some back by their DOWN scripts
     #[command(after_help = help::MIGRATE, display_order = 17)]
     Migrate(MigrateArgs),
+    /// Prints a procedure as commands with real values, for the day without Lifeboat
+    #[command(after_help = help::SHEET, display_order = 18)]
+    Sheet(SheetArgs),
     /// Lists what was done, newest first
     #[command(after_help = help::HISTORY, display_order = 30)]
     History(HistoryArgs),

@@ -469,6 +469,14 @@ Examples:
   lifeboat rehearse list
   lifeboat rehearse attest o-1a2b3c4d5e roles --note 'Ada, Ben'";
 
+pub const SHEET: &str = "\
+The very plan of `lifeboat rollback`, as commands with this app's values, that need psql, restic, curl and the platform's own program, and no
+Lifeboat. Print it after each checkpoint: what it names is what is there at that moment. No secret is in it; where they are is.
+
+Examples:
+  lifeboat sheet rollback
+  lifeboat sheet rollback v1.4 --profile full --to rollback.html";
+
 pub const RELEASES: &str = "\
 A bad release is held: no rollback chooses it by itself.
 

@@ -1,6 +1,8 @@
 //! The words of commands about releases and migrations: seal, go back, list, judge.
 
-use clap::{Args, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum, ValueHint};
 use lifeboat_model::{
     Profile, ReleaseState,
     time::{Duration, parse_duration},
@@ -141,6 +143,33 @@ impl From<ProfileArg> for Profile {
             ProfileArg::Full => Profile::Full,
         }
     }
+}
+
+/// `sheet`.
+#[derive(Clone, Debug, Args)]
+pub struct SheetArgs {
+    /// Of what.
+    #[command(subcommand)]
+    pub command: SheetCommand,
+}
+
+/// Procedures that can be printed.
+#[derive(Clone, Debug, Subcommand)]
+pub enum SheetCommand {
+    /// The way back to a former release, step by step, as the plan has it at this moment
+    Rollback {
+        /// Which release: its id, the beginning of it, or its label [default: the last known good one]
+        release: Option<String>,
+        /// How: app-only, app-and-down or full [default: the shortest way that works]
+        #[arg(long, value_name = "WAY", hide_possible_values = true)]
+        profile: Option<ProfileArg>,
+        /// As a page to print that needs nothing else
+        #[arg(long)]
+        html: bool,
+        /// Writes it into a file; a name that ends in .html makes it a page
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        to: Option<PathBuf>,
+    },
 }
 
 /// `releases`.

@@ -36,6 +36,7 @@ mod retention;
 mod salvage;
 mod schedule;
 mod serve;
+mod sheet;
 mod shell;
 mod shims;
 mod status;
@@ -94,6 +95,7 @@ pub fn dispatch(app: &App, command: Option<Command>) -> Done {
         Command::Deploy(args) => deploy::run(app, &args),
         Command::Rollback(args) => versions::rollback(app, &args),
         Command::Rehearse(args) => rehearse::run(app, &args.command),
+        Command::Sheet(args) => sheet::run(app, &args.command),
         Command::Releases(args) => versions::releases(app, &args.command),
         Command::Migrate(args) => versions::migrate(app, &args.command),
         Command::History(args) => history::run(app, &args),

@@ -372,3 +372,44 @@ fn drl_04_the_rollback_is_rehearsed_in_staging() {
     list.says(&[operation, "app-and-down", "Ada, Ben", "attest it", "The rehearsal passed.", "the next is due in 9"]);
     center.run(&["ready"]).says(&["rollback", operation]);
 }
+
+/// What is typed in order, out of a sheet.
+fn typed(sheet: &str) -> String {
+    let blocks = sheet.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    blocks.collect::<Vec<_>>().join("\n")
+}
+
+/// DOC-01: the sheet of a rollback is the plan, and what it says works without Lifeboat: psql, restic and curl alone.
+#[test]
+fn doc_01_the_sheet_leads_back_without_lifeboat() {
+    for (profile, tickets) in [("app-and-down", "kept"), ("full", "gone")] {
+        let center = Center::open();
+        center.run(&["checkpoint", "--unproven", "--label", "phase-1"]).ends(ExitCode::Ok);
+        center.use_version("main");
+        center.sql("INSERT INTO service_tickets (title) VALUES ('later')");
+        let page =
+            center.run(&["sheet", "rollback", "--profile", profile, "--to", "run/sheet.html"]).ends(ExitCode::Ok);
+        page.says(&["Wrote run/sheet.html"]);
+        let page = std::fs::read_to_string(center.home.path("run/sheet.html")).unwrap();
+        assert!(page.starts_with("<!doctype html>") && !page.contains("src=") && !page.contains("href="), "{page}");
+        let sheet = center.run(&["sheet", "rollback", "--profile", profile]).ends(ExitCode::Ok).out;
+        for part in
+            ["POINT OF NO RETURN", "worktree add", "default_transaction_read_only", "pg_dump", "To take it back"]
+        {
+            assert!(sheet.contains(part) && page.contains(part), "{part} is not in {sheet}");
+        }
+        assert!(!sheet.contains("Not every step can be typed"), "{sheet}");
+        let script = typed(&sheet);
+        assert!(!script.contains("lifeboat "), "{script}");
+        center.home.write("typed.sh", format!("set -euo pipefail\n{script}"));
+        center.shell("RESTIC_PASSWORD=\"$LIFEBOAT_VAULT_PASSWORD\" bash typed.sh > run/typed.log 2>&1 || { cat run/typed.log; exit 1; }");
+        assert_eq!(center.health()["version"], "1.0", "{profile}");
+        let ledger = center.sql("SELECT string_agg(version, ' ') FROM supabase_migrations.schema_migrations");
+        assert_eq!(ledger, "20251001000000", "{profile}");
+        assert_eq!(center.sql("SELECT to_regclass('task_templates') IS NULL"), "t", "{profile}");
+        let later = center.sql("SELECT count(*) FROM service_tickets WHERE title = 'later'");
+        assert_eq!(later, if tickets == "kept" { "1" } else { "0" }, "{profile}");
+        center.sql("INSERT INTO service_tickets (title) VALUES ('writes are let in')");
+        assert!(center.home.path("rollback-by-hand/emergency-db.dump").exists());
+    }
+}
