@@ -41,7 +41,7 @@ pub use postgres::salvage::is_meant as is_meant_table;
 pub use stores::prune_sentences;
 
 use crate::{
-    facts,
+    facts, messages,
     perform::{Context, Perform},
     setup::{Setup, Vaults},
 };
@@ -58,6 +58,10 @@ impl Hands {
     /// Hands that reach the world through these doors.
     pub fn new(io: Io, state: StateFolder, setup: Setup, vaults: Arc<dyn Vaults>) -> Hands {
         Hands { io, state, setup, vaults }
+    }
+
+    fn outbox(&self) -> messages::Outbox<'_> {
+        messages::Outbox { io: &self.io, root: self.state.root(), vaults: &*self.vaults }
     }
 }
 
@@ -125,6 +129,11 @@ impl Perform for Hands {
             Action::Target { target, action } => target::perform(self, target, action, context),
             Action::Env(action) => variables::perform(self, action, context),
             Action::Release(record) => releases::record(record),
+            Action::Notify { channels, notice } => {
+                let (sent, waiting) =
+                    messages::tell(&self.outbox(), &context.operation.id, channels, notice, context.stop);
+                Ok(serde_json::json!({ "sent": sent, "waiting": waiting }))
+            }
             Action::Say { lines } => Ok(serde_json::json!({ "said": lines })),
         }
     }
@@ -144,7 +153,7 @@ impl Perform for Hands {
             Action::InspectSqlite { .. } | Action::DropBackup { .. } | Action::Fetch { .. } => again(context),
             Action::CheckFetched { .. } | Action::CheckTheChecks { .. } | Action::RecordProof { .. } => again(context),
             Action::CompareLoss { .. } | Action::Sync { .. } | Action::Target { .. } => again(context),
-            Action::Release(_) | Action::Env(_) => again(context),
+            Action::Release(_) | Action::Env(_) | Action::Notify { .. } => again(context),
             Action::Command { .. } | Action::Remove { .. } | Action::Unforget { .. } => again(context),
             Action::Prune { .. } | Action::Mark { .. } => again(context),
             Action::MakeFolder { .. } | Action::WriteExport { .. } | Action::EncryptFolder { .. } => again(context),
@@ -167,7 +176,12 @@ impl Perform for Hands {
         }
     }
 
+    fn after_pause(&self, operation: &Operation) {
+        messages::tell_of_failure(&self.outbox(), operation);
+    }
+
     fn after_close(&self, operation: &Operation) -> Result<(), Failure> {
+        messages::tell_of_failure(&self.outbox(), operation);
         let told = incidents::tell(self, operation);
         mirror::copy_journals(self, operation).and(told)
     }

@@ -52,6 +52,14 @@ pub fn by_hand(action: &Action, around: &Around<'_>) -> ByHand {
         Action::Release(record) => {
             ByHand::Type(vec![format!("echo \"$(date -u +%FT%TZ) {}\" >> {WORK}/notes.txt", what_is_recorded(record))])
         }
+        Action::Notify { channels, notice } => {
+            let to: Vec<&str> = channels.iter().map(|channel| channel.name.as_str()).collect();
+            ByHand::Type(vec![format!(
+                "echo {}        # tell it by hand to: {}",
+                quote(&notice.subject),
+                to.join(", ")
+            )])
+        }
         Action::Say { .. } => ByHand::Covered("nothing is done"),
         Action::Command { argv, .. } => ByHand::Type(vec![typed(argv)]),
         _other => ByHand::Not("there is no command for it that is safe by hand"),

@@ -152,7 +152,7 @@ fn looks_only(action: &Action) -> bool {
             use lifeboat_model::TargetAction as T;
             matches!(action, T::CheckClean | T::CheckRuns { .. } | T::NoteInstance)
         }
-        Action::Release(_) | Action::Env(_) => false,
+        Action::Release(_) | Action::Env(_) | Action::Notify { .. } => false,
         Action::Postgres(action) => matches!(action, lifeboat_model::PgAction::CheckSource { .. }),
     }
 }

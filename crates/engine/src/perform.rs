@@ -25,6 +25,9 @@ pub trait Perform: Send + Sync {
     /// When it cannot be looked at; the plan is then refused.
     fn look_at(&self, fact: &Fact) -> Result<String, Failure>;
 
+    /// Called when an operation waits for a person, for messages. Nothing depends on it.
+    fn after_pause(&self, _operation: &Operation) {}
+
     /// Called after an operation is over, for copies of its journal. Must not be needed for its success.
     ///
     /// # Errors

@@ -59,9 +59,9 @@ impl Course<'_> {
         };
         let operation = self.journal.operation().clone();
         gone.map_err(|error| left_open(&operation, &error))?;
-        if operation.is_closed()
-            && let Err(failure) = self.engine.hands.after_close(&operation)
-        {
+        if !operation.is_closed() {
+            self.engine.hands.after_pause(&operation);
+        } else if let Err(failure) = self.engine.hands.after_close(&operation) {
             self.watch.note(&format!("The journal could not be copied into the vault: {failure}."));
         }
         Ok(operation)

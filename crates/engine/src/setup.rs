@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use lifeboat_io::database::postgres::Address;
 use lifeboat_model::{Duration, Failure, FailureKind, Keep, Resource, ResourceName, Scope, SwapStrategy, VaultName};
 use lifeboat_store::vault::Vault;
+use secrecy::SecretString;
 
 /// A second vault that holds copies of backups.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,6 +80,8 @@ pub struct Setup {
     pub matrix: lifeboat_model::decision::Matrix,
     /// Who is called in an emergency.
     pub contacts: lifeboat_model::escalation::Contacts,
+    /// Where messages go.
+    pub channels: Vec<lifeboat_model::message::Channel>,
     /// Where the migrations of databases lie, of those that somebody has said it of.
     pub migrations: BTreeMap<ResourceName, lifeboat_model::Migrations>,
 }
@@ -111,6 +114,7 @@ impl Setup {
             targets: Vec::new(),
             matrix: lifeboat_model::decision::Matrix::default(),
             contacts: lifeboat_model::escalation::Contacts::default(),
+            channels: Vec::new(),
             migrations: BTreeMap::new(),
         }
     }
@@ -180,6 +184,12 @@ pub trait Vaults: Send + Sync {
 
     /// Where the vault's password is kept, for people; never the password.
     fn password_place(&self, location: &str) -> String;
+
+    /// The address of a channel's webhook, which is a secret.
+    ///
+    /// # Errors
+    /// It is not where it should be.
+    fn webhook(&self, channel: &str) -> Result<SecretString, Failure>;
 
     /// Takes every secret that is known out of a text that came from outside.
     fn scrub(&self, text: &str) -> String;

@@ -33,7 +33,9 @@ pub use clock::{Clock, SystemClock};
 pub use env::{Env, SystemEnv};
 pub use exec::{Exec, ExecError, Exit, Invocation, SystemExec};
 pub use files::{AtPath, PathError};
-pub use http::{HttpAnswer, HttpRequest, answers_over_http, answers_over_the_web, ask_over_http, listens};
+pub use http::{
+    HttpAnswer, HttpRequest, answers_over_http, answers_over_the_web, ask_over_http, listens, post_over_the_web,
+};
 pub use objects::{
     HalfWritten, ObjectError, ObjectErrorKind, ObjectInfo, ObjectStore,
     location::{Location, open_location, parse_location},

@@ -19,7 +19,10 @@ use self::{
     daemon::{MaintenanceArgs, ServeArgs, TokenArgs},
     decisions::{AssessArgs, DecideArgs},
     exports::{AdoptArgs, CopyArgs, DocsArgs, ExportArgs, ScheduleArgs, ShimsArgs},
-    records::{AttestArgs, CompromisedArgs, EnvArgs, EvidenceArgs, IncidentArgs, LogsArgs, ProviderArgs, ReadyArgs},
+    records::{
+        AttestArgs, ChecklistArgs, CompromisedArgs, EnvArgs, EvidenceArgs, IncidentArgs, LogsArgs, MessagesArgs,
+        ProviderArgs, ReadyArgs,
+    },
     servers::{FenceArgs, SalvageArgs},
     sync::{AdviseArgs, AppArgs, LevelArgs, MonitorArgs, SyncArgs},
     versions::{CheckpointArgs, DeployArgs, MigrateArgs, RehearseArgs, ReleasesArgs, RollbackArgs, SheetArgs},
@@ -240,6 +243,12 @@ pub enum Command {
     /// Restores that a provider carries out: what to ask for, what became of it
     #[command(after_help = help::PROVIDER, display_order = 35)]
     Provider(ProviderArgs),
+    /// Shows the checklists of a rollback as they stand, and takes a person's word
+    #[command(after_help = help::CHECKLIST, display_order = 34)]
+    Checklist(ChecklistArgs),
+    /// Shows what was told to whom, and delivers again what was not delivered
+    #[command(after_help = help::MESSAGES, display_order = 35)]
+    Messages(MessagesArgs),
     /// Compares an env file with its backups by names and fingerprints, never by values
     #[command(after_help = help::ENV, display_order = 33)]
     Env(EnvArgs),

@@ -118,13 +118,14 @@ pub enum ServerPassword {
 pub struct Passwords {
     by_location: BTreeMap<String, PasswordSource>,
     by_server: BTreeMap<String, ServerPassword>,
+    by_channel: BTreeMap<String, PasswordSource>,
     others: PasswordSource,
 }
 
 impl Passwords {
     /// One source for all vaults.
     pub fn new(others: PasswordSource) -> Passwords {
-        Passwords { by_location: BTreeMap::new(), by_server: BTreeMap::new(), others }
+        Passwords { by_location: BTreeMap::new(), by_server: BTreeMap::new(), by_channel: BTreeMap::new(), others }
     }
 
     /// Says where the password of one vault comes from.
@@ -135,6 +136,16 @@ impl Passwords {
     /// Says where the password of a database server comes from; `server` is an address without a database.
     pub fn insert_server(&mut self, server: String, password: ServerPassword) {
         self.by_server.insert(server, password);
+    }
+
+    /// Says where the address of a channel's webhook is.
+    pub fn insert_channel(&mut self, channel: &str, source: PasswordSource) {
+        self.by_channel.insert(channel.to_owned(), source);
+    }
+
+    /// Where the address of a channel's webhook is.
+    pub fn channel(&self, channel: &str) -> &PasswordSource {
+        self.by_channel.get(channel).unwrap_or(&PasswordSource::Nowhere)
     }
 
     /// The password of a database server, when somebody has said anything about it.

@@ -5,6 +5,7 @@
 //! JSON Schema, so there is one source of truth), [`sense`] asks whether what is said can be meant. [`resolve`](mod@resolve) then
 //! decides between flag, environment variable, file and default.
 
+pub mod channels;
 pub mod copies;
 pub mod document;
 pub mod drivers;
@@ -72,6 +73,10 @@ pub struct Settings {
     /// Who is called in an emergency, for `lifeboat escalation`.
     #[serde(default)]
     pub escalation: EscalationSettings,
+    /// Where messages go, by name: that a rollback has begun, is over, has failed.
+    #[serde(default)]
+    #[schemars(extend("x-names" = "a channel"))]
+    pub notify: BTreeMap<String, channels::ChannelSettings>,
     /// Where Lifeboat keeps its journals and its index on this host.
     #[serde(default)]
     pub state: StateSettings,

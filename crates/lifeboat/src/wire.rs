@@ -202,6 +202,16 @@ impl Vaults for OpenVaults {
         Ok(address)
     }
 
+    fn webhook(&self, channel: &str) -> Result<SecretString, Failure> {
+        let source = self.passwords.channel(channel);
+        let url = secrets::read(source, &format!("notify.{channel}"), &self.io).map_err(|_| {
+            let message = format!("the address of the webhook of {channel} is not in {source}");
+            Failure::new(FailureKind::Refused, message).hint(format!("lifeboat messages test {channel}"))
+        })?;
+        lock(&self.known).push(url.clone());
+        Ok(url)
+    }
+
     fn folder(&self, location: &str) -> Option<PathBuf> {
         match parse_location(location) {
             Ok(Location::Folder(path)) => Some(path),

@@ -606,6 +606,13 @@ pub enum Action {
     },
     /// Changes a file of variables, by their names.
     Env(crate::variables::EnvAction),
+    /// Writes a message down for each channel and tries to deliver it. It never fails: what is not delivered is tried again.
+    Notify {
+        /// Where it goes.
+        channels: Vec<crate::message::Channel>,
+        /// What it says.
+        notice: crate::message::Notice,
+    },
     /// Puts on record which release was sealed, is live, good or bad.
     Release(crate::release::ReleaseRecord),
     /// Changes what runs the app's code, or looks whether it works.

@@ -622,6 +622,10 @@ impl Vaults for OneVault {
         "in the test's source".to_owned()
     }
 
+    fn webhook(&self, channel: &str) -> Result<SecretString, Failure> {
+        Err(Failure::new(lifeboat_model::FailureKind::Usage, format!("{channel} has no webhook here")))
+    }
+
     fn scrub(&self, text: &str) -> String {
         text.replace(PASSWORD, "•••")
     }

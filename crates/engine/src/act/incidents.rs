@@ -1,7 +1,7 @@
-//! The incident log: a file beside the app's documents that tells of every restore and undo.
+//! The incident log: a file beside the app's documents that tells of every restore, rollback and undo.
 
 use lifeboat_io::files;
-use lifeboat_model::{Action, Failure, Operation, OperationState, Request, time::since};
+use lifeboat_model::{Action, Failure, Operation, OperationState, Request, VersionAsk, time::since};
 use serde_json::json;
 
 use super::{Hands, errors::path_failure};
@@ -9,7 +9,12 @@ use super::{Hands, errors::path_failure};
 /// Tells of an operation that is over, when it is one of those and somebody wants to read of it.
 pub fn tell(hands: &Hands, operation: &Operation) -> Result<(), Failure> {
     let Some(path) = &hands.setup.incident_log else { return Ok(()) };
-    let live = matches!(operation.plan.request, Request::Restore { into: None, .. } | Request::Undo { .. });
+    let live = matches!(
+        operation.plan.request,
+        Request::Restore { into: None, .. }
+            | Request::Undo { .. }
+            | Request::Version { about: VersionAsk::RollBack { .. } }
+    );
     if !live {
         return Ok(());
     }

@@ -14,6 +14,7 @@ use lifeboat_model::{
     AcceptLoss, Action, Artifact, BackupChoice, BackupId, Driver, EnvBinding, Failure, FailureKind, KnownRelease,
     Lease, OnFailure, OperationState, Phase, Plan, Profile, Release, ReleaseId, ReleaseRecord, ReleaseState, Request,
     Resource, ResourceKind, ResourceName, Step, StepClass, StepId, Target, TargetAction, Undo, VersionAsk,
+    message::{self, Notice},
     release::{self, RELEASE_SCHEMA},
 };
 
@@ -28,8 +29,9 @@ use super::{
 use crate::{Engine, facts::Common, targets};
 
 /// Budgets of the phases in milliseconds, as the documents give them; `[budgets]` in the settings wins.
-const BUDGETS_MS: [(&str, u64); 10] = [
+const BUDGETS_MS: [(&str, u64); 11] = [
     ("preflight", 30_000),
+    ("notify", 60_000),
     ("app", 300_000),
     ("fence", 30_000),
     ("emergency-backup", 120_000),
@@ -287,6 +289,7 @@ pub(crate) fn plan(engine: &Engine, known: &Known, request: &Request) -> Result<
         Profile::AppAndDown => app_and_down(known, why, &mut plan)?,
         Profile::Full => full(engine, known, why, &mut plan)?,
     }
+    tell(engine, known, chosen.profile, why, &mut plan)?;
     for phase in &mut plan.phases {
         let budget = BUDGETS_MS.iter().find(|(name, _)| *name == phase.name).map(|(_, budget)| *budget);
         phase.budget_ms = phase.budget_ms.or(budget);
@@ -500,6 +503,52 @@ fn env_only(known: &Known, plan: &mut Plan) {
     ];
     plan.facts = edits.iter().map(|edit| edit.fact()).collect();
     plan.notes = edits.iter().flat_map(|edit| edit.notes()).collect();
+}
+
+/// Tells everybody that it begins, once it is known that it can, and that it is over, once what runs was looked at.
+fn tell(engine: &Engine, known: &Known, profile: Profile, why: &str, plan: &mut Plan) -> Result<(), Failure> {
+    let former = former_ms(engine, profile)?;
+    if let Some((median, longest)) = former.get(former.len() / 2).zip(former.last()) {
+        let shown = |ms: &u64| lifeboat_model::time::show_duration(lifeboat_model::Duration::from_millis(*ms));
+        plan.notes
+            .insert(0, format!("Expected: {}, at most {}, of {} so far.", shown(median), shown(longest), former.len()));
+    }
+    let channels = &engine.setup().channels;
+    if channels.is_empty() {
+        return Ok(());
+    }
+    let (scope, to, common) = (&known.common.scope, known.to.release.shown(), &known.common);
+    let expected = former.get(former.len() / 2);
+    let expected = expected.map(|ms| lifeboat_model::time::show_duration(lifeboat_model::Duration::from_millis(*ms)));
+    let step = |id: &str, title: &str, notice: Notice| {
+        let action = Action::Notify { channels: channels.clone(), notice };
+        steps::step(id, title, StepClass::Idempotent, action, Undo::Nothing)
+    };
+    let begun = step("notify", "tell that it begins", message::begun(scope, &to, why, expected.as_deref()));
+    let behind_preflight = plan.phases.iter().position(|phase| phase.name == "preflight").map_or(0, |at| at + 1);
+    plan.phases.insert(behind_preflight, phase(common, "notify", vec![], vec![begun]));
+    let looks = |app: &App| app.target.tells.is_some() || (app.target.url.is_some() && !app.target.probes.is_empty());
+    let was_verified = !known.apps.is_empty() && known.apps.iter().all(looks);
+    let over = step("notify-over", "tell that it is over", message::over(scope, &to, was_verified));
+    if let Some(report) = plan.phases.iter_mut().rev().find(|phase| phase.name == "report") {
+        report.steps.push(over);
+    }
+    Ok(())
+}
+
+/// How long rollbacks of this kind have taken so far, shortest first.
+fn former_ms(engine: &Engine, profile: Profile) -> Result<Vec<u64>, Failure> {
+    let scope = engine.setup().scope.to_string();
+    let rows = engine.look().operations(usize::MAX)?;
+    let mut found = Vec::new();
+    for row in rows.iter().filter(|row| row.closed && row.scope == scope && row.kind == "rollback") {
+        let operation = engine.look().operation(&row.id)?;
+        if operation.state == OperationState::Done && Profile::of(&operation.plan) == Some(profile) {
+            found.push(lifeboat_model::time::since(operation.started_at, operation.last_at).as_millis() as u64);
+        }
+    }
+    found.sort_unstable();
+    Ok(found)
 }
 
 fn changing(known: &Known) -> impl Iterator<Item = &App> {

@@ -402,6 +402,25 @@ Examples:
   lifeboat provider ticket 48151623
   lifeboat provider outcome --restored --note 'new instance, complete up to 14:04:58'";
 
+pub const CHECKLIST: &str = "\
+Lists belong to an operation: the newest rollback, when none is named. What the journal or the world shows is ticked by itself; the rest a person
+attests, and is named. What nobody knows has not passed. Exit codes: 0 every point stands, 6 something is not known, 10 something does not stand.
+
+Examples:
+  lifeboat checklist list
+  lifeboat checklist show pre-rollback
+  lifeboat checklist show smoke --markdown
+  lifeboat checklist attest smoke create --note 'made ticket 4711 and closed it'";
+
+pub const MESSAGES: &str = "\
+`lifeboat rollback` tells every channel under [notify] that it begins, and that it is over or has failed. A message is written down before it is
+sent; a channel that is down holds nothing up, and is tried again here. Exit code 10 while one is not delivered.
+
+Examples:
+  lifeboat messages list
+  lifeboat messages retry
+  lifeboat messages test chat";
+
 pub const ENV: &str = "\
 A fingerprint stands for a value: it tells whether two are the same, and nobody can guess a value by it without the vault.
 `diff` ends with exit code 10 when something differs. `restore` sets single variables, or all that differ, each in its place: comments and

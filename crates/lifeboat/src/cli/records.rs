@@ -310,3 +310,64 @@ pub struct SpanArgs {
     #[arg(long, value_name = "TIME")]
     pub until: Option<String>,
 }
+
+/// `messages`.
+#[derive(Clone, Debug, Args)]
+pub struct MessagesArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: MessagesCommand,
+}
+
+/// What can be done with messages.
+#[derive(Clone, Debug, Subcommand)]
+pub enum MessagesCommand {
+    /// Lists them, oldest first
+    List,
+    /// Delivers again what was not delivered yet
+    Retry,
+    /// Sends a message to try a channel, or all of them
+    Test {
+        /// Which one [default: all]
+        channel: Option<String>,
+    },
+}
+
+/// `checklist`.
+#[derive(Clone, Debug, Args)]
+pub struct ChecklistArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: ChecklistCommand,
+}
+
+/// What can be done with checklists.
+#[derive(Clone, Debug, Subcommand)]
+pub enum ChecklistCommand {
+    /// Lists them with their points, and who ticks each
+    List,
+    /// Shows how each point of one stands for an operation
+    Show {
+        /// Which list
+        list: String,
+        /// Of which operation [default: the newest rollback]
+        #[arg(long, value_name = "OPERATION")]
+        operation: Option<String>,
+        /// As Markdown, for the incident
+        #[arg(long)]
+        markdown: bool,
+    },
+    /// Puts on record that a point stands, by your word
+    Attest {
+        /// Which list
+        list: String,
+        /// Which point of it
+        point: String,
+        /// Of which operation [default: the newest rollback]
+        #[arg(long, value_name = "OPERATION")]
+        operation: Option<String>,
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        word: AttestArgs,
+    },
+}

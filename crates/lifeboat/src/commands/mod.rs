@@ -6,6 +6,7 @@ mod assertions;
 mod backups;
 mod card;
 mod carry;
+mod checklists;
 mod compare;
 pub mod config;
 mod copies;
@@ -25,6 +26,7 @@ pub mod init;
 mod journal;
 mod leaks;
 mod logs;
+mod messages;
 mod monitor;
 mod plans;
 mod preflight;
@@ -95,6 +97,8 @@ pub fn dispatch(app: &App, command: Option<Command>) -> Done {
         Command::Deploy(args) => deploy::run(app, &args),
         Command::Rollback(args) => versions::rollback(app, &args),
         Command::Rehearse(args) => rehearse::run(app, &args.command),
+        Command::Checklist(args) => checklists::run(app, &args.command),
+        Command::Messages(args) => messages::run(app, &args.command),
         Command::Sheet(args) => sheet::run(app, &args.command),
         Command::Releases(args) => versions::releases(app, &args.command),
         Command::Migrate(args) => versions::migrate(app, &args.command),

@@ -343,6 +343,17 @@ pub fn environment_of(loaded: &Loaded, environment: &str, global: &GlobalArgs, i
         let Some(who) = who else { continue };
         choice.tell(&format!("escalation.{key}"), who.clone(), choice.line(&["escalation", key]));
     }
+    for (channel, source) in super::channels::resolve(&settings.notify, folder)? {
+        choice.tell(
+            &format!("notify.{}", channel.name),
+            super::channels::shown(&channel),
+            choice.line(&["notify", &channel.name]),
+        );
+        if let Some(source) = source {
+            resolved.passwords.insert_channel(&channel.name, source);
+        }
+        resolved.setup.channels.push(channel);
+    }
     resolved.setup.contacts =
         Contacts { team: called.team.clone(), vendor: called.vendor.clone(), on_call: called.on_call.clone() };
     if let Some(log) = &settings.app.incident_log {

@@ -20,6 +20,7 @@ mod history;
 mod home;
 mod journal;
 mod manual;
+mod messages;
 mod plans;
 mod platforms;
 mod postgres;

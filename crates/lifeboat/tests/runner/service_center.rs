@@ -413,3 +413,65 @@ fn doc_01_the_sheet_leads_back_without_lifeboat() {
         assert!(center.home.path("rollback-by-hand/emergency-db.dump").exists());
     }
 }
+
+/// CHK-01, 04, 05: each point by what is seen, else by the word of a person who is named; what nobody knows has not passed, and
+/// what was seen not to stand no word makes stand.
+#[test]
+fn chk_01_the_checklists_of_a_rollback() {
+    let center = Center::open();
+    center.run(&["checklist", "show", "smoke"]).ends(ExitCode::Refused).says(&["nothing was rolled back"]);
+    let lists = center.run(&["checklist", "list", "--json"]).ends(ExitCode::Ok).json();
+    let counts: Vec<usize> =
+        lists["lists"].as_array().unwrap().iter().map(|list| list["items"].as_array().unwrap().len()).collect();
+    assert_eq!(counts, [8, 6, 4, 8, 8]);
+    let settings = std::fs::read_to_string(center.home.path("lifeboat.toml")).unwrap();
+    let settings = settings.replace("[vault]", "incident_log = \"./incidents.md\"\n[vault]");
+    center.home.write("lifeboat.toml", format!("{settings}\n[notify.status]\nfile = \"./run/messages.jsonl\"\n"));
+    center.run(&["checkpoint", "--label", "phase-1"]).ends(ExitCode::Ok);
+    center.use_version("main");
+    center
+        .run(&[
+            "rollback",
+            "--profile",
+            "full",
+            "--reason",
+            "phase 2 is bad",
+            "--yes",
+            "--confirm",
+            "service-center/production",
+        ])
+        .ends(ExitCode::Ok);
+    let stands = |list: &str, code: ExitCode| -> Vec<(String, String)> {
+        let shown = center.run(&["checklist", "show", list, "--json"]).ends(code).json();
+        let items = shown["checklist"]["items"].as_array().unwrap();
+        items
+            .iter()
+            .map(|item| (item["key"].as_str().unwrap().to_owned(), item["outcome"].as_str().unwrap().to_owned()))
+            .collect()
+    };
+    let not_passed = |all: &[(String, String)]| -> Vec<String> {
+        all.iter().filter(|(_, outcome)| outcome != "pass").map(|(key, _)| key.clone()).collect()
+    };
+    assert_eq!(not_passed(&stands("pre-rollback", ExitCode::Ok)), [""; 0]);
+    assert_eq!(not_passed(&stands("database", ExitCode::Ok)), [""; 0]);
+    assert_eq!(not_passed(&stands("environment", ExitCode::Unknown)), ["variables", "keys", "flags"]);
+    assert_eq!(not_passed(&stands("smoke", ExitCode::Unknown)), ["create", "view", "no-new"]);
+    assert_eq!(not_passed(&stands("post-rollback", ExitCode::Unknown)), ["smoke", "review", "retention"]);
+    for point in ["create", "view", "no-new"] {
+        center.run(&["checklist", "attest", "smoke", point, "--note", "seen in the browser"]).ends(ExitCode::Ok);
+    }
+    let text = center.run(&["checklist", "show", "smoke", "--markdown"]).ends(ExitCode::Ok);
+    text.says(&[
+        "## Smoke tests checklist of o-",
+        "- [x] a record can be made: yes (seen in the browser",
+        "attested by tester",
+    ]);
+    center.run(&["checklist", "attest", "smoke", "nothing"]).ends(ExitCode::Usage).says(&["it has: accessible"]);
+    center.run(&["checklist", "show", "nothing"]).ends(ExitCode::Usage).says(&["pre-rollback"]);
+    // The newer schema comes back by itself: the machine sees it, and nobody's word helps.
+    center.sql("INSERT INTO supabase_migrations.schema_migrations (version, name) VALUES ('20251020000000', 'again')");
+    let seen = stands("database", ExitCode::ActionAdvised);
+    assert_eq!(not_passed(&seen), ["new-gone"]);
+    let refused = center.run(&["checklist", "attest", "database", "new-gone"]).ends(ExitCode::Refused);
+    refused.says(&["nobody's word makes it stand", "20251020000000"]);
+}

@@ -1,0 +1,238 @@
+//! Messages to people: that a rollback has begun, is over, or has failed. A message is written down before it is sent, so that a
+//! channel that is down is told later and holds nothing up.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{id::OperationId, resource::Scope, time::Timestamp};
+
+/// The schema tag of a message in the outbox. Fields are only added within one number.
+pub const MESSAGE_SCHEMA: &str = "lifeboat/message@1";
+
+/// What a message tells of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Occasion {
+    /// A rollback has begun; nobody should change anything.
+    RollbackBegun,
+    /// It is over, and what runs was looked at.
+    RollbackOver,
+    /// It did not come to its end, and everything is as before.
+    RollbackFailed,
+    /// It did not come to its end, and waits for a person.
+    RollbackWaits,
+    /// Somebody tries the channel.
+    Test,
+}
+
+impl Occasion {
+    /// Its word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Occasion::RollbackBegun => "rollback-begun",
+            Occasion::RollbackOver => "rollback-over",
+            Occasion::RollbackFailed => "rollback-failed",
+            Occasion::RollbackWaits => "rollback-waits",
+            Occasion::Test => "test",
+        }
+    }
+}
+
+/// Where messages go. Secrets of it are elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Channel {
+    /// What the settings call it.
+    pub name: String,
+    /// How.
+    pub way: Way,
+    /// Of what it is told; of everything when empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub occasions: Vec<Occasion>,
+}
+
+impl Channel {
+    /// Whether it is told of this.
+    pub fn wants(&self, occasion: Occasion) -> bool {
+        occasion == Occasion::Test || self.occasions.is_empty() || self.occasions.contains(&occasion)
+    }
+}
+
+/// How a message reaches people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "by", rename_all = "kebab-case")]
+pub enum Way {
+    /// A line of JSON at the end of a file: for a status page, or for somebody who watches it.
+    File {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A POST with `{"text": ...}`, as chats take it. The address is a secret.
+    Webhook,
+    /// A mail, handed to a program that takes it as `sendmail -t` does.
+    Mail {
+        /// The program and its words.
+        command: Vec<String>,
+        /// Whom it is from.
+        from: String,
+        /// Whom it is to.
+        to: Vec<String>,
+    },
+}
+
+/// What a message says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Notice {
+    /// What it tells of.
+    pub occasion: Occasion,
+    /// One line.
+    pub subject: String,
+    /// All of it.
+    pub text: String,
+}
+
+/// A message to one channel, as it lies in the outbox.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    /// [`MESSAGE_SCHEMA`].
+    pub schema: String,
+    /// Operation, occasion and channel: said twice, it is one message.
+    pub key: String,
+    /// The operation it tells of; nothing for a test.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operation: Option<OperationId>,
+    /// Where it goes.
+    pub channel: Channel,
+    /// What it says.
+    pub notice: Notice,
+    /// When it was written down.
+    pub made_at: Timestamp,
+    /// How often it was tried.
+    #[serde(default)]
+    pub tries: u32,
+    /// When it was delivered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent_at: Option<Timestamp>,
+    /// Why it was not, the last time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why_not: Option<String>,
+}
+
+/// The name of a message.
+pub fn key(operation: Option<&OperationId>, occasion: Occasion, channel: &str) -> String {
+    let of = operation.map_or_else(|| "test".to_owned(), ToString::to_string);
+    format!("{of}.{}.{channel}", occasion.word())
+}
+
+/// What stands in a notice that somebody has typed: one line, not too long.
+fn said(why: &str) -> String {
+    let line: String = why.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
+    line.trim().chars().take(300).collect()
+}
+
+/// A rollback begins.
+pub fn begun(scope: &Scope, to: &str, why: &str, expected: Option<&str>) -> Notice {
+    let why = said(why);
+    let because = if why.is_empty() { String::new() } else { format!(" due to {why}") };
+    let subject = format!("[{scope}] ROLLBACK IN PROGRESS - do not make changes");
+    let expected =
+        expected.map_or("how long it takes is not known".to_owned(), |expected| format!("expected to take {expected}"));
+    let text =
+        format!("A rollback of {scope} to {to} was begun{because}; {expected}. Do not make changes until it is over.");
+    Notice { occasion: Occasion::RollbackBegun, subject, text }
+}
+
+/// It is over. What was looked at before that is said here, and nothing more.
+pub fn over(scope: &Scope, to: &str, was_verified: bool) -> Notice {
+    let (subject, looked) = match was_verified {
+        true => ("Rollback complete: stable on", "what runs was verified"),
+        false => ("Rollback complete, NOT VERIFIED:", "nobody has said how it is looked at, so nothing was verified"),
+    };
+    Notice {
+        occasion: Occasion::RollbackOver,
+        subject: format!("[{scope}] {subject} {to}"),
+        text: format!("The rollback of {scope} to {to} is complete; {looked}. Changes may be made again."),
+    }
+}
+
+/// It did not come to its end.
+pub fn failed(scope: &Scope, title: &str, waits: bool, why: &str) -> Notice {
+    let (occasion, what_is) = match waits {
+        false => (Occasion::RollbackFailed, "everything is as it was before"),
+        true => (Occasion::RollbackWaits, "it waits for a person: lifeboat status"),
+    };
+    Notice {
+        occasion,
+        subject: format!("[{scope}] ROLLBACK FAILED: {what_is}"),
+        text: format!("What failed: {title}. Why: {}. Now: {what_is}. Somebody has to look at it.", said(why)),
+    }
+}
+
+/// A try.
+pub fn test(scope: &Scope) -> Notice {
+    let subject = format!("[{scope}] a message to try this channel");
+    Notice { occasion: Occasion::Test, text: format!("{subject}; nothing has happened."), subject }
+}
+
+/// A mail as `sendmail -t` takes it: heads, an empty line, the text. A line break in a head would begin another one.
+pub fn mail(from: &str, to: &[String], notice: &Notice, date: &str, id: &str) -> String {
+    let head =
+        |text: &str| text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect::<String>();
+    let subject = head(&notice.subject);
+    // Letters beyond ASCII have to be wrapped in a head.
+    let subject = match subject.is_ascii() {
+        true => subject,
+        false => format!("=?UTF-8?Q?{}?=", quoted_printable(&subject)),
+    };
+    format!(
+        "From: {}\nTo: {}\nSubject: {subject}\nDate: {date}\nMessage-ID: <{id}@lifeboat>\nMIME-Version: 1.0\n\
+         Content-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: 8bit\nAuto-Submitted: auto-generated\n\n{}\n",
+        head(from),
+        head(&to.join(", ")),
+        notice.text.replace("\r\n", "\n")
+    )
+}
+
+fn quoted_printable(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-/:.,![]".contains(&byte);
+    text.bytes()
+        .map(|byte| match byte {
+            b' ' => "_".to_owned(),
+            byte if plain(byte) => char::from(byte).to_string(),
+            byte => format!("={byte:02X}"),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scope() -> Scope {
+        Scope { app: "shop".into(), environment: "production".into() }
+    }
+
+    /// PHS-03, INC-09: what somebody typed becomes one line, and cannot make a head of its own.
+    #[test]
+    fn phs_03_what_is_said() {
+        let notice = begun(&scope(), "r-1 (v1)", "orders\nBcc: all@example.com", Some("3 min"));
+        assert_eq!(notice.subject, "[shop/production] ROLLBACK IN PROGRESS - do not make changes");
+        assert!(notice.text.contains("due to orders Bcc: all@example.com; expected to take 3 min"), "{}", notice.text);
+        let odd = Notice { subject: "Zurück\nBcc: x".into(), ..over(&scope(), "v1", true) };
+        let mail = mail("a@b\nBcc: x", &["c@d".to_owned()], &odd, "now", "1");
+        let heads = mail.split("\n\n").next().unwrap();
+        assert!(heads.lines().all(|line| !line.starts_with("Bcc")), "{mail}");
+        assert!(heads.contains("Subject: =?UTF-8?Q?Zur=C3=BCck_Bcc:_x?="), "{mail}");
+        assert!(begun(&scope(), "v1", "", None).text.contains("how long it takes is not known"));
+    }
+
+    #[test]
+    fn a_channel_hears_of_what_it_wants() {
+        let channel = |occasions| Channel { name: "chat".into(), way: Way::Webhook, occasions };
+        assert!(channel(vec![]).wants(Occasion::RollbackOver));
+        assert!(!channel(vec![Occasion::RollbackBegun]).wants(Occasion::RollbackOver));
+        assert!(channel(vec![Occasion::RollbackBegun]).wants(Occasion::Test));
+        let id = OperationId::from_random(1);
+        assert_eq!(key(Some(&id), Occasion::RollbackBegun, "chat"), format!("{id}.rollback-begun.chat"));
+    }
+}
