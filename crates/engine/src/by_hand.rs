@@ -92,6 +92,7 @@ fn what_is_recorded(record: &ReleaseRecord) -> String {
         ReleaseRecord::Live { release, .. } => format!("{} is live", name(release)),
         ReleaseRecord::Seal { release, .. } => format!("{} is sealed", release.id),
         ReleaseRecord::Mark { release, state, .. } => format!("{release} is {}", state.word()),
+        ReleaseRecord::Deploy { release, .. } => format!("{} is being deployed", release.id),
     }
 }
 

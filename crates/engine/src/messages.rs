@@ -10,6 +10,7 @@ use lifeboat_io::{Invocation, Io, Stop, files, post_over_the_web};
 use lifeboat_model::{
     Action, Failure, FailureKind, Operation, OperationId, OperationState, Request, StepState, VersionAsk,
     message::{self, Channel, MESSAGE_SCHEMA, Message, Notice, Occasion, Way},
+    release,
 };
 use secrecy::ExposeSecret;
 
@@ -100,7 +101,8 @@ pub(crate) fn tell_of_failure(outbox: &Outbox<'_>, operation: &Operation) {
     };
     if let Some(channels) = begun {
         let why = why.map_or_else(|| "somebody broke it off".to_owned(), |why| outbox.vaults.scrub(&why.message));
-        let notice = message::failed(&operation.plan.scope, &operation.plan.title, waits, &why);
+        let notice = message::failed(&operation.plan.scope, &operation.plan.title, waits, &why)
+            .marked(release::is_rehearsal(&operation.plan));
         tell(outbox, &operation.id, channels, &notice, &Stop::default());
     }
 }

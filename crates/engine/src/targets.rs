@@ -240,8 +240,8 @@ fn linked(target: &Target, driver: &Driver) -> Result<String, Failure> {
 }
 
 /// Whether a target answers as it is: all that somebody could ask.
-pub(crate) fn answers(target: &Target) -> bool {
-    let tells = target.tells.as_ref().is_none_or(|tells| told(target, tells).is_ok());
+pub(crate) fn answers(io: &Io, target: &Target) -> bool {
+    let tells = target.tells.as_ref().is_none_or(|tells| told(io, target, tells).is_ok());
     let Some(url) = &target.url else { return tells };
     let url = url.trim_end_matches('/');
     let is_well = |path: &String| {

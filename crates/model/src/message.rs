@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{id::OperationId, resource::Scope, time::Timestamp};
+use crate::{id::OperationId, release::DRILL, resource::Scope, time::Timestamp};
 
 /// The schema tag of a message in the outbox. Fields are only added within one number.
 pub const MESSAGE_SCHEMA: &str = "lifeboat/message@1";
@@ -89,6 +89,19 @@ pub struct Notice {
     pub subject: String,
     /// All of it.
     pub text: String,
+}
+
+impl Notice {
+    /// The same, marked as a drill where it is one: nobody has to be woken by it.
+    #[must_use]
+    pub fn marked(self, is_drill: bool) -> Notice {
+        match is_drill {
+            true => {
+                Notice { subject: format!("{DRILL} {}", self.subject), text: format!("{DRILL} {}", self.text), ..self }
+            }
+            false => self,
+        }
+    }
 }
 
 /// A message to one channel, as it lies in the outbox.
@@ -210,6 +223,16 @@ mod tests {
 
     fn scope() -> Scope {
         Scope { app: "shop".into(), environment: "production".into() }
+    }
+
+    /// DRL-08: what is sent in a drill says so first.
+    #[test]
+    fn drl_08_a_drill_is_marked() {
+        let notice = over(&scope(), "v1", true);
+        let marked = notice.clone().marked(true);
+        assert!(marked.subject.starts_with("[DRILL] [shop/production] Rollback complete"), "{}", marked.subject);
+        assert!(marked.text.starts_with("[DRILL] The rollback of shop/production"), "{}", marked.text);
+        assert_eq!(notice.clone().marked(false), notice);
     }
 
     /// PHS-03, INC-09: what somebody typed becomes one line, and cannot make a head of its own.

@@ -362,6 +362,15 @@ pub enum TargetAction {
         before: StepId,
         /// How long it may take, in milliseconds.
         limit_ms: u64,
+        /// The version by its name on the platform; older journals have none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        artifact: Option<String>,
+        /// The step that looked whether nobody answered any more.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        quiet: Option<StepId>,
+        /// The step that put the version in use.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        switched: Option<StepId>,
         /// A file that holds the version, where that is known only once it was brought.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         file: Option<PathBuf>,
@@ -379,15 +388,6 @@ pub enum TargetAction {
         failures_max: u32,
         /// Whether what the rules speak of is measured as well; one target does that for all.
         measures: bool,
-        /// The version by its name on the platform; older journals have none.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        artifact: Option<String>,
-        /// The step that looked whether nobody answered any more.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        quiet: Option<StepId>,
-        /// The step that put the version in use.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        switched: Option<StepId>,
     },
     /// Logs in, makes a record, and takes it away again.
     Try {

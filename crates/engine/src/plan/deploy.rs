@@ -15,7 +15,7 @@
 use std::collections::BTreeMap;
 
 use lifeboat_model::{
-    Action, Artifact, Backup, BackupChoice, Content, DeployAsk, Driver, EnvFacts, Failure, FailureKind, KeptFor,
+    Action, Artifact, Backup, BackupChoice, Brings, Content, DeployAsk, EnvFacts, Failure, FailureKind, KeptFor,
     KnownRelease, Lease, Migrations, OnFailure, PgAction, Plan, Release, ReleaseId, ReleaseRecord, ReleaseState,
     Request, Resource, ResourceManifest, ResourceName, Reversibility, SchemaState, Step, StepClass, StepId, Target,
     TargetAction, Undo, migration,
@@ -56,6 +56,8 @@ struct App {
     served: Option<String>,
     log: level::Log,
     wanted: String,
+    /// Where that can be fetched again.
+    origin: Option<String>,
     /// Whether it answers as it is; what does not cannot be asked to answer again.
     answers: bool,
 }
@@ -137,10 +139,11 @@ pub(crate) fn gather(engine: &Engine, ask: &DeployAsk) -> Result<Known, Failure>
 fn apps(engine: &Engine, ask: &DeployAsk) -> Result<Vec<App>, Failure> {
     running(engine)?
         .into_iter()
-        .map(|Running { target, version, served, log }| {
+        .map(|Running { target, version, served, log, .. }| {
             let wanted = wanted(engine, &target, ask.version.as_deref())?;
-            let answers = targets::answers(&target);
-            Ok(App { target, running: version, served, log, wanted, answers })
+            let answers = targets::answers(engine.io(), &target);
+            let origin = targets::origin(engine.io(), &target, &wanted);
+            Ok(App { target, running: version, served, log, wanted, origin, answers })
         })
         .collect()
 }
@@ -148,7 +151,7 @@ fn apps(engine: &Engine, ask: &DeployAsk) -> Result<Vec<App>, Failure> {
 /// What a word means as a version of a target.
 fn wanted(engine: &Engine, target: &Target, word: Option<&str>) -> Result<String, Failure> {
     let driver = targets::driver(target)?;
-    if let Driver::Git { .. } = driver {
+    if driver.brings() == Some(Brings::Git) {
         return Ok(engine.folder(target, word.unwrap_or("HEAD"))?.commit);
     }
     let usage = |message: String| Failure::new(FailureKind::Usage, message);
@@ -314,10 +317,10 @@ pub(crate) fn plan(known: &Known, request: &Request, ask: &DeployAsk) -> Result<
     going.rehearsal(&mut plan)?;
     let mut fence: Vec<Step> = apps.iter().flat_map(|app| app.note()).collect();
     fence.extend(base.map(|base| base.fence(&plan.title)));
-    fence.extend(apps.iter().filter_map(|app| app.stop()));
+    fence.extend(apps.iter().flat_map(|app| app.stop()));
     plan.phases.push(phase(common, "fence", vec![], fence));
     // Who is started by a command can be switched while nobody runs; who is not, is started by the switch.
-    let (stands, runs): (Vec<&App>, Vec<&App>) = apps.iter().partition(|app| !app.target.start.is_empty());
+    let (stands, runs): (Vec<&App>, Vec<&App>) = apps.iter().partition(|app| app.target.start_call().is_some());
     let mut migrate: Vec<Step> = stands.iter().filter_map(|app| app.switch()).collect();
     migrate.extend(base.map(|base| going.migrate(base)));
     plan.phases.push(phase(common, "migrate", vec![], migrate));
@@ -364,6 +367,7 @@ fn release(known: &Known, ask: &DeployAsk) -> Release {
     };
     let artifacts = known.apps.iter().map(|app| Artifact {
         target: app.target.name.clone(),
+        origin: app.origin.clone(),
         version: app.wanted.clone(),
         served: ask.tells.clone().or_else(|| sealed(app)),
     });
@@ -413,7 +417,7 @@ impl App {
         let driver = self.target.driver.as_ref()?;
         let is_brought = driver.places().is_some() || driver.stage(&self.wanted).is_some();
         let title = format!("bring {} of {}, without starting it", level::short(&self.wanted), self.target.name);
-        let action = TargetAction::Stage { version: self.wanted.clone() };
+        let action = TargetAction::Stage { version: self.wanted.clone(), origin: None };
         (self.changes() && is_brought)
             .then(|| of(self.acts().step("stage", title, action, Undo::Nothing), &self.target))
     }
@@ -427,7 +431,15 @@ impl App {
         }
         let before = StepId("nobody-before".to_owned());
         let (version, limit_ms) = (self.served.clone(), acts.answer_ms());
-        let again = acts.action(TargetAction::NewInstance { version, before, limit_ms, file: None });
+        let again = acts.action(TargetAction::NewInstance {
+            version,
+            before,
+            limit_ms,
+            artifact: Some(self.running.clone()),
+            quiet: None,
+            switched: None,
+            file: None,
+        });
         let tells =
             Step { undo: by(again), ..of(acts.read("instance", "note which instance answers", note), &self.target) };
         let mut steps = vec![tells];
@@ -444,15 +456,24 @@ impl App {
         steps
     }
 
-    fn stop(&self) -> Option<Step> {
-        (!self.target.stop.is_empty()).then(|| of(self.acts().stop(), &self.target))
+    /// Stops it, and looks whether it is gone.
+    fn stop(&self) -> Vec<Step> {
+        let acts = self.acts();
+        let mut steps = Vec::new();
+        if self.target.stop_call().is_some() {
+            steps.push(acts.stop());
+            if self.target.tells.is_some() {
+                steps.push(acts.read("quiet", "nobody answers in its place", TargetAction::Quiet));
+            }
+        }
+        steps.into_iter().map(|step| of(step, &self.target)).collect()
     }
 
     fn switch(&self) -> Option<Step> {
         let (from, to) = (self.running.clone(), self.wanted.clone());
         let title = format!("{}: {} in the place of {}", self.target.name, level::short(&to), level::short(&from));
-        let undo = by(self.acts().action(TargetAction::Switch { version: from }));
-        let switch = self.acts().step("switch", title, TargetAction::Switch { version: to }, undo);
+        let undo = by(self.acts().action(TargetAction::Switch { version: from, back: true }));
+        let switch = self.acts().step("switch", title, TargetAction::Switch { version: to, back: false }, undo);
         self.changes().then(|| of(switch, &self.target))
     }
 
@@ -467,8 +488,16 @@ impl App {
             (None, None) => "a new instance answers".to_owned(),
         };
         let (version, limit_ms) = (ask.tells.clone(), self.acts().answer_ms());
-        let before = StepId(format!("instance.{}", self.target.name));
-        let action = TargetAction::NewInstance { version, before, limit_ms, file };
+        let id = |step: &str| StepId(format!("{step}.{}", self.target.name));
+        let action = TargetAction::NewInstance {
+            version,
+            before: id("instance"),
+            limit_ms,
+            artifact: Some(self.wanted.clone()),
+            quiet: self.target.stop_call().map(|_| id("quiet")),
+            switched: self.changes().then(|| id("switch")),
+            file,
+        };
         Some(of(self.acts().read("answers", &title, action), &self.target))
     }
 
@@ -646,7 +675,7 @@ impl Going<'_> {
                     "{name} does not answer as it is, so whether the former version works again is not looked at."
                 ));
             }
-            if self.base.is_some() && app.target.start.is_empty() {
+            if self.base.is_some() && app.target.start_call().is_none() {
                 notes.push(format!(
                     "{name} cannot be stopped, so the former version meets the new schema until the new one answers."
                 ));

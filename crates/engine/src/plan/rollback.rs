@@ -520,7 +520,9 @@ fn tell(engine: &Engine, known: &Known, profile: Profile, why: &str, plan: &mut 
     let (scope, to, common) = (&known.common.scope, known.to.release.shown(), &known.common);
     let expected = former.get(former.len() / 2);
     let expected = expected.map(|ms| lifeboat_model::time::show_duration(lifeboat_model::Duration::from_millis(*ms)));
+    let is_drill = release::is_rehearsal(plan);
     let step = |id: &str, title: &str, notice: Notice| {
+        let notice = notice.marked(is_drill);
         let action = Action::Notify { channels: channels.clone(), notice };
         steps::step(id, title, StepClass::Idempotent, action, Undo::Nothing)
     };
