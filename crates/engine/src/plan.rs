@@ -56,6 +56,9 @@ fn planned(engine: &Engine, request: &Request) -> Result<Plan, Failure> {
         Request::Adopt { .. } => adopt::plan(&adopt::gather(engine, request)?, request),
         Request::Undo { operation } | Request::Release { operation } => {
             let known = engine.look().operation(operation)?;
+            if deploy::took_back(&known) {
+                return deploy::undo(engine, &known, request);
+            }
             if level::is_meant(&known) {
                 return level::undo(engine, &known, request);
             }

@@ -249,16 +249,38 @@ fn phs_04_old_code_never_meets_the_new_schema() {
         at("keep.store") < at("down") && at("switch.web") < at("down") && at("down") < at("start.web"),
         "{order:?}"
     );
-    // The rest is proven with a revert and with the application alone.
-    let own = ["fence.db", "stop.web", "switch.web", "down", "start.web"];
-    let case = Case { world: &world, request: back(None, None), undo: false };
-    let tried = prove_steps(&case, |step| own.contains(&step));
+    let tried = prove_plan(&Case { world: &world, request: back(None, None), undo: false });
     assert!(tried.as_before > 0 && tried.as_meant > 0, "{tried:?}");
-    let done = world.must(&back(None, None));
+    world.must(&back(None, None));
     assert_eq!((runs(&world), ledger(&world)), ("one".into(), "1".into()));
     assert_eq!(world.psql("shop", TICKETS), tickets, "rows that came since stay");
-    let undo = world.engine().plan(&Request::Undo { operation: done.id }).unwrap_err();
-    assert!(undo.hint.unwrap().contains("lifeboat salvage apply"));
+}
+
+/// A rollback by DOWN scripts is taken back: the newer version, its migrations, and what left with them.
+#[test]
+fn a_rollback_that_took_migrations_back_is_taken_back() {
+    let world = phase_two();
+    let tickets = world.psql("shop", TICKETS);
+    let done = world.must(&back(None, None));
+    // On a copy of now it is tried first.
+    let undo = Request::Undo { operation: done.id };
+    let refused = world.engine().plan(&undo).unwrap_err();
+    assert!(refused.to_string().contains("nothing was backed up since"), "{refused}");
+    world.backup();
+    let own = ["switch.web", "migrate", "bring-back", "start.web", "let-in.db", "release"];
+    let copied = world.copy();
+    let tried = prove_steps(&Case { world: &copied, request: undo.clone(), undo: false }, |step| own.contains(&step));
+    assert!(tried.as_before > 0 && tried.as_meant > 0, "{tried:?}");
+    world.must(&undo);
+    assert_eq!((runs(&world), ledger(&world)), ("two".into(), "1 2 3 4".into()));
+    assert_eq!(world.psql("shop", TICKETS), tickets);
+    assert_eq!(world.psql("shop", "SELECT string_agg(name, ',' ORDER BY id) FROM task_templates").trim(), "a,b");
+    assert_eq!(
+        world
+            .psql("shop", "SELECT string_agg(id::text, ',' ORDER BY id) FROM service_tickets WHERE priority = 1")
+            .trim(),
+        "1,2,3,4"
+    );
 }
 
 /// The database comes back from that release's backup, together with the application: wholly old or wholly new.

@@ -137,7 +137,7 @@ fn called(hands: &Hands, invocation: &Invocation, context: &Context<'_>) -> Resu
     let said = [exit.stderr_text(), exit.stdout_text()].into_iter().find(|text| !text.is_empty()).unwrap_or_default();
     let lines: Vec<&str> = said.lines().collect();
     let tail = lines[lines.len().saturating_sub(8)..].join("\n");
-    let failure =
-        Failure::new(FailureKind::Outside, format!("`{invocation}` failed")).because(hands.vaults.scrub(&tail));
+    let failure = Failure::new(FailureKind::Outside, format!("`{invocation}` failed with code {}", exit.code));
+    let failure = if tail.is_empty() { failure } else { failure.because(hands.vaults.scrub(&tail)) };
     Err(failure.hint("run it by hand to see why, mend it, then run this again"))
 }

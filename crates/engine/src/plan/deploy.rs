@@ -1,7 +1,7 @@
 //! Planning a deploy: a version is brought and put in use, watched, and good - or taken back by itself.
 //!
 //! ```text
-//!   preflight · app · [restore · verify · rehearse] · [fence] · migrate · start · smoke · watch · record
+//!   preflight · app · [restore · verify · rehearse] · fence or stop · migrate · start · smoke · watch · record
 //! ```
 //!
 //! Going back by itself is nothing but the engine turning back: each step here carries what takes it back, and taken back
@@ -12,8 +12,11 @@
 //!
 //! Old code never meets the new schema: the app stands still between the two.
 
+mod again;
+
 use std::collections::BTreeMap;
 
+pub(super) use again::{took_back, undo};
 use lifeboat_model::{
     Action, Artifact, Backup, BackupChoice, Brings, Content, DeployAsk, EnvFacts, Failure, FailureKind, KeptFor,
     KnownRelease, Lease, Migrations, OnFailure, PgAction, Plan, Release, ReleaseId, ReleaseRecord, ReleaseState,
@@ -28,6 +31,7 @@ use super::{
     level::{self, Acts},
     release::{Running, of, recorded, running},
     restore,
+    rollback::left,
     steps::{self, by, phase, read, step},
 };
 use crate::{Engine, facts::Common, releases::is_by_file, targets};
@@ -96,10 +100,21 @@ impl Engine {
     /// # Errors
     /// Why it is refused.
     pub fn check_deploy(&self, ask: &DeployAsk) -> Result<bool, Failure> {
+        if let Some(open) = self.standing()?.deploy {
+            let failure = Failure::new(FailureKind::Busy, format!("{} ({}) is not over", open.operation, open.title));
+            return Err(failure.hint(format!("lifeboat resume {0}, or lifeboat abort {0}", open.operation)));
+        }
         let apps = apps(self, ask)?;
         let bases = bases(self, &apps)?;
         let all = self.releases()?;
         refuse(&self.setup().scope.to_string(), &apps, &bases, &all, ask)?;
+        for app in apps.iter().filter(|app| ask.although_bad.is_none() && !is_known(app, &all)) {
+            if left(self, &app.target)?.contains(&app.wanted) {
+                let message = format!("a rollback has left {} of {}, so it is held", app.wanted, app.target.name);
+                let failure = Failure::new(FailureKind::Refused, message);
+                return Err(failure.hint("deploy a newer version; --although-bad WHY when it was not its fault"));
+            }
+        }
         Ok(apps.iter().any(App::changes) || !bases.is_empty())
     }
 }
@@ -137,11 +152,14 @@ pub(crate) fn gather(engine: &Engine, ask: &DeployAsk) -> Result<Known, Failure>
 }
 
 fn apps(engine: &Engine, ask: &DeployAsk) -> Result<Vec<App>, Failure> {
+    apps_with(engine, &|target| wanted(engine, target, ask.version.as_deref()))
+}
+
+fn apps_with(engine: &Engine, wanted: &dyn Fn(&Target) -> Result<String, Failure>) -> Result<Vec<App>, Failure> {
     running(engine)?
         .into_iter()
         .map(|Running { target, version, served, log, .. }| {
-            let wanted = wanted(engine, &target, ask.version.as_deref())?;
-            let answers = targets::answers(engine.io(), &target);
+            let (wanted, answers) = (wanted(&target)?, targets::answers(engine.io(), &target));
             let origin = targets::origin(engine.io(), &target, &wanted);
             Ok(App { target, running: version, served, log, wanted, origin, answers })
         })
@@ -236,7 +254,7 @@ fn scripts_of(
         {
             return engine.script_files_in(&place.join(inside), name);
         }
-        let is_git = matches!(targets::driver(&app.target)?, Driver::Git { .. });
+        let is_git = targets::driver(&app.target)?.brings() == Some(Brings::Git);
         if let (true, Ok(inside)) =
             (is_git, said.folder.strip_prefix(current).or(said.folder.strip_prefix(&app.target.folder)))
         {
@@ -267,6 +285,12 @@ fn refuse(scope: &str, apps: &[App], bases: &[Base], all: &[KnownRelease], ask: 
             bad.release.id
         )));
     }
+    refuse_scripts(bases, ask)
+}
+
+/// Without a script that leads back nothing is begun, unless somebody agreed to that.
+fn refuse_scripts(bases: &[Base], ask: &DeployAsk) -> Result<(), Failure> {
+    let refused = |message: String| Failure::new(FailureKind::Refused, message);
     for one in bases.iter().flat_map(|base| &base.pending) {
         let why = match &one.migration.down {
             None => Some("it has no DOWN script".to_owned()),
@@ -280,6 +304,12 @@ fn refuse(scope: &str, apps: &[App], bases: &[Base], all: &[KnownRelease], ask: 
         }
     }
     Ok(())
+}
+
+/// Whether its version was ever sealed; then what is said of that counts.
+fn is_known(app: &App, all: &[KnownRelease]) -> bool {
+    let mut artifacts = all.iter().filter_map(|one| one.release.artifact(&app.target.name));
+    artifacts.any(|one| one.version == app.wanted)
 }
 
 /// The release that is held for bad and is what is wanted: a late run of a pipeline may not put it back.
@@ -318,7 +348,7 @@ pub(crate) fn plan(known: &Known, request: &Request, ask: &DeployAsk) -> Result<
     let mut fence: Vec<Step> = apps.iter().flat_map(|app| app.note()).collect();
     fence.extend(base.map(|base| base.fence(&plan.title)));
     fence.extend(apps.iter().flat_map(|app| app.stop()));
-    plan.phases.push(phase(common, "fence", vec![], fence));
+    plan.phases.push(phase(common, if base.is_some() { "fence" } else { "stop" }, vec![], fence));
     // Who is started by a command can be switched while nobody runs; who is not, is started by the switch.
     let (stands, runs): (Vec<&App>, Vec<&App>) = apps.iter().partition(|app| app.target.start_call().is_some());
     let mut migrate: Vec<Step> = stands.iter().filter_map(|app| app.switch()).collect();

@@ -164,13 +164,13 @@ fn of_platform(
 }
 
 /// Versions of a target that a rollback has left: nothing puts them back by itself, sealed or not.
-fn left(engine: &Engine, target: &Target) -> Result<Vec<String>, Failure> {
+pub(super) fn left(engine: &Engine, target: &Target) -> Result<Vec<String>, Failure> {
     let scope = engine.setup().scope.to_string();
     let rows = engine.look().operations(usize::MAX)?;
     let mut found = Vec::new();
     for row in rows.iter().filter(|row| row.closed && row.scope == scope && row.kind == "rollback") {
         let operation = engine.look().operation(&row.id)?;
-        let is_done = operation.state == OperationState::Done;
+        let is_done = operation.state == OperationState::Done && !release::is_rehearsal(&operation.plan);
         found.extend(operation.plan.steps().filter(|_| is_done).filter_map(|step| match &step.action {
             Action::Target { target: of, action: TargetAction::CheckRuns { version } } if of.name == target.name => {
                 Some(version.clone())

@@ -67,6 +67,31 @@ fn app_02_fly_goes_back_to_the_image_before_and_never_to_the_one_it_left() {
     refused.says(&["the list of releases of shop-production cannot be read", "fly releases --app"]);
 }
 
+/// APP-02, PHS-17: a new image is deployed by the platform's own command; one that does not do goes back to the one before, and is held.
+#[test]
+fn app_02_fly_deploys_an_image_and_goes_back_by_itself() {
+    let home = with_target("driver = \"fly\"\napp = \"shop-production\"\nsmoke = [\"test\", \"!\", \"-e\", \"sick\"]");
+    program(&home, "fly", FLY);
+    home.write("fly", "6,complete,img:old\n");
+    run(&home, &["deploy", "--yes"]).ends(ExitCode::Usage).says(&["nobody has said which version of web"]);
+    let words = |image: &'static str| ["deploy", image, "--watch", "1s", "--unproven", "--yes"];
+    run(&home, &words("img:new")).ends(ExitCode::Ok);
+    run(&home, &["releases", "list"]).ends(ExitCode::Ok).says(&["live, good", "img:new"]);
+    home.write("sick", "");
+    run(&home, &words("img:sick")).ends(ExitCode::FailedUndone).says(&["-e sick` failed"]);
+    let calls = std::fs::read_to_string(home.path("calls")).unwrap();
+    let deploys: Vec<&str> =
+        calls.lines().filter_map(|line| line.strip_prefix("fly deploy --app shop-production --image ")).collect();
+    assert_eq!(deploys, ["img:new --yes", "img:sick --yes", "img:new --yes"]);
+    run(&home, &words("img:sick")).ends(ExitCode::Refused).says(&["is held for bad"]);
+    // Left as it is when somebody says so; then a person decides.
+    let held = run(&home, &[&words("img:sicker")[..], &["--hold"]].concat()).ends(ExitCode::InBetween);
+    held.says(&["Not good", "lifeboat rollback --dry-run"]);
+    run(&home, &["status"]).ends(ExitCode::Ok).says(&["BAD, held", "Next: lifeboat rollback --dry-run"]);
+    std::fs::remove_file(home.path("sick")).unwrap();
+    run(&home, &["rollback", "--yes"]).ends(ExitCode::Ok).says(&["img:new"]);
+}
+
 /// By commands: brought before anything stops, and a command that does not do what it says is not believed.
 #[test]
 fn a_rollback_by_commands_believes_only_what_it_sees() {
@@ -95,6 +120,12 @@ fn a_rollback_by_commands_believes_only_what_it_sees() {
         .says(&["the reason is missing", "--reason WHY"]);
     run(&home, &["rollback", "r-zz"]).ends(ExitCode::Usage).says(&["lifeboat releases list"]);
     run(&home, &["migrate", "status"]).ends(ExitCode::Usage).says(&["migrations ="]);
+    // What a rollback has left is held, sealed or not.
+    let held = run(&home, &["deploy", "v2", "--unproven", "--yes"]).ends(ExitCode::Refused);
+    held.says(&["a rollback has left v2 of web"]);
     run(&home, &["undo", "--yes"]).ends(ExitCode::Ok);
     assert_eq!(std::fs::read_to_string(home.path("IN_USE")).unwrap(), "v2\n");
+    home.write("calls", "");
+    run(&home, &["deploy", "v3", "--unproven", "--watch", "1s", "--yes"]).ends(ExitCode::Ok).says(&["deploy v3"]);
+    assert_eq!(std::fs::read_to_string(home.path("calls")).unwrap(), "bring v3\nstop\nuse v3\nstart\n");
 }

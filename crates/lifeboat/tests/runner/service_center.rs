@@ -290,6 +290,46 @@ fn phs_17_a_version_that_breaks_while_it_is_watched_goes_back_by_itself() {
     center.run(&["deploy", "--yes"]).ends(ExitCode::Refused).says(&["is held for bad", "/dashboard answers with 500"]);
 }
 
+/// PHS-18: killed while it is watched, the version goes on running; who looks is told where the deploy stands and which backup belongs to it, and
+/// taking it back brings application and database back.
+#[test]
+fn phs_18_a_deploy_that_is_killed_is_named_and_taken_back() {
+    let center = Center::open();
+    let (over, client) = center.client();
+    let words = ["deploy", "main", "--label", "2.0", "--watch", "5m", "--yes"];
+    let mut deploy = center.command(&mut center.home.command(&words));
+    let mut deploy = deploy.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let waits = std::time::Instant::now();
+    while !center.run(&["status"]).out.contains("at: watch web") {
+        assert!(waits.elapsed() < Duration::from_secs(120), "it is not watched");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    deploy.kill().unwrap();
+    deploy.wait().unwrap();
+    assert_eq!(center.health()["version"], "2.0");
+    let backup = center.run(&["backups", "list", "--json"]).ends(ExitCode::Ok).json();
+    let backup = backup["backups"][0]["id"].as_str().unwrap();
+    let named = center.run(&["status"]).ends(ExitCode::Ok);
+    named.says(&[
+        "NOT OVER: of 2.0 (r-",
+        &format!("backup of right before: {backup}"),
+        "take it back: lifeboat abort o-",
+    ]);
+    center.run(&["deploy", "main", "--yes"]).ends(ExitCode::Busy).says(&["is not over", "lifeboat resume o-"]);
+    center.run(&["abort"]).ends(ExitCode::Ok).says(&["put back"]);
+    std::thread::sleep(Duration::from_millis(300));
+    over.store(true, Ordering::SeqCst);
+    let made = client.join().unwrap();
+    assert_eq!(center.health()["version"], "1.0");
+    assert_eq!(
+        center.sql("SELECT string_agg(version, ' ') FROM supabase_migrations.schema_migrations"),
+        "20251001000000"
+    );
+    let found = center.sql(&format!("SELECT count(*) FROM service_tickets WHERE id = ANY ('{{{}}}')", ids(&made)));
+    assert_eq!(found, made.len().to_string());
+    center.run(&["status"]).ends(ExitCode::Ok).says(&["is live, good"]);
+}
+
 /// APP-07, APP-08, APP-12: what does not build, tells another version, or was not started anew leaves what ran running.
 #[test]
 fn app_12_a_version_that_does_not_come_up_leaves_what_ran() {
