@@ -7,12 +7,14 @@
 
 mod cloud;
 mod compare;
+mod copy;
 mod dedupe;
 mod deliver;
 mod isolate;
 mod parents;
 mod queue;
 mod salvage;
+mod stream;
 mod widen;
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
@@ -51,6 +53,8 @@ pub struct Mirror {
     cloud: Option<Cloud>,
     breaker: Breaker,
     rows_at_once: u32,
+    /// How streams of rows went so far.
+    streams: stream::Streams,
     /// Who we are to the cloud: another one for each mirror that is opened.
     owner: String,
     /// Where rows go that the cloud has otherwise, while they are being saved.
@@ -81,6 +85,7 @@ impl Mirror {
             cloud: None,
             breaker: Breaker::default(),
             rows_at_once: link.batch_rows,
+            streams: stream::Streams::default(),
             owner: random_name(io),
             saving: None,
         })

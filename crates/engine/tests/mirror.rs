@@ -3,6 +3,8 @@
 
 #[path = "mirror/fits.rs"]
 mod fits;
+#[path = "mirror/much.rs"]
+mod much;
 #[path = "mirror/refused.rs"]
 mod refused;
 #[path = "mirror/replaced.rs"]

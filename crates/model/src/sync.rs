@@ -17,7 +17,7 @@ pub use decide::{
     BATCH_BYTES_MAX, BATCH_ROWS_MAX, Breaker, BreakerState, DELETES_ALWAYS_ALLOWED, Hold, Tier, Trouble, backoff_ms,
     next_batch_rows, too_many_deletes, trouble_of,
 };
-pub use value::{CloudType, Misfit, Value, canonical, cloud_type_for, literal};
+pub use value::{CloudType, Misfit, Value, ValueRef, canonical, cloud_type_for, literal};
 pub use widen::{Widening, wider, widest};
 
 /// A SQLite file that is mirrored to a PostgreSQL database. The file is always right.

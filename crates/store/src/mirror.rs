@@ -134,9 +134,12 @@ impl MirrorMemory {
     /// # Errors
     /// When it cannot be written.
     pub fn synced(&self, at: Timestamp) -> Result<(), MirrorError> {
+        // One transaction, so that the disk is waited for once.
+        let transaction = self.db.unchecked_transaction().map_err(|error| self.failed(error))?;
         self.set_json("last_sync", Some(&at))?;
         self.set_note("last_error", None)?;
-        self.db.execute("DELETE FROM tries", []).map(drop).map_err(|error| self.failed(error))
+        self.db.execute("DELETE FROM tries", []).map_err(|error| self.failed(error))?;
+        transaction.commit().map_err(|error| self.failed(error))
     }
 
     /// What went wrong last, while it still is wrong.

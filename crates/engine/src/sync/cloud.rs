@@ -270,7 +270,16 @@ fn lacking(shapes: &Shapes, tables: &[CloudTable], schema: &str, makes: bool, wa
 }
 
 fn table_sql(schema: &str, shape: &TableShape) -> String {
+    // Keys in the order of their bytes, which is the file's: so the index finds ranges that are compared.
+    let type_of = |(at, column): (usize, &lifeboat_io::database::sqlite::ColumnShape)| match (
+        cloud_type_for(&column.declared).1,
+        shape.key.contains(&at),
+    ) {
+        ("text", true) => "text COLLATE \"C\"",
+        (other, _) => other,
+    };
+    let columns = shape.columns.iter().enumerate();
     let columns: Vec<(&str, &str)> =
-        shape.columns.iter().map(|column| (column.name.as_str(), cloud_type_for(&column.declared).1)).collect();
+        columns.map(|(at, column)| (column.name.as_str(), type_of((at, column)))).collect();
     mirror_table_sql(schema, &shape.name, &columns, &shape.key_names())
 }

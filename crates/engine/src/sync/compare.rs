@@ -1,20 +1,24 @@
 //! Comparing the file with the cloud, and making the cloud equal: range by range, so that only what differs is sent, in
 //! either direction of cause: a queue that was cleared, a file that was restored, an edit in the cloud.
 //!
-//! The file's rows are read a page at a time, each page in a transaction of its own that is over before the cloud is
-//! asked. The app goes on writing meanwhile: a row that differs only for that is delivered by its own entry of the
+//! The file's rows are summed up a range at a time while the cloud sums up the range before; each is read in a transaction of
+//! its own. From where the cloud has nothing more, rows go over as COPY. The app goes on writing meanwhile: a row that differs only for that is delivered by its own entry of the
 //! outbox, which is looked at before anything is called different.
 
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    cell::Cell,
+    collections::{BTreeSet, HashMap},
+    path::Path,
+};
 
 use lifeboat_io::{
     Stop,
     database::{
         postgres::{
-            Change, CloudRow, Delivery, RangeSum, TableDelivery, delivery_sql, key_range, range_images, range_rows,
-            range_sum, row_sum,
+            Change, CloudRow, Delivery, RangeSum, RowSummer, Sums, TableDelivery, delivery_sql, key_range,
+            range_images, range_rows, range_sum, sums_of,
         },
-        sqlite::Key,
+        sqlite::{Key, Outbox, Sight, SqliteError},
     },
 };
 use lifeboat_model::{
@@ -26,15 +30,20 @@ use serde::Serialize;
 use super::{
     Mirror,
     cloud::Mapped,
+    copy::Copied,
     deliver::{written_key, written_row},
     memory_failure, stopped,
 };
 use crate::{act::sqlite_failure, perform::Watch};
 
 /// Rows of a range.
-const RANGE_ROWS: u32 = 2_000;
+const RANGE_ROWS: u32 = 20_000;
+/// How often it is noted how far it is.
+const NOTED_EVERY_MS: u64 = 500;
+/// So many rows are written as COPY; fewer, as text in the statement.
+const STREAM_ROWS_MIN: usize = 500;
 /// Keys that are named of a table that differs.
-const NAMED_MAX: usize = 20;
+pub(super) const NAMED_MAX: usize = 20;
 
 /// What a comparison found about a table.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -112,12 +121,35 @@ pub(super) enum Mend {
     Write(bool),
 }
 
-/// A page of the file's rows as both sides write them down.
-struct Page {
-    keys: Vec<Key>,
-    rows: Vec<Vec<Value>>,
-    /// Canonical key and sum of each; nothing where it does not fit.
-    sums: Vec<Option<(Change, i64)>>,
+/// What a walk through the tables does.
+#[derive(Clone, Copy)]
+pub(super) struct Walk<'a> {
+    mend: Mend,
+    sums: Sums,
+    watch: &'a dyn Watch,
+    pub stop: &'a Stop,
+    /// When it was last noted how far it is.
+    noted_ms: &'a Cell<u64>,
+}
+
+/// A range of the file's rows: their keys and sums, nothing where a value does not fit.
+#[derive(Debug, Default)]
+struct Range {
+    rows: Vec<(Key, Option<i64>)>,
+    /// Whether there is no row behind it.
+    is_end: bool,
+}
+
+impl Range {
+    fn sum(&self) -> RangeSum {
+        let mut sum = RangeSum::default();
+        self.rows.iter().filter_map(|(_, row)| *row).for_each(|row| sum.add(row));
+        sum
+    }
+
+    fn is_whole(&self) -> bool {
+        self.rows.iter().all(|(_, row)| row.is_some())
+    }
 }
 
 impl Mirror {
@@ -239,6 +271,9 @@ impl Mirror {
             return Err(failure.hint(format!("mirrored are: {}", names.join(", "))));
         }
         names.retain(|name| wanted.is_empty() || wanted.contains(name));
+        let sums = sums_of(&mut self.cloud()?.session).map_err(|error| self.cloud_failure(&error))?;
+        let noted_ms = Cell::new(0);
+        let walk = Walk { mend, sums, watch, stop, noted_ms: &noted_ms };
         let mut compared = Compared::default();
         let mut orphans: Vec<(String, Vec<Change>)> = Vec::new();
         for name in names {
@@ -248,7 +283,7 @@ impl Mirror {
                 compared.tables.push(TableCompared { table: name, unfit, ..TableCompared::default() });
                 continue;
             };
-            let (found, only_there) = self.table(&mapped, mend, &mut compared.written, watch, stop)?;
+            let (found, only_there) = self.table(&mapped, walk, &mut compared.written)?;
             compared.tables.push(found);
             orphans.push((name, only_there));
         }
@@ -268,10 +303,8 @@ impl Mirror {
     fn table(
         &mut self,
         mapped: &Mapped,
-        mend: Mend,
+        walk: Walk<'_>,
         written: &mut u64,
-        watch: &dyn Watch,
-        stop: &Stop,
     ) -> Result<(TableCompared, Vec<Change>), Failure> {
         let name = mapped.shape.name.clone();
         let total = self.outbox()?.count(&name).map_err(|error| sqlite_failure(&error))?;
@@ -279,62 +312,113 @@ impl Mirror {
         let (comparable, left_out) = comparable(mapped);
         found.columns_left_out = left_out;
         // What is written is as it is now: whatever waits of it will find it so.
-        let waiting = if mend == Mend::Nothing { self.waiting_keys(mapped)? } else { BTreeSet::new() };
+        let waiting = if walk.mend == Mend::Nothing { self.waiting_keys(mapped)? } else { BTreeSet::new() };
         let mut orphans = Vec::new();
         let mut after: Option<Key> = None;
-        loop {
-            stopped(stop)?;
-            let rows = self.outbox()?.page(&mapped.shape, after.as_ref(), RANGE_ROWS);
-            let page = page(mapped, &comparable, rows.map_err(|error| sqlite_failure(&error))?);
-            let last = page.rows.len() < RANGE_ROWS as usize;
-            let upto = page.keys.last().cloned().filter(|_| !last);
-            let range = self.range(mapped, after.as_ref(), upto.as_ref());
-            let here = page.sums.iter().flatten().fold(RangeSum::default(), |mut sum, (_, row)| {
-                sum.add(*row);
-                sum
-            });
-            let is_whole = page.sums.iter().all(Option::is_some);
-            let columns: Vec<usize> = comparable.iter().map(|at| mapped.columns[*at]).collect();
-            let session = &mut self.cloud()?.session;
-            let there = range_sum(session, &mapped.cloud, &columns, &range);
-            let there = there.map_err(|error| self.cloud_failure(&error))?;
-            if there != here || !is_whole {
+        let mut range = Some(self.read_range(mapped, &comparable, walk.sums, None)?);
+        let mut may_copy = walk.mend != Mend::Nothing && self.saving.is_none() && self.link.resync_rows.is_none();
+        // Whether the range before had no row there: there may be none at all any more.
+        let mut was_empty = true;
+        while let Some(here) = range.take() {
+            stopped(walk.stop)?;
+            if may_copy && was_empty && !here.rows.is_empty() && self.has_nothing_after(mapped, after.as_ref())? {
+                match self.copy_rest(mapped, after.as_ref(), &mut found, total, walk)? {
+                    Copied::All(rows) => {
+                        *written += rows;
+                        break;
+                    }
+                    // From there on row by row, which says what is wrong.
+                    Copied::UpTo(rows, key) => {
+                        *written += rows;
+                        may_copy = false;
+                        after = key.or(after);
+                        range = Some(self.read_range(mapped, &comparable, walk.sums, after.as_ref())?);
+                        continue;
+                    }
+                }
+            }
+            let upto = here.rows.last().map(|(key, _)| key.clone()).filter(|_| !here.is_end);
+            let condition = self.range(mapped, after.as_ref(), upto.as_ref());
+            let (there, next) = self.sum_there(mapped, &comparable, walk.sums, &condition, upto.as_ref())?;
+            was_empty = there.rows == 0;
+            if there != here.sum() || !here.is_whole() {
+                let columns: Vec<usize> = comparable.iter().map(|at| mapped.columns[*at]).collect();
                 let rows = match there.rows {
                     0 => Vec::new(),
                     _ => {
                         let session = &mut self.cloud()?.session;
-                        let rows = range_rows(session, &mapped.cloud, &mapped.key, &columns, &range);
+                        let rows = range_rows(session, walk.sums, &mapped.cloud, (&mapped.key, &columns), &condition);
                         rows.map_err(|error| self.cloud_failure(&error))?
                     }
                 };
-                let differ = differences(mapped, &page, rows, &waiting, &mut found);
+                let differ = differences(mapped, &here, rows, &waiting, &mut found);
                 let only_there = self.really_gone(mapped, differ.only_there)?;
                 found.orphans += only_there.len() as u64;
                 if self.saving.is_some() {
                     let others: BTreeSet<&Change> = only_there.iter().chain(&differ.others).collect();
-                    self.save_rows(mapped, &range, &others)?;
+                    self.save_rows(mapped, &condition, &others)?;
                 }
-                if mend != Mend::Nothing && !differ.to_write.is_empty() {
-                    *written += differ.to_write.len() as u64;
-                    self.write_some(&name, differ.to_write, found.rows, total, watch, stop)?;
+                if walk.mend != Mend::Nothing && !differ.to_write.is_empty() {
+                    *written += self.write_some(mapped, &differ.to_write, found.rows, total, walk)?;
                 }
                 orphans.extend(only_there);
             }
-            found.rows += page.rows.len() as u64;
-            watch.progress(found.rows, Some(total.max(found.rows)));
-            if mend != Mend::Nothing {
-                let progress = ResyncProgress { table: name.clone(), done: found.rows, total: total.max(found.rows) };
-                self.memory.set_resync(Some(&progress)).map_err(|error| memory_failure(&error))?;
-            }
-            match upto {
-                Some(key) => after = Some(key),
-                None => break,
-            }
+            found.rows += here.rows.len() as u64;
+            self.tell(&found, total, walk)?;
+            (after, range) = (upto, next);
         }
-        if mend != Mend::Nothing {
-            watch.note(&format!("{0}/{0} {name}", found.rows));
+        if walk.mend != Mend::Nothing {
+            walk.watch.note(&format!("{0}/{0} {name}", found.rows));
         }
         Ok((found, orphans))
+    }
+
+    pub(super) fn tell(&self, found: &TableCompared, total: u64, walk: Walk<'_>) -> Result<(), Failure> {
+        let total = total.max(found.rows);
+        walk.watch.progress(found.rows, Some(total));
+        if walk.mend == Mend::Nothing {
+            return Ok(());
+        }
+        // The disk is waited for twice a second at most.
+        let now = self.now_ms();
+        if now.saturating_sub(walk.noted_ms.get()) < NOTED_EVERY_MS && found.rows < total {
+            return Ok(());
+        }
+        walk.noted_ms.set(now);
+        let progress = ResyncProgress { table: found.table.clone(), done: found.rows, total };
+        self.memory.set_resync(Some(&progress)).map_err(|error| memory_failure(&error))
+    }
+
+    fn read_range(
+        &self,
+        mapped: &Mapped,
+        comparable: &[usize],
+        sums: Sums,
+        after: Option<&Key>,
+    ) -> Result<Range, Failure> {
+        read_range(&self.link.file, mapped, comparable, sums, after).map_err(|error| sqlite_failure(&error))
+    }
+
+    /// What a range adds up to in the cloud; meanwhile the next one of the file is read, when there is one.
+    fn sum_there(
+        &mut self,
+        mapped: &Mapped,
+        comparable: &[usize],
+        sums: Sums,
+        condition: &str,
+        upto: Option<&Key>,
+    ) -> Result<(RangeSum, Option<Range>), Failure> {
+        let columns: Vec<usize> = comparable.iter().map(|at| mapped.columns[*at]).collect();
+        let file = self.link.file.clone();
+        let session = &mut self.cloud()?.session;
+        let (there, next) = std::thread::scope(|scope| {
+            let next = upto.map(|upto| scope.spawn(move || read_range(&file, mapped, comparable, sums, Some(upto))));
+            let there = range_sum(session, sums, &mapped.cloud, &columns, condition);
+            (there, next.map(std::thread::ScopedJoinHandle::join))
+        });
+        let there = there.map_err(|error| self.cloud_failure(&error))?;
+        let next = next.map(|next| next.unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        Ok((there, next.transpose().map_err(|error| sqlite_failure(&error))?))
     }
 
     /// Writes rows as the cloud has them into the file that is being written.
@@ -356,7 +440,7 @@ impl Mirror {
     }
 
     /// A range as a condition of the cloud. Where keys cannot be put in order on both sides alike, all of the table is one.
-    fn range(&self, mapped: &Mapped, after: Option<&Key>, upto: Option<&Key>) -> String {
+    pub(super) fn range(&self, mapped: &Mapped, after: Option<&Key>, upto: Option<&Key>) -> String {
         let bound = |key: Option<&Key>| key.and_then(|key| written_key(mapped, key).ok());
         key_range(&mapped.cloud, &mapped.key, bound(after).as_ref(), bound(upto).as_ref())
     }
@@ -383,25 +467,34 @@ impl Mirror {
         Ok(gone)
     }
 
-    /// Writes rows, so many at once as the settings say; where they say so, it is told after each of them how far it is.
+    /// Writes the rows of these keys as they are now, so many at once as the settings say; where they say so, it is told after
+    /// each of them how far it is. What is gone meanwhile waits in the queue.
     fn write_some(
         &mut self,
-        table: &str,
-        rows: Vec<Change>,
+        mapped: &Mapped,
+        keys: &[Key],
         before: u64,
         total: u64,
-        watch: &dyn Watch,
-        stop: &Stop,
-    ) -> Result<(), Failure> {
-        let Some(at_once) = self.link.resync_rows else { return self.write(table, rows, Vec::new()) };
+        walk: Walk<'_>,
+    ) -> Result<u64, Failure> {
+        let table = &mapped.shape.name;
+        if self.link.resync_rows.is_none() && keys.len() >= STREAM_ROWS_MIN && self.stream_some(mapped, keys)? {
+            return Ok(keys.len() as u64);
+        }
+        let found = self.outbox()?.rows(&mapped.shape, keys).map_err(|error| sqlite_failure(&error))?;
+        let rows: Vec<Change> = found.into_iter().filter_map(|change| written_row(mapped, &change.row?).ok()).collect();
+        let written = rows.len() as u64;
+        let Some(at_once) = self.link.resync_rows else {
+            return self.write(table, rows, Vec::new()).map(|()| written);
+        };
         let mut done = before;
         for some in rows.chunks(at_once.max(1) as usize) {
-            stopped(stop)?;
+            stopped(walk.stop)?;
             self.write(table, some.to_vec(), Vec::new())?;
             done += some.len() as u64;
-            watch.note(&format!("{done}/{} {table}", total.max(done)));
+            walk.watch.note(&format!("{done}/{} {table}", total.max(done)));
         }
-        Ok(())
+        Ok(written)
     }
 
     /// Writes and removes rows of one table; the watermark stays, and has to be ours.
@@ -427,8 +520,41 @@ impl Mirror {
     }
 }
 
+fn read_range(
+    file: &Path,
+    mapped: &Mapped,
+    comparable: &[usize],
+    sums: Sums,
+    after: Option<&Key>,
+) -> Result<Range, SqliteError> {
+    let columns: Vec<usize> = comparable.iter().map(|at| mapped.columns[*at]).collect();
+    let summer = RowSummer::of(sums, &mapped.cloud, &columns);
+    let mut range = Range::default();
+    let mut each = |sight: &Sight<'_>| {
+        let has_key = sight.key.iter().all(|value| *value != Value::Null);
+        let sum = summer.sum(|at| sight.value(mapped.local[comparable[at]])).ok().filter(|_| has_key);
+        range.rows.push((sight.key.clone(), sum));
+        0
+    };
+    let walked = Outbox::open(file)?.walk(&mapped.shape, after, RANGE_ROWS, u64::MAX, &mut each)?;
+    range.is_end = walked.is_end;
+    Ok(range)
+}
+
+/// A key for people.
+pub(super) fn as_it_is(key: &Key) -> Change {
+    key.iter()
+        .map(|value| match value {
+            Value::Null => None,
+            Value::Text(text) => Some(text.clone()),
+            other => serde_json::to_string(other).ok(),
+        })
+        .collect()
+}
+
 struct Differences {
-    to_write: Vec<Change>,
+    /// Keys of rows that are to be written.
+    to_write: Vec<Key>,
     /// Keys of rows that are others there.
     others: Vec<Change>,
     only_there: Vec<Change>,
@@ -450,19 +576,6 @@ fn comparable(mapped: &Mapped) -> (Vec<usize>, Vec<String>) {
     (places, left_out)
 }
 
-fn page(mapped: &Mapped, comparable: &[usize], rows: Vec<Vec<Value>>) -> Page {
-    let keys: Vec<Key> = rows.iter().map(|row| mapped.shape.key.iter().map(|at| row[*at].clone()).collect()).collect();
-    let sum = |row: &Vec<Value>, key: &Key| {
-        let fields: Option<Vec<Option<String>>> = comparable
-            .iter()
-            .map(|at| canonical(mapped.cloud.columns[mapped.columns[*at]].kind, &row[mapped.local[*at]]).ok())
-            .collect();
-        Some((canonical_key(mapped, key)?, row_sum(&fields?)))
-    };
-    let sums = rows.iter().zip(&keys).map(|(row, key)| sum(row, key)).collect();
-    Page { keys, rows, sums }
-}
-
 fn canonical_key(mapped: &Mapped, key: &[Value]) -> Option<Change> {
     let fields = key.iter().zip(&mapped.key).map(|(value, there)| {
         canonical(mapped.cloud.columns[*there].kind, value).ok().filter(|_| *value != Value::Null)
@@ -472,25 +585,24 @@ fn canonical_key(mapped: &Mapped, key: &[Value]) -> Option<Change> {
 
 fn differences(
     mapped: &Mapped,
-    page: &Page,
+    here: &Range,
     there: Vec<CloudRow>,
     waiting: &BTreeSet<String>,
     found: &mut TableCompared,
 ) -> Differences {
     let mut known: HashMap<Change, i64> = there.into_iter().map(|row| (row.key, row.sum)).collect();
     let (mut to_write, mut others) = (Vec::new(), Vec::new());
-    for (row, sum) in page.rows.iter().zip(&page.sums) {
-        let Some((key, sum)) = sum else {
+    for (own, sum) in &here.rows {
+        let (Some(key), Some(sum)) = (canonical_key(mapped, own), sum) else {
             found.unrepresentable += 1;
-            let key = mapped.shape.key.iter().map(|at| serde_json::to_string(&row[*at]).ok()).collect();
-            name_key(found, &key);
+            name_key(found, &as_it_is(own));
             continue;
         };
-        let other = known.remove(key);
+        let other = known.remove(&key);
         if other == Some(*sum) {
             continue;
         }
-        if waiting.contains(&shown_key(key)) {
+        if waiting.contains(&shown_key(&key)) {
             found.not_compared += 1;
             continue;
         }
@@ -501,8 +613,8 @@ fn differences(
                 others.push(key.clone());
             }
         }
-        name_key(found, key);
-        to_write.extend(written_row(mapped, row));
+        name_key(found, &key);
+        to_write.push(own.clone());
     }
     let left = known.into_keys().filter(|key| !waiting.contains(&shown_key(key)));
     let mut only_there: Vec<Change> = left.collect();
@@ -511,7 +623,7 @@ fn differences(
     Differences { to_write, others, only_there }
 }
 
-fn name_key(found: &mut TableCompared, key: &Change) {
+pub(super) fn name_key(found: &mut TableCompared, key: &Change) {
     if found.keys.len() < NAMED_MAX {
         found.keys.push(shown_key(key));
     }

@@ -24,6 +24,7 @@ use super::{
     memory_failure, named, not_attached,
     parents::lacks_parent,
     stopped,
+    stream::{Ahead, Went},
 };
 use crate::act::sqlite_failure;
 
@@ -94,23 +95,34 @@ impl Mirror {
         self.connect(stop)?;
         self.look_whether_it_fits()?;
         let mut report = CycleReport::default();
+        let mut ahead = Ahead::default();
+        let drained = self.drain_batches(&mut report, &mut ahead, stop);
+        let taken_out = self.take_out(&mut ahead);
+        drained.and(taken_out).map(|()| report)
+    }
+
+    fn drain_batches(&mut self, report: &mut CycleReport, ahead: &mut Ahead, stop: &Stop) -> Result<(), Failure> {
         let mut deleted: BTreeMap<String, u64> = BTreeMap::new();
         loop {
             stopped(stop)?;
             // Between two batches is a safe point.
             if stop.wanted() || !self.is_enabled()? {
-                return Ok(report);
+                return Ok(());
+            }
+            match self.stream(ahead, &mut deleted, report)? {
+                Went::Delivered | Went::Again => continue,
+                Went::Plainly => self.take_out(ahead)?,
             }
             let began = self.now_ms();
             let Some(batch) = self.next_batch()? else {
                 self.heartbeat()?;
                 self.memory.end_confirmations().map_err(|error| memory_failure(&error))?;
                 report.drained = true;
-                return Ok(report);
+                return Ok(());
             };
             let mut prepared = self.prepare(&batch)?;
             report.held += self.guard_deletes(&mut prepared, &mut deleted)?;
-            if !self.send(&batch, prepared, &mut report, stop)? {
+            if !self.send(&batch, prepared, report, stop)? {
                 continue; // in smaller pieces
             }
             let took = self.now_ms().saturating_sub(began);
@@ -122,7 +134,7 @@ impl Mirror {
 
     /// When the app has changed its schema, triggers that are missing are made again, and what may have been missed
     /// meanwhile is to be compared.
-    fn follow_schema(&mut self) -> Result<(), Failure> {
+    pub(super) fn follow_schema(&mut self) -> Result<(), Failure> {
         let version = self.outbox()?.schema_version().map_err(|error| sqlite_failure(&error))?;
         if self.shapes.as_ref().is_some_and(|(known, _)| *known == version) {
             return Ok(());
@@ -154,11 +166,16 @@ impl Mirror {
         let after = self.cloud()?.held.seq.max(outbox.over().map_err(|error| sqlite_failure(&error))?);
         drop(outbox);
         let rows = self.rows_at_once.clamp(1, BATCH_ROWS_MAX);
-        self.shapes()?;
-        let Some((_, shapes)) = &self.shapes else { return Ok(None) };
-        let batch =
-            self.outbox()?.batch(shapes, after, rows, BATCH_BYTES_MAX).map_err(|error| sqlite_failure(&error))?;
-        Ok((batch.changes > 0).then_some(batch))
+        loop {
+            self.follow_schema()?;
+            let Some((version, shapes)) = &self.shapes else { return Ok(None) };
+            let outbox = self.outbox()?;
+            let batch = outbox.batch(shapes, after, rows, BATCH_BYTES_MAX).map_err(|error| sqlite_failure(&error))?;
+            // What was read while the app changed its tables is read again.
+            if outbox.schema_version().map_err(|error| sqlite_failure(&error))? == *version {
+                return Ok((batch.changes > 0).then_some(batch));
+            }
+        }
     }
 
     pub(super) fn cloud(&mut self) -> Result<&mut Cloud, Failure> {
@@ -178,12 +195,12 @@ impl Mirror {
         self.worked()
     }
 
-    fn worked(&mut self) -> Result<(), Failure> {
+    pub(super) fn worked(&mut self) -> Result<(), Failure> {
         self.breaker.worked();
         self.memory.synced(self.io.clock.now()).map_err(|error| memory_failure(&error))
     }
 
-    fn lost_place(&mut self, error: &PgError) -> Failure {
+    pub(super) fn lost_place(&mut self, error: &PgError) -> Failure {
         self.cloud = None;
         match trouble(error) {
             Trouble::Position => {
@@ -216,31 +233,37 @@ impl Mirror {
 
     /// Holds deletes that look like an accident.
     fn guard_deletes(&mut self, prepared: &mut Prepared, deleted: &mut BTreeMap<String, u64>) -> Result<u64, Failure> {
-        let share = self.link.delete_share_percent;
         let mut held = 0;
         for (table, load) in &mut prepared.tables {
+            let now = load.deletes.len() as u64;
             let so_far = deleted.entry(table.clone()).or_default();
-            *so_far += load.deletes.len() as u64;
-            // Whether it is a large part of the table is only asked when it may be.
-            let agreed = || self.memory.is_confirmed(table).map_err(|error| memory_failure(&error));
-            if load.deletes.is_empty() || !too_many_deletes(*so_far, 0, share) || agreed()? {
-                continue;
-            }
-            let cloud = self.cloud.as_mut().ok_or_else(not_connected)?;
-            let Some(mapped) = cloud.tables.get(table) else { continue };
-            let counted = cloud.session.one(&format!("SELECT count(*) FROM {}", mapped.cloud.sql_name()));
-            let rows = match counted {
-                Ok(row) => row.count(0),
-                Err(error) => return Err(self.cloud_failure(&error)),
-            };
-            // Those of this drain that went before were there when it began.
-            if too_many_deletes(*so_far, rows + *so_far - load.deletes.len() as u64, share) {
+            *so_far += now;
+            if self.is_an_accident(table, *so_far, now)? {
                 let keys: Vec<Key> = load.deletes.drain(..).map(|(key, _)| key).collect();
                 held += keys.len() as u64;
                 self.memory.hold(table, &keys).map_err(|error| memory_failure(&error))?;
             }
         }
         Ok(held)
+    }
+
+    /// Whether deletes of a table look like an accident: so many in this drain, so many of them now.
+    pub(super) fn is_an_accident(&mut self, table: &str, so_far: u64, now: u64) -> Result<bool, Failure> {
+        let share = self.link.delete_share_percent;
+        // Whether it is a large part of the table is only asked when it may be.
+        let agreed = || self.memory.is_confirmed(table).map_err(|error| memory_failure(&error));
+        if now == 0 || !too_many_deletes(so_far, 0, share) || agreed()? {
+            return Ok(false);
+        }
+        let cloud = self.cloud.as_mut().ok_or_else(not_connected)?;
+        let Some(mapped) = cloud.tables.get(table) else { return Ok(false) };
+        let counted = cloud.session.one(&format!("SELECT count(*) FROM {}", mapped.cloud.sql_name()));
+        let rows = match counted {
+            Ok(row) => row.count(0),
+            Err(error) => return Err(self.cloud_failure(&error)),
+        };
+        // Those of this drain that went before were there when it began.
+        Ok(too_many_deletes(so_far, rows + so_far - now, share))
     }
 
     /// Sends a batch; `false` when it took too long and has to be read again.
@@ -292,8 +315,11 @@ impl Mirror {
         report.upserts += upserts;
         report.deletes += deletes;
         self.outbox()?.prune(batch.upto).map_err(|error| sqlite_failure(&error))?;
-        self.forget_delivered(&prepared)?;
-        self.retry_children(&prepared)?;
+        let rows = prepared.tables.into_iter().map(|(table, load)| {
+            let came = !load.upserts.is_empty();
+            (table, (load.upserts.into_iter().chain(load.deletes).map(|(key, _)| key).collect(), came))
+        });
+        self.see_off(&rows.collect())?;
         self.worked()?;
         Ok(true)
     }
@@ -313,21 +339,31 @@ impl Mirror {
         cloud.session.run(&sql)
     }
 
-    /// Rows that were set aside before and have got there now are set aside no more.
-    fn forget_delivered(&mut self, prepared: &Prepared) -> Result<(), Failure> {
+    /// Rows that were set aside before and have got there now are set aside no more; those that waited for rows of these
+    /// tables are tried again, once some have come. For each table: keys that went, and whether rows came.
+    pub(super) fn see_off(&mut self, gone: &BTreeMap<String, (Vec<Key>, bool)>) -> Result<(), Failure> {
         let failed = |error| memory_failure(&error);
         if self.memory.letter_counts().map_err(failed)?.0 == 0 {
             return Ok(());
         }
         let Some(cloud) = &self.cloud else { return Ok(()) };
         let mut rows = Vec::new();
-        for (table, load) in &prepared.tables {
+        for (table, (keys, _)) in gone {
             let Some(mapped) = cloud.tables.get(table) else { continue };
             let names = mapped.shape.key_names();
-            let keys = load.upserts.iter().chain(&load.deletes).map(|(key, _)| (table.clone(), named(&names, key)));
-            rows.extend(keys);
+            rows.extend(keys.iter().map(|key| (table.clone(), named(&names, key))));
         }
-        self.memory.forget_letters(&rows).map_err(failed)
+        self.memory.forget_letters(&rows).map_err(failed)?;
+        let came = |table: &String| gone.get(table).is_some_and(|(_, came)| *came);
+        let is_child =
+            |table: &str| cloud.tables.get(table).is_some_and(|mapped| mapped.cloud.parents.iter().any(came));
+        let letters = self.memory.letters().map_err(failed)?;
+        let again: Vec<i64> =
+            letters.iter().filter(|one| one.class == PARENT && is_child(&one.table)).map(|one| one.id).collect();
+        if !again.is_empty() {
+            self.letters(LetterChoice::Retry, &again)?;
+        }
+        Ok(())
     }
 }
 
@@ -347,25 +383,6 @@ impl Mirror {
         let class = Trouble::Schema.word();
         let again: Vec<i64> =
             letters.iter().filter(|one| one.class == class && fits(&one.table)).map(|one| one.id).collect();
-        if !again.is_empty() {
-            self.letters(LetterChoice::Retry, &again)?;
-        }
-        Ok(())
-    }
-
-    /// Rows that were set aside because what they refer to was missing are tried again once rows have come there.
-    fn retry_children(&mut self, delivered: &Prepared) -> Result<(), Failure> {
-        let failed = |error| memory_failure(&error);
-        if self.memory.letter_counts().map_err(failed)?.0 == 0 {
-            return Ok(());
-        }
-        let Some(cloud) = &self.cloud else { return Ok(()) };
-        let came = |table: &String| delivered.tables.get(table).is_some_and(|load| !load.upserts.is_empty());
-        let is_child =
-            |table: &str| cloud.tables.get(table).is_some_and(|mapped| mapped.cloud.parents.iter().any(came));
-        let letters = self.memory.letters().map_err(failed)?;
-        let again: Vec<i64> =
-            letters.iter().filter(|one| one.class == PARENT && is_child(&one.table)).map(|one| one.id).collect();
         if !again.is_empty() {
             self.letters(LetterChoice::Retry, &again)?;
         }
@@ -428,7 +445,7 @@ pub(super) fn written_row(mapped: &Mapped, row: &[Value]) -> Result<Change, Stri
         let column = &mapped.cloud.columns[*there];
         let value = &row[*local];
         // The server would cut or round without a word what `varchar(5)` or `numeric(6,2)` cannot hold.
-        if column.type_name.contains('(') && wider(&column.type_name, value).is_some() {
+        if column.limited && wider(&column.type_name, value).is_some() {
             return Err(no_fit(&column.name, &column.type_name, "more than that"));
         }
         literal(column.kind, value).map_err(|misfit| no_fit(&column.name, &column.type_name, &misfit.0))

@@ -107,10 +107,10 @@ pub use load::{DumpForm, Loaded, archive_as_sql, create_database_beside, dump_fo
 pub use loss::{OtherLineage, RowChanges, same_lineage};
 pub use message::Row;
 pub use mirror::{
-    Change, CloudColumn, CloudRow, CloudTable, Delivery, RangeSum, Reference, TableDelivery, Watermark, cloud_tables,
-    delivery_sql, doubled_sql, key_range, lacking_sql, mirror_table_sql, parents_first, prepare_mirror, range_images,
-    range_rows, range_sum, row_sum, set_watermark, single_sql, table_delivery_sql, touch_watermark, trouble, watermark,
-    widen_sql,
+    Change, CloudColumn, CloudRow, CloudTable, Delivery, RangeSum, Reference, RowSummer, RowWriter, Stream,
+    StreamDelivery, Sums, TableDelivery, Watermark, WrittenRows, cloud_tables, delivery_sql, doubled_sql, key_range,
+    lacking_sql, mirror_table_sql, parents_first, prepare_mirror, range_images, range_rows, range_sum, set_watermark,
+    single_sql, stream_sql, sums_of, table_delivery_sql, touch_watermark, trouble, watermark, widen_sql,
 };
 pub use plain::{Plain, sequences_sql, write_csv, write_data_sql, write_sql};
 pub use quarantine::quarantine;

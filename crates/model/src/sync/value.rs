@@ -27,6 +27,46 @@ pub enum Value {
     },
 }
 
+/// A value as it is seen while it is read: nothing of it is copied.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum ValueRef<'a> {
+    /// NULL.
+    Null,
+    /// A whole number.
+    Integer(i64),
+    /// Another number.
+    Real(f64),
+    /// Text.
+    Text(&'a str),
+    /// Bytes, and whether SQLite says that they are text.
+    Blob(&'a [u8], bool),
+}
+
+impl ValueRef<'_> {
+    /// A copy that stays.
+    pub fn to_value(self) -> Value {
+        match self {
+            ValueRef::Null => Value::Null,
+            ValueRef::Integer(number) => Value::Integer(number),
+            ValueRef::Real(number) => Value::Real(number),
+            ValueRef::Text(text) => Value::Text(text.to_owned()),
+            ValueRef::Blob(bytes, garbled) => Value::Blob { blob: bytes.to_vec(), garbled },
+        }
+    }
+
+    /// Whether it is that value, byte for byte.
+    pub fn is_same(self, other: &Value) -> bool {
+        match (self, other) {
+            (ValueRef::Null, Value::Null) => true,
+            (ValueRef::Integer(one), Value::Integer(two)) => one == *two,
+            (ValueRef::Real(one), Value::Real(two)) => one.to_bits() == two.to_bits(),
+            (ValueRef::Text(one), Value::Text(two)) => one == two,
+            (ValueRef::Blob(one, garbled), Value::Blob { blob, garbled: other }) => one == blob && garbled == *other,
+            _ => false,
+        }
+    }
+}
+
 /// Numbers that JSON has: infinities do not exist there, and are written as texts.
 mod real {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};

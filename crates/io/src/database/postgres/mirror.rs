@@ -10,6 +10,8 @@
 
 mod compare;
 mod statements;
+mod sums;
+mod written;
 
 use lifeboat_model::sync::{CloudType, Trouble, Widening, trouble_of};
 
@@ -18,10 +20,13 @@ use super::{
     sql::{literal, quoted},
 };
 
-pub use compare::{CloudRow, RangeSum, key_range, range_images, range_rows, range_sum, row_sum};
+pub use compare::{CloudRow, RangeSum, key_range, range_images, range_rows, range_sum};
 pub use statements::{
-    Change, Delivery, TableDelivery, delivery_sql, doubled_sql, lacking_sql, single_sql, table_delivery_sql,
+    Change, Delivery, Stream, StreamDelivery, TableDelivery, delivery_sql, doubled_sql, lacking_sql, single_sql,
+    stream_sql, table_delivery_sql,
 };
+pub use sums::{RowSummer, Sums, sums_of};
+pub use written::{RowWriter, WrittenRows};
 
 /// A column of the cloud's table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +37,8 @@ pub struct CloudColumn {
     pub kind: CloudType,
     /// Its type, as the server writes it.
     pub type_name: String,
+    /// Whether that says how long a value may be, or how many digits it has.
+    pub limited: bool,
     /// Whether the server computes it.
     pub generated: bool,
     /// Whether a row without it is refused.
@@ -173,6 +180,7 @@ pub fn cloud_tables(session: &mut Session, schema: &str) -> Result<Vec<CloudTabl
             name: row.text(1).to_owned(),
             kind: CloudType::of(row.text(2)),
             type_name: row.text(2).to_owned(),
+            limited: row.text(2).contains('('),
             generated: row.text(3) == "true",
             needed: row.text(4) == "true",
         });

@@ -245,6 +245,28 @@ impl Session {
         }
     }
 
+    /// Runs statements with one or more `COPY ... FROM STDIN` among them, all in one message and one round trip: what each
+    /// COPY gets is sent without waiting for the server to ask for it. When a statement fails, the server does not look at
+    /// what follows.
+    ///
+    /// # Errors
+    /// As [`Session::run`].
+    pub fn run_with(&mut self, sql: &str, data: &[&[u8]]) -> Result<(), PgError> {
+        self.send_query(sql)?;
+        let mut message = Vec::with_capacity(5 + COPY_BYTES);
+        for rows in data {
+            for piece in rows.chunks(COPY_BYTES) {
+                message.clear();
+                message.push(b'd');
+                message.extend((piece.len() as u32 + 4).to_be_bytes());
+                message.extend(piece);
+                self.wire.send(&message).map_err(|error| self.lost(sql, error))?;
+            }
+            self.wire.send(&framed(b'c', b"")).map_err(|error| self.lost(sql, error))?;
+        }
+        self.answer(sql, |_, _| ())
+    }
+
     /// Runs `work` in a transaction: committed when it succeeds, else rolled back.
     ///
     /// # Errors

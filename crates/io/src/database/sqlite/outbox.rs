@@ -18,9 +18,9 @@ use std::{
 };
 
 use lifeboat_model::sync::{Op, OpCounts};
-use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior, config::DbConfig, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior, config::DbConfig};
 
-pub use read::{Batch, Key, Noted, RowChange};
+pub use read::{Batch, Key, Noted, RowChange, Sight, Swept, Walked};
 pub use shape::{ColumnShape, KEY_COLUMNS_MAX, Shapes, TableShape, Unique};
 
 use super::{Header, SqliteError, open::quoted};
@@ -237,6 +237,15 @@ impl Outbox {
         over(&self.connection).map_err(self.failed("read"))
     }
 
+    /// The greatest number in it; nothing when it is empty.
+    ///
+    /// # Errors
+    /// [`SqliteError`].
+    pub fn newest(&self) -> Result<Option<i64>, SqliteError> {
+        let asked = "SELECT max(seq) FROM _lifeboat_outbox";
+        self.connection.query_row(asked, [], |row| row.get(0)).map_err(self.failed("read the outbox of"))
+    }
+
     /// What waits.
     ///
     /// # Errors
@@ -274,20 +283,40 @@ impl Outbox {
     /// # Errors
     /// [`SqliteError`].
     pub fn prune(&self, upto: i64) -> Result<(), SqliteError> {
-        let work = || loop {
-            let transaction = rusqlite::Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate)?;
-            note_over(&transaction, upto)?;
-            let deleted = transaction.execute(
-                "DELETE FROM _lifeboat_outbox WHERE seq IN (SELECT seq FROM _lifeboat_outbox WHERE seq <= ?1
-                 AND seq < (SELECT max(seq) FROM _lifeboat_outbox) ORDER BY seq LIMIT ?2)",
-                params![upto, PRUNED_AT_ONCE],
-            )?;
-            transaction.commit()?;
-            if i64::try_from(deleted).unwrap_or(0) < PRUNED_AT_ONCE {
-                return Ok(());
+        let work = || {
+            // What is lost of this with the host's power is told by the cloud again: no reason to wait for the disk. A file
+            // without a WAL would be damaged by that.
+            let mode: String = self.connection.query_row("PRAGMA journal_mode", [], |row| row.get(0))?;
+            if mode == "wal" {
+                self.connection.execute_batch("PRAGMA synchronous = normal")?;
             }
+            let pruned = self.prune_in_pieces(upto);
+            self.connection.execute_batch("PRAGMA synchronous = full")?;
+            pruned
         };
         work().map_err(self.failed("write to the outbox of"))
+    }
+
+    fn prune_in_pieces(&self, upto: i64) -> rusqlite::Result<()> {
+        let ends = |sql| self.connection.query_row(sql, [], |row| row.get::<_, Option<i64>>(0));
+        let newest = ends("SELECT max(seq) FROM _lifeboat_outbox")?;
+        let mut from = ends("SELECT min(seq) FROM _lifeboat_outbox")?.unwrap_or(i64::MAX);
+        let last = upto.min(newest.unwrap_or(0) - 1);
+        loop {
+            let to = from.saturating_add(PRUNED_AT_ONCE - 1).min(last);
+            let transaction = rusqlite::Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate)?;
+            note_over(&transaction, upto)?;
+            if from <= to {
+                let mut delete =
+                    transaction.prepare_cached("DELETE FROM _lifeboat_outbox WHERE seq BETWEEN ?1 AND ?2")?;
+                delete.execute([from, to])?;
+            }
+            transaction.commit()?;
+            if to >= last {
+                return Ok(());
+            }
+            from = to + 1;
+        }
     }
 
     /// Takes what waits out of the outbox, after `save` has put it somewhere safe: in one transaction, so that nothing

@@ -1,5 +1,5 @@
-//! Comparing a table of the cloud with the file, range by range, without fetching its rows: both sides write each row
-//! down in the same way and add up the sums.
+//! Comparing a table of the cloud with the file, range by range, without fetching its rows: both sides sum up each row in the
+//! same way and add up the sums. How a row is summed up: `sums`; where a server's hash functions are not ours, by its text:
 //!
 //! ```text
 //!   field   NULL: 02    else: its length in decimal, a colon, its text
@@ -18,6 +18,7 @@ use super::{
         sql::{literal, quoted},
     },
     Change, CloudColumn, CloudTable,
+    sums::{Sums, sum_sql},
 };
 
 /// What a range of rows adds up to.
@@ -38,7 +39,7 @@ impl RangeSum {
 }
 
 /// A field as both sides write it down.
-fn field(column: &CloudColumn) -> String {
+pub(super) fn field(column: &CloudColumn) -> String {
     let text = text_of(column);
     format!("coalesce(octet_length({text})::text || ':' || {text}, E'\\x02')")
 }
@@ -55,7 +56,7 @@ fn text_of(column: &CloudColumn) -> String {
 }
 
 /// The sum of a row whose canonical fields are these.
-pub fn row_sum(fields: &[Option<String>]) -> i64 {
+pub(super) fn row_sum(fields: &[Option<String>]) -> i64 {
     let mut written = Vec::new();
     for field in fields {
         match field {
@@ -110,23 +111,19 @@ pub struct CloudRow {
     pub sum: i64,
 }
 
-fn sum_of(table: &CloudTable, columns: &[usize]) -> String {
-    let fields: Vec<String> = columns.iter().map(|at| field(&table.columns[*at])).collect();
-    format!("('x' || substr(md5(convert_to({}, 'UTF8')), 1, 15))::bit(60)::bigint", fields.join(" || "))
-}
-
 /// What a range of a table, a condition of [`key_range`], adds up to.
 ///
 /// # Errors
 /// As [`Session::ask`].
 pub fn range_sum(
     session: &mut Session,
+    sums: Sums,
     table: &CloudTable,
     columns: &[usize],
     range: &str,
 ) -> Result<RangeSum, PgError> {
-    let sum = sum_of(table, columns);
-    let asked = format!("SELECT count(*), coalesce(sum({sum}::numeric), 0) FROM {} t WHERE {range}", table.sql_name());
+    let sum = sum_sql(sums, table, columns);
+    let asked = format!("SELECT count(*), coalesce(sum({sum}), 0) FROM {} t WHERE {range}", table.sql_name());
     let row = session.one(&asked)?;
     // A sum that cannot be read is no sum of rows: what differs is looked at row by row.
     Ok(RangeSum { rows: row.count(0), sum: row.text(1).parse().unwrap_or(-1) })
@@ -138,13 +135,13 @@ pub fn range_sum(
 /// As [`Session::ask`].
 pub fn range_rows(
     session: &mut Session,
+    sums: Sums,
     table: &CloudTable,
-    key: &[usize],
-    columns: &[usize],
+    (key, columns): (&[usize], &[usize]),
     range: &str,
 ) -> Result<Vec<CloudRow>, PgError> {
     let names: Vec<String> = key.iter().map(|at| text_of(&table.columns[*at])).collect();
-    let sum = sum_of(table, columns);
+    let sum = sum_sql(sums, table, columns);
     let rows = session.ask(&format!("SELECT {sum}, {} FROM {} t WHERE {range}", names.join(", "), table.sql_name()))?;
     Ok(rows
         .into_iter()

@@ -39,6 +39,73 @@ pub struct Delivery<'a> {
     pub tables: Vec<TableDelivery<'a>>,
 }
 
+/// Rows of one table that go over as COPY, beside the statements.
+#[derive(Clone, Debug)]
+pub struct Stream<'a> {
+    /// The table.
+    pub table: &'a CloudTable,
+    /// Which of its columns are written, by their place.
+    pub columns: Vec<usize>,
+    /// Which of its columns are the key, by their place.
+    pub key: Vec<usize>,
+    /// Whether they are written in COPY's binary format.
+    pub binary: bool,
+    /// Rows that the cloud does not have: straight into the table. Nothing when there are none.
+    pub fresh: Option<&'a [u8]>,
+    /// Rows that it may have: into a table beside, and from there into this one. Nothing when there are none.
+    pub changed: Option<&'a [u8]>,
+    /// Keys of rows to be deleted, in the order of `key`.
+    pub deletes: Vec<Change>,
+}
+
+/// What is delivered in one transaction, with rows as COPY.
+#[derive(Clone, Debug)]
+pub struct StreamDelivery<'a> {
+    /// Whose changes they are.
+    pub source: &'a str,
+    /// Where the watermark is.
+    pub held: &'a Watermark,
+    /// Where it will be.
+    pub upto: i64,
+    /// Whether the cloud is then in a state in which the file once was.
+    pub consistent: bool,
+    /// What the tables get: those that are referred to first.
+    pub tables: Vec<Stream<'a>>,
+}
+
+/// A delivery as one message of several statements, and what each COPY among them gets, in their order. The server runs it
+/// as one transaction; what follows one that failed is not looked at.
+pub fn stream_sql<'a>(delivery: &StreamDelivery<'a>) -> (String, Vec<&'a [u8]>) {
+    let mut sql = move_watermark(delivery.source, delivery.held, delivery.upto, delivery.consistent);
+    let mut data = Vec::new();
+    for (at, stream) in delivery.tables.iter().enumerate() {
+        let columns: Vec<&super::CloudColumn> = stream.columns.iter().map(|at| &stream.table.columns[*at]).collect();
+        let names: Vec<String> = columns.iter().map(|column| quoted(&column.name)).collect();
+        let (name, names) = (stream.table.sql_name(), names.join(", "));
+        let form = if stream.binary { "binary" } else { "text" };
+        if let Some(rows) = stream.fresh {
+            sql.push_str(&format!(";\nCOPY {name} ({names}) FROM STDIN (FORMAT {form})"));
+            data.push(rows);
+        }
+        if let Some(rows) = stream.changed {
+            let beside = format!("lifeboat_batch_{at}");
+            // In a transaction of its own it goes by itself, whatever happens to us.
+            sql.push_str(&format!(
+                ";\nCREATE TEMP TABLE {beside} ON COMMIT DROP AS SELECT {names} FROM {name} WITH NO DATA;
+                 COPY pg_temp.{beside} FROM STDIN (FORMAT {form});
+                 INSERT INTO {name} AS t ({names}) SELECT * FROM pg_temp.{beside}"
+            ));
+            data.push(rows);
+            on_conflict(&mut sql, stream.table, &columns, &stream.key);
+        }
+    }
+    for stream in delivery.tables.iter().rev().filter(|stream| !stream.deletes.is_empty()) {
+        sql.push_str(";\n");
+        delete(&mut sql, stream.table, &stream.key, &stream.deletes, delivery.source);
+    }
+    (sql, data)
+}
+
 /// Moves the watermark, or divides by zero.
 pub(super) fn move_watermark(source: &str, held: &Watermark, upto: i64, consistent: bool) -> String {
     format!(
@@ -62,7 +129,7 @@ pub fn delivery_sql(delivery: &Delivery<'_>) -> String {
     }
     for table in delivery.tables.iter().rev().filter(|table| !table.deletes.is_empty()) {
         sql.push_str(";\n");
-        delete(&mut sql, table, delivery.source);
+        delete(&mut sql, table.table, &table.key, &table.deletes, delivery.source);
     }
     sql
 }
@@ -75,7 +142,7 @@ pub fn table_delivery_sql(table: &TableDelivery<'_>, source: &str) -> String {
     }
     if !table.deletes.is_empty() {
         sql.push_str(";\n");
-        delete(&mut sql, table, source);
+        delete(&mut sql, table.table, &table.key, &table.deletes, source);
     }
     sql
 }
@@ -131,9 +198,6 @@ fn listed(names: &[String]) -> String {
 fn upsert(sql: &mut String, delivery: &TableDelivery<'_>) {
     let columns: Vec<&super::CloudColumn> = delivery.columns.iter().map(|at| &delivery.table.columns[*at]).collect();
     let names: Vec<String> = columns.iter().map(|column| quoted(&column.name)).collect();
-    let key: Vec<String> = delivery.key.iter().map(|at| quoted(&delivery.table.columns[*at].name)).collect();
-    let rest: Vec<&&super::CloudColumn> =
-        columns.iter().filter(|column| !key.contains(&quoted(&column.name))).collect();
     sql.push_str(&format!(
         "INSERT INTO {} AS t ({}) SELECT * FROM unnest(",
         delivery.table.sql_name(),
@@ -145,7 +209,16 @@ fn upsert(sql: &mut String, delivery: &TableDelivery<'_>) {
         }
         array(sql, delivery.upserts.iter().map(|row| row[at].as_deref()), &column.type_name);
     }
-    sql.push_str(&format!(") ON CONFLICT ({}) DO ", key.join(", ")));
+    sql.push(')');
+    on_conflict(sql, delivery.table, &columns, &delivery.key);
+}
+
+/// What happens to a row that is there already.
+fn on_conflict(sql: &mut String, table: &CloudTable, columns: &[&super::CloudColumn], key: &[usize]) {
+    let key: Vec<String> = key.iter().map(|at| quoted(&table.columns[*at].name)).collect();
+    let rest: Vec<&&super::CloudColumn> =
+        columns.iter().filter(|column| !key.contains(&quoted(&column.name))).collect();
+    sql.push_str(&format!(" ON CONFLICT ({}) DO ", key.join(", ")));
     if rest.is_empty() {
         sql.push_str("NOTHING");
         return;
@@ -173,25 +246,25 @@ fn comparable(side: &str, column: &super::CloudColumn) -> String {
     }
 }
 
-fn delete(sql: &mut String, delivery: &TableDelivery<'_>, source: &str) {
-    let key: Vec<&super::CloudColumn> = delivery.key.iter().map(|at| &delivery.table.columns[*at]).collect();
+fn delete(sql: &mut String, table: &CloudTable, key: &[usize], deletes: &[Change], source: &str) {
+    let key: Vec<&super::CloudColumn> = key.iter().map(|at| &table.columns[*at]).collect();
     let places: Vec<String> = (0..key.len()).map(|at| format!("k{at}")).collect();
     sql.push_str(&format!("WITH gone({}) AS (SELECT * FROM unnest(", places.join(", ")));
     for (at, column) in key.iter().enumerate() {
         if at > 0 {
             sql.push_str(", ");
         }
-        array(sql, delivery.deletes.iter().map(|row| row[at].as_deref()), &column.type_name);
+        array(sql, deletes.iter().map(|row| row[at].as_deref()), &column.type_name);
     }
     let same: Vec<String> =
         key.iter().zip(&places).map(|(column, place)| format!("t.{} = gone.{place}", quoted(&column.name))).collect();
     sql.push_str(&format!(
         ")), deleted AS (DELETE FROM {0} AS t USING gone WHERE {1} RETURNING t.*)
          INSERT INTO lifeboat.deleted (source, \"table\", \"row\") SELECT {2}, {3}, to_jsonb(deleted) FROM deleted",
-        delivery.table.sql_name(),
+        table.sql_name(),
         same.join(" AND "),
         literal(source),
-        literal(&delivery.table.name)
+        literal(&table.name)
     ));
 }
 

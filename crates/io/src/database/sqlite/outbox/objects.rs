@@ -6,9 +6,9 @@
 
 use super::{super::open::quoted, shape::TableShape};
 
-/// The table of what changed. Keys are typeless, so that each keeps its storage class.
-pub(super) const OUTBOX: &str =
-    "CREATE TABLE _lifeboat_outbox(seq INTEGER PRIMARY KEY, t INTEGER NOT NULL, o INTEGER NOT NULL, k1, k2, k3, k4)";
+/// The table of what changed. Keys are typeless, so that each keeps its storage class; and nothing is demanded of the others,
+/// which are constants of our triggers: two `NOT NULL` cost every row of the app a third of a microsecond, measured.
+pub(super) const OUTBOX: &str = "CREATE TABLE _lifeboat_outbox(seq INTEGER PRIMARY KEY, t, o, k1, k2, k3, k4)";
 
 /// The table of what has to be remembered with the data: who this database is, tables' numbers, what is over.
 pub(super) const META: &str = "CREATE TABLE _lifeboat_meta(k TEXT PRIMARY KEY, v)";

@@ -16,6 +16,8 @@ pub struct TableShape {
     pub key: Vec<usize>,
     /// What else may be there only once.
     pub uniques: Vec<Unique>,
+    /// Whether some column may have a collation of its own, so that its order is not that of bytes.
+    pub is_collated: bool,
 }
 
 /// A column.
@@ -108,9 +110,12 @@ fn table(connection: &Connection, name: &str) -> rusqlite::Result<Result<TableSh
             uniques.push(Unique { columns: index });
         }
     }
+    // SQLite uses no index for an order that is asked for by name, even if it is that of the column.
+    let asked = "SELECT sql LIKE '%collate%' FROM main.sqlite_schema WHERE type = 'table' AND name = ?1";
+    let is_collated = connection.query_row(asked, [name], |row| row.get(0))?;
     Ok(match key.len() {
         0 => Err("it has neither a primary key nor a unique index over columns that are NOT NULL".to_owned()),
-        1..=KEY_COLUMNS_MAX => Ok(TableShape { name: name.to_owned(), columns, key, uniques }),
+        1..=KEY_COLUMNS_MAX => Ok(TableShape { name: name.to_owned(), columns, key, uniques, is_collated }),
         many => Err(format!("its key has {many} columns, and {KEY_COLUMNS_MAX} is the most")),
     })
 }
