@@ -243,3 +243,46 @@ fn trap_transaction_poolers_break_snapshots() {
     }
     refuse_pooler(&address(&server.url("postgres")), &Stop::default()).unwrap();
 }
+
+/// Rows that go within a message of several statements, in front of a server and through poolers of either mode: all or nothing,
+/// and when a statement fails, wherever it is, what was sent for nothing harms nobody.
+#[test]
+fn rows_go_within_a_message_through_poolers_too() {
+    let server = Server::start(15);
+    let rows: Vec<u8> =
+        (0..60_000).flat_map(|at| format!("{at}\tsome text that takes a little room\n").into_bytes()).collect();
+    let beside = "CREATE TEMP TABLE beside ON COMMIT DROP AS SELECT * FROM public.t WITH NO DATA; COPY pg_temp.beside FROM STDIN;
+                  INSERT INTO public.t SELECT n + 100000, v FROM pg_temp.beside";
+    let mut session = Session::open(&address(&server.url("postgres")), &Stop::default()).unwrap();
+    session.run("CREATE TABLE public.t (n int PRIMARY KEY, v text)").unwrap();
+    for mode in ["none", "transaction", "session"] {
+        let behind = (mode != "none").then(|| pooler(&server, mode));
+        let way = match &behind {
+            None => server.url("postgres"),
+            Some((folder, _)) => format!("host={} port=6432 user=postgres dbname=postgres", folder.path().display()),
+        };
+        let mut session = Session::open(&address(&way), &Stop::default()).unwrap();
+        let both = format!("COPY public.t FROM STDIN; {beside}");
+        for (sql, said) in [
+            (format!("SELECT 1 / 0; {both}"), "22012"),
+            (format!("COPY public.t FROM STDIN; SELECT 1 / 0; {beside}"), "22012"),
+            (format!("{both}; SELECT 1 / 0"), "22012"),
+            (format!("{both}; INSERT INTO public.t SELECT n, v FROM public.t"), "23505"),
+        ] {
+            match session.run_with(&sql, &[&rows, &rows]) {
+                Err(PgError::Refused { said: told, .. }) => assert_eq!(told.code, said, "{mode}: {sql}"),
+                other => panic!("{mode}: {sql}: {other:?}"),
+            }
+            assert_eq!(session.value("SELECT count(*) FROM public.t").unwrap(), "0", "{mode}: {sql}");
+        }
+        session.run_with(&both, &[&rows, &rows]).unwrap();
+        assert_eq!(session.value("SELECT count(*) FROM public.t").unwrap(), "120000", "{mode}");
+        assert_eq!(session.value("SELECT to_regclass('pg_temp.beside') IS NULL").unwrap(), "t", "{mode}");
+        session.run("TRUNCATE public.t").unwrap();
+        drop(session);
+        if let Some((_, mut child)) = behind {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+}
