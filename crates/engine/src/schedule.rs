@@ -220,6 +220,12 @@ impl Engine {
                 notes.push(format!("the copy beside {} was not renewed: {failure}", database.name));
             }
         }
+        let dated = self.setup.resources.iter().filter(|one| self.setup.dated.contains_key(&one.name));
+        for database in dated.filter(|one| meant(&one.name)) {
+            if let Err(failure) = self.dated_copy(database, by, watch, stop) {
+                notes.push(format!("no copy of the day was made beside {}: {failure}", database.name));
+            }
+        }
         for copy in self.setup.copies.iter().filter(|copy| copy.after_backup) {
             match self.bring_about(&Request::Copy { to: copy.name.clone() }, by, watch, stop) {
                 Ok(operation) => operations.extend(operation.iter().map(|operation| operation.id.to_string())),

@@ -58,6 +58,8 @@ pub struct Setup {
     pub copies: Vec<Copy>,
     /// Databases beside which a file `NAME.backup` is renewed after each backup.
     pub aliases: Vec<ResourceName>,
+    /// Databases beside which each backup makes a file `NAME.backup.YYYYMMDD`, and after how many days those go.
+    pub dated: BTreeMap<ResourceName, u32>,
     /// Folders in which files from before may lie that look like backups.
     pub backup_folders: Vec<std::path::PathBuf>,
     /// What was deployed when a backup is taken, as somebody says it: a tag, an image. Else it is looked up.
@@ -103,6 +105,7 @@ impl Setup {
             rehearse_first: false,
             copies: Vec::new(),
             aliases: Vec::new(),
+            dated: BTreeMap::new(),
             backup_folders: Vec::new(),
             deploy_said: None,
             swaps: BTreeMap::new(),

@@ -10,6 +10,7 @@ use lifeboat_engine::{
 };
 use lifeboat_io::{
     Clock, Stop,
+    database::sqlite,
     lease::{self, Claim},
 };
 use lifeboat_model::{
@@ -86,6 +87,55 @@ fn bkp_07_the_documents_times_are_kept_in_their_order() {
     let told = engine.look().status().unwrap();
     assert_eq!((told.good, told.schedule.len()), (Tri::Pass, 4), "{told:#?}");
     assert_eq!(status(&engine, "backup").next, Some("2026-01-02T02:00:00Z".parse::<Timestamp>().unwrap()));
+}
+
+/// The names of the document: a plain file a day, verified, that goes when it is too old; never one in the place of another.
+#[test]
+fn bkp_07_each_day_leaves_a_plain_file_and_the_old_ones_go() {
+    let mut world = world();
+    world.setup.dated.insert(world.setup.resources[0].name.clone(), 14);
+    let named = |name: &str| world.app(name);
+    for (name, text) in [
+        ("shop.db.backup.20251201", "old"),
+        ("shop.db.backup.20251201-2", "old"),
+        ("shop.db.backup.20251218", "of the last day that stays"),
+        ("shop.db.backup.20251201-wal", "no copy"),
+        ("other.db.backup.20251201", "of another"),
+    ] {
+        std::fs::write(named(name), text).unwrap();
+    }
+    waits(&world, "2026-01-01T02:00:00Z");
+    goes_to(&world, "2026-01-01T02:00:00Z");
+    let (job, run) = ran(&world);
+    assert_eq!((job.as_str(), run.why, run.notes), ("backup", None, vec![]));
+    let today = named("shop.db.backup.20260101");
+    assert_eq!(sqlite::quick_check(&today, Duration::from_secs(9)).sound, Tri::Pass);
+    assert!(named("shop.db.backup.20251201").exists(), "nothing goes before its time");
+    goes_to(&world, "2026-01-01T03:00:00Z");
+    let (job, run) = ran(&world);
+    assert_eq!((job.as_str(), run.why), ("retention", None));
+    for (name, stays) in [
+        ("shop.db.backup.20251201", false),
+        ("shop.db.backup.20251201-2", false),
+        ("shop.db.backup.20251218", true),
+        ("shop.db.backup.20251201-wal", true),
+        ("other.db.backup.20251201", true),
+        ("shop.db.backup.20260101", true),
+    ] {
+        assert_eq!(named(name).exists(), stays, "{name}");
+    }
+    // A second backup of the day leaves the first as it is.
+    let before = std::fs::read(&today).unwrap();
+    world.sell(3);
+    world.backup();
+    world.engine().after_backup(&[], BY, &Unwatched, &Stop::default());
+    assert!(std::fs::read(&today).unwrap() == before && named("shop.db.backup.20260101-2").exists());
+    // However old it is, the newest stays.
+    for name in ["shop.db.backup.20260101", "shop.db.backup.20260101-2"] {
+        std::fs::remove_file(named(name)).unwrap();
+    }
+    world.must(&Request::Retention);
+    assert!(named("shop.db.backup.20251218").exists());
 }
 
 #[test]

@@ -355,6 +355,9 @@ pub struct ResourceSettings {
     /// SQLite: whether each backup renews the file `NAME.backup` beside the database, the newest verified copy.
     #[serde(default)]
     pub alias: bool,
+    /// SQLite: each backup also makes the plain file `NAME.backup.YYYYMMDD` beside the database; after so many days retention
+    /// deletes it.
+    pub dated_days: Option<u32>,
     /// Times of its own, instead of the general ones; `never` for none.
     #[serde(default)]
     pub schedule: schedules::OwnScheduleSettings,

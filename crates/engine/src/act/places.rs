@@ -191,7 +191,7 @@ pub fn remove(hands: &Hands, paths: &[PathBuf]) -> Result<Value, Failure> {
 fn has_our_name(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let kept = ["REPLACED", "CORRUPTED", "UNDONE"].iter().any(|word| name.contains(&format!(".{word}.")));
-    kept || (name.starts_with('.') && name.contains(".lifeboat-p-"))
+    kept || crate::aliases::day_of(&name).is_some() || (name.starts_with('.') && name.contains(".lifeboat-p-"))
 }
 
 #[cfg(test)]

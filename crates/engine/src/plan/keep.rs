@@ -5,8 +5,10 @@ use lifeboat_model::{
     Verdict, decide_keep,
 };
 
+use std::path::PathBuf;
+
 use super::steps::{self, by, phase, step};
-use crate::{Engine, facts::Common};
+use crate::{Engine, aliases, facts::Common};
 
 /// What is known when backups are to be let go.
 pub struct Known {
@@ -20,6 +22,8 @@ pub struct Known {
     pub list: String,
     /// How long unneeded bytes stay, in milliseconds.
     pub grace_ms: u64,
+    /// Plain copies beside databases that are too old.
+    pub dated: Vec<PathBuf>,
 }
 
 pub(crate) fn gather(engine: &Engine) -> Result<Known, Failure> {
@@ -30,7 +34,14 @@ pub(crate) fn gather(engine: &Engine) -> Result<Known, Failure> {
     let backups = engine.backups()?;
     let list = engine.hands.look_at(&Fact::Backups { vault: common.vault.clone() })?;
     let setup = engine.setup();
-    Ok(Known { common, backups, keep: setup.keep.clone(), list, grace_ms: setup.prune_grace.as_millis() as u64 })
+    let mut dated = Vec::new();
+    for (name, days) in &setup.dated {
+        let database = setup.resources.iter().find(|resource| resource.name == *name);
+        let Some(path) = database.and_then(|database| database.kind.path()) else { continue };
+        dated.extend(aliases::too_old(path, *days, common.now)?);
+    }
+    let grace_ms = setup.prune_grace.as_millis() as u64;
+    Ok(Known { common, backups, keep: setup.keep.clone(), list, grace_ms, dated })
 }
 
 /// Plans retention, pruning or a mark.
@@ -94,6 +105,14 @@ fn retention(known: &Known, request: &Request) -> Result<Plan, Failure> {
             vec![],
             vec![step("forget", title, StepClass::ProbeFirst, action, undo)],
         )];
+    }
+    if !known.dated.is_empty() {
+        let names = known.dated.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
+        let because = "what is deleted is gone; the backups that they were made of stay as the rules say".to_owned();
+        let action = Action::Remove { paths: known.dated.clone() };
+        let title = format!("delete copies of past days: {names}");
+        let step = step("dated", title, StepClass::Pivot, action, Undo::Impossible { because });
+        plan.phases.push(phase(&known.common, "dated", vec![], vec![step]));
     }
     Ok(plan)
 }

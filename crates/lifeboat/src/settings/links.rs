@@ -209,6 +209,7 @@ impl ResourceSettings {
             lock_timeout: None,
             statement_timeout: None,
             alias: false,
+            dated_days: None,
             schedule: super::schedules::OwnScheduleSettings::default(),
         }
     }

@@ -305,6 +305,9 @@ pub fn environment_of(loaded: &Loaded, environment: &str, global: &GlobalArgs, i
         if what.alias {
             resolved.setup.aliases.push(resource.name.clone());
         }
+        if let Some(days) = what.dated_days {
+            resolved.setup.dated.insert(resource.name.clone(), days);
+        }
         resolved.setup.resources.push(resource);
     }
     for (name, what) in &own.links {

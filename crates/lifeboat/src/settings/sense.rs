@@ -251,6 +251,7 @@ impl Resource<'_> {
             ("may_be_empty", !may_be_empty.is_empty()),
             ("checks", !checks.is_empty()),
             ("alias", *alias),
+            ("dated_days", self.what.dated_days.is_some()),
         ];
         if !kind.is_database() {
             for (key, _) in tables.iter().filter(|(_, said)| *said) {

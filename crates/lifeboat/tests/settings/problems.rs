@@ -241,7 +241,7 @@ fn several_at_once_come_in_the_order_of_their_lines() {
             "5: vault.location is no place for a vault: \"gs\" is not a kind of place; write a folder or s3://bucket/folder",
             "7: environments.production.resources.db.kind is no kind of resource; did you mean \"sqlite\"?",
             "8: environments.production.resources.db.path still has the placeholder \"/path/to/\"; write your own value",
-            "9: there is no setting \"colour\" in [environments.production.resources.db]; known here: alias, checks, critical_tables, exclude, kind, \
+            "9: there is no setting \"colour\" in [environments.production.resources.db]; known here: alias, checks, critical_tables, dated_days, exclude, kind, \
              lock_timeout, may_be_empty, migrations, owner_columns, password, path, roles, salvage_columns, schedule, schemas, start, \
              statement_timeout, stop, swap, url, url_from",
         ],
