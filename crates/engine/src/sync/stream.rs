@@ -163,7 +163,9 @@ impl Mirror {
     fn was_refused(&mut self, written: &Written, error: &PgError) -> Result<Went, Failure> {
         let fresh: Vec<String> =
             written.tables.iter().filter(|(_, load)| !load.fresh.is_empty()).map(|(name, _)| name.clone()).collect();
-        if !fresh.is_empty() && may_not_copy(error) {
+        // Rows that are there although they were noted as new, by REPLACE or a queue that was imported, and tables into which
+        // nobody may COPY: a table beside will do.
+        if !fresh.is_empty() && (may_not_copy(error) || is_there(error)) {
             self.streams.not_fresh.extend(fresh);
             return Ok(Went::Again);
         }
@@ -176,12 +178,6 @@ impl Mirror {
             Trouble::Down => {
                 self.streams.refuse();
                 return Err(self.lost_place(error));
-            }
-            // Rows that are there although they were noted as new, by REPLACE or a queue that was imported: a table beside
-            // will do.
-            _ if !fresh.is_empty() => {
-                self.streams.not_fresh.extend(fresh);
-                return Ok(Went::Again);
             }
             _ => self.streams.refuse(),
         }
@@ -309,6 +305,13 @@ pub(super) fn may_not_copy(error: &PgError) -> bool {
     /// `feature_not_supported`.
     const NOT_SUPPORTED: &str = "0A000";
     matches!(error, PgError::Refused { said, .. } if said.code == NOT_SUPPORTED)
+}
+
+/// Whether a row is there already.
+fn is_there(error: &PgError) -> bool {
+    /// `unique_violation`.
+    const UNIQUE: &str = "23505";
+    matches!(error, PgError::Refused { said, .. } if said.code == UNIQUE)
 }
 
 impl Streams {

@@ -6,6 +6,7 @@ mod connect;
 mod fence;
 mod helpers;
 mod look;
+mod mirror;
 mod plain;
 mod proofs;
 mod restore;

@@ -41,7 +41,8 @@ impl RangeSum {
 /// A field as both sides write it down.
 pub(super) fn field(column: &CloudColumn) -> String {
     let text = text_of(column);
-    format!("coalesce(octet_length({text})::text || ':' || {text}, E'\\x02')")
+    // As many bytes as we see, whatever the server's encoding.
+    format!("coalesce(octet_length(convert_to({text}, 'UTF8'))::text || ':' || {text}, E'\\x02')")
 }
 
 fn text_of(column: &CloudColumn) -> String {
