@@ -180,7 +180,7 @@ impl Engine {
                 let stopped = |step: &Step| match &step.action {
                     Action::Target { action: TargetAction::Stop, .. } => true,
                     Action::Target { action: TargetAction::Run { .. }, .. } => step.id.to_string().starts_with("stop"),
-                    Action::Postgres(PgAction::Fence { on, .. }) => *on,
+                    Action::Postgres(PgAction::Fence { on, brief, .. }) => *on && !*brief,
                     _other => false,
                 };
                 done(&stopped)

@@ -22,6 +22,7 @@ mod lease;
 pub mod logs;
 pub mod look;
 pub mod manual;
+pub mod manual_steps;
 pub mod messages;
 pub mod perform;
 pub mod plan;
@@ -51,7 +52,7 @@ use lifeboat_model::{Event, ExpectedFact, Failure, FailureKind, Operation, Opera
 use lifeboat_store::{Catalog, Journal, JournalFile, StateFolder, journal::Listener};
 
 pub use examine::Rehearsed;
-pub use perform::{Context, Perform, Unwatched, Watch};
+pub use perform::{Consent, Context, Perform, Unwatched, Watch};
 pub use run::RunError;
 pub use setup::{Copy, Setup, Upstream, Vaults};
 pub use sync::Mirror;

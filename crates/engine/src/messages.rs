@@ -95,6 +95,8 @@ pub(crate) fn tell_of_failure(outbox: &Outbox<'_>, operation: &Operation) {
             _other => None,
         });
     let (waits, why) = match &operation.state {
+        // Somebody stands there and knows.
+        OperationState::Paused { why } if why.kind == FailureKind::Interrupted => return,
         OperationState::PutBack { why } => (false, why.as_ref()),
         OperationState::Paused { why } | OperationState::TurningBack { why } => (true, Some(why)),
         OperationState::Done | OperationState::Running => return,

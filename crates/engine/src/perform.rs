@@ -72,6 +72,21 @@ pub trait Watch: Send + Sync {
     fn step_ends(&self, _index: usize, _step: &Step, _state: &StepState) {}
     /// Something a person should know; the operation goes on.
     fn note(&self, _text: &str) {}
+    /// Asked before a step begins, by who goes step by step.
+    fn consents(&self, _operation: &Operation, _index: usize, _step: &Step) -> Consent {
+        Consent::Go
+    }
+}
+
+/// Whether a step may begin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Consent {
+    /// It may.
+    Go,
+    /// A person has done it by hand, and says this of it; it is looked at as far as that can be done, and put on record.
+    ByHand(String),
+    /// Not now; why.
+    NotNow(String),
 }
 
 /// Nobody watches.

@@ -8,14 +8,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use lifeboat_io::Stop;
 use lifeboat_model::{
-    Event, Failure, FailureKind, OnFailure, Operation, OperationId, OperationState, Outcome, Step, StepState, Undo,
+    Action, Event, Failure, FailureKind, OnFailure, Operation, OperationId, OperationState, Outcome, Step, StepState,
+    TargetAction, Undo,
 };
 use lifeboat_store::{Journal, JournalError};
 use serde_json::Value;
 
 use crate::{
     Engine,
-    perform::{Context, Watch},
+    perform::{Consent, Context, Watch},
 };
 
 /// What could not even be written down, or not be begun.
@@ -79,7 +80,14 @@ impl Course<'_> {
                 return self.journal.append(Event::Paused { why });
             }
             let step = self.step(index);
-            let Err(failure) = self.act(index, &step)? else { continue };
+            let acted = match self.watch.consents(self.operation(), index, &step) {
+                Consent::Go => self.act(index, &step)?,
+                Consent::ByHand(note) => self.by_hand(index, &step, &note)?,
+                Consent::NotNow(why) => {
+                    return self.journal.append(Event::Paused { why: Failure::new(FailureKind::Interrupted, why) });
+                }
+            };
+            let Err(failure) = acted else { continue };
             match step.on_failure {
                 OnFailure::Note if failure.kind != FailureKind::Interrupted => continue,
                 OnFailure::Note => return self.journal.append(Event::Paused { why: failure }),
@@ -119,6 +127,35 @@ impl Course<'_> {
         };
         self.watch.step_ends(index, step, &self.operation().steps[index]);
         self.tell_budget(index)?;
+        Ok(done)
+    }
+
+    /// A person has done the step. What can be seen of it is looked at; it is on record with its time, and with who did it.
+    fn by_hand(&mut self, index: usize, step: &Step, note: &str) -> Result<Result<(), Failure>, JournalError> {
+        let attempt = self.operation().attempts[index] + 1;
+        self.journal.append(Event::StepStarted { step: step.id.clone(), attempt })?;
+        self.watch.step_begins(index, step, false);
+        let seen = match seen_by_hand(&step.action) {
+            Some(look) => self.perform(step, &look, self.stop),
+            None => Ok(Value::Null),
+        };
+        let done = match seen {
+            Ok(_) => {
+                let output = serde_json::json!({ "by_hand": note });
+                self.journal.append(Event::Adopted { step: step.id.clone(), output })?;
+                if self.operation().is_pivot(index) {
+                    self.journal.append(Event::PivotCrossed { step: step.id.clone() })?;
+                }
+                Ok(())
+            }
+            Err(failure) => {
+                let failure = failure.while_doing("it was said to be done by hand, and that is not what is seen");
+                let (step, why) = (step.id.clone(), failure.clone());
+                self.journal.append(Event::StepFailed { step, took_ms: 0, failure: why, noted: false })?;
+                Err(failure)
+            }
+        };
+        self.watch.step_ends(index, step, &self.operation().steps[index]);
         Ok(done)
     }
 
@@ -195,6 +232,17 @@ impl Course<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// What can be looked at when a person says that they have done a step.
+fn seen_by_hand(action: &Action) -> Option<Action> {
+    match action {
+        Action::Target { target, action: TargetAction::Switch { version, .. } } => Some(Action::Target {
+            target: target.clone(),
+            action: TargetAction::CheckRuns { version: version.clone() },
+        }),
+        _other => None,
     }
 }
 

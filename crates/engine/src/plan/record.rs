@@ -44,6 +44,8 @@ pub fn plan(common: &Common, request: &Request) -> Result<Plan, Failure> {
             if note.trim().is_empty() {
                 return Err(empty("what you have to say"));
             }
+            // A rollback that goes step by step waits for just that.
+            lease = Lease::Notice;
             let lines = report.iter().cloned().chain([note.clone()]).collect();
             (format!("attest that {about} of {} was reviewed", common.scope), lines)
         }

@@ -475,7 +475,9 @@ when the database is what it knows. Up to the point of no return, a failure puts
 Examples:
   lifeboat rollback --dry-run
   lifeboat rollback --reason 'error rate' --yes
-  lifeboat rollback v1.4 --profile full --confirm shop/production";
+  lifeboat rollback v1.4 --profile full --confirm shop/production
+  lifeboat rollback --manual --to 3 --yes
+  lifeboat rollback --manual --from 4 --to 5 --yes";
 
 pub const REHEARSE: &str = "\
 A rehearsal is the rollback itself, its plan and its journal, in an environment where nothing is lost by it: production is refused. Passed

@@ -80,6 +80,18 @@ pub struct RollbackArgs {
     /// Why
     #[arg(long, value_name = "WHY", default_value = "")]
     pub reason: String,
+    /// Step by step: seven steps, each confirmed, done by Lifeboat or by you
+    #[arg(long)]
+    pub manual: bool,
+    /// With --manual: begins, or goes on, with this step
+    #[arg(long, value_name = "STEP", requires = "manual", value_parser = clap::value_parser!(u8).range(1..=7))]
+    pub from: Option<u8>,
+    /// With --manual: stops after this step
+    #[arg(long, value_name = "STEP", requires = "manual", value_parser = clap::value_parser!(u8).range(1..=7))]
+    pub to: Option<u8>,
+    /// With --manual: you have done these steps by hand; it is looked at, and put on record
+    #[arg(long, requires = "manual")]
+    pub by_hand: bool,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub consent: ConsentArgs,

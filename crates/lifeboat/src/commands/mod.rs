@@ -4,6 +4,7 @@ mod advise;
 mod asks;
 mod assertions;
 mod backups;
+mod by_steps;
 mod card;
 mod carry;
 mod checklists;

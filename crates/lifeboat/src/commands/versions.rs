@@ -9,6 +9,7 @@ use serde_json::json;
 use super::{
     App, Session,
     asks::choice,
+    by_steps,
     carry::{Goal, carry_out, tell, watched},
     requests::dry,
 };
@@ -86,6 +87,9 @@ pub(super) fn did_not_end(app: &App, session: &Session, plan: &Plan) -> Result<O
 
 pub fn rollback(app: &App, args: &RollbackArgs) -> Done {
     let session = app.open(&[])?;
+    if args.manual {
+        return by_steps::rollback(app, &session, args);
+    }
     let profile = args.profile.map(Into::into);
     let about = VersionAsk::RollBack { to: args.release.clone(), profile, why: args.reason.clone() };
     let plan = session.engine.plan(&Request::Version { about })?;

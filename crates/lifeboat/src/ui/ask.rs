@@ -96,7 +96,11 @@ fn what_it_does(plan: &Plan) -> String {
     }
 }
 
-fn question(app: &App, text: &str) -> Result<String, Failure> {
+/// Asks a person, and gives the answer.
+///
+/// # Errors
+/// The answer cannot be read.
+pub fn question(app: &App, text: &str) -> Result<String, Failure> {
     let mut first = text.chars();
     let text: String = first.next().into_iter().flat_map(char::to_uppercase).chain(first).collect();
     app.ui.err(&format!("\n{text}"));

@@ -515,3 +515,45 @@ fn chk_01_the_checklists_of_a_rollback() {
     let refused = center.run(&["checklist", "attest", "database", "new-gone"]).ends(ExitCode::Refused);
     refused.says(&["nobody's word makes it stand", "20251020000000"]);
 }
+
+/// PHS-15, CHK-03: seven steps; some of them now and others later, by Lifeboat or by hand, each on record with its time. Nothing is put in
+/// use before the pre-rollback list stands, and nobody begins in the middle.
+#[test]
+fn phs_15_a_rollback_step_by_step() {
+    let center = Center::open();
+    center.run(&["checkpoint", "--label", "phase-1"]).ends(ExitCode::Ok);
+    center.use_version("main");
+    let confirm = ["--yes", "--confirm", "service-center/production"];
+    let manual = |words: &[&str]| center.run(&[&["rollback", "--manual"], words, &confirm[..]].concat());
+    manual(&["--from", "4", "--to", "5"])
+        .ends(ExitCode::Refused)
+        .says(&["steps 1 to 3 have to be done first", "lifeboat rollback --manual --to 3"]);
+    manual(&["--from", "5", "--to", "4"]).ends(ExitCode::Usage).says(&["--to 4 comes before --from 5"]);
+    let shown = center.run(&["rollback", "--manual", "--profile", "full", "--dry-run"]).ends(ExitCode::Ok);
+    shown.says(&["Step 1: verify backup and access", "Step 5: execute", "pg_dump --format=custom", "ALTER DATABASE"]);
+    // The app is still up after the first step, and the newer version answers.
+    manual(&["--profile", "full", "--to", "1"]).ends(ExitCode::Interrupted).says(&["--manual --from 2"]);
+    assert_eq!(center.health()["version"], "2.0");
+    manual(&["--from", "4"]).ends(ExitCode::Refused).says(&["step 2 of o-", "has not been done yet"]);
+    manual(&["--from", "2", "--to", "4"]).ends(ExitCode::Interrupted).says(&["--manual --from 5"]);
+    assert!(ask(center.port, "GET", "/api/health", "").is_none(), "it is stopped");
+    // Nobody was told, so the list is not done: nothing is put in use.
+    let blocked = manual(&["--from", "5", "--to", "5"]).ends(ExitCode::Interrupted);
+    blocked.says(&[
+        "the pre-rollback checklist is not done",
+        "stakeholders were told",
+        "checklist attest pre-rollback notified",
+    ]);
+    assert_eq!(center.sql("SELECT to_regclass('task_templates') IS NULL"), "f");
+    center.run(&["checklist", "attest", "pre-rollback", "notified", "--note", "by phone"]).ends(ExitCode::Ok);
+    manual(&["--from", "5", "--to", "5"]).ends(ExitCode::InBetween).says(&["--manual --from 6"]);
+    assert_eq!(center.sql("SELECT to_regclass('task_templates') IS NULL"), "t");
+    // A person starts it; what answers is looked at all the same.
+    center.shell("python3 current/app.py start");
+    manual(&["--from", "6", "--to", "6", "--by-hand"]).ends(ExitCode::InBetween).says(&["--manual --from 7"]);
+    let done = manual(&["--from", "7", "--json"]).ends(ExitCode::Ok).json();
+    assert_eq!((&done["outcome"], &center.health()["version"]), (&"done".into(), &"1.0".into()));
+    let journal = center.run(&["journal", "export", done["id"].as_str().unwrap()]).ends(ExitCode::Ok).out;
+    assert!(journal.contains("\"by_hand\":\"by tester\"") && journal.contains("\"event\":\"adopted\""), "{journal}");
+    assert_eq!(journal.matches("\"event\":\"resumed\"").count(), 5, "one operation from beginning to end");
+}
