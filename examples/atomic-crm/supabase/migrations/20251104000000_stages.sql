@@ -1,0 +1,1 @@
+ALTER TABLE opportunities ADD COLUMN stage text NOT NULL DEFAULT 'new';
