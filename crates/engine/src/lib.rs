@@ -56,6 +56,7 @@ pub use perform::{Consent, Context, Perform, Unwatched, Watch};
 pub use run::RunError;
 pub use setup::{Copy, Setup, Upstream, Vaults};
 pub use sync::Mirror;
+pub use targets::Listed;
 
 use crate::run::Course;
 

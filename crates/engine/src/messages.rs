@@ -9,7 +9,7 @@ use std::{
 use lifeboat_io::{Invocation, Io, Stop, files, post_over_the_web};
 use lifeboat_model::{
     Action, Failure, FailureKind, Operation, OperationId, OperationState, Request, StepState, VersionAsk,
-    message::{self, Channel, MESSAGE_SCHEMA, Message, Notice, Occasion, Way},
+    message::{self, Channel, MESSAGE_SCHEMA, Message, Notice, Occasion, OnRecord, Way},
     release,
 };
 use secrecy::ExposeSecret;
@@ -36,6 +36,40 @@ impl Engine {
         let outbox = self.outbox();
         let waiting = outbox.all()?.into_iter().filter(|one| one.sent_at.is_none());
         waiting.map(|one| outbox.send(one, stop)).collect()
+    }
+
+    /// Reminds of what is due in open incidents, and tries again what was not delivered and has rested. Gives what was tried.
+    ///
+    /// # Errors
+    /// When incidents, decisions or the outbox cannot be read.
+    pub fn tend_messages(&self, stop: &Stop) -> Result<Vec<Message>, Failure> {
+        let (outbox, now) = (self.outbox(), self.io.clock.now());
+        let mut tried = Vec::new();
+        if !self.setup.channels.is_empty() {
+            let open = self.incidents()?.into_iter().filter(|incident| incident.state() == "open");
+            for incident in open.collect::<Vec<_>>() {
+                let recorded = self.decisions()?;
+                let since: Vec<_> = recorded.iter().filter(|one| one.at >= incident.since).collect();
+                let on_record = OnRecord {
+                    impact: since.iter().any(|one| one.impact().is_some()),
+                    decision: since.iter().any(|one| one.decision().is_some()),
+                };
+                for notice in message::due(&self.setup.scope, &incident.title, incident.since, now, on_record) {
+                    for channel in self.setup.channels.iter().filter(|channel| channel.wants(notice.occasion)) {
+                        let one = outbox.written(Some(&incident.id), channel, &notice, false)?;
+                        if one.tries == 0 {
+                            tried.push(outbox.send(one, stop)?);
+                        }
+                    }
+                }
+            }
+        }
+        for one in outbox.all()?.into_iter().filter(|one| message::is_to_be_tried(one, now)) {
+            if !tried.iter().any(|other| other.key == one.key) {
+                tried.push(outbox.send(one, stop)?);
+            }
+        }
+        Ok(tried)
     }
 
     /// Sends a message to try every channel, or one.
@@ -166,6 +200,7 @@ impl Outbox<'_> {
             notice,
             made_at: self.io.clock.now(),
             tries: 0,
+            tried_at: None,
             sent_at: None,
             why_not: None,
         };
@@ -187,6 +222,7 @@ impl Outbox<'_> {
             return Ok(message);
         }
         message.tries += 1;
+        message.tried_at = Some(self.io.clock.now());
         match self.deliver(&message, stop) {
             Ok(()) => (message.sent_at, message.why_not) = (Some(self.io.clock.now()), None),
             Err(why) => message.why_not = Some(self.vaults.scrub(&why)),

@@ -49,6 +49,14 @@ impl Engine {
         Ok(release::releases(records))
     }
 
+    /// The versions that the platform of a target has, newest first; of folders, those that lie there.
+    ///
+    /// # Errors
+    /// Nobody has said how it is put in use, or its program does not answer.
+    pub fn platform_versions(&self, target: &lifeboat_model::Target) -> Result<Vec<crate::Listed>, Failure> {
+        crate::targets::listed(&self.io, target)
+    }
+
     /// What people call what is checked out where a target is: its tag, else its branch.
     pub fn checked_out(&self) -> Option<String> {
         let head = self.setup().targets.iter().find_map(|target| git::head(&target.folder))?;

@@ -5,7 +5,12 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{id::OperationId, release::DRILL, resource::Scope, time::Timestamp};
+use crate::{
+    id::OperationId,
+    release::DRILL,
+    resource::Scope,
+    time::{Timestamp, since},
+};
 
 /// The schema tag of a message in the outbox. Fields are only added within one number.
 pub const MESSAGE_SCHEMA: &str = "lifeboat/message@1";
@@ -22,6 +27,12 @@ pub enum Occasion {
     RollbackFailed,
     /// It did not come to its end, and waits for a person.
     RollbackWaits,
+    /// Nobody has said yet how far an incident reaches, and it is time.
+    ImpactDue,
+    /// A quick fix has had its time.
+    FixDue,
+    /// Nobody has decided yet, and it is time.
+    DecisionDue,
     /// Somebody tries the channel.
     Test,
 }
@@ -34,6 +45,9 @@ impl Occasion {
             Occasion::RollbackOver => "rollback-over",
             Occasion::RollbackFailed => "rollback-failed",
             Occasion::RollbackWaits => "rollback-waits",
+            Occasion::ImpactDue => "impact-due",
+            Occasion::FixDue => "fix-due",
+            Occasion::DecisionDue => "decision-due",
             Occasion::Test => "test",
         }
     }
@@ -123,6 +137,9 @@ pub struct Message {
     /// How often it was tried.
     #[serde(default)]
     pub tries: u32,
+    /// When it was tried last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tried_at: Option<Timestamp>,
     /// When it was delivered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sent_at: Option<Timestamp>,
@@ -179,6 +196,48 @@ pub fn failed(scope: &Scope, title: &str, waits: bool, why: &str) -> Notice {
         subject: format!("[{scope}] ROLLBACK FAILED: {what_is}"),
         text: format!("What failed: {title}. Why: {}. Now: {what_is}. Somebody has to look at it.", said(why)),
     }
+}
+
+/// What was put on record about an open incident since it was noticed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OnRecord {
+    /// How far it reaches.
+    pub impact: bool,
+    /// What was decided.
+    pub decision: bool,
+}
+
+/// How long each has, from the moment at which it was noticed: the form, the quick fix, the decision.
+pub const LIMITS_MIN: [(Occasion, u64); 3] =
+    [(Occasion::ImpactDue, 5), (Occasion::FixDue, 15), (Occasion::DecisionDue, 30)];
+
+/// What is due in an open incident and not on record.
+pub fn due(scope: &Scope, title: &str, noticed: Timestamp, now: Timestamp, on_record: OnRecord) -> Vec<Notice> {
+    let passed = since(noticed, now).as_secs() / 60;
+    let open = LIMITS_MIN.iter().filter(|(occasion, minutes)| {
+        let is_done = match occasion {
+            Occasion::ImpactDue => on_record.impact,
+            _decided => on_record.decision,
+        };
+        passed >= *minutes && !is_done
+    });
+    open.map(|(occasion, minutes)| {
+        let (what, command) = match occasion {
+            Occasion::ImpactDue => ("the impact assessment is due", "lifeboat assess"),
+            Occasion::FixDue => ("a quick fix has had its time", "lifeboat decide"),
+            _decision => ("the decision is due", "lifeboat decide"),
+        };
+        let subject = format!("[{scope}] {minutes} minutes: {what}");
+        let text = format!("{}, noticed {}: {what}. {command}", said(title), noticed.strftime("%Y-%m-%d %H:%M UTC"));
+        Notice { occasion: *occasion, subject, text }
+    })
+    .collect()
+}
+
+/// A message is tried again after half a minute, then after twice as long each time, and at least once in an hour.
+pub fn is_to_be_tried(message: &Message, now: Timestamp) -> bool {
+    let rest_s = 30u64.saturating_mul(1 << message.tries.min(7)).min(3_600);
+    message.sent_at.is_none() && since(message.tried_at.unwrap_or(message.made_at), now).as_secs() >= rest_s
 }
 
 /// A try.
@@ -247,6 +306,22 @@ mod tests {
         assert!(heads.lines().all(|line| !line.starts_with("Bcc")), "{mail}");
         assert!(heads.contains("Subject: =?UTF-8?Q?Zur=C3=BCck_Bcc:_x?="), "{mail}");
         assert!(begun(&scope(), "v1", "", None).text.contains("how long it takes is not known"));
+    }
+
+    /// PHS-20: at 5, 15 and 30 minutes, unless it is on record by then.
+    #[test]
+    fn phs_20_what_is_due_when() {
+        let noticed = Timestamp::UNIX_EPOCH;
+        let at = |minutes: i64, on_record: OnRecord| -> Vec<&'static str> {
+            let now = Timestamp::from_second(minutes * 60).unwrap();
+            due(&scope(), "orders", noticed, now, on_record).iter().map(|one| one.occasion.word()).collect()
+        };
+        let none = OnRecord::default();
+        assert_eq!(at(4, none), [""; 0]);
+        assert_eq!(at(5, none), ["impact-due"]);
+        assert_eq!(at(15, none), ["impact-due", "fix-due"]);
+        assert_eq!(at(30, OnRecord { impact: true, decision: false }), ["fix-due", "decision-due"]);
+        assert_eq!(at(90, OnRecord { impact: true, decision: true }), [""; 0]);
     }
 
     #[test]

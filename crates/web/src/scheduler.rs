@@ -8,7 +8,7 @@ use std::{
 
 use lifeboat_engine::{Engine, Watch, schedule::Turn};
 use lifeboat_io::Stop;
-use lifeboat_model::{Failure, Timestamp, Tri, time::since};
+use lifeboat_model::{Failure, Timestamp, Tri, message::Message, time::since};
 
 use crate::{Log, keeper::Keeper};
 
@@ -31,6 +31,14 @@ struct State {
     trouble: Option<String>,
     runs: u64,
     failed: u64,
+}
+
+/// What became of a message that was tried.
+fn told(message: &Message) -> String {
+    match &message.why_not {
+        None => message.notice.subject.clone(),
+        Some(why) => format!("not delivered ({why}): {}", message.notice.subject),
+    }
 }
 
 impl Scheduler {
@@ -79,6 +87,12 @@ impl Scheduler {
             let turn = engine.run_due(&Notes(log), stop);
             self.keeper.is_well();
             let rest = self.take(turn, engine.io().clock.now(), log);
+            match engine.tend_messages(stop) {
+                Ok(tried) => {
+                    tried.iter().for_each(|one| log.say(&format!("message: {}: {}", one.channel.name, told(one))))
+                }
+                Err(failure) => log.say(&format!("messages: {failure}")),
+            }
             let state = self.state();
             let _ = self.changed.wait_timeout_while(state, rest, |_state| !stop.wanted());
         }

@@ -413,7 +413,8 @@ Examples:
   lifeboat checklist attest smoke create --note 'made ticket 4711 and closed it'";
 
 pub const MESSAGES: &str = "\
-`lifeboat rollback` tells every channel under [notify] that it begins, and that it is over or has failed. A message is written down before it is
+`lifeboat rollback` tells every channel under [notify] that it begins, and that it is over or has failed; an open incident reminds after 5, 15
+and 30 minutes of what is not on record yet. A message is written down before it is
 sent; a channel that is down holds nothing up, and is tried again here. Exit code 10 while one is not delivered.
 
 Examples:

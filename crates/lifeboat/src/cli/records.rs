@@ -326,6 +326,8 @@ pub enum MessagesCommand {
     List,
     /// Delivers again what was not delivered yet
     Retry,
+    /// Reminds of what is due in open incidents, as the daemon does by itself
+    Remind,
     /// Sends a message to try a channel, or all of them
     Test {
         /// Which one [default: all]

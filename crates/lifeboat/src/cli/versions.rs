@@ -197,6 +197,11 @@ pub struct ReleasesArgs {
 pub enum ReleasesCommand {
     /// Lists them, newest first
     List,
+    /// Lists the versions that the platform of a target has by itself
+    Platform {
+        /// Which target [default: the only one]
+        target: Option<String>,
+    },
     /// Shows what one holds: versions, migrations, variables, backup
     Show {
         /// Its id, the beginning of it, or its label

@@ -17,6 +17,7 @@ pub fn run(app: &App, command: &MessagesCommand) -> Done {
     let messages = match command {
         MessagesCommand::List => engine.messages()?,
         MessagesCommand::Retry => engine.send_messages(&Stop::default())?,
+        MessagesCommand::Remind => engine.tend_messages(&Stop::default())?,
         MessagesCommand::Test { channel } => engine.try_channels(channel.as_deref(), &Stop::default())?,
     };
     let waits = messages.iter().any(|one| one.sent_at.is_none());

@@ -100,6 +100,7 @@ pub fn releases(app: &App, command: &ReleasesCommand) -> Done {
     let session = app.open(&[])?;
     match command {
         ReleasesCommand::List => list(app, &session),
+        ReleasesCommand::Platform { target } => platform(app, &session, target.as_deref()),
         ReleasesCommand::Show { release } => show(app, &session, release),
         ReleasesCommand::Mark { release, verdict, reason, run } => {
             let (release, state, why) = (release.clone(), (*verdict).into(), reason.clone());
@@ -139,6 +140,28 @@ fn list(app: &App, session: &Session) -> Done {
             release.backup.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string),
             runs.collect::<Vec<_>>().join(", "),
         ]);
+    }
+    app.ui.out(&table.render(""))?;
+    Ok(ExitCode::Ok)
+}
+
+/// What a platform has, whether or not it was ever sealed here.
+fn platform(app: &App, session: &Session, name: Option<&str>) -> Done {
+    let name =
+        name.map(ResourceName::new).transpose().map_err(|error| Failure::from_error(FailureKind::Usage, &error))?;
+    let versions = session.engine.platform_versions(session.engine.target(name.as_ref())?)?;
+    if app.ui.json.is_some() {
+        app.ui.document("lifeboat/platform@1", json!({ "versions": versions, "exit_code": 0 }))?;
+        return Ok(ExitCode::Ok);
+    }
+    if versions.is_empty() {
+        app.ui.talk("Its driver has no list of its own.\n");
+        return Ok(ExitCode::Ok);
+    }
+    let mut table = Table::new(&["VERSION", "LABEL", "CAN RUN"]);
+    for one in &versions {
+        let can = if one.can_run { "yes" } else { "no" };
+        table.row([words::one_line(&one.version), words::one_line(&one.label), can.to_owned()]);
     }
     app.ui.out(&table.render(""))?;
     Ok(ExitCode::Ok)

@@ -7,7 +7,7 @@ use std::{
 
 use lifeboat_model::{
     Failure, FailureKind,
-    message::{Channel, Occasion, Way},
+    message::{Channel, LIMITS_MIN, Occasion, Way},
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -32,7 +32,7 @@ pub struct ChannelSettings {
     /// Mail: whom it is to.
     #[serde(default)]
     pub to: Vec<String>,
-    /// Of what it is told: `begun`, `over`, `failed`. Default: of all.
+    /// Of what it is told: `begun`, `over`, `failed`, `reminders`. Default: of all.
     #[serde(default, rename = "for")]
     pub occasions: Vec<String>,
 }
@@ -74,9 +74,10 @@ fn one(name: &str, what: &ChannelSettings, folder: &Path) -> Result<Found, Failu
             "begun" => occasions.push(Occasion::RollbackBegun),
             "over" => occasions.push(Occasion::RollbackOver),
             "failed" => occasions.extend([Occasion::RollbackFailed, Occasion::RollbackWaits]),
+            "reminders" => occasions.extend(LIMITS_MIN.iter().map(|(occasion, _)| *occasion)),
             other => {
                 let message = format!("notify.{name} is told of {other:?}, which is nothing that happens");
-                return Err(usage(message, "for = [\"begun\", \"over\", \"failed\"], or some of them"));
+                return Err(usage(message, "for = [\"begun\", \"over\", \"failed\", \"reminders\"], or some of them"));
             }
         }
     }

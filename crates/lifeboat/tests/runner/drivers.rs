@@ -507,6 +507,11 @@ fn app_05_vercel_goes_back_to_the_deployment_before() {
     );
     let shown = run(&home, &["rollback", "--dry-run"]).ends(ExitCode::Ok);
     shown.says(&["dpl_2 in the place of dpl_4", "a restart does not change them"]);
+    let listed = run(&home, &["releases", "platform", "--json"]).ends(ExitCode::Ok).json();
+    let listed =
+        listed["versions"].as_array().unwrap().iter().map(|one| (one["version"].as_str(), one["can_run"].as_bool()));
+    let ids = ["dpl_4", "dpl_3", "dpl_2", "dpl_1"].map(|id| (Some(id), Some(id != "dpl_3")));
+    assert_eq!(listed.collect::<Vec<_>>(), ids);
     // The smallest plan goes one step back only, and says so.
     home.write("vercel/hobby", "dpl_3\n");
     let refused = run(&home, &["rollback", "--yes"]).ends(ExitCode::FailedUndone);

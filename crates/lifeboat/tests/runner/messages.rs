@@ -168,3 +168,40 @@ fn what_a_channel_needs_is_said() {
     home.run(&["messages", "test"]).ends(ExitCode::Usage).says(&["there is no channel", "[notify.chat]"]);
     home.run(&["messages", "list"]).ends(ExitCode::Ok).says(&["no message"]);
 }
+
+/// PHS-20: an open incident reminds of what is not on record, each once; what is on record is not reminded of.
+#[test]
+fn phs_20_an_open_incident_reminds() {
+    let home = Home::shop();
+    let settings = std::fs::read_to_string(home.path("lifeboat.toml")).unwrap();
+    home.write(
+        "lifeboat.toml",
+        format!("{settings}[notify.status]\nfile = \"./messages.jsonl\"\n[notify.begun]\nfile = \"./begun.jsonl\"\nfor = [\"begun\"]\n"),
+    );
+    home.run(&["messages", "remind"]).ends(ExitCode::Ok).says(&["no message"]);
+    home.run(&["incident", "open", "orders are lost", "--since", "20m ago"]).ends(ExitCode::Ok);
+    let reminded = home.run(&["messages", "remind"]).ends(ExitCode::Ok);
+    reminded.says(&["5 minutes: the impact assessment is due", "15 minutes: a quick fix has had its time"]);
+    home.run(&["messages", "remind"]).ends(ExitCode::Ok).says(&["no message"]);
+    let lines = std::fs::read_to_string(home.path("messages.jsonl")).unwrap();
+    assert_eq!(lines.lines().count(), 2, "{lines}");
+    assert!(!home.path("begun.jsonl").exists());
+    home.run(&["incident", "close", "--note", "over"]).ends(ExitCode::Ok);
+    home.run(&["incident", "open", "again", "--since", "40m ago"]).ends(ExitCode::Ok);
+    home.run(&[
+        "assess",
+        "--severity",
+        "major",
+        "--users",
+        "12",
+        "--systems",
+        "Auth",
+        "--data-at-risk",
+        "no",
+        "--quick-fix",
+        "10m",
+    ]);
+    let reminded = home.run(&["messages", "remind"]).ends(ExitCode::Ok);
+    assert!(!reminded.out.contains("impact"), "{}", reminded.out);
+    reminded.says(&["30 minutes: the decision is due"]);
+}

@@ -204,6 +204,8 @@ fn phase_two_is_deployed_and_taken_back_while_tickets_are_made() {
     assert!(!log.contains("does not fit"), "old code has met the new schema: {log}");
     assert_eq!(std::fs::read_to_string(center.home.path("VERSION")).unwrap(), "by hand");
     center.run(&["releases", "list", "--json"]).ends(ExitCode::Ok).says(&["\"is_live\":true"]);
+    let kept = center.shell("cat $(find state -path '*evidence*' -name app.log)");
+    assert!(kept.contains("started 2.0") && log.contains(kept.trim()), "the log until the stop is kept: {kept}");
     // The database's address has no password here; that of the vault is nowhere.
     assert!(!log.contains(crate::home::PASSWORD));
 }

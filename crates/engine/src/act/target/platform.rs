@@ -1,6 +1,11 @@
 //! What a driver does by itself around a switch: stopping and starting, keeping what tells of the former instance, and keeping
 //! versions from being cleared away.
 
+use std::{
+    io::{Read, Seek, SeekFrom},
+    path::Path,
+};
+
 use lifeboat_io::files;
 use lifeboat_model::{Driver, Failure, FailureKind, Target, TargetAction, target};
 use serde_json::{Value, json};
@@ -10,6 +15,8 @@ use crate::{act::path_failure, perform::Context, targets};
 
 /// So much of the end of what a program printed is kept as evidence, in each file.
 const KEPT_BYTES_MAX: usize = 4 << 20;
+/// So much of the end of the app's own log.
+const LOG_BYTES_MAX: u64 = 32 << 20;
 
 pub(super) fn perform(
     hands: &Hands,
@@ -39,10 +46,14 @@ fn say(hands: &Hands, target: &Target, argv: &[String], context: &Context<'_>) -
 
 /// Files for people: they may hold what the app logs, so they are for their owner alone, and nothing of them is journaled.
 fn keep_evidence(hands: &Hands, target: &Target, context: &Context<'_>) -> Result<Value, Failure> {
+    let (calls, log) = (targets::driver(target)?.evidence(), target.log.as_ref().filter(|log| files::is_file(log)));
+    if calls.is_empty() && log.is_none() {
+        return Ok(json!({}));
+    }
     let folder = hands.state.root().join("evidence").join(context.operation.id.to_string()).join(target.name.as_str());
     files::create_private_folder(&folder).map_err(|error| path_failure(&error))?;
     let (mut kept, mut missing) = (Vec::new(), Vec::new());
-    for (name, argv) in targets::driver(target)?.evidence() {
+    for (name, argv) in calls {
         let call = targets::call(&hands.io, target, &argv, COMMAND_LIMIT)?;
         match hands.io.exec.run(&call, None, context.stop) {
             // Programs write logs to either stream.
@@ -59,10 +70,9 @@ fn keep_evidence(hands: &Hands, target: &Target, context: &Context<'_>) -> Resul
             Err(error) => missing.push(format!("`{call}` did not run: {error}")),
         }
     }
-    if let Some(log) = target.log.as_ref().filter(|log| files::is_file(log)) {
+    if let Some(log) = log {
         let path = folder.join("app.log");
-        files::copy_over(log, &path).map_err(|error| path_failure(&error))?;
-        files::set_mode(&path, 0o600).map_err(|error| path_failure(&error))?;
+        files::write_with_mode(&path, &end_of(log)?, 0o600).map_err(|error| path_failure(&error))?;
         kept.push(path);
     }
     match missing.is_empty() {
@@ -71,6 +81,23 @@ fn keep_evidence(hands: &Hands, target: &Target, context: &Context<'_>) -> Resul
             let failure =
                 Failure::new(FailureKind::Outside, format!("not all that tells of {} could be kept", target.name));
             Err(missing.into_iter().fold(failure, Failure::because))
+        }
+    }
+}
+
+/// The end of a log: all of a large one would fill the disk in an emergency.
+fn end_of(log: &Path) -> Result<Vec<u8>, Failure> {
+    let size = files::size(log).map_err(|error| path_failure(&error))?;
+    let mut file = files::open(log).map_err(|error| path_failure(&error))?;
+    let mut body = Vec::new();
+    let read = file
+        .seek(SeekFrom::Start(size.saturating_sub(LOG_BYTES_MAX)))
+        .and_then(|_at| file.take(LOG_BYTES_MAX).read_to_end(&mut body));
+    match read {
+        Ok(_) => Ok(body),
+        Err(error) => {
+            let message = format!("{} cannot be kept", log.display());
+            Err(Failure::new(FailureKind::Outside, message).because(error.to_string()))
         }
     }
 }
