@@ -493,3 +493,31 @@ fn bound(value: &Value) -> rusqlite::types::Value {
         Value::Blob { blob, .. } => blob.clone().into(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Without it each page of a walk would read the whole table.
+    #[test]
+    fn pages_are_found_by_the_index_of_the_key() {
+        let db = Connection::open_in_memory().unwrap();
+        db.execute_batch(
+            "CREATE TABLE numbered (id INTEGER PRIMARY KEY, v);
+             CREATE TABLE worded (word TEXT PRIMARY KEY, v);
+             CREATE TABLE paired (a INTEGER, b TEXT, v, PRIMARY KEY (a, b)) WITHOUT ROWID;
+             CREATE TABLE folded (word TEXT COLLATE NOCASE PRIMARY KEY, v);",
+        )
+        .unwrap();
+        let shapes = super::super::shape::read(&db).unwrap();
+        for (name, by_index) in [("numbered", true), ("worded", true), ("paired", true), ("folded", false)] {
+            let asked = format!("EXPLAIN QUERY PLAN {}", after_key(shapes.table(name).unwrap(), true, 10));
+            let mut asked = db.prepare(&asked).unwrap();
+            let key = vec![rusqlite::types::Value::Integer(1); asked.parameter_count()];
+            let steps = asked.query_map(params_from_iter(key), |row| row.get::<_, String>(3)).unwrap();
+            let steps: Vec<String> = steps.map(Result::unwrap).collect();
+            let sorts = steps.iter().any(|step| step.contains("TEMP B-TREE"));
+            assert_eq!((steps[0].starts_with("SEARCH"), sorts), (by_index, !by_index), "{name}: {steps:?}");
+        }
+    }
+}
