@@ -4,6 +4,7 @@
 
 mod adopt;
 mod advise;
+mod atomic_crm;
 mod backup;
 mod backups;
 mod bad_input;

@@ -20,31 +20,38 @@ use serde_json::Value;
 
 use crate::home::{Home, Ran};
 
-/// The example as it is shipped, with version 1.0 running from a worktree, and 2.0 committed.
-struct Center {
-    home: Home,
-    server: Server,
-    port: u16,
+/// An example with a database on a server, as it is shipped.
+pub(crate) struct Center {
+    pub home: Home,
+    pub server: Server,
+    pub port: u16,
 }
 
 impl Center {
-    fn open() -> Center {
+    /// The folder of an example, with a port and a database of its own in the place of those in its settings.
+    pub(crate) fn of(example: &str, port_in_settings: &str, variable: &str) -> Center {
         let (home, server) = (Home::bare(), Server::start(15));
         server.sql("postgres", "CREATE DATABASE center");
         std::fs::remove_file(home.path("shop.db")).unwrap();
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let center = Center { home, server, port };
-        let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/service-center");
-        center.shell(&format!("cp -R {}/. .", example.display()));
-        let env = format!("PORT={port}\nSUPABASE_DB_URL={}\n", center.server.url("center"));
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples").join(example);
+        center.shell(&format!("cp -R {}/. .", folder.display()));
+        let env = format!("PORT={port}\n{variable}={}\n", center.server.url("center"));
         center.home.write(".env", env);
         let settings = std::fs::read_to_string(center.home.path("lifeboat.toml")).unwrap();
         center.home.write(
             "lifeboat.toml",
             settings
-                .replace("127.0.0.1:3025", &format!("127.0.0.1:{port}"))
+                .replace(&format!("127.0.0.1:{port_in_settings}"), &format!("127.0.0.1:{port}"))
                 .replace("log =", "answer_within = \"8s\"\nlog ="),
         );
+        center
+    }
+
+    /// Version 1.0 runs from a worktree, and 2.0 is committed.
+    fn open() -> Center {
+        let center = Center::of("service-center", "3025", "SUPABASE_DB_URL");
         center.shell(
             "git init --quiet --initial-branch=main . && mkdir ../later && mv supabase/migrations/20251020* ../later",
         );
@@ -56,14 +63,14 @@ impl Center {
     }
 
     /// Puts a version in use as somebody would by hand, migrations and all.
-    fn use_version(&self, name: &str) {
+    pub(crate) fn use_version(&self, name: &str) {
         self.shell(&format!(
             "set -e; commit=$(git rev-parse {name}); git worktree add --quiet --detach releases/$commit $commit
              python3 app.py stop; ln -sfn releases/$commit current; python3 current/app.py migrate; python3 current/app.py start"
         ));
     }
 
-    fn command(&self, command: &mut Command) -> Command {
+    pub(crate) fn command(&self, command: &mut Command) -> Command {
         let mut programs = vec![client_programs(15)];
         programs.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap()));
         command.env("PATH", std::env::join_paths(programs).unwrap()).env("GIT_CONFIG_GLOBAL", "/dev/null");
@@ -73,22 +80,28 @@ impl Center {
         std::mem::replace(command, Command::new("true"))
     }
 
-    fn shell(&self, text: &str) -> String {
-        let as_always = self.home.command(&[]);
-        let mut shell = Command::new("bash");
-        shell.args(["-c", text]).current_dir(self.home.app()).stdin(Stdio::null()).env_clear();
-        shell.envs(as_always.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        let output = self.command(&mut shell).output().unwrap();
-        let ran = self.home.ran(&[text], output).ends(ExitCode::Ok);
-        ran.out.trim().to_owned()
+    pub(crate) fn shell(&self, text: &str) -> String {
+        self.script(text).ends(ExitCode::Ok).out.trim().to_owned()
     }
 
-    fn run(&self, words: &[&str]) -> Ran {
+    /// What a person types into a shell that finds `lifeboat`, however it ends.
+    pub(crate) fn script(&self, text: &str) -> Ran {
+        let as_always = self.home.command(&[]);
+        let mut shell = Command::new("bash");
+        let program = Path::new(env!("CARGO_BIN_EXE_lifeboat")).parent().unwrap();
+        let text = format!("PATH={}:$PATH\n{text}", program.display());
+        shell.args(["-c", &text]).current_dir(self.home.app()).stdin(Stdio::null()).env_clear();
+        shell.envs(as_always.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let output = self.command(&mut shell).output().unwrap();
+        self.home.ran(&[&text], output)
+    }
+
+    pub(crate) fn run(&self, words: &[&str]) -> Ran {
         let output = self.command(&mut self.home.command(words)).output().unwrap();
         self.home.ran(words, output)
     }
 
-    fn sql(&self, statement: &str) -> String {
+    pub(crate) fn sql(&self, statement: &str) -> String {
         self.server.sql("center", statement).trim().to_owned()
     }
 
@@ -125,7 +138,7 @@ impl Drop for Center {
 }
 
 /// One request; nothing when nobody answers.
-fn ask(port: u16, method: &str, path: &str, body: &str) -> Option<(u16, String)> {
+pub(crate) fn ask(port: u16, method: &str, path: &str, body: &str) -> Option<(u16, String)> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
     write!(stream, "{method} {path} HTTP/1.0\r\nContent-Length: {}\r\n\r\n{body}", body.len()).ok()?;
