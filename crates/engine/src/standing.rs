@@ -1,5 +1,7 @@
 //! How releases stand, for one screen: what is live, what somebody could go back to, what is held, and a deploy that is not over.
 
+use std::collections::BTreeMap;
+
 use lifeboat_model::{
     BackupId, Failure, KnownRelease, Operation, OperationId, OperationState, ReleaseId, ReleaseState, Request,
     StepState, Timestamp, Tri, VersionAsk,
@@ -10,6 +12,8 @@ use crate::Engine;
 
 /// So many of those that are held are named; others are in the list of releases.
 const HELD_MAX: usize = 3;
+/// Of so many good releases the backup stays, whatever the rules say.
+const PINNED_MAX: usize = 5;
 
 /// How releases stand.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -97,6 +101,27 @@ impl Standing {
 }
 
 impl Engine {
+    /// Backups that somebody could have to go back to, and why: those of what is live, of the newest good releases, and of a deploy that is
+    /// not over. No rule lets them go.
+    ///
+    /// # Errors
+    /// When a journal cannot be read.
+    pub fn pinned_backups(&self) -> Result<BTreeMap<BackupId, String>, Failure> {
+        let all = self.releases()?;
+        let mut pinned = BTreeMap::new();
+        if let Some(open) = self.standing()?.deploy {
+            pinned.extend(open.backup.map(|backup| (backup, format!("the deploy {} is not over", open.operation))));
+        }
+        let good = all.iter().rev().filter(|one| one.state == ReleaseState::Good).take(PINNED_MAX);
+        for one in all.iter().filter(|one| one.is_live).chain(good) {
+            let why = format!("release {} goes back to it", one.release.shown());
+            if let Some(backup) = &one.release.backup {
+                pinned.entry(backup.clone()).or_insert(why);
+            }
+        }
+        Ok(pinned)
+    }
+
     /// How releases stand.
     ///
     /// # Errors

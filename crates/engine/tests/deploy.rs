@@ -325,6 +325,40 @@ fn phs_18_a_deploy_that_died_at_any_step_is_named_with_its_backup() {
     }
 }
 
+/// The backup of a release that somebody could go back to outlives the rules of retention.
+#[test]
+fn a_backup_that_a_release_goes_back_to_is_not_let_go() {
+    let mut world = with_releases(World::shop());
+    world.setup.keep = lifeboat_model::Keep {
+        within: None,
+        last: 1,
+        daily: 0,
+        weekly: 0,
+        monthly: 0,
+        proven: 1,
+        ..Default::default()
+    };
+    world.backup();
+    world.must(&seal(&world, "v-one"));
+    world.must(&good("v-one"));
+    for _ in 0..3 {
+        world.clock.advance(std::time::Duration::from_secs(400 * 86_400));
+        world.backup();
+    }
+    let newest = world.backups().pop().unwrap().id;
+    world.must(&Request::Prove { backup: lifeboat_model::BackupChoice::Exactly(newest), resources: vec![] });
+    let all: Vec<_> = world.backups().into_iter().map(|backup| backup.id).collect();
+    let plan = world.engine().plan(&Request::Retention).unwrap();
+    let forgotten = plan.steps().find_map(|step| match &step.action {
+        Action::Forget { backups, .. } => Some(backups.clone()),
+        _other => None,
+    });
+    let mut forgotten = forgotten.unwrap();
+    forgotten.sort_by_key(|id| all.iter().position(|one| one == id));
+    assert_eq!(forgotten, all[1..3], "{:?}", plan.notes);
+    assert!(plan.notes.join("\n").contains("(v-one) goes back to it"), "{:?}", plan.notes);
+}
+
 /// Who ends a terminal has not asked for a rollback: the deploy waits, is named, and goes on or back as somebody says.
 #[test]
 fn phs_18_an_interrupted_deploy_waits_and_is_named() {

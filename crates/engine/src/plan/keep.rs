@@ -31,7 +31,11 @@ pub(crate) fn gather(engine: &Engine) -> Result<Known, Failure> {
     if !common.vault_exists {
         return Err(steps::no_vault(&common));
     }
-    let backups = engine.backups()?;
+    let mut backups = engine.backups()?;
+    let pinned = engine.pinned_backups()?;
+    for backup in &mut backups {
+        backup.held = backup.held.take().or_else(|| pinned.get(&backup.id).cloned());
+    }
     let list = engine.hands.look_at(&Fact::Backups { vault: common.vault.clone() })?;
     let setup = engine.setup();
     let mut dated = Vec::new();
