@@ -1,7 +1,7 @@
 //! Planning a deploy: a version is brought and put in use, watched, and good - or taken back by itself.
 //!
 //! ```text
-//!   preflight · app · [restore · verify · rehearse] · fence or stop · migrate · start · smoke · watch · record
+//!   preflight · app · [restore · verify · rehearse] · fence or stop · migrate or app-switch · start · smoke · watch · record
 //! ```
 //!
 //! Going back by itself is nothing but the engine turning back: each step here carries what takes it back, and taken back
@@ -37,7 +37,7 @@ use super::{
 use crate::{Engine, facts::Common, releases::is_by_file, targets};
 
 /// Budgets of the phases in milliseconds; `[budgets]` in the settings wins. A watch takes as long as it takes.
-const BUDGETS_MS: [(&str, u64); 9] = [
+const BUDGETS_MS: [(&str, u64); 10] = [
     ("preflight", 30_000),
     ("app", 300_000),
     ("restore", 300_000),
@@ -45,6 +45,7 @@ const BUDGETS_MS: [(&str, u64); 9] = [
     ("rehearse", 120_000),
     ("fence", 30_000),
     ("migrate", 120_000),
+    ("app-switch", 60_000),
     ("start", 180_000),
     ("smoke", 120_000),
 ];
@@ -353,7 +354,7 @@ pub(crate) fn plan(known: &Known, request: &Request, ask: &DeployAsk) -> Result<
     let (stands, runs): (Vec<&App>, Vec<&App>) = apps.iter().partition(|app| app.target.start_call().is_some());
     let mut migrate: Vec<Step> = stands.iter().filter_map(|app| app.switch()).collect();
     migrate.extend(base.map(|base| going.migrate(base)));
-    plan.phases.push(phase(common, "migrate", vec![], migrate));
+    plan.phases.push(phase(common, if base.is_some() { "migrate" } else { "app-switch" }, vec![], migrate));
     let mut start: Vec<Step> = runs.iter().filter_map(|app| app.switch()).collect();
     start.extend(stands.iter().map(|app| of(app.acts().start(), &app.target)));
     start.extend(base.map(|base| base.let_in(&plan.title)));
