@@ -105,7 +105,8 @@ fn stuck(operation: &Operation) -> Option<&Failure> {
 /// What is said on standard output after an operation that was carried to its end.
 pub fn show(operation: &Operation, again: &str, paint: Paint) -> String {
     let (id, elapsed) = (&operation.id, words::took(elapsed_ms(operation)));
-    let mut text = format!("{} {} (operation {id}, {elapsed}).\n", paint.good("Done:"), operation.plan.title);
+    let how = if held(operation).next().is_some() { paint.bad("Held:") } else { paint.good("Done:") };
+    let mut text = format!("{how} {} (operation {id}, {elapsed}).\n", operation.plan.title);
     for (phase, over_ms) in &operation.over_budget {
         text += &format!(
             "{} phase {phase} took {} more than its budget.\n",

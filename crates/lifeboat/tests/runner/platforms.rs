@@ -86,7 +86,7 @@ fn app_02_fly_deploys_an_image_and_goes_back_by_itself() {
     run(&home, &words("img:sick")).ends(ExitCode::Refused).says(&["is held for bad"]);
     // Left as it is when somebody says so; then a person decides.
     let held = run(&home, &[&words("img:sicker")[..], &["--hold"]].concat()).ends(ExitCode::InBetween);
-    held.says(&["Not good", "lifeboat rollback --dry-run"]);
+    held.says(&["Held: deploy img:sicker", "Not good", "lifeboat rollback --dry-run"]);
     run(&home, &["status"]).ends(ExitCode::Ok).says(&["BAD, held", "Next: lifeboat rollback --dry-run"]);
     std::fs::remove_file(home.path("sick")).unwrap();
     run(&home, &["rollback", "--yes"]).ends(ExitCode::Ok).says(&["img:new"]);
