@@ -365,6 +365,8 @@ struct Before {
     at: Option<Timestamp>,
     /// Whether it was seen that nobody answered between the stop and the start.
     was_quiet: bool,
+    /// Whether nothing was to be noted: what is taken back may never have been stopped, so its version is all that is asked.
+    is_unasked: bool,
 }
 
 impl Before {
@@ -383,6 +385,7 @@ impl Before {
             runs: runs.into_iter().filter(|one| !is_same(one)).collect(),
             at: noted["at"].as_str().and_then(|at| at.parse().ok()),
             knows_instances,
+            is_unasked: !context.operation.plan.steps().any(|step| step.id == *wanted.before),
             was_quiet: wanted.quiet.is_some_and(|step| output(step)["quiet"].as_bool() == Some(true)),
         }
     }
@@ -390,6 +393,7 @@ impl Before {
     /// Whether what answers was started since. Where nothing answered before, silence is no proof: what hung may answer again.
     fn is_over(&self, now: Option<&str>) -> Result<(), String> {
         match (&self.instance, now) {
+            _any if self.is_unasked => Ok(()),
             (Some(former), Some(now)) if former == now => {
                 Err(format!("the instance that answers ({now}) is the one from before: it was not started anew"))
             }
