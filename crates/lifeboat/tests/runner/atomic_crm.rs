@@ -126,12 +126,15 @@ fn phs_16_an_older_state_comes_back_by_hand() {
     run(&crm, &["rollback", "v1", "--dry-run"]).ends(ExitCode::Ok).says(&["app-and-down: this one"]);
     let confirm = ["--yes", "--confirm", "atomic-crm/production"];
     let manual = |words: &[&str]| run(&crm, &[&["rollback"], words, &["--manual"], &confirm[..]].concat());
-    manual(&["v1", "--to", "3"]).ends(ExitCode::Interrupted).says(&["--manual --from 4"]);
+    manual(&["v1", "--to", "3"]).ends(ExitCode::Interrupted).says(&["--manual --from 5"]);
     assert!(ask(crm.port, "GET", "/health", "").is_none(), "it is stopped");
     let waiting = run(&crm, &["status"]);
     waiting.says(&["lifeboat resume"]);
-    run(&crm, &["checklist", "attest", "pre-rollback", "notified", "--note", "by phone"]).ends(ExitCode::Ok);
-    manual(&["--from", "4"]).ends(ExitCode::Ok);
+    manual(&["--from", "4"]).ends(ExitCode::Interrupted).says(&["the pre-rollback checklist is not done"]);
+    for (point, note) in [("notified", "by phone"), ("tested", "in local, yesterday")] {
+        run(&crm, &["checklist", "attest", "pre-rollback", point, "--note", note]).ends(ExitCode::Ok);
+    }
+    manual(&["--from", "5"]).ends(ExitCode::Ok);
     assert_eq!(health(&crm)["version"], "1.0");
     assert_eq!(crm.sql("SELECT string_agg(version, ' ') FROM schema_migrations"), "20251101000000");
     // Nothing was restored: what was written since stays.

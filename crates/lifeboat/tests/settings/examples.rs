@@ -27,7 +27,8 @@ fn example(name: &str) -> PathBuf {
 fn every_shipped_example_is_right() {
     for app in APPS {
         let mut world = World::new();
-        world.var("SUPABASE_DB_URL", "postgres://postgres@localhost/postgres");
+        let name = if *app == "atomic-crm" { "DATABASE_URL_PRODUCTION" } else { "SUPABASE_DB_URL" };
+        world.var(name, "postgres://postgres@localhost/postgres");
         world.global.config = Some(example(app));
         let (code, told) = world.config(ConfigCommand::Check);
         assert_eq!(code.unwrap_or_else(|failure| panic!("{failure}")), ExitCode::Ok);
