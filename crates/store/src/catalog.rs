@@ -44,6 +44,9 @@ impl CatalogError {
 /// The layout's number; another one makes the catalog fill itself anew.
 const LAYOUT: i64 = 4;
 
+/// How often a new index is tried again while others make it too.
+const TRIES_MAX: u32 = 100;
+
 const SCHEMA: &str = "
     CREATE TABLE operations (
         id TEXT PRIMARY KEY, kind TEXT NOT NULL, scope TEXT NOT NULL, started_at TEXT NOT NULL, last_at TEXT NOT NULL,
@@ -126,7 +129,7 @@ impl Catalog {
         let sqlite = |source| CatalogError::Sqlite { path: name.clone(), source };
         let mut db = Connection::open(path).map_err(sqlite)?;
         db.busy_timeout(std::time::Duration::from_secs(10)).map_err(sqlite)?;
-        db.pragma_update(None, "journal_mode", "wal").map_err(sqlite)?;
+        keep_a_wal(&mut db).map_err(sqlite)?;
         if layout(&db).map_err(sqlite)? != LAYOUT {
             make_anew(&mut db).map_err(sqlite)?;
         }
@@ -456,6 +459,21 @@ fn sortable(at: Timestamp) -> String {
 
 fn layout(db: &Connection) -> rusqlite::Result<i64> {
     db.pragma_query_value(None, "user_version", |row| row.get(0))
+}
+
+/// Has changes noted beside the file first. When that begins, SQLite does not wait for others that have the file, as it does
+/// everywhere else; a transaction that changes nothing waits for them.
+fn keep_a_wal(db: &mut Connection) -> rusqlite::Result<()> {
+    let mut tries = 0;
+    loop {
+        match db.pragma_update(None, "journal_mode", "wal") {
+            Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy) && tries < TRIES_MAX => {
+                tries += 1;
+                db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?.rollback()?;
+            }
+            done => return done,
+        }
+    }
 }
 
 /// Makes the tables; of several processes that want to, the first does it.
