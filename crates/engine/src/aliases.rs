@@ -93,6 +93,26 @@ pub fn free(path: &Path) -> PathBuf {
     std::iter::once(path.to_owned()).chain(numbered).find(|path| !taken(path)).unwrap_or_else(|| path.to_owned())
 }
 
+/// The file of a database.
+fn path_of(database: &Resource) -> Result<&Path, Failure> {
+    let path = database.kind.path();
+    path.ok_or_else(|| Failure::new(FailureKind::Usage, format!("{} is no file", database.name)))
+}
+
+/// A restore of a database into a file beside it.
+fn beside(database: &Resource, from: BackupChoice, copy: &Path) -> Request {
+    Request::Restore {
+        resource: database.name.clone(),
+        from,
+        into: Some(copy.to_owned()),
+        tablespaces: std::collections::BTreeMap::new(),
+        without_emergency_backup: None,
+        accept_loss: AcceptLoss::Shown,
+        urgent: None,
+        ack: None,
+    }
+}
+
 impl Engine {
     /// Makes a plain copy of the day beside a database, out of its newest good backup, and says where it is.
     ///
@@ -105,25 +125,12 @@ impl Engine {
         watch: &dyn Watch,
         stop: &Stop,
     ) -> Result<PathBuf, Failure> {
-        let path = database
-            .kind
-            .path()
-            .ok_or_else(|| Failure::new(FailureKind::Usage, format!("{} is no file", database.name)))?;
+        let path = path_of(database)?;
         let backups = self.backups()?;
         let newest = choose_backup(&backups, &self.setup.scope, &database.name, &BackupChoice::Latest)
             .map_err(|error| Failure::from_error(FailureKind::Refused, &error))?;
         let copy = dated_of(path, newest.recovery_point);
-        let request = Request::Restore {
-            resource: database.name.clone(),
-            from: BackupChoice::Exactly(newest.id.clone()),
-            into: Some(copy.clone()),
-            tablespaces: std::collections::BTreeMap::new(),
-            without_emergency_backup: None,
-            accept_loss: AcceptLoss::Shown,
-            urgent: None,
-            ack: None,
-        };
-        self.bring_about(&request, by, watch, stop)?;
+        self.bring_about(&beside(database, BackupChoice::Exactly(newest.id.clone()), &copy), by, watch, stop)?;
         Ok(copy)
     }
 
@@ -138,24 +145,10 @@ impl Engine {
         watch: &dyn Watch,
         stop: &Stop,
     ) -> Result<PathBuf, Failure> {
-        let path = database
-            .kind
-            .path()
-            .ok_or_else(|| Failure::new(FailureKind::Usage, format!("{} is no file", database.name)))?;
-        let alias = alias_of(path);
+        let alias = alias_of(path_of(database)?);
         no_stray(&alias)?;
         let copy = free(&sqlite::sidecar(&alias, ".new"));
-        let request = Request::Restore {
-            resource: database.name.clone(),
-            from: BackupChoice::Latest,
-            into: Some(copy.clone()),
-            tablespaces: std::collections::BTreeMap::new(),
-            without_emergency_backup: None,
-            accept_loss: AcceptLoss::Shown,
-            urgent: None,
-            ack: None,
-        };
-        self.bring_about(&request, by, watch, stop)?;
+        self.bring_about(&beside(database, BackupChoice::Latest, &copy), by, watch, stop)?;
         renew(&copy, &alias)?;
         files::remove_file(&copy).map_err(|error| Failure::from_error(FailureKind::Outside, &error))?;
         Ok(alias)

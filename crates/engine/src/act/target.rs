@@ -79,7 +79,8 @@ fn set_variable(file: &Path, kept: &Path, name: &str, value: &str) -> Result<Val
     Ok(json!({ "kept": kept }))
 }
 
-fn put_file_back(file: &Path, kept: &Path) -> Result<Value, Failure> {
+/// A file of variables as it was, out of what was kept beside; nothing when that is gone.
+pub(super) fn put_file_back(file: &Path, kept: &Path) -> Result<Value, Failure> {
     let failed = |error| path_failure(&error);
     if files::exists(kept) {
         let body = files::read(kept).map_err(failed)?;

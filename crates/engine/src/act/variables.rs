@@ -9,7 +9,7 @@ use lifeboat_model::{
 };
 use serde_json::{Value, json};
 
-use super::{Hands, path_failure};
+use super::{Hands, path_failure, target::put_file_back};
 use crate::{perform::Context, variables::env_text};
 
 pub(super) fn perform(hands: &Hands, action: &EnvAction, context: &Context<'_>) -> Result<Value, Failure> {
@@ -18,7 +18,7 @@ pub(super) fn perform(hands: &Hands, action: &EnvAction, context: &Context<'_>) 
             let then = env_text(&hands.vaults.open(vault)?, backup, resource, context.stop)?;
             restore(&then, (backup, resource), (file, kept), set, remove)
         }
-        EnvAction::PutBack { file, kept } => put_back(file, kept),
+        EnvAction::PutBack { file, kept } => put_file_back(file, kept),
     }
 }
 
@@ -50,14 +50,4 @@ fn restore(
     }
     files::write_with_mode(file, text.as_bytes(), mode).map_err(failed)?;
     Ok(json!({ "set": set, "removed": remove, "kept": kept }))
-}
-
-fn put_back(file: &Path, kept: &Path) -> Result<Value, Failure> {
-    let failed = |error| path_failure(&error);
-    if files::exists(kept) {
-        let body = files::read(kept).map_err(failed)?;
-        files::write_with_mode(file, &body, files::mode(kept).map_err(failed)? & 0o777).map_err(failed)?;
-        files::remove_file(kept).map_err(failed)?;
-    }
-    Ok(json!({}))
 }
