@@ -220,9 +220,14 @@ impl Engine {
             }),
             Look::IncidentLog => {
                 let log = self.setup().incident_log.as_ref()?;
-                let text = files::read_text(log).unwrap_or_default();
-                let is_there = text.contains(&operation.id.to_string());
-                Some((Tri::from_bool(is_there), log.display().to_string()))
+                Some(match files::read_text(log) {
+                    Ok(text) => (Tri::from_bool(text.contains(&operation.id.to_string())), log.display().to_string()),
+                    Err(error) if files::exists(log) => {
+                        let why = Failure::from_error(FailureKind::Outside, &error);
+                        (Tri::Unknown, why.to_string())
+                    }
+                    Err(_) => (Tri::Fail, format!("{} is not there", log.display())),
+                })
             }
         }
     }

@@ -12,7 +12,9 @@ use lifeboat_testkit::{
 fn staging() -> World {
     let mut world = World::shop();
     world.setup.scope.environment = "staging".into();
-    let world = with_releases(world);
+    let mut world = with_releases(world);
+    std::fs::write(world.app("app.log"), "started\n").unwrap();
+    world.setup.targets[0].log = Some(world.app("app.log"));
     world.backup();
     world.must(&seal(&world, "one"));
     world.must(&good("one"));
@@ -79,6 +81,16 @@ fn drl_04_a_rehearsal_is_timed_and_held_against_fifteen_minutes() {
     // One that was too slow is no rehearsal that counts.
     let quarter = std::time::Duration::from_secs(93 * 86_400);
     assert!(due(&all, world.io.clock.now() + quarter).1);
+}
+
+/// DRL-04: where nobody looks at what runs, nobody knows whether it is stable.
+#[test]
+fn drl_04_what_nobody_looked_at_is_not_known() {
+    let mut world = staging();
+    world.setup.targets[0].log = None;
+    let done = rehearse(&world);
+    assert_eq!((outcome(&done, "stable"), of(&done).unwrap().outcome), (Tri::Unknown, Tri::Unknown));
+    assert_eq!(outcome(&done, "followed"), Tri::Pass);
 }
 
 /// DRL-04: one that does not come to its end is on record, and did not pass.
