@@ -217,7 +217,7 @@ pub fn probe(hands: &Hands, action: &PgAction, context: &Context<'_>) -> Result<
 pub(crate) fn beside(address: &Address, but: &str, stop: &lifeboat_io::Stop) -> Result<Session, Failure> {
     let mut last = None;
     for name in ["postgres", "template1"].into_iter().filter(|name| *name != but) {
-        match Session::open(&address.with_database(name), stop) {
+        match postgres::on_full_disk(|| Session::open(&address.with_database(name), stop)) {
             Ok(session) => return Ok(session),
             Err(error) => last = Some(last.unwrap_or(error)),
         }
@@ -493,7 +493,7 @@ fn settle_tablespaces(
 /// A database is dropped after a checkpoint, which a full disk refuses: what was loaded goes first, table by table. When
 /// that fails too, dropping it will say why.
 fn give_back_the_disk(inside: &Address, context: &Context<'_>) {
-    let emptied = Session::open(inside, context.stop).and_then(|mut session| postgres::empty_database(&mut session));
+    let emptied = postgres::on_full_disk(|| postgres::empty_database(&mut Session::open(inside, context.stop)?));
     if let Err(error) = emptied {
         context.watch.note(&format!("What was loaded could not be removed: {error}."));
     }

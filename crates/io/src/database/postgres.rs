@@ -88,7 +88,7 @@ pub use checks::{NO_AMCHECK, ask_question, ask_rows, check_database, compare_fac
 pub use clients::{Clients, Selection, choose_clients, dump_archive, find_clients, find_clients_in, run_client};
 pub use databases::{
     count_rows, create_database, database_about, database_exists, dress_database, drop_database, empty_database,
-    kept_beside,
+    kept_beside, on_full_disk,
 };
 pub use digest::RowDigest;
 pub use error::{PgError, ServerSaid};

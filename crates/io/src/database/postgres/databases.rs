@@ -1,11 +1,12 @@
 //! Whole databases: made, dropped, given back what `CREATE DATABASE` does not take along.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use lifeboat_model::postgres::DatabaseFacts;
 
 use super::{
     PgError, Session, catalog,
+    error::DISK_FULL,
     sql::{literal, quoted},
     tablespaces::is_usable,
 };
@@ -101,7 +102,28 @@ pub fn kept_beside(session: &mut Session, name: &str) -> Result<Vec<String>, PgE
 /// # Errors
 /// [`PgError::Refused`].
 pub fn drop_database(session: &mut Session, name: &str) -> Result<(), PgError> {
-    session.run(&format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", quoted(name)))
+    on_full_disk(|| session.run(&format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", quoted(name))))
+}
+
+/// How often what gives bytes back is tried on a full disk: a new database has about a thousand pages in the cache.
+const FULL_DISK_TRIES: u32 = 1_000;
+/// How long is waited between two of them.
+const FULL_DISK_PAUSE: Duration = Duration::from_millis(2);
+
+/// Does what leads to bytes being given back. On a full disk the server may fail at any page that it reads, also when a
+/// session begins: it makes room in its cache first, writes some page for that, and one that has no block yet finds none (a
+/// database is made with holes in its files). The next try makes room with another page.
+///
+/// # Errors
+/// Those of what is done; a full disk only after seconds of trying.
+pub fn on_full_disk<T>(mut what: impl FnMut() -> Result<T, PgError>) -> Result<T, PgError> {
+    for _again in 1..FULL_DISK_TRIES {
+        match what() {
+            Err(error) if error.code() == Some(DISK_FULL) => std::thread::sleep(FULL_DISK_PAUSE),
+            ended => return ended,
+        }
+    }
+    what()
 }
 
 /// Drops every table of the database that the session is in, which is to be dropped itself. Their bytes are free at once;

@@ -6,6 +6,9 @@ use lifeboat_model::FailureClass;
 
 use crate::{exec::ExecError, stop::Stopped};
 
+/// `disk_full`, as the server writes it.
+pub(super) const DISK_FULL: &str = "53100";
+
 /// Something about a PostgreSQL database that did not work. No password is in any of its words.
 #[derive(Debug, thiserror::Error)]
 pub enum PgError {
@@ -263,7 +266,7 @@ fn class_of(said: &ServerSaid) -> Option<FailureClass> {
         "42P01" | "42703" | "42883" | "42704" | "3F000" => FailureClass::MissingRelation,
         "3D000" => FailureClass::MissingDatabase,
         "0A000" => FailureClass::Version,
-        "53100" => FailureClass::Disk,
+        DISK_FULL => FailureClass::Disk,
         "53200" => return None,
         "55P03" | "40P01" | "55006" => FailureClass::Lock,
         "42601" => FailureClass::Syntax,
