@@ -197,7 +197,7 @@ pub(crate) struct Mark(u128);
 
 impl Mark {
     pub fn of(plain: &[u8]) -> Mark {
-        Mark(xxhash_rust::xxh3::xxh3_128(plain))
+        Mark(twox_hash::XxHash3_128::oneshot(plain))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use lifeboat_model::TableFacts;
 use memchr::memchr_iter;
-use xxhash_rust::xxh3::xxh3_128;
+use twox_hash::XxHash3_128;
 
 /// Counts and digests rows. The digest is the sum of a 128-bit hash of each row: unlike an exclusive-or, it sees two
 /// equal rows, and the parts of a table can be added.
@@ -22,10 +22,10 @@ impl RowDigest {
         for end in memchr_iter(b'\n', bytes) {
             let row = &bytes[begin..end];
             if self.open.is_empty() {
-                self.add(xxh3_128(row));
+                self.add(XxHash3_128::oneshot(row));
             } else {
                 self.open.extend_from_slice(row);
-                self.add(xxh3_128(&self.open));
+                self.add(XxHash3_128::oneshot(&self.open));
                 self.open.clear();
             }
             begin = end + 1;

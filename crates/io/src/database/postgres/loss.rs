@@ -4,7 +4,7 @@
 use lifeboat_model::postgres::Horizon;
 use memchr::memchr_iter;
 use serde::{Deserialize, Serialize};
-use xxhash_rust::xxh3::xxh3_64;
+use twox_hash::XxHash3_64;
 
 use super::{PgError, Session, catalog};
 
@@ -56,11 +56,11 @@ pub(super) fn key_hash(row: &[u8], key: &[usize]) -> u64 {
     if let (Some(&first), Some(&last)) = (key.first(), key.last())
         && key.windows(2).all(|pair| pair[1] == pair[0] + 1)
     {
-        return xxh3_64(fields(row, first, last));
+        return XxHash3_64::oneshot(fields(row, first, last));
     }
     let all: Vec<&[u8]> = row.split(|byte| *byte == b'\t').collect();
     let fields: Vec<&[u8]> = key.iter().filter_map(|&place| all.get(place).copied()).collect();
-    xxh3_64(&fields.join(&b'\t'))
+    XxHash3_64::oneshot(&fields.join(&b'\t'))
 }
 
 /// The fields of a row from one place to another, as they lie beside each other; as many as there are.
@@ -86,7 +86,7 @@ mod tests {
         assert_eq!(fields(row, 3, 3), b"2026");
         assert_eq!(fields(row, 2, 9), b"\t2026");
         assert_eq!(fields(row, 9, 9), b"");
-        assert_eq!(key_hash(row, &[0, 1]), xxh3_64(b"7\tAnna"));
-        assert_eq!(key_hash(row, &[3, 0]), xxh3_64(b"2026\t7"));
+        assert_eq!(key_hash(row, &[0, 1]), XxHash3_64::oneshot(b"7\tAnna"));
+        assert_eq!(key_hash(row, &[3, 0]), XxHash3_64::oneshot(b"2026\t7"));
     }
 }

@@ -30,7 +30,7 @@ use lifeboat_model::{
 };
 use memchr::memchr_iter;
 use serde::{Deserialize, Serialize};
-use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
+use twox_hash::{XxHash3_64, XxHash3_128};
 
 use younger::{counted, seen, younger};
 
@@ -356,7 +356,7 @@ impl Shape {
     }
 
     fn mark(&self, row: &[u8]) -> Mark {
-        let whole = xxh3_128(row);
+        let whole = XxHash3_128::oneshot(row);
         let key = if self.key.is_empty() { (whole >> 64) as u64 } else { key_hash(row, &self.key) };
         (key, whole as u64)
     }
@@ -426,7 +426,7 @@ struct Copies(HashMap<u128, u64>);
 
 impl Copies {
     fn next(&mut self, row: &[u8]) -> u64 {
-        let seen = self.0.entry(xxh3_128(row)).or_default();
+        let seen = self.0.entry(XxHash3_128::oneshot(row)).or_default();
         *seen += 1;
         *seen
     }
@@ -697,7 +697,7 @@ pub fn table_file(title: &str) -> String {
         return title.to_owned();
     }
     let simple: String = title.chars().filter(|letter| plain(*letter)).take(60).collect();
-    format!("{}-{:016x}", simple.trim_start_matches('.'), xxh3_64(title.as_bytes()))
+    format!("{}-{:016x}", simple.trim_start_matches('.'), XxHash3_64::oneshot(title.as_bytes()))
 }
 
 #[cfg(test)]

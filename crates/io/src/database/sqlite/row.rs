@@ -14,7 +14,7 @@
 //! generated columns are not content and left out.
 
 use rusqlite::types::ValueRef;
-use xxhash_rust::xxh3::xxh3_128;
+use twox_hash::XxHash3_128;
 
 /// Longer values are hashed where they are instead of being copied into the row.
 const INLINE_MAX: usize = 64 << 10;
@@ -47,7 +47,7 @@ impl RowBytes {
     /// XXH3-128 of what was written down.
     #[inline]
     pub fn hash(&self) -> u128 {
-        xxh3_128(&self.row)
+        XxHash3_128::oneshot(&self.row)
     }
 
     /// Bytes written down, those of long values included.
@@ -67,7 +67,7 @@ impl RowBytes {
         if bytes.len() <= INLINE_MAX {
             self.row.extend_from_slice(bytes);
         } else {
-            self.row.extend_from_slice(&xxh3_128(bytes).to_le_bytes());
+            self.row.extend_from_slice(&XxHash3_128::oneshot(bytes).to_le_bytes());
             self.elsewhere += bytes.len() as u64;
         }
     }

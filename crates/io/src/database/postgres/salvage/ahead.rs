@@ -28,7 +28,7 @@ use lifeboat_model::{
     postgres::{Horizon, PgTableFacts},
 };
 use serde::{Deserialize, Serialize};
-use xxhash_rust::xxh3::xxh3_64;
+use twox_hash::XxHash3_64;
 
 use super::{
     super::{loss::key_hash, watch},
@@ -298,7 +298,7 @@ fn late(
     let mut each = |line: &[u8]| {
         let (came, key) = line.split_at(line.iter().position(|byte| *byte == b'\t').unwrap_or(line.len()));
         let key = key.strip_prefix(b"\t").unwrap_or_default();
-        keys.insert(xxh3_64(key), (came == b"t", false));
+        keys.insert(XxHash3_64::oneshot(key), (came == b"t", false));
         keep.late_key(key)
     };
     session.copy_out(&format!("COPY ({}) TO STDOUT", watch::keys_sql(now, snapshot)), |bytes| {

@@ -23,7 +23,7 @@ use std::{
 
 use lifeboat_model::manifest::{SqliteFacts, TableFacts};
 use serde::{Deserialize, Serialize};
-use xxhash_rust::xxh3::{Xxh3, xxh3_128_with_seed};
+use twox_hash::XxHash3_128;
 
 use super::rows::Tally;
 use crate::{database::sqlite::inspect::Newest, random::Random};
@@ -201,14 +201,14 @@ impl PageMap {
 }
 
 fn checksum_of(file: &File, bytes: u64) -> io::Result<[u8; DIGEST_BYTES]> {
-    let (mut hash, mut piece, mut at) = (Xxh3::new(), vec![0; 256 << 10], 0);
+    let (mut hash, mut piece, mut at) = (XxHash3_128::new(), vec![0; 256 << 10], 0);
     while at < bytes {
         let length = (bytes - at).min(piece.len() as u64) as usize;
         file.read_exact_at(&mut piece[..length], at)?;
-        hash.update(&piece[..length]);
+        hash.write(&piece[..length]);
         at += length as u64;
     }
-    Ok(hash.digest128().to_le_bytes())
+    Ok(hash.finish_128().to_le_bytes())
 }
 
 /// Digests of pages, one by one.
@@ -230,13 +230,13 @@ impl Digests<'_> {
 
 /// A page's digest.
 pub(super) fn digest_of(page: &[u8], seed: u64) -> u128 {
-    xxh3_128_with_seed(page, seed)
+    XxHash3_128::oneshot_with_seed(seed, page)
 }
 
 /// The map of a backup that is being made. Whatever happens to it - a full disk - is no matter of the backup.
 pub struct NewMap {
     writer: Option<BufWriter<File>>,
-    hash: Xxh3,
+    hash: XxHash3_128,
     temporary: PathBuf,
     path: PathBuf,
     seed: u64,
@@ -253,7 +253,7 @@ impl NewMap {
         let file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary);
         NewMap {
             writer: file.ok().map(|file| BufWriter::with_capacity(256 << 10, file)),
-            hash: Xxh3::new(),
+            hash: XxHash3_128::new(),
             temporary,
             path: path.to_owned(),
             seed: earlier.map_or_else(|| random.bits(), PageMap::seed),
@@ -279,7 +279,7 @@ impl NewMap {
 
     fn put(&mut self, bytes: &[u8]) {
         if let Some(writer) = &mut self.writer {
-            self.hash.update(bytes);
+            self.hash.write(bytes);
             if writer.write_all(bytes).is_err() {
                 self.writer = None;
             }
@@ -296,7 +296,7 @@ impl NewMap {
         let Ok(tail) = serde_json::to_vec(&tail) else { return };
         self.put(&tail);
         self.put(&(tail.len() as u64).to_le_bytes());
-        let checksum = self.hash.digest128().to_le_bytes();
+        let checksum = self.hash.finish_128().to_le_bytes();
         self.put(&checksum);
         if let Some(mut writer) = self.writer.take()
             && writer.flush().is_ok()
