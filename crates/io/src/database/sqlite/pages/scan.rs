@@ -1,9 +1,10 @@
 //! Which pages changed since an earlier backup: all are read and digested, on two threads.
 //!
 //! Each thread reads runs of pages and digests them; most of that is the kernel's copying, which two do in half the time.
-//! What has an order - the digest of the whole, the comparison with the earlier map - is done by turns.
+//! What has an order - the digest of the whole, the comparison with the earlier map - one of them does for both.
 
 use std::{
+    collections::BTreeMap,
     io,
     sync::{
         Condvar, Mutex, MutexGuard, PoisonError,
@@ -59,7 +60,11 @@ impl Scanned {
     }
 }
 
-/// Runs of pages, shared by two threads that take their turns in the order of the runs.
+/// Runs that are read and not compared yet: so many may wait while another is late.
+const WAITING_RUNS: usize = 4;
+
+/// Runs of pages, shared by two threads: each reads and digests whichever comes next, and one of them at a time compares, in
+/// the order of the runs, what is there.
 struct Turns<'a> {
     /// The next run that nobody has taken.
     taken: AtomicU64,
@@ -70,9 +75,21 @@ struct Turns<'a> {
 struct Turn<'a> {
     /// The run whose turn it is.
     run: u64,
+    /// Runs behind it.
+    waiting: BTreeMap<u64, Run>,
+    /// Runs that are done with; their memory is used again.
+    spare: Vec<Run>,
     /// Somebody has ended early: nobody waits for him.
     broken: bool,
-    comparison: Comparison<'a>,
+    /// Not here while somebody compares.
+    comparison: Option<Comparison<'a>>,
+}
+
+/// Pages that were read together.
+#[derive(Default)]
+struct Run {
+    bytes: Vec<u8>,
+    digests: Vec<u128>,
 }
 
 /// What is compared in the order of the pages.
@@ -106,19 +123,38 @@ impl<'a> Turns<'a> {
         self.now.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for a run's turn and adds it; false when the other thread has ended early.
-    fn add(&self, run: u64, bytes: &[u8], digests: &[u128]) -> io::Result<bool> {
+    fn wait<'b>(&self, turn: MutexGuard<'b, Turn<'a>>) -> MutexGuard<'b, Turn<'a>> {
+        self.moved.wait(turn).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a run, compares what can be, and gives memory for another; nothing when the other thread has ended early.
+    fn add(&self, number: u64, run: Run) -> io::Result<Option<Run>> {
         let mut turn = self.lock();
-        while turn.run != run && !turn.broken {
-            turn = self.moved.wait(turn).unwrap_or_else(PoisonError::into_inner);
+        while turn.run != number && turn.waiting.len() >= WAITING_RUNS && !turn.broken {
+            turn = self.wait(turn);
         }
-        if turn.broken {
-            return Ok(false);
+        turn.waiting.insert(number, run);
+        // Who compares finds this one too; nobody needs to wait for it.
+        if let Some(mut comparison) = turn.comparison.take() {
+            let mut compared = Ok(());
+            while compared.is_ok()
+                && let next = turn.run
+                && let Some(run) = turn.waiting.remove(&next)
+            {
+                drop(turn);
+                compared = comparison.add(&run.bytes, &run.digests);
+                turn = self.lock();
+                turn.run += 1;
+                turn.spare.push(run);
+                self.moved.notify_all();
+            }
+            turn.comparison = Some(comparison);
+            compared?;
         }
-        turn.comparison.add(bytes, digests)?;
-        turn.run += 1;
-        self.moved.notify_all();
-        Ok(true)
+        match turn.broken {
+            true => Ok(None),
+            false => Ok(Some(turn.spare.pop().unwrap_or_default())),
+        }
     }
 }
 
@@ -165,7 +201,13 @@ impl Pages {
         };
         let turns = Turns {
             taken: AtomicU64::new(0),
-            now: Mutex::new(Turn { run: 0, broken: false, comparison }),
+            now: Mutex::new(Turn {
+                run: 0,
+                waiting: BTreeMap::new(),
+                spare: Vec::new(),
+                broken: false,
+                comparison: Some(comparison),
+            }),
             moved: Condvar::new(),
         };
         let (own, other) = std::thread::scope(|scope| {
@@ -174,8 +216,10 @@ impl Pages {
         });
         own?;
         other.map_err(|_| failed(io::Error::other("comparing them broke off")))??;
-        let Comparison { whole, changed, sum, .. } =
-            turns.now.into_inner().unwrap_or_else(PoisonError::into_inner).comparison;
+        let compared = turns.now.into_inner().unwrap_or_else(PoisonError::into_inner).comparison;
+        let Some(Comparison { whole, changed, sum, .. }) = compared else {
+            return Err(failed(io::Error::other("comparing them broke off")));
+        };
         let digest = whole.finish();
         Ok(Some(Scanned { changed, page_size: self.page_size, pages: self.count, seed, sum, digest }))
     }
@@ -186,24 +230,25 @@ impl Pages {
         let size = self.page_size as usize;
         let together = (RUN_BYTES / size).max(1);
         let mut working = Working { turns, done: false };
-        let (mut bytes, mut digests) = (vec![0; together * size], Vec::with_capacity(together));
+        let mut run = Run::default();
         loop {
-            let run = turns.taken.fetch_add(1, Ordering::Relaxed);
-            let before = run * together as u64;
+            let number = turns.taken.fetch_add(1, Ordering::Relaxed);
+            let before = number * together as u64;
             let pages = u64::from(self.count).saturating_sub(before).min(together as u64);
             if pages == 0 {
                 working.done = true;
                 return Ok(());
             }
             stop.check()?;
-            let bytes = &mut bytes[..pages as usize * size];
-            self.read(before as u32 + 1, bytes).map_err(failed)?;
-            digests.clear();
-            digests.extend(bytes.chunks_exact(size).map(|page| digest_of(page, seed)));
-            if !turns.add(run, bytes, &digests).map_err(failed)? {
+            run.bytes.resize(pages as usize * size, 0);
+            self.read(before as u32 + 1, &mut run.bytes).map_err(failed)?;
+            run.digests.clear();
+            run.digests.extend(run.bytes.chunks_exact(size).map(|page| digest_of(page, seed)));
+            let Some(next) = turns.add(number, run).map_err(failed)? else {
                 working.done = true; // the other says why
                 return Ok(());
-            }
+            };
+            run = next;
             progress((before + pages) * size as u64);
         }
     }
