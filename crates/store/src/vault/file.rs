@@ -70,7 +70,7 @@ impl Core {
         let json = serde_json::to_vec(value).map_err(|error| failed(error.into()))?;
         let plain = if self.config.compresses() {
             let mut plain = vec![COMPRESSED];
-            plain.extend(zstd::bulk::compress(&json, 3).map_err(failed)?);
+            plain.extend(zstd::bulk::compress(&json, 1).map_err(failed)?);
             plain
         } else {
             json
