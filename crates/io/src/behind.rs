@@ -23,8 +23,9 @@ const BLOCK_BYTES: usize = 1 << 20;
 /// Where memory and places in a file must begin for a disk to take them directly: no disk in use asks for more.
 const ALIGNED_BYTES: usize = 4096;
 
-/// Blocks on their way: one that is being filled, one that waits, and one that is being written.
-const BLOCKS: usize = 3;
+/// Blocks on their way: one that is being filled, one that is being written, and some that wait, so that neither who fills nor
+/// who writes stands still when the other is not given a processor for a moment.
+const BLOCKS: usize = 8;
 
 /// Bytes that are written through the cache before the disk is set to work on them, where it cannot be gone past.
 const NUDGE_BYTES: u64 = 64 << 20;
@@ -88,7 +89,7 @@ impl<'scope, 'env> Behind<'scope, 'env> {
 
     fn direct(&self) -> Option<Way<'scope>> {
         let mut past = Some(open_past_cache(self.path)?);
-        let (work, blocks) = sync_channel::<Block>(1);
+        let (work, blocks) = sync_channel::<Block>(BLOCKS);
         let (back, spare) = sync_channel(BLOCKS);
         for _ in 1..BLOCKS {
             let _ = back.try_send(Block::new(self.written)); // there is room for all
