@@ -27,6 +27,7 @@ use super::{
     page_maps::{Changes, Known, Maps, Noted},
     pour::{Poured, pour_pages, pour_patch},
     stores::Samples,
+    vault_failure,
 };
 use crate::perform::Context;
 
@@ -150,6 +151,9 @@ impl Way<'_> {
                     pour_pages(self.writer, inside, meta, &mut reader, &|bytes| both.first(bytes))
                 }
             };
+            // While the walk goes on.
+            let streamed = streamed
+                .and_then(|poured| self.writer.settle().map(|()| poured).map_err(|error| vault_failure(&error)));
             (streamed, looked.join())
         });
         match looked.map_err(|_| Failure::new(FailureKind::Bug, "looking at the pages broke off"))? {

@@ -322,6 +322,17 @@ impl OpenPack {
         self.blobs.extend(batch.blobs.iter().map(|blob| PackedBlob { offset: base + blob.offset, ..*blob }));
     }
 
+    /// Leaves the first half of its blobs, by their bytes, and gives the others.
+    pub fn split(&mut self) -> OpenPack {
+        let half = (self.bytes.len() / 2) as u32;
+        let first = self.blobs.partition_point(|blob| blob.offset < half);
+        let at = self.blobs.get(first).map_or(self.bytes.len(), |blob| blob.offset as usize);
+        let (mut blobs, marks, bytes) =
+            (self.blobs.split_off(first), self.marks.split_off(first), self.bytes.split_off(at));
+        blobs.iter_mut().for_each(|blob| blob.offset -= at as u32);
+        OpenPack { bytes, blobs, marks }
+    }
+
     pub fn is_full(&self) -> bool {
         self.bytes.len() >= BYTES_FULL || self.blobs.len() >= BLOBS_FULL
     }
@@ -335,4 +346,34 @@ pub(crate) fn parallelism() -> usize {
 /// Seconds since the clock was made; partial indexes go by it.
 pub(crate) fn elapsed_seconds(io: &Io) -> u64 {
     io.clock.elapsed().as_secs()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pack_that_is_split_has_its_blobs_in_two_halves() {
+        let io = Io::system();
+        let sealer = Sealer::new(super::super::key::random_master(&*io.random), io.random.clone());
+        for lengths in [vec![5_000], vec![100, 9_000], vec![700; 40], vec![1, 1, 30_000, 1]] {
+            let mut packer = Packer::new(None).unwrap();
+            let plain = |at: usize, length: usize| vec![at as u8; length];
+            for (at, length) in lengths.iter().enumerate() {
+                let bytes = plain(at, *length);
+                packer.add(BlobKind::Data, Id::of(&bytes), Mark::of(&bytes), &bytes, &sealer);
+            }
+            let mut first = OpenPack::default();
+            first.append(&packer);
+            let whole = first.bytes.len();
+            let second = first.split();
+            assert!(!first.blobs.is_empty() && first.blobs.len() + second.blobs.len() == lengths.len());
+            assert_eq!(first.bytes.len() + second.bytes.len(), whole);
+            for half in [first, second].iter_mut().filter(|half| !half.blobs.is_empty()) {
+                append_list(&mut half.bytes, &half.blobs, &sealer);
+                let (mut unsealer, mut scratch) = (Unsealer::new().unwrap(), Scratch::default());
+                verify(&half.bytes, &half.blobs, &half.marks, &sealer, &mut unsealer, &mut scratch).unwrap();
+            }
+        }
+    }
 }

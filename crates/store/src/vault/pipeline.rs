@@ -14,10 +14,11 @@ use std::{
     collections::{HashMap, HashSet},
     hash::{BuildHasherDefault, Hasher},
     sync::{
-        Arc, Mutex,
+        Arc, Condvar, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::JoinHandle,
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -37,6 +38,11 @@ const INDEX_BLOBS: usize = 40_000;
 const INDEX_SECONDS: u64 = 60;
 /// Threads that store packs. Each holds a pack; while one waits for the disk the other verifies.
 const STORERS: usize = 2;
+
+/// A last pack with this many bytes is stored as two.
+const SHARED_BYTES: usize = 2 << 20;
+/// So often who waits for the workers looks whether the backup has failed.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// A piece of a stream, cut.
 pub(crate) struct Block {
@@ -87,6 +93,10 @@ pub(crate) struct Shared {
     pub stop: Stop,
     /// The way to the workers, while it is open. Streams that outlive their backup find it closed.
     blocks: Mutex<Option<Sender<Block>>>,
+    /// Blocks on that way, or with a worker.
+    on_their_way: Mutex<usize>,
+    /// There are none of them any more.
+    all_arrived: Condvar,
     known: Arc<Index>,
     fresh: [Mutex<IdSet>; 16],
     fresh_trees: Mutex<IdSet>,
@@ -145,6 +155,8 @@ impl Shared {
             core,
             stop,
             blocks: Mutex::default(),
+            on_their_way: Mutex::default(),
+            all_arrived: Condvar::new(),
             known,
             fresh: Default::default(),
             fresh_trees: Mutex::default(),
@@ -182,11 +194,31 @@ impl Shared {
     /// Hands a block to the workers; waits while they have enough.
     pub fn send_block(&self, block: Block) -> Result<(), VaultError> {
         let blocks = lock_of(&self.blocks).clone();
+        *lock_of(&self.on_their_way) += 1;
         if blocks.is_some_and(|blocks| blocks.send(block).is_ok()) {
             return Ok(());
         }
+        self.arrived();
         let source = std::io::Error::other("its threads have ended");
         Err(self.fail(VaultError::Start { what: "a part of the backup", source }))
+    }
+
+    /// A block is in a pack, or will never be.
+    fn arrived(&self) {
+        let mut blocks = lock_of(&self.on_their_way);
+        *blocks -= 1;
+        if *blocks == 0 {
+            self.all_arrived.notify_all();
+        }
+    }
+
+    /// Waits until every block that was sent is in a pack.
+    fn wait_for_blocks(&self) {
+        let mut blocks = lock_of(&self.on_their_way);
+        while *blocks > 0 && self.check().is_ok() {
+            let waited = self.all_arrived.wait_timeout(blocks, LOOK_AGAIN);
+            blocks = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
     }
 
     /// A buffer for a block, used before where there is one: what is in it counts for nothing.
@@ -286,12 +318,12 @@ impl Worker {
     fn work(&mut self, blocks: &Receiver<Block>) {
         for block in blocks {
             // After a failure blocks are only taken, so that no stream waits for ever.
-            if self.shared.check().is_err() {
-                continue;
-            }
-            if let Err(error) = self.block(block) {
+            if self.shared.check().is_ok()
+                && let Err(error) = self.block(block)
+            {
                 self.shared.fail(error);
             }
+            self.shared.arrived();
         }
     }
 
@@ -359,10 +391,32 @@ impl Worker {
     pub fn flush(&self) -> Result<(), VaultError> {
         for kind in [BlobKind::Data, BlobKind::Tree] {
             if let Some(last) = self.shared.take_pack(kind) {
-                self.send(last)?;
+                self.send_shared(last)?;
             }
         }
         Ok(())
+    }
+
+    /// Stores the data that has come, if it is much, while nothing else comes.
+    pub fn settle(&self) -> Result<(), VaultError> {
+        self.shared.wait_for_blocks();
+        if lock_of(&self.shared.data_pack).bytes.len() < SHARED_BYTES {
+            return Ok(());
+        }
+        self.shared.take_pack(BlobKind::Data).map_or(Ok(()), |pack| self.send_shared(pack))
+    }
+
+    /// Sends a pack that no other follows: as two, when it is large, so that no storer has nothing to do.
+    fn send_shared(&self, mut last: OpenPack) -> Result<(), VaultError> {
+        match last.bytes.len() >= SHARED_BYTES {
+            true => {
+                let second = last.split();
+                self.send(last)?;
+                // It may have been one long blob.
+                if second.blobs.is_empty() { Ok(()) } else { self.send(second) }
+            }
+            false => self.send(last),
+        }
     }
 }
 
