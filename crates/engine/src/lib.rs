@@ -44,6 +44,7 @@ mod targets;
 pub mod variables;
 pub mod vaults;
 pub mod verify;
+pub mod ways;
 
 use std::sync::{Arc, Mutex};
 

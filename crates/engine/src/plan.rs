@@ -29,23 +29,44 @@ pub mod undo;
 mod variables;
 mod write_out;
 
-use lifeboat_model::{Failure, LevelAsk, Plan, Request, VersionAsk};
+use lifeboat_model::{Failure, FailureKind, LevelAsk, Plan, Request, VersionAsk};
 
 use crate::Engine;
 
 /// Gathers what the planner of this request may know, and asks it.
 pub(crate) fn make(engine: &Engine, request: &Request) -> Result<Plan, Failure> {
     let mut plan = planned(engine, request)?;
-    crate::leaks::guard(engine, &mut plan)?;
-    crate::incidents::guard(engine, &plan)?;
+    guarded(engine, &mut plan)?;
     Ok(plan)
+}
+
+/// A restore into a server by an exchange of schemas, where a database in the place of the live one failed.
+pub(crate) fn by_schemas(engine: &Engine, request: &Request) -> Result<Plan, Failure> {
+    let known = databases::gather(engine, request, Some(lifeboat_model::SwapStrategy::Schema))?;
+    if let Some(less) = known.less_by_schemas() {
+        return Err(Failure::new(FailureKind::Refused, format!("it would bring back less: {less}")));
+    }
+    let mut plan = databases::plan(&known, request)?;
+    guarded(engine, &mut plan)?;
+    Ok(plan)
+}
+
+/// A name for a database that a backup comes into beside the live one.
+pub(crate) fn fresh_name(engine: &Engine, live: &str) -> Result<String, Failure> {
+    let common = engine.common()?;
+    Ok(databases::stamped(live, "fresh", common.now, &common.ids.plan))
+}
+
+fn guarded(engine: &Engine, plan: &mut Plan) -> Result<(), Failure> {
+    crate::leaks::guard(engine, plan)?;
+    crate::incidents::guard(engine, plan)
 }
 
 fn planned(engine: &Engine, request: &Request) -> Result<Plan, Failure> {
     match request {
         Request::Backup { .. } => backup::plan(&backup::gather(engine, request)?, request),
         Request::Restore { .. } if databases::is_meant(engine, request) => {
-            databases::plan(&databases::gather(engine, request)?, request)
+            databases::plan(&databases::gather(engine, request, None)?, request)
         }
         Request::Restore { .. } => restore::plan(&restore::gather(engine, request)?, request),
         Request::Prove { .. } => prove::plan(&prove::gather(engine, request)?, request),

@@ -503,6 +503,9 @@ pub struct RestoreArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub rows: servers::RowsAsk,
+    /// PostgreSQL: when it fails and is put back, goes no other way by itself
+    #[arg(long)]
+    pub one_way: bool,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub consent: ConsentArgs,

@@ -91,7 +91,8 @@ pub(crate) fn is_meant(engine: &Engine, request: &Request) -> bool {
     known.is_some_and(|one| matches!(one.kind, ResourceKind::Postgres { .. }))
 }
 
-pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failure> {
+/// What is known; it takes its place as it fits, or in this way.
+pub(crate) fn gather(engine: &Engine, request: &Request, instead: Option<SwapStrategy>) -> Result<Known, Failure> {
     let Request::Restore { resource, from, into, tablespaces: map, .. } = request else {
         return Err(steps::wrong_planner());
     };
@@ -120,7 +121,7 @@ pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failur
     let replaces = into.is_none() && target.exists && target.unreadable.is_none();
     let ground = match replaces {
         // One that cannot be looked into is replaced as a whole.
-        true => schemas::ground(&address, engine.setup().swaps.get(&resource.name).copied()).ok(),
+        true => schemas::ground(&address, engine.setup().swaps.get(&resource.name).copied(), instead).ok(),
         false => None,
     };
     let swapped = match (&ground, &part.content) {
@@ -466,6 +467,18 @@ impl Known {
     /// Whether what comes is a copy: beside the original, or in an environment that is not its own.
     pub(super) fn is_a_copy(&self) -> bool {
         !self.in_place || self.backup.scope.environment != self.common.scope.environment
+    }
+
+    /// Why exchanging schemas would bring back less than a database that takes the name of the live one, when it would.
+    pub(crate) fn less_by_schemas(&self) -> Option<String> {
+        let ground = self.ground.as_ref()?;
+        let (swapped, stays) = schemas::split(ground, self.schemas());
+        match (swapped.is_empty(), stays.is_empty(), self.has_large_objects()) {
+            (true, _, _) => Some("no schema of the backup is one of ours".to_owned()),
+            (_, false, _) => Some(format!("{} would stay as they are", stays.join(", "))),
+            (_, _, true) => Some("large objects would stay as they are".to_owned()),
+            (false, true, false) => None,
+        }
     }
 
     /// Up to when the backup is complete.

@@ -670,5 +670,5 @@ fn restored(engine: &Engine, name: &ResourceName, backup: BackupId, why: &str) -
         ack: None,
         tablespaces: Default::default(),
     };
-    databases::plan(&databases::gather(engine, &request)?, &request)
+    databases::plan(&databases::gather(engine, &request, None)?, &request)
 }

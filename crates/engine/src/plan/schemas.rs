@@ -40,6 +40,8 @@ use crate::{
 pub(crate) struct Ground {
     /// What the settings say.
     pub said: Option<SwapStrategy>,
+    /// Which way is tried after another failed.
+    pub instead: Option<SwapStrategy>,
     /// Who we are there, and what we may do.
     pub role: Privileges,
     /// Whether it is a Supabase project.
@@ -57,11 +59,15 @@ impl Ground {
 }
 
 /// Looks at a live database.
-pub(super) fn ground(address: &Address, said: Option<SwapStrategy>) -> Result<Ground, Failure> {
+pub(super) fn ground(
+    address: &Address,
+    said: Option<SwapStrategy>,
+    instead: Option<SwapStrategy>,
+) -> Result<Ground, Failure> {
     let looked = Session::open(address, &Stop::default()).and_then(|mut session| {
         let target = postgres::look_at(&mut session)?;
         let schemas = postgres::schemas_here(&mut session)?;
-        Ok(Ground { said, role: target.role, is_supabase: target.is_supabase, schemas })
+        Ok(Ground { said, instead, role: target.role, is_supabase: target.is_supabase, schemas })
     });
     looked.map_err(|error| postgres_failure(&error))
 }
@@ -69,6 +75,9 @@ pub(super) fn ground(address: &Address, said: Option<SwapStrategy>) -> Result<Gr
 /// How a restored database takes its place, and why so.
 pub(crate) fn choose(ground: &Ground) -> (SwapStrategy, String) {
     let role = &ground.role.name;
+    if let Some(instead) = ground.instead {
+        return (instead, "another way failed".to_owned());
+    }
     match ground.said {
         Some(said) => (said, "the settings say so".to_owned()),
         None if ground.is_supabase => {
@@ -506,6 +515,8 @@ mod tests {
         assert!(word(&supabase).starts_with("Schema: this is Supabase"));
         let said = Ground { said: Some(SwapStrategy::Rename), ..supabase };
         assert_eq!(word(&said), "Rename: the settings say so");
+        let instead = Ground { instead: Some(SwapStrategy::Schema), ..said };
+        assert_eq!(word(&instead), "Schema: another way failed");
     }
 
     #[test]

@@ -24,6 +24,10 @@ the manifest. The old file is kept, and `lifeboat undo` swaps it back.
 The plan says what would be lost, as far as the manifest tells. Just before the swap it is counted row by row; when that is
 more than was shown, nothing is swapped until somebody agrees with --accept-loss.
 
+PostgreSQL: when it fails and is put back, the next way is gone by itself, as long as no more is lost than was agreed to: the same
+backup by an exchange of schemas; when the backup is no good, the newest proven one before it; at last a fresh database beside
+the live one, which stays as it is (exit code 1 then). Each try is an operation of its own. --one-way stops after the first.
+
 In production (rehearse_first in the settings) only a backup that has passed a proof is taken; --urgent --reason goes on without.
 
 Examples:

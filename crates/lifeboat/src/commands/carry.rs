@@ -2,7 +2,10 @@
 
 use std::io::Write;
 
-use lifeboat_engine::{RunError, Watch};
+use lifeboat_engine::{
+    RunError, Watch,
+    ways::{self, NextWay},
+};
 use lifeboat_io::Stop;
 use lifeboat_model::{
     BackupChoice, Entry, ExitCode, Failure, FailureKind, Operation, OperationState, Plan, Request, choose_backup,
@@ -15,7 +18,7 @@ use super::{App, Session};
 use crate::{
     cli::JsonMode,
     error::{self, Done, Ended},
-    ui::{ask, plan, progress::Progress, report},
+    ui::{ask, plan, progress::Progress, report, words},
     wire,
 };
 
@@ -30,11 +33,19 @@ pub struct Consent<'a> {
 
 /// Carries out a plan, or only shows what it would do.
 pub fn carry_out(app: &App, session: &Session, plan: &Plan, consent: Consent<'_>) -> Done {
+    if let Some(code) = before(app, session, plan, consent)? {
+        return Ok(code);
+    }
+    run(app, session, Goal::Forward, |watch, stop| session.engine.run(plan, &app.by(), watch, stop))
+}
+
+/// Looks, where only that is wished, and says how it ended; else shows the plan and has it agreed to.
+fn before(app: &App, session: &Session, plan: &Plan, consent: Consent<'_>) -> Result<Option<ExitCode>, Ended> {
     if consent.dry_run {
-        return dry_run(app, session, plan);
+        return dry_run(app, session, plan).map(Some);
     }
     if plan.steps().next().is_none() {
-        return nothing_to_do(app, session, plan);
+        return nothing_to_do(app, session, plan).map(Some);
     }
     if ask::is_open(app, plan, consent.confirm) {
         app.ui.talk(&plan::show(plan, None, &session.zone, app.ui.paint_err));
@@ -43,7 +54,71 @@ pub fn carry_out(app: &App, session: &Session, plan: &Plan, consent: Consent<'_>
         app.ui.talk(&plan::consequences(plan, &session.zone, app.ui.paint_err));
     }
     ask::agree(app, plan, consent.confirm)?;
-    run(app, session, Goal::Forward, |watch, stop| session.engine.run(plan, &app.by(), watch, stop))
+    Ok(None)
+}
+
+/// Carries out a restore; when it fails and is put back, goes the next way that loses no more than was agreed to, and so on.
+pub fn carry_out_any_way(app: &App, session: &Session, plan: &Plan, consent: Consent<'_>) -> Done {
+    if let Some(code) = before(app, session, plan, consent)? {
+        return Ok(code);
+    }
+    let (mut next, mut tried) = (plan.clone(), Vec::new());
+    loop {
+        let operation = watched(app, session, |watch, stop| session.engine.run(&next, &app.by(), watch, stop))?;
+        let Some(why) = ways::put_back(&operation).cloned() else { return tell_way(app, session, &operation, &tried) };
+        tried.push(operation);
+        match session.engine.next_way(plan, &tried) {
+            NextWay::Take { what, plan, passed_over } => {
+                if app.ui.json.is_none() {
+                    error::tell_person(app, &Failure { hint: None, ..why });
+                    let last = tried.last().map(|last| report::show_trouble(last, app.again())).unwrap_or_default();
+                    let over = passed_over.iter().map(|way| format!("Not tried: {way}.\n")).collect::<String>();
+                    app.ui.err(&format!("{last}{over}Next way: {what}.\n"));
+                }
+                next = *plan;
+            }
+            NextWay::Stop { because } => {
+                let Some(last) = tried.pop() else { return Ok(ExitCode::FailedUndone) };
+                let code = tell_way(app, session, &last, &tried)?;
+                if app.ui.json.is_none() {
+                    app.ui.err(&because.iter().map(|way| format!("Not tried: {way}.\n")).collect::<String>());
+                }
+                return Ok(code);
+            }
+        }
+    }
+}
+
+/// Reports how the last of several ways ended. One beside the live database, which somebody wanted replaced, has not reached its
+/// goal.
+fn tell_way(app: &App, session: &Session, operation: &Operation, tried: &[Operation]) -> Done {
+    let beside = match &operation.plan.request {
+        Request::Restore { into: Some(name), .. } if !tried.is_empty() => Some(name.display().to_string()),
+        _in_place => None,
+    };
+    let code = match (&beside, report::exit_of(operation)) {
+        (Some(_), ExitCode::Ok | ExitCode::OverBudget) => ExitCode::FailedUndone,
+        (_, code) => code,
+    };
+    if app.ui.json == Some(JsonMode::Document) {
+        let mut fields = report::document(operation);
+        fields["exit_code"] = Value::from(code as u8);
+        if !tried.is_empty() {
+            fields["tried"] = tried.iter().map(|one| json!({ "id": one.id, "why": report::why(one) })).collect();
+        }
+        app.ui.document(report::OPERATION_SCHEMA, fields)?;
+        return Ok(code);
+    }
+    let told = tell(app, session, operation, Goal::Forward)?;
+    if let (Some(name), ExitCode::FailedUndone, None) = (beside, code, app.ui.json) {
+        app.ui.err(&format!(
+            "The live database is as it was: {} failed. What was restored is database {name}, where subscriptions, jobs and \
+             web calls are switched off; point the app there, or remove the cause and restore again.\n",
+            words::count(tried.len() as u64, "way to replace it", "ways to replace it")
+        ));
+        return Ok(code);
+    }
+    Ok(told)
 }
 
 /// Where a person wants an operation to go. One that was to be put back and was has reached its goal.

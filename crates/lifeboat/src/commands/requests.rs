@@ -4,7 +4,7 @@ use lifeboat_model::{ExitCode, Request};
 
 use super::{
     App, asks,
-    carry::{Consent, carry_out},
+    carry::{Consent, carry_out, carry_out_any_way},
     copies, copy,
 };
 use crate::{
@@ -49,6 +49,9 @@ pub fn restore(app: &App, args: &RestoreArgs) -> Done {
     let plan = session.engine.plan(&asks::restore(app, &session, &args.ask)?)?;
     if !args.consent.dry_run {
         session.engine.must_be_acknowledged(&plan)?;
+    }
+    if !args.one_way {
+        return carry_out_any_way(app, &session, &plan, args.consent.consent());
     }
     carry_out(app, &session, &plan, args.consent.consent())
 }

@@ -10,7 +10,7 @@ use lifeboat_model::ExitCode;
 use lifeboat_testkit::postgres::{Server, client_programs};
 
 use crate::{
-    home::{Home, Ran},
+    home::Home,
     postgres::{run, shop},
 };
 
@@ -98,9 +98,56 @@ fn rst_24_a_restore_by_the_provider_is_open_until_its_outcome_is_recorded() {
     with(&["history"]).ends(ExitCode::Ok).says(&["provider"]);
 }
 
-/// RST-21: one way fails, and the next, and the third goes; what failed is on record with it, and the backup is as it was.
+/// RST-21, PHS-14 (appendix 3), C-25: one way fails, and the next, and a fresh database beside follows by itself; what failed is on
+/// record with it, what is live and the backup are as they were. The same once more needs a word.
 #[test]
 fn rst_21_after_two_ways_that_fail_a_third_goes_and_knows_of_both() {
+    let (home, server) = (Home::bare(), shop(15));
+    let name = format!("postgres:{}", server.url("shop"));
+    let with = |words: &[&str]| run(&home, &[words, &["--vault", "./vault", "--for", &name]].concat());
+    // Large objects are in no schema: with one, an exchange of schemas would bring back less, and is no way.
+    server.sql("shop", "SELECT lo_unlink(4711)");
+    with(&["backup", "shop"]).ends(ExitCode::Ok);
+    let then = orders(&server);
+    let backup = with(&["backups", "list", "--json"]).ends(ExitCode::Ok).json();
+    let backup = backup["backups"][0]["id"].as_str().unwrap().to_owned();
+    server.sql("shop", "INSERT INTO orders (customer, cents) VALUES (1, 77)");
+    let live = orders(&server);
+    // Neither a database nor a schema takes the place of one that is held.
+    server.sql("shop", "BEGIN; UPDATE customers SET email = 'held' WHERE id = 2; PREPARE TRANSACTION 'held'");
+    let restore = ["restore", "shop", "--confirm", "shop/local", "--accept-loss", "any"];
+    // Who wants one way has one.
+    with(&[&restore[..], &["--one-way"]].concat()).ends(ExitCode::FailedUndone);
+    assert_eq!(databases(&server), "shop");
+    let class = with(&restore).ends(ExitCode::NeedsPerson).err;
+    let class = class.split("--ack ").nth(1).unwrap().split([';', ' ', '\n']).next().unwrap().to_owned();
+    let told = with(&[&restore[..], &["--ack", &class, "--json"]].concat()).ends(ExitCode::FailedUndone).json();
+    let fresh = told["request"]["into"].as_str().unwrap().to_owned();
+    assert!(fresh.starts_with("shop_fresh_"), "{told}");
+    assert_eq!(databases(&server), format!("shop {fresh}"));
+    let count = "SELECT count(*) || ' ' || sum(cents) FROM orders";
+    assert_eq!((server.sql(&fresh, count), server.sql("shop", count)), (then, live.clone()));
+    assert_eq!(told["tried"].as_array().unwrap().len(), 2, "{told}");
+    let record = with(&["journal", "show", told["id"].as_str().unwrap(), "--json"]).ends(ExitCode::Ok).out;
+    for (number, way) in ["by rename", "by schema"].iter().enumerate() {
+        let (id, why) = (&told["tried"][number]["id"], &told["tried"][number]["why"]["message"]);
+        let why = why.as_str().unwrap();
+        let tried = format!("{} from {backup} failed and was put back ({way}; ", id.as_str().unwrap());
+        assert!(record.contains(&tried) && why.contains("prepared"), "{tried} {why}: {record}");
+        let its = with(&["journal", "show", id.as_str().unwrap(), "--json"]).ends(ExitCode::Ok).out;
+        assert!(its.contains("put-back") && its.contains(&serde_json::to_string(why).unwrap()), "{its}");
+    }
+    with(&["backups", "verify", &backup]).ends(ExitCode::Ok);
+    // The fresh one settles nothing of the live one.
+    with(&restore).ends(ExitCode::NeedsPerson).says(&["tried the same", "--ack "]);
+    server.sql("shop", "ROLLBACK PREPARED 'held'");
+    assert_eq!(orders(&server), live);
+}
+
+/// RST-21: a backup that proves damaged leads to the newest *proven* one before it; but only so far as no more is lost than was
+/// agreed to: else that one comes beside, and the live one stays.
+#[test]
+fn rst_21_a_damaged_backup_leads_to_the_newest_proven_one_before_it() {
     let (home, server) = (Home::bare(), shop(15));
     let name = format!("postgres:{}", server.url("shop"));
     let with = |words: &[&str]| run(&home, &[words, &["--vault", "./vault", "--for", &name]].concat());
@@ -108,29 +155,45 @@ fn rst_21_after_two_ways_that_fail_a_third_goes_and_knows_of_both() {
         let told = run(&home, &["backup", &name, "--vault", "./vault", "--json"]).ends(ExitCode::Ok).json();
         told["backups"][0]["id"].as_str().unwrap().to_owned()
     };
-    let (older, then) = (backup(), orders(&server));
-    let newer = backup();
-    server.sql("shop", "BEGIN; UPDATE customers SET email = 'held' WHERE id = 1; PREPARE TRANSACTION 'held'");
-    let restore = ["restore", "shop", "--confirm", "shop/local", "--accept-loss", "any"];
-    let failed = |ran: Ran| assert!(!matches!(ran.code, Some(0)), "{}", ran.err);
-    failed(with(&restore));
-    // The same again is refused, and the ways that are left are named.
-    with(&restore).ends(ExitCode::NeedsPerson).says(&["--ack ", "--from BACKUP", "--into NEW-DATABASE"]);
-    failed(with(&[&restore[..], &["--from", &older]].concat()));
-    let third = with(&["restore", "shop", "--from", &older, "--into", "shop_fresh", "--yes", "--json"]);
-    let told = third.ends(ExitCode::Ok).json();
-    let count = server.sql("shop_fresh", "SELECT count(*) || ' ' || sum(cents) FROM orders");
-    assert_eq!(count, then);
-    let operation = told["id"].as_str().or_else(|| told["operation"]["id"].as_str()).unwrap().to_owned();
-    let record = with(&["journal", "show", &operation, "--json"]).ends(ExitCode::Ok).out;
-    for id in [&newer, &older] {
-        let tried = format!("from {id} failed and was put back");
-        assert!(record.contains(&tried), "{tried}: {record}");
-    }
-    for id in [&newer, &older] {
-        with(&["backups", "verify", id]).ends(ExitCode::Ok);
-    }
-    server.sql("shop", "ROLLBACK PREPARED 'held'");
+    let (proven, then) = (backup(), orders(&server));
+    with(&["prove", &proven]).ends(ExitCode::Ok);
+    server.sql("shop", "INSERT INTO orders (customer, cents) VALUES (1, 5)");
+    let unproven = backup();
+    let packs = || -> std::collections::BTreeSet<_> {
+        let data = home.path("vault").join("data");
+        let folders = std::fs::read_dir(data).unwrap().map(|one| one.unwrap().path());
+        folders.flat_map(|one| std::fs::read_dir(one).unwrap().map(|file| file.unwrap().path())).collect()
+    };
+    // Too much for one pack: definitions and manifest are in another.
+    server.sql(
+        "shop",
+        "CREATE TABLE bulk AS SELECT n, (SELECT string_agg(md5(n || '-' || m || random()), '') FROM generate_series(1, 30) m) AS noise
+           FROM generate_series(1, 40000) n",
+    );
+    let before = packs();
+    let damaged = backup();
+    let largest = packs().difference(&before).max_by_key(|path| path.metadata().unwrap().len()).unwrap().clone();
+    std::fs::remove_file(&largest).unwrap();
+    server.sql("shop", "INSERT INTO orders (customer, cents) VALUES (1, 77)");
+    let live = orders(&server);
+    // What was shown is what leaves since the newest one; the older one loses more.
+    let shown = with(&["restore", "shop", "--confirm", "shop/local"]).ends(ExitCode::FailedUndone);
+    let shown = shown.says(&["it would lose more than was agreed to", &format!("{proven} into a fresh database")]);
+    assert!(!shown.err.contains(&format!("Next way: {unproven}")), "{}", shown.err);
+    assert_eq!(orders(&server), live);
+    let told = with(&["history", "--json"]).ends(ExitCode::Ok).out;
+    let fresh = databases(&server).split(' ').find(|name| name.starts_with("shop_fresh_")).unwrap().to_owned();
+    assert!(told.contains(&fresh), "{told}");
+    let count = "SELECT count(*) || ' ' || sum(cents) FROM orders";
+    assert_eq!(server.sql(&fresh, count), then);
+    // A person who named a backup gets no other one.
+    let named = ["restore", "shop", "--from", &damaged, "--confirm", "shop/local", "--ack", "damaged"];
+    let named = with(&[&named[..], &["--accept-loss", "any"]].concat());
+    assert!(named.code != Some(0) && named.err.contains("no proven backup before it"), "{}", named.err);
+    assert_eq!(orders(&server), live);
+    // Any loss was agreed to: it takes the place of the live one.
+    let any = ["restore", "shop", "--accept-loss", "any", "--confirm", "shop/local", "--ack", "damaged"];
+    with(&any).ends(ExitCode::Ok).says(&["Next way: the newest proven backup before it"]);
     assert_eq!(orders(&server), then);
 }
 
