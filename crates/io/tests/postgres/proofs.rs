@@ -194,3 +194,22 @@ fn a_copy_in_quarantine_fetches_runs_and_calls_nothing() {
     );
     server.sql("postgres", "DROP SUBSCRIPTION feed");
 }
+
+/// An index whose order is not its operators' any more - what another version of a library does - and a collation that says so.
+#[test]
+fn an_index_out_of_order_and_a_collation_of_another_version_fail() {
+    let (server, captured, _) = copied(15);
+    let sound = "CREATE FUNCTION compare_odd(a int, b int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT btint4cmp(a, b)';
+         CREATE OPERATOR CLASS odd FOR TYPE int USING btree AS OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >,
+             FUNCTION 1 compare_odd(int, int);
+         CREATE TABLE public.sorted AS SELECT n FROM generate_series(1, 500) n; CREATE INDEX ON public.sorted (n odd)";
+    let found = failed(&server, &captured.facts, sound);
+    assert!(!has(&found, "index structure") && !has(&found, "collation versions"), "{found:?}");
+    let other = "CREATE OR REPLACE FUNCTION compare_odd(a int, b int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT btint4cmp(b, a)'";
+    let found = failed(&server, &captured.facts, other);
+    assert!(has(&found, "index structure") && !has(&found, "collation versions"), "{found:?}");
+    assert_eq!(server.sql("copy", "SELECT count(*) FROM pg_extension WHERE extname = 'amcheck'"), "0", "only for the look");
+    let older = "UPDATE pg_database SET datcollversion = '0.1' WHERE datname = 'copy'";
+    let found = failed(&server, &captured.facts, older);
+    assert!(found.iter().any(|line| line.starts_with("collation versions") && line.contains("the database")), "{found:?}");
+}
