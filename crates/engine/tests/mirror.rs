@@ -210,6 +210,44 @@ fn a_queue_that_is_cleared_is_saved_and_can_be_put_back() {
     shop.is_equal(&mut mirror);
 }
 
+/// SLV-12: what was cleared comes back in its order, is delivered, and what cannot come back is told.
+#[test]
+fn slv_12_a_cleared_queue_is_imported_in_its_order() {
+    let shop = Shop::attached();
+    shop.ask(SyncAsk::Disable { why: String::new() });
+    shop.write(
+        "CREATE TABLE passing (id INTEGER PRIMARY KEY, n); INSERT INTO customers VALUES (64, 'a', '');
+         INSERT INTO orders (id, customer, cents, created_at) VALUES (901, 64, 5, ''); UPDATE customers SET name = 'b' WHERE id = 64;
+         DELETE FROM orders WHERE id = 7; INSERT INTO pairs VALUES ('x', 1, 2); DELETE FROM pairs WHERE name = 'x';
+         INSERT INTO customers VALUES (63, 'c', '');",
+    );
+    let list = |mut mirror: Mirror| -> Vec<String> {
+        let (waiting, _) = mirror.queue(100).unwrap();
+        waiting.iter().map(|one| format!("{} {:?} {:?}", one.table, one.op, one.key)).collect()
+    };
+    let was = list(shop.mirror());
+    assert_eq!(was.len(), 7, "{was:?}");
+    let cleared = shop.ask(SyncAsk::Clear { why: "a test".into() });
+    let saved = cleared.output(&lifeboat_model::StepId("clear".into())).unwrap()["saved"].as_str().unwrap().to_owned();
+    assert_eq!(list(shop.mirror()), Vec::<String>::new());
+    // A table that nobody mirrors: told, and no reason to lose the others.
+    let text = std::fs::read_to_string(&saved).unwrap();
+    let mut document: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let mut of_nobody = document["entries"][0].clone();
+    of_nobody["table"] = "passing".into();
+    document["entries"].as_array_mut().unwrap().insert(3, of_nobody);
+    let file = shop.world.path("kept.json");
+    std::fs::write(&file, document.to_string()).unwrap();
+    let imported = shop.ask(SyncAsk::Import { file });
+    let told = imported.output(&lifeboat_model::StepId("import".into())).unwrap().clone();
+    assert_eq!(told, serde_json::json!({ "entries": 7, "left_out": { "passing": 1 } }));
+    assert_eq!(list(shop.mirror()), was, "in their order");
+    shop.ask(SyncAsk::Enable);
+    drain(&mut shop.mirror());
+    assert_eq!(shop.cloud("SELECT count(*) FROM mirror.orders WHERE id IN (7, 901)"), "1");
+    shop.is_equal(&mut shop.mirror());
+}
+
 #[test]
 fn detached_nothing_of_ours_is_left_in_the_file() {
     let shop = Shop::attached();

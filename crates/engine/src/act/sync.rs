@@ -35,7 +35,15 @@ pub fn perform(hands: &Hands, link: &Link, action: &SyncAction, context: &Contex
             let cleared = mirror.clear_into(saved)?;
             Ok(json!({ "saved": saved, "count": cleared.changes(), "dropped": cleared.tables }))
         }
-        SyncAction::Import { file } => Ok(json!({ "entries": mirror.import(file)? })),
+        SyncAction::Import { file } => {
+            let imported = mirror.import(file)?;
+            for (table, count) in &imported.left_out {
+                context.watch.note(&format!(
+                    "{count} changes of {table} were left out: it is not mirrored, or its key is another by now."
+                ));
+            }
+            output(&imported)
+        }
         SyncAction::CheckLocal { emptied } => mirror.check_local(emptied, context.stop).map(|()| Value::Null),
         SyncAction::Attach => mirror.attach().and_then(|tables| output(&tables)),
         SyncAction::Detach => mirror.detach().map(|()| Value::Null),

@@ -1,15 +1,19 @@
 //! The queue as people see it: listed, saved, cleared, put back.
 
-use std::path::Path;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use lifeboat_io::{
-    database::sqlite::{Key, Noted, Outbox, SqliteError, Waiting},
+    database::sqlite::{Key, Noted, Outbox, SqliteError, TableShape, Waiting},
     files,
 };
 use lifeboat_model::{
     Failure, FailureKind,
     sync::{DeadLetter, LetterChoice, Op, QUEUE_SCHEMA, QueueEntry, SavedQueue, Value},
 };
+use serde::Serialize;
 
 use super::{Mirror, memory_failure, named};
 use crate::act::{path_failure, sqlite_failure};
@@ -24,6 +28,16 @@ impl From<SqliteError> for ClearFailure {
     fn from(error: SqliteError) -> Self {
         ClearFailure(sqlite_failure(&error))
     }
+}
+
+/// What came of a saved queue.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub(crate) struct Imported {
+    /// Entries that wait again.
+    pub entries: u64,
+    /// Entries of tables that are not mirrored, or have another key by now.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub left_out: BTreeMap<String, u64>,
 }
 
 impl Mirror {
@@ -174,17 +188,27 @@ impl Mirror {
         Ok(read_queue(saved)?.entries.into_iter().filter(|entry| entry.id < first).collect())
     }
 
-    /// Puts a saved queue back; every row is read again when it is delivered.
-    pub(crate) fn import(&mut self, file: &Path) -> Result<u64, Failure> {
+    /// Puts a saved queue back, in its order; every row is read again when it is delivered. Says how many entries there were, and of
+    /// which tables there were some that are not mirrored any more: nothing is left out without a word.
+    pub(crate) fn import(&mut self, file: &Path) -> Result<Imported, Failure> {
         let saved = read_queue(file)?;
         let shapes = self.shapes()?.clone();
+        let known: BTreeSet<String> =
+            self.outbox()?.numbers().map_err(|error| sqlite_failure(&error))?.into_values().collect();
+        let mut imported = Imported::default();
         let mut entries: Vec<(String, Op, Key)> = Vec::with_capacity(saved.entries.len());
         for entry in saved.entries {
-            let Some(shape) = shapes.table(&entry.table) else { continue };
-            let key: Option<Vec<Value>> = shape.key_names().iter().map(|name| entry.key.get(*name).cloned()).collect();
-            entries.extend(key.map(|key| (entry.table, entry.op, key)));
+            let shape = shapes.table(&entry.table).filter(|_| known.contains(&entry.table));
+            let named =
+                |shape: &TableShape| shape.key_names().iter().map(|name| entry.key.get(*name).cloned()).collect();
+            let key: Option<Option<Vec<Value>>> = shape.map(named);
+            match key.flatten() {
+                Some(key) => entries.push((entry.table, entry.op, key)),
+                None => *imported.left_out.entry(entry.table).or_default() += 1,
+            }
         }
-        self.outbox()?.note(&entries).map_err(|error| sqlite_failure(&error))
+        imported.entries = self.outbox()?.note(&entries).map_err(|error| sqlite_failure(&error))?;
+        Ok(imported)
     }
 
     /// Tries rows again that were set aside, or forgets them; says how many.

@@ -208,8 +208,15 @@ fn an_index_out_of_order_and_a_collation_of_another_version_fail() {
     let other = "CREATE OR REPLACE FUNCTION compare_odd(a int, b int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT btint4cmp(b, a)'";
     let found = failed(&server, &captured.facts, other);
     assert!(has(&found, "index structure") && !has(&found, "collation versions"), "{found:?}");
-    assert_eq!(server.sql("copy", "SELECT count(*) FROM pg_extension WHERE extname = 'amcheck'"), "0", "only for the look");
+    assert_eq!(
+        server.sql("copy", "SELECT count(*) FROM pg_extension WHERE extname = 'amcheck'"),
+        "0",
+        "only for the look"
+    );
     let older = "UPDATE pg_database SET datcollversion = '0.1' WHERE datname = 'copy'";
     let found = failed(&server, &captured.facts, older);
-    assert!(found.iter().any(|line| line.starts_with("collation versions") && line.contains("the database")), "{found:?}");
+    assert!(
+        found.iter().any(|line| line.starts_with("collation versions") && line.contains("the database")),
+        "{found:?}"
+    );
 }
