@@ -32,7 +32,8 @@ pub fn consequence(plan: &Plan) -> Consequence {
             SyncAsk::Enable | SyncAsk::Disable { .. } | SyncAsk::Import { .. } | SyncAsk::Letters { .. } => {
                 Consequence::Harmless
             }
-            SyncAsk::Clear { .. } | SyncAsk::Attach | SyncAsk::Detach => Consequence::Reversible,
+            SyncAsk::Clear { .. } | SyncAsk::Merge { .. } => Consequence::Reversible,
+            SyncAsk::Attach | SyncAsk::Detach => Consequence::Reversible,
             SyncAsk::Resync { .. }
             | SyncAsk::Repair { .. }
             | SyncAsk::Widen { .. }

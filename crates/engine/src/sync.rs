@@ -11,6 +11,7 @@ mod copy;
 mod dedupe;
 mod deliver;
 mod isolate;
+mod merge;
 mod parents;
 mod queue;
 mod salvage;
@@ -35,6 +36,7 @@ use self::cloud::Cloud;
 use crate::{Engine, Vaults, act::sqlite_failure};
 
 pub use compare::{Compared, TableCompared};
+pub use merge::Standings;
 
 /// How long somebody who compares or re-syncs waits for a worker to come to the end of its batch.
 const TURN_WAIT_MAX: std::time::Duration = std::time::Duration::from_secs(30);

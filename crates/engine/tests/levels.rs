@@ -424,6 +424,57 @@ fn emrg_23_what_only_the_cloud_has_is_saved_before_it_is_made_equal() {
     assert_eq!(phases.iter().filter_map(|phase| phase.budget_ms).sum::<u64>(), 7_200_000);
 }
 
+/// SLV-06, C-06, X-04: what only the cloud had is listed, a look says what of it the file lacks, and that comes into the file and
+/// so to the cloud again; what the file has stays as it is.
+#[test]
+fn slv_06_rows_that_were_newer_in_the_cloud_are_listed_and_come_into_the_file() {
+    let world = lost_shop();
+    world.psql("shop", "ALTER TABLE mirror.customers ADD COLUMN of_the_cloud text DEFAULT 'x'");
+    let done = world.must(&recover(&["application"]));
+    let saved = output(&done, "salvage");
+    assert_eq!(saved["tables"], serde_json::json!({ "customers": { "only_there": 1, "different": 1 } }), "{saved}");
+    assert_eq!(world.psql("shop", "SELECT count(*) FROM mirror.customers WHERE id = 91").trim(), "0");
+    let file = std::path::PathBuf::from(saved["saved"].as_str().unwrap());
+    assert!(done.plan.notes.iter().any(|note| note.contains("lifeboat sync merge") && note.contains("--dry-run")));
+    let merge = Request::Sync { link: world.setup.links[0].name.clone(), about: SyncAsk::Merge { file: file.clone() } };
+    let read = |question: &str| -> String {
+        let asked = std::process::Command::new("sqlite3").arg(world.app("shop.db")).arg(question).output().unwrap();
+        assert!(asked.status.success(), "{asked:?}");
+        String::from_utf8(asked.stdout).unwrap().trim().to_owned()
+    };
+    let content = "SELECT group_concat(id || '=' || name, ' ') FROM (SELECT * FROM customers ORDER BY id)";
+    let was = read(content);
+    let plan = world.engine().plan(&merge).unwrap();
+    let told = "customers: 1 rows that the file lacks, 1 with other values there, which stay, 0 that it has, 0 that it cannot hold: \
+                other values id=2; new id=91; without of_the_cloud, which the file does not have";
+    let other = "customers: 1 rows that the file lacks, 1 with other values there, which stay, 0 that it has, 0 that it cannot hold: \
+                 new id=91; other values id=2; without of_the_cloud, which the file does not have";
+    assert!(plan.notes.iter().any(|note| note == told || note == other), "{:?}", plan.notes);
+    assert_eq!(read(content), was, "a look changes nothing");
+    // One row that cannot be: none comes.
+    let text = std::fs::read_to_string(&file).unwrap();
+    let bad = world.path("bad.ndjson");
+    std::fs::write(
+        &bad,
+        format!(
+            "{text}{{\"table\":\"orders\",\"row\":{{\"id\":777,\"customer\":88888,\"cents\":1,\"created_at\":\"\"}}}}\n"
+        ),
+    )
+    .unwrap();
+    let all = Request::Sync { link: world.setup.links[0].name.clone(), about: SyncAsk::Merge { file: bad } };
+    let refused = world.run(&all);
+    assert!(!matches!(&refused, Ok(done) if done.state == lifeboat_model::OperationState::Done), "{refused:?}");
+    assert_eq!(read(content), was);
+    world.must(&merge);
+    assert_eq!(read(content), format!("{was} 91=after the backup"));
+    let mut mirror = world.engine().mirror(None).unwrap();
+    mirror.drain(&Stop::default()).unwrap();
+    assert_eq!(world.psql("shop", "SELECT name FROM mirror.customers WHERE id IN (91)").trim(), "after the backup");
+    // Once more there is nothing to do.
+    let again = world.engine().plan(&merge).unwrap();
+    assert_eq!(again.steps().count(), 0, "{:?}", again.notes);
+}
+
 /// The same, where each step about the cloud fails, is killed, and is done twice.
 #[test]
 fn emrg_23_the_cloud_is_made_equal_whatever_happens() {

@@ -44,6 +44,11 @@ pub fn perform(hands: &Hands, link: &Link, action: &SyncAction, context: &Contex
             }
             output(&imported)
         }
+        SyncAction::Merge { file } => {
+            let merged = mirror.merge(file)?;
+            merged.iter().for_each(|table| context.watch.note(&table.sentence()));
+            Ok(json!({ "tables": merged }))
+        }
         SyncAction::CheckLocal { emptied } => mirror.check_local(emptied, context.stop).map(|()| Value::Null),
         SyncAction::Attach => mirror.attach().and_then(|tables| output(&tables)),
         SyncAction::Detach => mirror.detach().map(|()| Value::Null),

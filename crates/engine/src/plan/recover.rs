@@ -337,6 +337,10 @@ fn notes(known: &Known, without: &[String], restored: Vec<String>) -> Vec<String
             notes.push(
                 "Nothing is truncated: what only the cloud has is saved first, then taken away row by row.".to_owned(),
             );
+            notes.push(format!(
+                "Afterwards, to bring what the file lacks of it back into the file: lifeboat sync merge {} --dry-run",
+                cloud.saved.display()
+            ));
         }
         None => notes.push("The cloud is left as it is, and may hold other rows than the restored file.".to_owned()),
     }

@@ -6,7 +6,10 @@ use lifeboat_model::{
 };
 
 use super::steps::{self, by, phase, step};
-use crate::{Engine, sync::Mirror};
+use crate::{
+    Engine,
+    sync::{Mirror, Standings},
+};
 
 /// Plans a change of a mirror.
 ///
@@ -61,6 +64,17 @@ pub(crate) fn plan(engine: &Engine, request: &Request, name: &ResourceName, abou
             let title = format!("put the queue saved in {} back", file.display());
             let action = SyncAction::Import { file: file.clone() };
             (title.clone(), vec![acts.step("import", title, action, Undo::Nothing)])
+        }
+        SyncAsk::Merge { file } => {
+            let found = mirror.look_at_saved(file)?;
+            notes.extend(found.iter().map(Standings::sentence));
+            notes.push(
+                "A row that the file has is never written over. What the app does at an insert happens.".to_owned(),
+            );
+            let new: u64 = found.iter().map(|table| table.new).sum();
+            let title = format!("insert {new} rows into {} that only the cloud had", link.file.display());
+            let merge = acts.step("merge", title.clone(), SyncAction::Merge { file: file.clone() }, Undo::Nothing);
+            (title, if new > 0 { vec![merge] } else { Vec::new() })
         }
         SyncAsk::Attach => (
             format!("mirror {} to {}", link.file.display(), link.cloud),
@@ -166,7 +180,7 @@ pub(crate) fn plan(engine: &Engine, request: &Request, name: &ResourceName, abou
     };
     let lease = match about {
         SyncAsk::Attach | SyncAsk::Detach | SyncAsk::Resync { .. } | SyncAsk::StartOver { .. } => Lease::Mirror,
-        SyncAsk::Repair { .. } | SyncAsk::Widen { .. } => Lease::Mirror,
+        SyncAsk::Repair { .. } | SyncAsk::Widen { .. } | SyncAsk::Merge { .. } => Lease::Mirror,
         SyncAsk::Enable | SyncAsk::Disable { .. } | SyncAsk::Clear { .. } | SyncAsk::Import { .. } => Lease::Sync,
         SyncAsk::ConfirmDeletes { .. } | SyncAsk::Letters { .. } => Lease::Sync,
     };
@@ -185,6 +199,7 @@ fn budget_ms(about: &SyncAsk) -> Option<u64> {
         SyncAsk::StartOver { .. } | SyncAsk::Resync { .. } | SyncAsk::Repair { .. } => Some(advice::budget_ms(4)),
         SyncAsk::Enable | SyncAsk::Import { .. } | SyncAsk::Attach | SyncAsk::Detach => None,
         SyncAsk::ConfirmDeletes { .. } | SyncAsk::Letters { .. } | SyncAsk::Widen { .. } => None,
+        SyncAsk::Merge { .. } => None,
     }
 }
 

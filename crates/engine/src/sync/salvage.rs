@@ -47,9 +47,25 @@ impl Mirror {
         let walked = self.walk(&[], Mend::Nothing, watch, stop);
         self.saving = None;
         let compared = walked?;
+        let held = compared.tables.iter().filter(|table| table.orphans + table.different > 0);
+        let held = held
+            .map(|table| (table.table.clone(), json!({ "only_there": table.orphans, "different": table.different })));
+        let tables: serde_json::Map<String, Value> = held.collect();
+        for (table, rows) in &tables {
+            watch.note(&format!(
+                "The cloud has {} rows of {table} that the file lacks, and {} with other values.",
+                rows["only_there"], rows["different"]
+            ));
+        }
+        if !tables.is_empty() {
+            watch.note(&format!(
+                "Which of them can come into the file: lifeboat sync merge {} --dry-run",
+                into.display()
+            ));
+        }
         let only_there: u64 = compared.tables.iter().map(|table| table.orphans).sum();
         let different: u64 = compared.tables.iter().map(|table| table.different).sum();
-        Ok(json!({ "saved": into, "only_there": only_there, "different": different }))
+        Ok(json!({ "saved": into, "only_there": only_there, "different": different, "tables": tables }))
     }
 
     /// Delivers what waits, again and again; fails unless nothing waited at least once near the end.

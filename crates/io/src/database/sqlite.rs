@@ -44,8 +44,8 @@ pub use inspect::{inspect, quick_digest, sha256};
 pub use live::{QuickLook, count_rows, peek, quick_check};
 pub use migrations::migrations;
 pub use outbox::{
-    Attachment, Batch, ColumnShape, Identity, KEY_COLUMNS_MAX, Key, Noted, Outbox, RowChange, Shapes, Sight, Swept,
-    TableShape, Unique, Waiting, Walked,
+    Attachment, Batch, ColumnShape, Identity, KEY_COLUMNS_MAX, Key, NamedRow, Noted, Outbox, RowChange, Shapes, Sight,
+    Standing, Swept, TableShape, Unique, Waiting, Walked,
 };
 pub use pages::{ChangedReader, Looked, MapOf, NewMap, PageMap, Pages, PagesReader, Scanned, Seen};
 pub use rules::{check_rules, sample as sample_digest};

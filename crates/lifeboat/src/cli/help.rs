@@ -202,6 +202,7 @@ Examples:
   lifeboat sync queue clear --reason 'corrupted entries' --yes
   lifeboat sync check
   lifeboat sync resync --yes
+  lifeboat sync merge cloud-rows-20261120-140500.ndjson --dry-run
   lifeboat sync enable";
 
 pub const SERVE: &str = "\

@@ -88,6 +88,15 @@ pub enum SyncCommand {
         #[allow(missing_docs)]
         consent: ConsentArgs,
     },
+    /// Inserts rows into the file that only the cloud had, from where level 5 saved them
+    Merge {
+        /// The file of saved rows; level 5 says where it is
+        #[arg(value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        consent: ConsentArgs,
+    },
     /// Lets deletes go on that were held because they looked like an accident
     Confirm {
         /// Only of these tables

@@ -60,6 +60,10 @@ pub fn run(app: &App, args: &SyncArgs) -> Done {
         }
         SyncCommand::Repair { tables, consent } => ask(SyncAsk::Repair { tables: tables.clone() }, consent.consent()),
         SyncCommand::Widen { tables, consent } => ask(SyncAsk::Widen { tables: tables.clone() }, consent.consent()),
+        SyncCommand::Merge { file, consent } => {
+            let file = files::absolute(file).map_err(|error| Failure::from_error(FailureKind::Usage, &error))?;
+            ask(SyncAsk::Merge { file }, consent.consent())
+        }
         SyncCommand::Confirm { tables, consent } => {
             ask(SyncAsk::ConfirmDeletes { tables: tables.clone() }, consent.consent())
         }

@@ -27,6 +27,11 @@ pub enum SyncAsk {
         /// The file.
         file: PathBuf,
     },
+    /// Insert rows into the file that only the cloud had when they were saved; what the file has is never written over.
+    Merge {
+        /// The file of saved rows.
+        file: PathBuf,
+    },
     /// Put triggers into the file, make the cloud's tables, and copy everything there.
     Attach,
     /// Take the triggers out.
@@ -101,6 +106,11 @@ pub enum SyncAction {
     /// Puts a saved queue back.
     Import {
         /// The file.
+        file: PathBuf,
+    },
+    /// Inserts saved rows that the file lacks.
+    Merge {
+        /// The file of saved rows.
         file: PathBuf,
     },
     /// Fails unless the file is sound and not suddenly empty.

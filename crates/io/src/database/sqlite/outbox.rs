@@ -7,6 +7,7 @@
 //! Our own connection never checkpoints: a program that checkpoints beside an old SQLite may damage the file. Its write
 //! transactions are short, and it holds no read transaction while anything else happens.
 
+mod merge;
 mod objects;
 mod read;
 mod shape;
@@ -20,6 +21,7 @@ use std::{
 use lifeboat_model::sync::{Op, OpCounts};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior, config::DbConfig};
 
+pub use merge::{NamedRow, Standing};
 pub use read::{Batch, Key, Noted, RowChange, Sight, Swept, Walked};
 pub use shape::{ColumnShape, KEY_COLUMNS_MAX, Shapes, TableShape, Unique};
 

@@ -484,7 +484,7 @@ fn seen(found: ValueRef<'_>) -> sync::ValueRef<'_> {
     }
 }
 
-fn bound(value: &Value) -> rusqlite::types::Value {
+pub(super) fn bound(value: &Value) -> rusqlite::types::Value {
     match value {
         Value::Null => rusqlite::types::Value::Null,
         Value::Integer(number) => (*number).into(),
