@@ -47,7 +47,7 @@ pub fn consequence(plan: &Plan) -> Consequence {
                 Consequence::Reversible
             }
         }
-        Request::Level { .. } => Consequence::Reversible,
+        Request::Level { .. } | Request::Drill { .. } => Consequence::Reversible,
         Request::BringBack { .. } | Request::RestoreTable { insert: true, .. } => Consequence::Reversible,
         Request::RestoreTable { insert: false, .. } => Consequence::Harmless,
         Request::Fence { on, .. } | Request::Maintenance { on, .. } => {

@@ -12,6 +12,7 @@ pub mod consequence;
 pub mod copies;
 pub mod decide;
 mod diagnose;
+pub mod drills;
 pub mod evidence;
 pub mod examine;
 pub mod facts;

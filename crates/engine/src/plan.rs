@@ -7,6 +7,7 @@ pub mod backup;
 pub mod copy;
 mod databases;
 mod deploy;
+mod drill;
 pub mod export;
 pub mod incident;
 pub mod keep;
@@ -121,6 +122,7 @@ fn planned(engine: &Engine, request: &Request) -> Result<Plan, Failure> {
             VersionAsk::Rehearse { .. } => revert::rehearse(engine, request),
             VersionAsk::Revert { .. } => revert::plan(&revert::gather(engine, request)?, request),
         },
+        Request::Drill { about } => drill::plan(engine, request, about),
         Request::Level { .. } => level::plan(&level::gather(engine, request)?, request),
         Request::Provider { about } => provider::plan(engine, request, about),
         Request::Incident { about } => incident::plan(&incident::gather(engine)?, request, about),

@@ -164,15 +164,20 @@ impl Engine {
     /// # Errors
     /// This environment is the one that real users are in.
     pub fn rehearsal_of_rollback(&self, to: Option<String>, profile: Option<Profile>) -> Result<Request, Failure> {
-        let scope = &self.setup().scope;
-        if scope.environment == PRODUCTION {
-            let message = format!("a rehearsal changes what runs and its data, and {scope} is what real users are in");
-            return Err(Failure::new(FailureKind::Refused, message).hint(
-                "lifeboat rehearse rollback --env staging; without one, describe it under [environments.staging]",
-            ));
-        }
+        self.refuse_production("lifeboat rehearse rollback --env staging")?;
         let why = format!("{DRILL} a rehearsal");
         Ok(Request::Version { about: VersionAsk::RollBack { to, profile, why } })
+    }
+
+    /// Refuses to rehearse anything where real users are.
+    pub(crate) fn refuse_production(&self, instead: &str) -> Result<(), Failure> {
+        let scope = &self.setup().scope;
+        if scope.environment != PRODUCTION {
+            return Ok(());
+        }
+        let message = format!("a rehearsal changes what runs and its data, and {scope} is what real users are in");
+        let hint = format!("{instead}; without one, describe it under [environments.staging]");
+        Err(Failure::new(FailureKind::Refused, message).hint(hint))
     }
 
     /// Every rehearsal of a rollback of this app, in whichever environment, newest first, with what people attested.

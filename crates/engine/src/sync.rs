@@ -10,6 +10,7 @@ mod compare;
 mod copy;
 mod dedupe;
 mod deliver;
+mod drill;
 mod isolate;
 mod merge;
 mod parents;

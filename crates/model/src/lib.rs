@@ -12,6 +12,7 @@ pub mod check;
 pub mod checklist;
 pub mod compare;
 pub mod decision;
+pub mod drill;
 pub mod escalation;
 pub mod export;
 pub mod failure;
@@ -41,6 +42,7 @@ pub mod variables;
 
 pub use backup::{Backup, BackupChoice, BackupReason, NoBackup, choose_backup};
 pub use check::{Check, Tri};
+pub use drill::Drill;
 pub use export::{Export, ExportFormat, ExportedFile, ExportedResource};
 pub use failure::{ExitCode, Failure, FailureClass, FailureKind};
 pub use id::{BackupId, OperationId, PlanId, ProofId, ReleaseId, StepId};

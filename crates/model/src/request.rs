@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     backup::{BackupChoice, BackupReason},
     decision::DecisionRecord,
+    drill::Drill,
     export::ExportFormat,
     id::{BackupId, OperationId},
     incident::IncidentStep,
@@ -230,6 +231,11 @@ pub enum Request {
         /// What.
         about: LevelAsk,
     },
+    /// Try one of the quarterly tests, where nothing is lost by it.
+    Drill {
+        /// Which.
+        about: Drill,
+    },
     /// Something about releases and migrations: seal, judge, go back.
     Version {
         /// What.
@@ -283,6 +289,7 @@ impl Request {
             Request::Provider { .. } => "provider",
             Request::Sync { .. } => "sync",
             Request::Level { .. } => "level",
+            Request::Drill { .. } => "drill",
             Request::Version { about } => match about {
                 VersionAsk::Seal { .. } => "checkpoint",
                 VersionAsk::Mark { .. } => "release-mark",
@@ -307,7 +314,7 @@ impl Request {
             Request::Sync { .. } => true,
             Request::Restore { .. } | Request::Undo { .. } | Request::Retention | Request::Release { .. } => false,
             Request::Fence { .. } | Request::BringBack { .. } | Request::RestoreTable { .. } => false,
-            Request::Level { .. } => false,
+            Request::Level { .. } | Request::Drill { .. } => false,
             Request::Version { about } => match about {
                 VersionAsk::Seal { .. } | VersionAsk::Mark { .. } | VersionAsk::Rehearse { .. } => true,
                 VersionAsk::Deploy(_) | VersionAsk::Env(_) => false,

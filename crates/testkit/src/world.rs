@@ -142,6 +142,7 @@ impl World {
         copy_folder(self.home.path(), home.path());
         let mut world = World::around(home, self.random.bits_of_now());
         world.clock.jump_to(lifeboat_io::Clock::now(&*self.clock));
+        world.setup.scope = self.setup.scope.clone();
         world.setup.keep = self.setup.keep.clone();
         world.setup.budgets_ms = self.setup.budgets_ms.clone();
         world.setup.copies = self.setup.copies.clone();

@@ -71,6 +71,9 @@ pub fn perform(hands: &Hands, link: &Link, action: &SyncAction, context: &Contex
         }
         SyncAction::Dedupe { tables } => Ok(json!({ "removed": mirror.dedupe(tables, context.stop)? })),
         SyncAction::Widen { columns } => Ok(json!({ "rows": mirror.widen(columns, context.stop)? })),
+        SyncAction::TryChanges { tables_max } => mirror.try_changes(*tables_max),
+        SyncAction::CheckCleared { saved } => mirror.check_cleared(saved),
+        SyncAction::CheckDelivers { limit_ms } => mirror.check_delivers(*limit_ms, context.stop),
         SyncAction::CheckLocalOnly => match mirror.said().local_only {
             true => Ok(json!({ "mode": "local-only" })),
             false => {

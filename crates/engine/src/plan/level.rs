@@ -299,7 +299,12 @@ fn variable(known: &Known, acts: &Acts<'_>, name: &str) -> Result<Vec<Step>, Fai
     Ok(vec![acts.step("variable", title, TargetAction::SetVariable { file, kept, name, value }, undo)])
 }
 
-fn roll_back(known: &Known, folder: &Folder, hard: bool, acts: &Acts<'_>) -> Result<(Vec<Step>, Vec<Step>), Failure> {
+pub(super) fn roll_back(
+    known: &Known,
+    folder: &Folder,
+    hard: bool,
+    acts: &Acts<'_>,
+) -> Result<(Vec<Step>, Vec<Step>), Failure> {
     let Some(branch) = folder.head.branch.clone() else {
         let message = format!("no branch is checked out in {}", known.target.folder.display());
         return Err(Failure::new(FailureKind::Refused, message).hint("lifeboat level 3 --stable VERSION"));

@@ -144,7 +144,7 @@ fn swapped(operation: &Operation) -> Option<Swapped> {
             return None;
         }
         Request::Incident { .. } | Request::Sync { .. } | Request::Maintenance { .. } => return None,
-        Request::Provider { .. } => return None,
+        Request::Provider { .. } | Request::Drill { .. } => return None,
         Request::Prune | Request::Mark { .. } | Request::Release { .. } => return None,
         Request::BringBack { .. } | Request::RestoreTable { .. } => return None,
     };
@@ -199,7 +199,7 @@ pub fn plan(known: &Known, request: &Request) -> Result<Plan, Failure> {
                 Err(nothing_to_undo(operation))
             }
             Request::BringBack { .. } | Request::RestoreTable { .. } => Err(nothing_to_undo(operation)),
-            Request::Provider { .. } => Err(nothing_to_undo(operation)),
+            Request::Provider { .. } | Request::Drill { .. } => Err(nothing_to_undo(operation)),
             Request::Incident { .. } | Request::Maintenance { .. } | Request::Level { .. } => {
                 Err(nothing_to_undo(operation))
             }
@@ -480,7 +480,7 @@ pub fn is_undoable(operation: &Operation) -> bool {
         Request::Export { .. } | Request::Adopt { .. } | Request::Copy { .. } => false,
         Request::Compromise { .. } | Request::Attest { .. } | Request::Fence { .. } | Request::Decide { .. } => false,
         Request::Incident { .. } | Request::Sync { .. } | Request::Maintenance { .. } => false,
-        Request::Provider { .. } => false,
+        Request::Provider { .. } | Request::Drill { .. } => false,
     };
     done && kind && !facts_gone(operation)
 }

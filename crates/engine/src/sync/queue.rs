@@ -267,7 +267,7 @@ impl Mirror {
 }
 
 /// Reads a saved queue.
-fn read_queue(file: &Path) -> Result<SavedQueue, Failure> {
+pub(super) fn read_queue(file: &Path) -> Result<SavedQueue, Failure> {
     let body = files::read(file).map_err(|error| path_failure(&error))?;
     let saved: SavedQueue = serde_json::from_slice(&body).map_err(|error| {
         let failure = Failure::new(FailureKind::Usage, format!("{} is no saved queue", file.display()));

@@ -490,9 +490,14 @@ A rehearsal is the rollback itself, its plan and its journal, in an environment 
 has one that came to its end, without a step that failed or was begun twice, within 15 minutes; what only people can say is attested. What
 it leaves is not bad. `lifeboat ready` wants one that passed within a quarter. Exit code 10 when one did not pass, or is due.
 
+`sync` tries what a hybrid app wants tried each quarter: switch (hold changes, see that they are noted, deliver them), queue (save and clear
+it, put it back), rollback (the version before this one, and this one again), restore (a backup, beside the database as NAME-test, with writes).
+Each ends as it began.
+
 Examples:
   lifeboat rehearse rollback --env staging --dry-run
   lifeboat rehearse rollback --env staging --profile full --confirm shop/staging
+  lifeboat rehearse sync switch --env staging
   lifeboat rehearse list
   lifeboat rehearse attest o-1a2b3c4d5e roles --note 'Ada, Ben'";
 

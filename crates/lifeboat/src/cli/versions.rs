@@ -119,6 +119,24 @@ pub enum RehearseCommand {
         #[allow(missing_docs)]
         consent: ConsentArgs,
     },
+    /// Tries one of the four quarterly tests of a hybrid app, and puts everything back
+    Sync {
+        /// switch, queue, rollback or restore
+        #[arg(hide_possible_values = true)]
+        test: DrillArg,
+        /// switch, queue: which link, when the environment has more than one
+        #[arg(long, value_name = "NAME")]
+        link: Option<String>,
+        /// rollback: which target, when the environment has more than one
+        #[arg(long, value_name = "NAME")]
+        target: Option<String>,
+        /// restore: which database [default: the one that is mirrored]
+        #[arg(long, value_name = "NAME")]
+        resource: Option<String>,
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        consent: ConsentArgs,
+    },
     /// Lists them, newest first, with each phase's time, and when the next one is due
     List,
     /// Puts on record what only a person can say of one
@@ -131,6 +149,19 @@ pub enum RehearseCommand {
         #[allow(missing_docs)]
         word: AttestArgs,
     },
+}
+
+/// One of the quarterly tests, as somebody may say it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DrillArg {
+    /// Hold changes and deliver them again.
+    Switch,
+    /// Clear the queue and put it back.
+    Queue,
+    /// The version before this one, and this one again.
+    Rollback,
+    /// A backup, beside the database.
+    Restore,
 }
 
 /// How a rollback goes back, as somebody may say it.

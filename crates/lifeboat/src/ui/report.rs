@@ -1,7 +1,7 @@
 //! What is said after an operation: how it ended, how long each part took, where things are kept, how to undo it.
 
 use lifeboat_engine::{
-    Engine,
+    Engine, drills,
     rehearsals::{self, Rehearsal},
 };
 use lifeboat_model::{
@@ -265,7 +265,7 @@ pub fn undo(operation: &Operation) -> Option<String> {
         Request::Export { .. } | Request::Copy { .. } => false,
         Request::Compromise { .. } | Request::Attest { .. } | Request::Fence { .. } | Request::Decide { .. } => false,
         Request::Incident { .. } | Request::Sync { .. } | Request::Maintenance { .. } => false,
-        Request::Provider { .. } => false,
+        Request::Provider { .. } | Request::Drill { .. } => false,
         Request::Retention => !operation.steps.is_empty(),
         Request::Mark { mark, .. } => {
             use lifeboat_model::BackupMark as M;
@@ -341,6 +341,7 @@ pub fn document(operation: &Operation) -> Value {
         "level": level(operation),
         "rollback": rollback(operation),
         "rehearsal": rehearsals::of(operation),
+        "drill": drills::of(operation),
         "held": held(operation).collect::<Vec<_>>(),
     })
 }

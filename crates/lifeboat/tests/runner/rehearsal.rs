@@ -89,3 +89,23 @@ fn preflight_says_of_each_thing_whether_it_is_there() {
     let home = Home::shop();
     home.run(&["preflight", "restore"]).ends(ExitCode::Refused).says(&["failed   db backup", "lifeboat backup db"]);
 }
+
+/// DRL-02: a test is on record with its due date, from the program itself; nothing is tried where real users are.
+#[test]
+fn drl_02_a_quarterly_test_is_on_record() {
+    let (home, backup) = shop("staging", "");
+    let none = home.run(&["rehearse", "list", "--json"]).ends(ExitCode::ActionAdvised).json();
+    assert_eq!(none["drills_due"].as_array().unwrap().len(), 0, "an app without a mirror owes none");
+    let ran = home.run(&["rehearse", "sync", "restore", "--yes"]).ends(ExitCode::Ok);
+    ran.says(&["[DRILL]", &backup, "shop-test.db"]);
+    assert!(!home.path("shop-test.db").exists());
+    let told = home.run(&["rehearse", "list", "--json"]).ends(ExitCode::ActionAdvised).json();
+    assert_eq!((&told["drills"][0]["test"], &told["drills"][0]["outcome"]), (&"restore".into(), &"pass".into()));
+    let due: Vec<bool> =
+        told["drills_due"].as_array().unwrap().iter().map(|one| one["is_due"].as_bool().unwrap()).collect();
+    assert_eq!(due, [true, true, true, false]);
+    home.run(&["rehearse", "list"]).ends(ExitCode::ActionAdvised).says(&["sync restore", "Quarterly test switch"]);
+    home.run(&["rehearse", "sync", "switch"]).ends(ExitCode::Usage).says(&["mirrors nothing"]);
+    let (home, _) = shop("production", "");
+    home.run(&["rehearse", "sync", "restore", "--yes"]).ends(ExitCode::Refused).says(&["real users", "--env staging"]);
+}

@@ -146,6 +146,21 @@ pub enum SyncAction {
         /// The columns.
         columns: Vec<Widening>,
     },
+    /// Writes a row of each mirrored table over itself, at most so many tables; fails unless that is noted.
+    TryChanges {
+        /// How many tables.
+        tables_max: u32,
+    },
+    /// Fails unless the saved queue holds something, and nothing of it waits any more.
+    CheckCleared {
+        /// The file.
+        saved: PathBuf,
+    },
+    /// Delivers; fails unless what waited when it began has arrived in time.
+    CheckDelivers {
+        /// How long that may take, in milliseconds.
+        limit_ms: u64,
+    },
     /// Fails unless no connection to the cloud is opened any more.
     CheckLocalOnly,
     /// Fails unless changes are held.

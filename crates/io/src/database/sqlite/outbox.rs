@@ -347,6 +347,24 @@ impl Outbox {
         Ok(Waiting { over: newest, newest, tables })
     }
 
+    /// Writes the first row of a table over itself, as the app would: its triggers see it, and no value changes. Says whether
+    /// there was one.
+    ///
+    /// # Errors
+    /// [`SqliteError`].
+    pub fn touch(&self, table: &TableShape) -> Result<bool, SqliteError> {
+        let key: Vec<String> = table.key_names().into_iter().map(quoted).collect();
+        let plain = |at: &usize| !table.key.contains(at) && !table.columns[*at].generated;
+        let column = (0..table.columns.len()).find(plain).or_else(|| table.key.first().copied()).unwrap_or(0);
+        let (name, column) = (quoted(&table.name), quoted(&table.columns[column].name));
+        let same: Vec<String> = key.iter().map(|one| format!("{name}.{one} IS _lifeboat_first.{one}")).collect();
+        let (keys, same) = (key.join(", "), same.join(" AND "));
+        let first = format!("SELECT {keys} FROM {name} ORDER BY {keys} LIMIT 1");
+        let write = format!("UPDATE {name} SET {column} = {column} FROM ({first}) AS _lifeboat_first WHERE {same}");
+        let changed = self.connection.execute(&write, []).map_err(self.failed("write to"))?;
+        Ok(changed > 0)
+    }
+
     /// Puts entries into the outbox, in order; each row is read again when it is delivered. Entries of tables that are not
     /// mirrored are counted and left out.
     ///
