@@ -1,7 +1,7 @@
 //! What a plan would mean for what is there now: the same for a person at a terminal, for the API and for a page. It decides
 //! who may have it carried out, and what has to be said first.
 
-use lifeboat_model::{LevelAsk, LossLine, Plan, Request, VersionAsk, sync::SyncAsk};
+use lifeboat_model::{LevelAsk, LossLine, Plan, Request, VersionAsk, policy::PolicyAsk, sync::SyncAsk};
 
 /// What carrying out a plan means for what is there now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +47,8 @@ pub fn consequence(plan: &Plan) -> Consequence {
                 Consequence::Reversible
             }
         }
-        Request::Level { .. } | Request::Drill { .. } => Consequence::Reversible,
+        Request::Policy { about: PolicyAsk::Close, .. } => Consequence::Harmless,
+        Request::Level { .. } | Request::Drill { .. } | Request::Policy { .. } => Consequence::Reversible,
         Request::BringBack { .. } | Request::RestoreTable { insert: true, .. } => Consequence::Reversible,
         Request::RestoreTable { insert: false, .. } => Consequence::Harmless,
         Request::Fence { on, .. } | Request::Maintenance { on, .. } => {

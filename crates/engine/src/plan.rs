@@ -12,6 +12,7 @@ pub mod export;
 pub mod incident;
 pub mod keep;
 mod level;
+mod policies;
 pub mod prove;
 mod provider;
 mod reach;
@@ -122,6 +123,7 @@ fn planned(engine: &Engine, request: &Request) -> Result<Plan, Failure> {
             VersionAsk::Rehearse { .. } => revert::rehearse(engine, request),
             VersionAsk::Revert { .. } => revert::plan(&revert::gather(engine, request)?, request),
         },
+        Request::Policy { database, table, about } => policies::plan(engine, request, (database, table), about),
         Request::Drill { about } => drill::plan(engine, request, about),
         Request::Level { .. } => level::plan(&level::gather(engine, request)?, request),
         Request::Provider { about } => provider::plan(engine, request, about),

@@ -23,7 +23,7 @@ use self::{
         AttestArgs, ChecklistArgs, CompromisedArgs, EnvArgs, EvidenceArgs, IncidentArgs, LogsArgs, MessagesArgs,
         ProviderArgs, ReadyArgs,
     },
-    servers::{FenceArgs, SalvageArgs},
+    servers::{FenceArgs, PolicyArgs, SalvageArgs},
     sync::{AdviseArgs, AppArgs, LevelArgs, MonitorArgs, SyncArgs},
     versions::{CheckpointArgs, DeployArgs, MigrateArgs, RehearseArgs, ReleasesArgs, RollbackArgs, SheetArgs},
 };
@@ -165,6 +165,9 @@ pub enum Command {
     /// Stops all writes to a PostgreSQL database, and lets them in again
     #[command(after_help = help::FENCE, display_order = 22)]
     Fence(FenceArgs),
+    /// Row-level security of a table in PostgreSQL: listed, repaired, opened for a while
+    #[command(after_help = help::POLICY, display_order = 22)]
+    Policy(PolicyArgs),
     /// Closes the app for everybody who comes through the gateway, and opens it again
     #[command(after_help = help::MAINTENANCE, display_order = 22)]
     Maintenance(MaintenanceArgs),

@@ -25,6 +25,7 @@ pub mod message;
 pub mod migration;
 pub mod operation;
 pub mod plan;
+pub mod policy;
 pub mod postgres;
 pub mod predict;
 pub mod proof;

@@ -12,6 +12,7 @@ use crate::{
     id::{BackupId, OperationId},
     incident::IncidentStep,
     loss::AcceptLoss,
+    policy::PolicyAsk,
     provider::ProviderStep,
     release::VersionAsk,
     resource::{ResourceName, VaultName},
@@ -231,6 +232,15 @@ pub enum Request {
         /// What.
         about: LevelAsk,
     },
+    /// Change which rows of a table a server shows to whom.
+    Policy {
+        /// Which database: a resource on a server, or a link, whose cloud is meant.
+        database: ResourceName,
+        /// Which table, as SQL names it.
+        table: String,
+        /// What.
+        about: PolicyAsk,
+    },
     /// Try one of the quarterly tests, where nothing is lost by it.
     Drill {
         /// Which.
@@ -290,6 +300,7 @@ impl Request {
             Request::Sync { .. } => "sync",
             Request::Level { .. } => "level",
             Request::Drill { .. } => "drill",
+            Request::Policy { .. } => "policy",
             Request::Version { about } => match about {
                 VersionAsk::Seal { .. } => "checkpoint",
                 VersionAsk::Mark { .. } => "release-mark",
@@ -314,7 +325,7 @@ impl Request {
             Request::Sync { .. } => true,
             Request::Restore { .. } | Request::Undo { .. } | Request::Retention | Request::Release { .. } => false,
             Request::Fence { .. } | Request::BringBack { .. } | Request::RestoreTable { .. } => false,
-            Request::Level { .. } | Request::Drill { .. } => false,
+            Request::Level { .. } | Request::Drill { .. } | Request::Policy { .. } => false,
             Request::Version { about } => match about {
                 VersionAsk::Seal { .. } | VersionAsk::Mark { .. } | VersionAsk::Rehearse { .. } => true,
                 VersionAsk::Deploy(_) | VersionAsk::Env(_) => false,

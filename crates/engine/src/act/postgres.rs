@@ -5,6 +5,7 @@ mod exports;
 mod holding;
 mod keeping;
 pub(crate) mod losses;
+mod policies;
 pub(crate) mod reverts;
 pub(crate) mod salvage;
 pub(crate) mod schemas;
@@ -82,6 +83,9 @@ pub fn perform(hands: &Hands, action: &PgAction, context: &Context<'_>) -> Resul
             let address = hands.vaults.database(url)?;
             let name = database.as_deref().unwrap_or(&address.database).to_owned();
             fence(hands, &address.with_database(&name), (*on, *brief), why, context)
+        }
+        PgAction::ReplacePolicy { .. } | PgAction::OpenTable { .. } | PgAction::CheckPolicies { .. } => {
+            policies::perform(hands, action, context)
         }
         PgAction::Unfence { url, database } => losses::unfence(hands, url, database, context),
         PgAction::Salvage { .. } => losses::salvage(hands, action, context),
@@ -186,6 +190,9 @@ pub fn probe(hands: &Hands, action: &PgAction, context: &Context<'_>) -> Result<
             schemas::probe(hands, action, context)
         }
         PgAction::CheckSource { .. } | PgAction::Fill { .. } | PgAction::Check { .. } => {
+            Ok((Found::NotStarted, Value::Null))
+        }
+        PgAction::ReplacePolicy { .. } | PgAction::OpenTable { .. } | PgAction::CheckPolicies { .. } => {
             Ok((Found::NotStarted, Value::Null))
         }
         PgAction::Unfence { .. }

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use lifeboat_io::{Stop, files, git};
 use lifeboat_model::{
-    Action, EnvBinding, Failure, FailureKind, LevelAsk, OnFailure, Operation, OperationState, Plan, Request,
+    Action, EnvBinding, Failure, FailureKind, LevelAsk, OnFailure, Operation, OperationState, PgAction, Plan, Request,
     ResourceName, Step, StepClass, StepState, Target, TargetAction, Undo, VersionAsk, advice,
     sync::{Link, SyncAction},
 };
@@ -498,7 +498,7 @@ impl Acts<'_> {
 pub(super) fn is_meant(operation: &Operation) -> bool {
     match &operation.plan.request {
         Request::Level { about: LevelAsk::Recover { .. }, .. } => false,
-        Request::Level { .. } => true,
+        Request::Level { .. } | Request::Policy { .. } => true,
         Request::Version { about: VersionAsk::RollBack { .. } | VersionAsk::Env(_) } => true,
         _other => false,
     }
@@ -567,6 +567,11 @@ fn always(action: &Action) -> Action {
             target: target.clone(),
             action: TargetAction::Run { folder: folder.clone(), argv: argv.clone(), env: env.clone(), after: None },
         },
+        Action::Postgres(PgAction::ReplacePolicy { url, table, name, wanted, before, .. }) => {
+            let (url, table, name) = (url.clone(), table.clone(), name.clone());
+            let (wanted, before, or_leave) = (wanted.clone(), before.clone(), false);
+            Action::Postgres(PgAction::ReplacePolicy { url, table, name, wanted, before, or_leave })
+        }
         other => other.clone(),
     }
 }

@@ -144,7 +144,7 @@ fn swapped(operation: &Operation) -> Option<Swapped> {
             return None;
         }
         Request::Incident { .. } | Request::Sync { .. } | Request::Maintenance { .. } => return None,
-        Request::Provider { .. } | Request::Drill { .. } => return None,
+        Request::Provider { .. } | Request::Drill { .. } | Request::Policy { .. } => return None,
         Request::Prune | Request::Mark { .. } | Request::Release { .. } => return None,
         Request::BringBack { .. } | Request::RestoreTable { .. } => return None,
     };
@@ -199,7 +199,9 @@ pub fn plan(known: &Known, request: &Request) -> Result<Plan, Failure> {
                 Err(nothing_to_undo(operation))
             }
             Request::BringBack { .. } | Request::RestoreTable { .. } => Err(nothing_to_undo(operation)),
-            Request::Provider { .. } | Request::Drill { .. } => Err(nothing_to_undo(operation)),
+            Request::Provider { .. } | Request::Drill { .. } | Request::Policy { .. } => {
+                Err(nothing_to_undo(operation))
+            }
             Request::Incident { .. } | Request::Maintenance { .. } | Request::Level { .. } => {
                 Err(nothing_to_undo(operation))
             }
@@ -472,7 +474,9 @@ pub fn is_undoable(operation: &Operation) -> bool {
     let done = operation.state == OperationState::Done;
     let kind = match &operation.plan.request {
         Request::Restore { .. } | Request::Undo { .. } | Request::Retention | Request::Mark { .. } => true,
-        Request::BringBack { .. } | Request::RestoreTable { .. } | Request::Level { .. } => true,
+        Request::BringBack { .. } | Request::RestoreTable { .. } | Request::Level { .. } | Request::Policy { .. } => {
+            true
+        }
         Request::Version { about } => {
             matches!(about, VersionAsk::RollBack { .. } | VersionAsk::Env(_)) && !operation.past_pivot
         }

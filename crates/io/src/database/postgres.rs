@@ -56,6 +56,7 @@ mod message;
 mod migrations;
 mod mirror;
 mod plain;
+mod policies;
 mod quarantine;
 mod restore;
 mod roles;
@@ -113,6 +114,7 @@ pub use mirror::{
     single_sql, stream_sql, sums_of, table_delivery_sql, touch_watermark, trouble, watermark, widen_sql,
 };
 pub use plain::{Plain, sequences_sql, write_csv, write_data_sql, write_sql};
+pub use policies::{close, guarded, open_for, replace_policy, seen_as};
 pub use quarantine::quarantine;
 pub use restore::{Restore, RestoreOptions, Restored, Sources, restore};
 pub use roles::{compare_seen, named_roles, seen_by};

@@ -170,6 +170,18 @@ Examples:
   lifeboat fence status db
   lifeboat fence off db";
 
+pub const POLICY: &str = "\
+A policy is replaced in one transaction: when anything fails, the former one holds, and row-level security is on at the end. `open` does not
+switch it off: a policy lets everybody through until the server's clock says that it is over, whatever becomes of this program. `test` takes
+a role on, with claims of a token, and counts what it sees; it changes nothing. `lifeboat undo` puts the former policy back.
+
+Examples:
+  lifeboat policy list customers
+  lifeboat policy replace customers 'Users can view shop customers' --using 'shop_id = auth.current_shop_id() OR auth.is_owner_or_admin()'
+  lifeboat policy test customers --as authenticated --claim shop_id=1 --own 'shop_id = 1'
+  lifeboat policy open customers --to authenticated --time 10m --reason 'is it the policy?'
+  lifeboat policy close customers";
+
 pub const SALVAGE: &str = "\
 A restore of a PostgreSQL database finds the rows that leave with it, while writes are held, and keeps them with its operation:
 CSV for people, and a form that `apply` reads. `apply` inserts what came since the backup, parents before children, in one

@@ -122,3 +122,82 @@ pub enum SalvageCommand {
         run: super::RunArgs,
     },
 }
+
+/// `policy`.
+#[derive(Clone, Debug, Args)]
+pub struct PolicyArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: PolicyCommand,
+    /// Which database: a resource on a server, or a link, whose cloud is meant [default: the only one]
+    #[arg(long, global = true, value_name = "NAME")]
+    pub database: Option<String>,
+}
+
+/// What to do about row-level security.
+#[derive(Clone, Debug, Subcommand)]
+pub enum PolicyCommand {
+    /// Lists the policies of a table, and whether row-level security is on
+    List {
+        /// Which table: SCHEMA.TABLE; of the schema public without one
+        table: String,
+    },
+    /// Puts a policy in the place of the one of its name, in one transaction; or makes it
+    Replace {
+        /// Which table: SCHEMA.TABLE; of the schema public without one
+        table: String,
+        /// Its name
+        name: String,
+        /// For which rows it is true that they are seen [default: as it is]
+        #[arg(long, value_name = "SQL")]
+        using: Option<String>,
+        /// For which rows it is true that they may be written [default: as it is]
+        #[arg(long, value_name = "SQL")]
+        check: Option<String>,
+        /// For which command: all, select, insert, update, delete [default: as it is]
+        #[arg(long, value_name = "COMMAND", value_parser = ["all", "select", "insert", "update", "delete"], hide_possible_values = true)]
+        command: Option<String>,
+        /// For which role; may be given again [default: as it is]
+        #[arg(long = "to", value_name = "ROLE")]
+        roles: Vec<String>,
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        consent: ConsentArgs,
+    },
+    /// Lets roles see and write every row for a while, by a policy that ends by itself
+    Open {
+        /// Which table: SCHEMA.TABLE; of the schema public without one
+        table: String,
+        /// For how long, at most an hour
+        #[arg(long = "time", value_name = "DURATION", default_value = "10m", value_parser = lifeboat_model::time::parse_duration)]
+        how_long: lifeboat_model::Duration,
+        /// For which role; may be given again
+        #[arg(long = "to", value_name = "ROLE", required = true)]
+        roles: Vec<String>,
+        /// Why
+        #[arg(long, value_name = "WHY")]
+        reason: String,
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        consent: ConsentArgs,
+    },
+    /// Takes away what opens a table, and switches row-level security on
+    Close {
+        /// Which table: SCHEMA.TABLE; of the schema public without one
+        table: String,
+    },
+    /// Looks as somebody else whether rows of others are seen; exit code 10 when they are
+    Test {
+        /// Which table: SCHEMA.TABLE; of the schema public without one
+        table: String,
+        /// Which role
+        #[arg(long = "as", value_name = "ROLE", default_value = "anon")]
+        role: String,
+        /// What the token says, such as sub=UUID; may be given again
+        #[arg(long = "claim", value_name = "NAME=VALUE")]
+        claims: Vec<String>,
+        /// For which rows it is true that they are theirs, such as "shop_id = 7"; false when nothing is
+        #[arg(long, value_name = "SQL", default_value = "false")]
+        own: String,
+    },
+}

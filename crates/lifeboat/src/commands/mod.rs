@@ -30,6 +30,7 @@ mod logs;
 mod messages;
 mod monitor;
 mod plans;
+mod policy;
 mod preflight;
 mod provider;
 mod ready;
@@ -82,6 +83,7 @@ pub fn dispatch(app: &App, command: Option<Command>) -> Done {
         Command::Release(args) => requests::release(app, &args),
         Command::Salvage(args) => salvage::run(app, &args),
         Command::Fence(args) => fence::fence(app, &args),
+        Command::Policy(args) => policy::run(app, &args),
         Command::Maintenance(args) => fence::maintenance(app, &args.command),
         Command::Sync(args) => sync::run(app, &args),
         Command::Advise(args) => advise::run(app, &args),

@@ -88,6 +88,7 @@ fn what_it_does(plan: &Plan) -> String {
             let leave = (rows > 0).then(|| format!(", and {} leave", words::count(rows, "row", "rows")));
             format!("this changes what runs in {scope}: {}{}", plan.title, leave.unwrap_or_default())
         }
+        Request::Policy { table, .. } => format!("this changes who sees what of {table} in {scope}: {}", plan.title),
         Request::Drill { .. } => format!("this tries something in {scope}, and puts it back: {}", plan.title),
         Request::Level { .. } => format!("this changes what runs in {scope}: {}", plan.title),
         Request::RestoreTable { table, .. } => format!("this inserts rows of a backup into {table} of {scope}"),

@@ -258,6 +258,7 @@ pub fn undo(operation: &Operation) -> Option<String> {
     let undoable = match &operation.plan.request {
         Request::Restore { .. } | Request::Undo { .. } | Request::Backup { .. } => true,
         Request::Adopt { .. } | Request::BringBack { .. } | Request::RestoreTable { .. } => true,
+        Request::Policy { .. } => true,
         Request::Level { .. } => !operation.past_pivot || !kept(operation).is_empty(),
         Request::Version { about } => {
             matches!(about, VersionAsk::RollBack { .. } | VersionAsk::Env(_)) && !operation.past_pivot

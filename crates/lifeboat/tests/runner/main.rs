@@ -24,6 +24,7 @@ mod manual;
 mod messages;
 mod plans;
 mod platforms;
+mod policies;
 mod postgres;
 mod postgres_in;
 mod postgres_out;

@@ -8,6 +8,7 @@ use crate::{
     export::ExportFormat,
     id::{BackupId, OperationId},
     loss::{AcceptLoss, LossLine},
+    policy::Policy,
     postgres::Horizon,
     resource::{Resource, ResourceName},
 };
@@ -169,6 +170,41 @@ pub enum PgAction {
         /// Another database of the same server than that of the address.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         database: Option<String>,
+    },
+    /// Puts a policy in the place of the one of its name, or takes that one away, in one transaction; row-level security is on
+    /// afterwards. Fails, and changes nothing, when the one that is there is neither `before` nor `wanted`.
+    ReplacePolicy {
+        /// The database.
+        url: String,
+        /// The table, as SQL names it.
+        table: String,
+        /// The policy's name.
+        name: String,
+        /// The new one; nothing when it goes.
+        wanted: Option<Policy>,
+        /// The one that was there.
+        before: Option<Policy>,
+        /// Leave another one that is there by now as it is, where that is what undoing a step means that did nothing.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        or_leave: bool,
+    },
+    /// Opens a table for a while by a policy that ends by itself, or takes away all such policies.
+    OpenTable {
+        /// The database.
+        url: String,
+        /// The table, as SQL names it.
+        table: String,
+        /// For which roles.
+        roles: Vec<String>,
+        /// For how long, in milliseconds; nothing when it is closed.
+        for_ms: Option<u64>,
+    },
+    /// Fails unless row-level security of a table is on; gives its policies.
+    CheckPolicies {
+        /// The database.
+        url: String,
+        /// The table, as SQL names it.
+        table: String,
     },
     /// Takes the fence out of a database that may be closed, and leaves it as open or closed as it was.
     Unfence {
