@@ -560,3 +560,52 @@ fn emrg_21_a_version_that_does_not_start_changes_nothing() {
     world.must(&recover(&[]));
     assert_eq!(file(&world, "running"), "one");
 }
+
+/// EMRG-21, D-57: a host that has never seen the good version takes it from the remote, whose newest is bad, into a folder of its
+/// own; the live folder is as it was until the version was tried there.
+#[test]
+fn emrg_21_the_good_version_comes_from_the_remote_whose_newest_is_bad() {
+    let mut world = with_code(World::shop());
+    let (code, other) = (world.app("code"), world.path("another clone"));
+    let remote = world.path("remote.git");
+    git(&world.path(""), &["clone", "--quiet", &remote.display().to_string(), &other.display().to_string()]);
+    commit(&other, "four");
+    git(&other, &["tag", "--annotate", "--message", "it is good", "good"]);
+    let good = git(&other, &["rev-parse", "HEAD"]);
+    std::fs::write(other.join("trouble"), "does not start\n").unwrap();
+    commit(&other, "bad");
+    git(&other, &["push", "--quiet", "origin", "main", "good"]);
+    let before = git(&code, &["rev-parse", "HEAD"]);
+    let seen = world.app("seen");
+    let (live, there) = (code.display(), seen.display());
+    let looks = format!(
+        "(git -C '{live}' rev-parse HEAD; git -C '{live}' cat-file -e {good} && echo known) > '{there}' 2>&1; ./run fresh"
+    );
+    let target = &mut world.setup.targets[0];
+    (target.stable, target.rehearse) = (Some("good".into()), Some(vec!["sh".into(), "-c".into(), looks]));
+    world.backup();
+    world.sell(3);
+
+    let done = world.must(&recover(&[]));
+    assert_eq!(file(&world, "running"), "four");
+    assert_eq!(git(&code, &["rev-parse", "HEAD"]), good);
+    assert_eq!(output(&done, "fresh")["remote"], "origin");
+    let seen = std::fs::read_to_string(seen).unwrap();
+    assert!(
+        seen.starts_with(&before) && !seen.contains("known\n"),
+        "the live folder was touched before it was tried: {seen}"
+    );
+
+    // Its commit is known here now, and a remote that is away is no reason to wait: the copy comes from the live repository.
+    std::fs::rename(&remote, world.path("away.git")).unwrap();
+    world.setup.targets[0].stable = Some(good);
+    let done = world.must(&recover(&[]));
+    assert_eq!(
+        (&output(&done, "fresh")["remote"], file(&world, "running").as_str()),
+        (&serde_json::Value::Null, "four")
+    );
+    world.setup.targets[0].stable = Some("better".into());
+    let refused = world.run(&recover(&[])).unwrap_err();
+    assert!(refused.to_string().contains("knows no version better"), "{refused}");
+    assert!(refused.to_string().contains("origin could not be asked"), "{refused}");
+}

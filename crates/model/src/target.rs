@@ -310,6 +310,19 @@ pub enum TargetAction {
         commit: String,
         /// The folder. It is replaced when it exists: it is ours.
         into: PathBuf,
+        /// From this remote, where it answers and has the commit; else from the live folder's own repository.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        remote: Option<String>,
+        /// Nowhere but from there.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        only_there: bool,
+    },
+    /// Brings what a fresh copy has checked out into the live folder's repository; nothing is checked out there by it.
+    TakeOver {
+        /// The commit.
+        commit: String,
+        /// The fresh copy.
+        from: PathBuf,
     },
     /// Copies a file to where a fresh checkout looks for it.
     CopyIn {

@@ -43,7 +43,8 @@ pub fn perform(hands: &Hands, target: &Target, action: &TargetAction, context: &
         | TargetAction::MoveBranch { .. }
         | TargetAction::CheckOut { .. }
         | TargetAction::Push { .. }
-        | TargetAction::FreshCopy { .. } => versions::perform(hands, target, action, context),
+        | TargetAction::FreshCopy { .. }
+        | TargetAction::TakeOver { .. } => versions::perform(hands, target, action, context),
         TargetAction::CheckPort { .. }
         | TargetAction::Probe { .. }
         | TargetAction::ScanLog { .. }

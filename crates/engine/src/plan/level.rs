@@ -34,6 +34,8 @@ pub(super) struct Folder {
     pub branch: Option<String>,
     /// Whether there is a repository that others take the code from.
     pub has_remote: bool,
+    /// Whether that one alone has the commit, as far as the folder's own repository knows.
+    pub is_elsewhere: bool,
 }
 
 /// What is known when level 3 is planned.
@@ -98,6 +100,30 @@ impl Engine {
         }
     }
 
+    /// As [`Engine::folder`]; a version that the folder's own repository does not know is looked up where others take the code
+    /// from, which changes nothing here.
+    pub(super) fn folder_or_remote(&self, target: &Target, wanted: &str) -> Result<Folder, Failure> {
+        let unknown = match self.folder(target, wanted) {
+            Ok(folder) => return Ok(folder),
+            Err(failure) => failure,
+        };
+        let Some(head) = git::head(&target.folder) else { return Err(unknown) };
+        let words = ["ls-remote", "--quiet", "--", &target.remote, wanted, &format!("{wanted}^{{}}")];
+        let listed = match self.git(target, &words) {
+            Ok(listed) => listed,
+            Err(failure) => {
+                return Err(unknown.because(format!("{} could not be asked: {failure}", target.remote)));
+            }
+        };
+        let refs: Vec<(&str, &str)> = listed.lines().filter_map(|line| line.split_once('\t')).collect();
+        // An annotated tag is named twice: by itself, and by the commit that it means.
+        let named =
+            |name: String| refs.iter().find(|(_, known)| *known == name).map(|(commit, _)| (*commit).to_owned());
+        let ways = [format!("refs/tags/{wanted}^{{}}"), format!("refs/tags/{wanted}"), format!("refs/heads/{wanted}")];
+        let Some(commit) = ways.into_iter().find_map(named) else { return Err(unknown) };
+        Ok(Folder { head, commit, branch: None, has_remote: true, is_elsewhere: true })
+    }
+
     /// What is checked out, and what a word means as a version.
     pub(super) fn folder(&self, target: &Target, wanted: &str) -> Result<Folder, Failure> {
         let head = git::head(&target.folder).ok_or_else(|| {
@@ -114,7 +140,7 @@ impl Engine {
             self.git(target, &["for-each-ref", "--format=%(refname:lstrip=2)", &format!("refs/heads/{wanted}")])?;
         let branch = heads.lines().find(|name| *name == wanted).map(str::to_owned);
         let has_remote = self.git(target, &["remote"])?.lines().any(|name| name == target.remote);
-        Ok(Folder { head, commit, branch, has_remote })
+        Ok(Folder { head, commit, branch, has_remote, is_elsewhere: false })
     }
 }
 

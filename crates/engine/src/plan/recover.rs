@@ -144,7 +144,7 @@ fn application(engine: &Engine, name: Option<&ResourceName>, to: Option<&str>) -
         return Err(Failure::new(FailureKind::Usage, message)
             .because("stable = \"v1.4\" in its table in lifeboat.toml says it"));
     };
-    let folder = engine.folder(&target, &version)?;
+    let folder = engine.folder_or_remote(&target, &version)?;
     Ok((target, folder))
 }
 
@@ -203,6 +203,12 @@ pub(super) fn plan(known: &Known, request: &Request) -> Result<Plan, Failure> {
         begin.extend(acts.port_is_free());
         begin.extend(acts.installs_again());
         begin.push(acts.keep_branch(&format!("lifeboat-{}", common.ids.plan), &folder.head.commit));
+        if folder.is_elsewhere {
+            let (commit, from) = (folder.commit.clone(), fresh_folder(common));
+            let take = TargetAction::TakeOver { commit, from };
+            let title = format!("bring {} into its repository, from beside", level::short(&folder.commit));
+            begin.push(acts.step("take-over", title, take, Undo::Nothing));
+        }
         begin.push(acts.check_out(folder));
         begin.extend(acts.install());
         swap = [begin, swap].concat();
@@ -262,11 +268,14 @@ impl Parts {
 fn rehearsal(known: &Known, target: &Target, folder: &Folder, acts: &Acts<'_>) -> Result<Vec<Step>, Failure> {
     let common = &known.restore.common;
     // In a folder of its own, which goes as a whole, whatever the app's commands write beside it.
-    let own = common.staging.join("fresh");
-    let fresh = own.join("application");
+    let fresh = fresh_folder(common);
+    let own = lifeboat_io::files::parent(&fresh).to_owned();
     let remove = || by(Action::Remove { paths: vec![own.clone()] });
-    let copy = TargetAction::FreshCopy { commit: folder.commit.clone(), into: fresh.clone() };
-    let title = format!("check {} out beside the live one", level::short(&folder.commit));
+    let remote = folder.has_remote.then(|| target.remote.clone());
+    let from = remote.as_ref().map(|remote| format!(", from {remote}")).unwrap_or_default();
+    let (commit, into) = (folder.commit.clone(), fresh.clone());
+    let copy = TargetAction::FreshCopy { commit, into, remote, only_there: folder.is_elsewhere };
+    let title = format!("check {} out beside the live one{from}", level::short(&folder.commit));
     let mut all = vec![acts.step("fresh", title, copy, remove())];
     // Where the app looks for them: as far inside its folder as the live ones are.
     let inside = |live: &Path| live.strip_prefix(&target.folder).ok().map(|place| fresh.join(place));
@@ -293,6 +302,11 @@ fn rehearsal(known: &Known, target: &Target, folder: &Folder, acts: &Acts<'_>) -
         );
     }
     Ok(all)
+}
+
+/// Where that version is checked out.
+fn fresh_folder(common: &crate::facts::Common) -> PathBuf {
+    common.staging.join("fresh").join("application")
 }
 
 /// Saved, then made equal, compared, and only then switched on again.

@@ -69,7 +69,10 @@ pub(super) fn perform(
             called(hands, &call, context)?;
             Ok(json!({ "branch": branch, "remote": target.remote }))
         }
-        TargetAction::FreshCopy { commit, into } => git.fresh_copy(commit, into),
+        TargetAction::FreshCopy { commit, into, remote, only_there } => {
+            git.fresh_copy(commit, into, remote.as_deref(), *only_there)
+        }
+        TargetAction::TakeOver { commit, from } => git.take_over(commit, from),
         _other => Err(Failure::new(FailureKind::Bug, "this is about no version")),
     }
 }
@@ -117,14 +120,42 @@ impl Git<'_> {
     }
 
     /// A checkout of its own; nothing of the live one is in it, and nothing of it is in the live one.
-    fn fresh_copy(&self, commit: &str, into: &Path) -> Result<Value, Failure> {
+    fn fresh_copy(&self, commit: &str, into: &Path, remote: Option<&str>, only_there: bool) -> Result<Value, Failure> {
+        if let Some(remote) = remote {
+            let url = self.run(&["remote", "get-url", remote])?;
+            match self.cloned(url.trim(), commit, into) {
+                Ok(()) => return Ok(json!({ "commit": commit, "folder": into, "remote": remote })),
+                Err(failure) if only_there => return Err(failure),
+                Err(failure) => {
+                    let note =
+                        format!("{remote} gives no copy, so it comes from the live folder's repository: {failure}");
+                    self.context.watch.note(&note);
+                }
+            }
+        }
+        self.cloned(&self.folder.display().to_string(), commit, into)?;
+        Ok(json!({ "commit": commit, "folder": into }))
+    }
+
+    fn cloned(&self, from: &str, commit: &str, into: &Path) -> Result<(), Failure> {
         files::remove_any(into).map_err(|error| path_failure(&error))?;
         files::create_private_folder(files::parent(into)).map_err(|error| path_failure(&error))?;
-        let (from, to) = (self.folder.display().to_string(), into.display().to_string());
+        let to = into.display().to_string();
         let limit = Duration::from_secs(600);
-        let clone = git::call(self.folder, &["clone", "--quiet", "--no-checkout", "--no-hardlinks", &from, &to], limit);
-        called(self.hands, &clone, self.context)?;
+        let words = ["clone", "--quiet", "--no-checkout", "--no-hardlinks", "--", from, &to];
+        called(self.hands, &git::call(self.folder, &words, limit), self.context)?;
         called(self.hands, &git::call(into, &["checkout", "--quiet", "--detach", commit], limit), self.context)?;
-        Ok(json!({ "commit": commit, "folder": into }))
+        Ok(())
+    }
+
+    /// What is there already is not asked for.
+    fn take_over(&self, commit: &str, from: &Path) -> Result<Value, Failure> {
+        let object = format!("{commit}^{{commit}}");
+        if self.run(&["cat-file", "-e", &object]).is_err() {
+            let from = from.display().to_string();
+            self.run(&["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", &from, "HEAD"])?;
+            self.run(&["cat-file", "-e", &object])?;
+        }
+        Ok(json!({ "commit": commit }))
     }
 }
