@@ -214,6 +214,7 @@ impl Engine {
             Look::Done => Some(match &operation.state {
                 OperationState::Done => (Tri::Pass, format!("in {}", took(operation))),
                 OperationState::PutBack { .. } => (Tri::Fail, "everything was put back".to_owned()),
+                OperationState::HandedOver { .. } => (Tri::Fail, "it was left to what came after it".to_owned()),
                 OperationState::Running | OperationState::TurningBack { .. } | OperationState::Paused { .. } => {
                     (Tri::Fail, "it is not over: lifeboat status".to_owned())
                 }

@@ -49,11 +49,12 @@ pub mod ways;
 
 use std::sync::{Arc, Mutex};
 
-use lifeboat_io::{Io, Stop};
+use lifeboat_io::{Io, Stop, lease::FileLock};
 use lifeboat_model::{Event, ExpectedFact, Failure, FailureKind, Operation, OperationId, Plan, Request, StepId};
 use lifeboat_store::{Catalog, Journal, JournalFile, StateFolder, journal::Listener};
 
 pub use examine::Rehearsed;
+pub use lease::Hold;
 pub use perform::{Consent, Context, Perform, Unwatched, Watch};
 pub use run::RunError;
 pub use setup::{Copy, Setup, Upstream, Vaults};
@@ -70,6 +71,8 @@ pub struct Engine {
     vaults: Arc<dyn Vaults>,
     hands: Arc<dyn Perform>,
     listener: Mutex<Option<Listener>>,
+    /// The lease over several operations.
+    hold: Mutex<Option<FileLock>>,
 }
 
 impl Engine {
@@ -87,7 +90,7 @@ impl Engine {
         vaults: Arc<dyn Vaults>,
         hands: Arc<dyn Perform>,
     ) -> Engine {
-        Engine { io, state, setup, vaults, hands, listener: Mutex::new(None) }
+        Engine { io, state, setup, vaults, hands, listener: Mutex::default(), hold: Mutex::default() }
     }
 
     /// Tells every journal line of the next operation to somebody.
@@ -120,7 +123,8 @@ impl Engine {
             return Err(Failure::new(FailureKind::Refused, format!("this plan cannot be run: {flaw}")).into());
         }
         let id = OperationId::from_random(self.io.random.bits());
-        let lease = self.take_lease(plan, &id, by, watch)?;
+        let lease = self.take_lease(plan, &id, by, watch, plan.request.makes_way())?;
+        let stop = &self.heard(plan, stop)?;
         self.settle_leftovers(plan, by, watch, &lease)?;
         if let Err(failure) = self.sweep_staging() {
             watch.note(&format!("A left-over working copy could not be taken away: {failure}."));

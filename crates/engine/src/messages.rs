@@ -133,6 +133,7 @@ pub(crate) fn tell_of_failure(outbox: &Outbox<'_>, operation: &Operation) {
         OperationState::Paused { why } if why.kind == FailureKind::Interrupted => return,
         OperationState::PutBack { why } => (false, why.as_ref()),
         OperationState::Paused { why } | OperationState::TurningBack { why } => (true, Some(why)),
+        OperationState::HandedOver { why } => (true, Some(why)),
         OperationState::Done | OperationState::Running => return,
     };
     if let Some(channels) = begun {

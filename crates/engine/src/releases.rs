@@ -211,12 +211,22 @@ pub(crate) fn deployed(operation: &Operation) -> Vec<ReleaseRecord> {
             // Who changed their mind has said nothing about the version; nor has what failed before it ran.
             let steps = operation.plan.steps().zip(&operation.attempts);
             let ran = steps.into_iter().any(|(step, tries)| is_start(&step.action) && *tries > 0);
-            let is_asked = why.as_ref().is_some_and(|why| why.kind == FailureKind::Interrupted);
-            let (state, how) = match ran && !is_asked {
+            let kind = why.as_ref().map(|why| why.kind);
+            let (state, how) = match ran && kind != Some(FailureKind::Interrupted) {
+                true if kind == Some(FailureKind::NeedsPerson) => (ReleaseState::Bad, "it was rolled back by a person"),
                 true => (ReleaseState::Bad, "it was rolled back by itself"),
                 false => (ReleaseState::Candidate, "it was not deployed"),
             };
             vec![seal(false, false), mark(state, format!("{how}: {words}"))]
+        }
+        // A rollback went on from where it stood; nothing but that version was the reason.
+        OperationState::HandedOver { why } => {
+            let steps = operation.plan.steps().zip(&operation.steps);
+            let live = steps.into_iter().any(|(step, state)| {
+                let switches = matches!(&step.action, Action::Target { action: TargetAction::Switch { .. }, .. });
+                switches && matches!(state, StepState::Done { .. })
+            });
+            vec![seal(live, false), mark(ReleaseState::Bad, format!("its deploy was broken off: {why}"))]
         }
         OperationState::Running | OperationState::Paused { .. } | OperationState::TurningBack { .. } => {
             let why = format!("its deploy {} is not over", operation.id);

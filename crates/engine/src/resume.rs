@@ -2,7 +2,7 @@
 
 use lifeboat_io::Stop;
 use lifeboat_model::{
-    Event, Failure, FailureKind, Found, Operation, OperationId, OperationState, StepClass, StepState, Undo,
+    Event, Failure, FailureKind, Found, Operation, OperationId, OperationState, Outcome, StepClass, StepState, Undo,
 };
 use lifeboat_store::{Journal, JournalError, JournalFile};
 
@@ -18,8 +18,11 @@ impl Engine {
     /// # Errors
     /// When it is over, somebody else works in its scope, its facts have changed, or its journal cannot be used.
     pub fn resume(&self, id: &OperationId, by: &str, watch: &dyn Watch, stop: &Stop) -> Result<Operation, RunError> {
-        let (mut course, _lease) = self.take_up(id, by, watch, stop)?;
+        let heard;
+        let (mut course, _lease) = self.take_up(id, by, watch, stop, true)?;
         let operation = course.journal.operation().clone();
+        heard = self.heard(&operation.plan, stop)?;
+        course.stop = &heard;
         let broken = |error: JournalError| left_open(&operation, &error);
         if !operation.past_pivot && !matches!(operation.state, OperationState::TurningBack { .. }) {
             // A step in flight may have changed already what it was going to change.
@@ -43,8 +46,12 @@ impl Engine {
     /// # Errors
     /// As [`Engine::resume`]; and past the point of no return, where `undo` after the end is the way back.
     pub fn abort(&self, id: &OperationId, by: &str, watch: &dyn Watch) -> Result<Operation, RunError> {
+        self.take_back(id, by, watch, Failure::new(FailureKind::Interrupted, format!("{by} asked to take it back")))
+    }
+
+    fn take_back(&self, id: &OperationId, by: &str, watch: &dyn Watch, why: Failure) -> Result<Operation, RunError> {
         let stop = Stop::default();
-        let (mut course, _lease) = self.take_up(id, by, watch, &stop)?;
+        let (mut course, _lease) = self.take_up(id, by, watch, &stop, false)?;
         let operation = course.journal.operation().clone();
         let broken = |error: JournalError| left_open(&operation, &error);
         if let Some(failure) = course.no_way_back() {
@@ -52,9 +59,48 @@ impl Engine {
         }
         course.resumed(by).map_err(broken)?;
         if !matches!(operation.state, OperationState::TurningBack { .. }) {
-            let why = Failure::new(FailureKind::Interrupted, format!("{by} asked to take it back"));
             course.journal.append(Event::TurnedBack { why }).map_err(broken)?;
         }
+        course.go_on()
+    }
+
+    /// Ends a deploy that is not over, so that a rollback can go on from where things stand: what it did is taken back. Where that cannot
+    /// be, or fails, its journal is closed as it is; what it left is found by looking.
+    ///
+    /// # Errors
+    /// As [`Engine::resume`].
+    pub fn take_over(
+        &self,
+        id: &OperationId,
+        by: &str,
+        reason: &str,
+        watch: &dyn Watch,
+    ) -> Result<Operation, RunError> {
+        let stop = Stop::default();
+        let (course, lease) = self.take_up(id, by, watch, &stop, false)?;
+        let why = course.no_way_back();
+        drop((course, lease));
+        let why = match why {
+            Some(why) => why,
+            None => {
+                // A person's verdict on the version, unlike an abort: it is held.
+                let why = Failure::new(FailureKind::NeedsPerson, format!("{by} rolled back while it was deployed"));
+                let reason = Some(reason.trim()).filter(|reason| !reason.is_empty());
+                let ended = self.take_back(id, by, watch, reason.into_iter().fold(why, Failure::because))?;
+                if ended.is_closed() {
+                    return Ok(ended);
+                }
+                Failure::new(FailureKind::NeedsPerson, format!("{id} could not be taken back"))
+            }
+        };
+        watch.note(&format!("{why}; a rollback goes on from where it stands."));
+        let (mut course, _lease) = self.take_up(id, by, watch, &stop, false)?;
+        let operation = course.journal.operation().clone();
+        let broken = |error: JournalError| left_open(&operation, &error);
+        course.resumed(by).map_err(broken)?;
+        let failure = why.because(format!("{by} rolls back from where it stands"));
+        course.journal.append(Event::Paused { why: failure }).map_err(broken)?;
+        course.journal.append(Event::Closed { state: Outcome::HandedOver }).map_err(broken)?;
         course.go_on()
     }
 
@@ -86,6 +132,7 @@ impl Engine {
         by: &str,
         watch: &'a dyn Watch,
         stop: &'a Stop,
+        forward: bool,
     ) -> Result<(Course<'a>, crate::lease::Held), RunError> {
         let path = self.state.journal(id);
         let known = JournalFile::read(&path).and_then(|file| file.operation(&path));
@@ -95,7 +142,8 @@ impl Engine {
                 Failure::new(FailureKind::Refused, format!("{id} is over; there is nothing to continue")).into()
             );
         }
-        let lease = self.take_lease(&known.plan, id, by, watch)?;
+        let makes_way = forward && known.plan.request.makes_way();
+        let lease = self.take_lease(&known.plan, id, by, watch, makes_way)?;
         // Only now nobody else writes it: read again.
         let mut journal =
             Journal::reopen(&path, lease.epoch(), &self.io).map_err(|error| self.journal_failure(id, &error))?;

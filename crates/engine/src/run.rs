@@ -56,7 +56,7 @@ impl Course<'_> {
         let gone = match self.operation().state {
             OperationState::TurningBack { .. } => self.back(),
             OperationState::Running | OperationState::Paused { .. } => self.forward(),
-            OperationState::Done | OperationState::PutBack { .. } => Ok(()),
+            OperationState::Done | OperationState::PutBack { .. } | OperationState::HandedOver { .. } => Ok(()),
         };
         let operation = self.journal.operation().clone();
         gone.map_err(|error| left_open(&operation, &error))?;
@@ -77,30 +77,33 @@ impl Course<'_> {
             // Past the point of no return the shortest way to safety is to the end.
             if self.stop.wanted() && !self.operation().past_pivot {
                 let why = Failure::new(FailureKind::Interrupted, "stopped at a safe point on request");
-                return self.journal.append(Event::Paused { why });
+                return self.pause(why);
             }
             let step = self.step(index);
             let acted = match self.watch.consents(self.operation(), index, &step) {
                 Consent::Go => self.act(index, &step)?,
                 Consent::ByHand(note) => self.by_hand(index, &step, &note)?,
                 Consent::NotNow(why) => {
-                    return self.journal.append(Event::Paused { why: Failure::new(FailureKind::Interrupted, why) });
+                    return self.pause(Failure::new(FailureKind::Interrupted, why));
                 }
             };
             let Err(failure) = acted else { continue };
             match step.on_failure {
                 OnFailure::Note if failure.kind != FailureKind::Interrupted => continue,
-                OnFailure::Note => return self.journal.append(Event::Paused { why: failure }),
-                OnFailure::Unwind | OnFailure::Hold if self.operation().past_pivot => {
-                    return self.journal.append(Event::Paused { why: failure });
-                }
-                OnFailure::Hold if failure.kind == FailureKind::Interrupted => {
-                    return self.journal.append(Event::Paused { why: failure });
-                }
+                OnFailure::Note => return self.pause(failure),
+                OnFailure::Unwind | OnFailure::Hold if self.operation().past_pivot => return self.pause(failure),
+                OnFailure::Hold if failure.kind == FailureKind::Interrupted => return self.pause(failure),
                 OnFailure::Unwind | OnFailure::Hold => return self.turn_back(failure),
             }
         }
         self.journal.append(Event::Closed { state: Outcome::Done })
+    }
+
+    /// Waits; where somebody asked for it to make way, with who that was.
+    fn pause(&mut self, why: Failure) -> Result<(), JournalError> {
+        let is_asked = why.kind == FailureKind::Interrupted;
+        let waiting = self.engine.waiting(&self.operation().plan).filter(|_| is_asked);
+        self.journal.append(Event::Paused { why: waiting.into_iter().fold(why, Failure::because) })
     }
 
     /// Runs one step between its two lines. The outer result is the journal's, the inner one the step's.

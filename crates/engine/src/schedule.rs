@@ -69,6 +69,7 @@ impl Engine {
             OperationState::Done => Ok(Some(operation)),
             OperationState::PutBack { why: Some(why) }
             | OperationState::TurningBack { why }
+            | OperationState::HandedOver { why }
             | OperationState::Paused { why } => Err(why.clone()),
             OperationState::PutBack { why: None } | OperationState::Running => {
                 Err(Failure::new(FailureKind::Unknown, format!("{} is not over", operation.id)))

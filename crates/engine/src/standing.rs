@@ -171,6 +171,7 @@ fn open_deploy(operation: &Operation, all: &[KnownRelease]) -> Option<OpenDeploy
     let (state, why) = match &operation.state {
         OperationState::TurningBack { why } => ("turning-back", Some(why.to_string())),
         OperationState::Paused { why } => ("paused", Some(why.to_string())),
+        OperationState::HandedOver { why } => ("handed-over", Some(why.to_string())),
         OperationState::Running | OperationState::Done | OperationState::PutBack { .. } => ("running", None),
     };
     Some(OpenDeploy {

@@ -2,10 +2,13 @@
 //! row is lost. On a real server.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "a test says what went wrong by ending")]
 
-use std::sync::Arc;
+use std::{
+    sync::{Arc, mpsc},
+    time::Duration,
+};
 
 use lifeboat_engine::{Engine, Unwatched};
-use lifeboat_io::Stop;
+use lifeboat_io::{Stop, lease};
 use lifeboat_model::{
     Action, DeployAsk, FailureKind, Operation, OperationState, PgAction, ReleaseState, Request, Reversibility,
     StepState, TargetAction, VersionAsk, decision::Source,
@@ -384,4 +387,187 @@ fn phs_18_an_interrupted_deploy_waits_and_is_named() {
             if goes_on { ("two", (ReleaseState::Good, true)) } else { ("one", (ReleaseState::Candidate, false)) };
         assert_eq!((runs(&world).as_str(), state(&world, "v-two")), wanted);
     }
+}
+
+const WAIT: Duration = Duration::from_secs(60);
+
+fn environment(world: &World) -> std::path::PathBuf {
+    world.state().lease(&world.setup.scope, lifeboat_model::Lease::Environment)
+}
+
+/// Runs a request with an engine that stands before an action of this kind until somebody asks for the lease; meanwhile somebody else works.
+fn until_asked<T>(
+    world: &World,
+    request: &Request,
+    is_it: fn(&Action) -> bool,
+    urgently: bool,
+    work: impl FnOnce() -> T,
+) -> (Result<Operation, lifeboat_engine::RunError>, T) {
+    let (begun, has_begun) = mpsc::channel();
+    let path = environment(world);
+    let engine = with_something_before(world, is_it, move || {
+        begun.send(()).unwrap();
+        let waits = std::time::Instant::now();
+        while lease::asked(&path).is_none_or(|wish| wish.now != urgently) {
+            assert!(waits.elapsed() < WAIT, "nobody has asked");
+            std::thread::yield_now();
+        }
+    });
+    let plan = engine.plan(request).unwrap();
+    std::thread::scope(|scope| {
+        let running = scope.spawn(|| engine.run(&plan, "ann", &Unwatched, &Stop::default()));
+        has_begun.recv().unwrap();
+        let worked = work();
+        (running.join().unwrap(), worked)
+    })
+}
+
+/// The deploy that runs stops at its next safe point; what it did is taken back by who asked, and no row is lost.
+#[test]
+fn a_running_deploy_makes_way_for_a_rollback() {
+    let world = phase_one();
+    let (engine, stop) = (world.engine(), Stop::default());
+    let (paused, ended) = until_asked(&world, &deploy(&world, "two"), is_watch, false, || {
+        world.psql("shop", "INSERT INTO service_tickets (title) VALUES ('came since')");
+        let busy = engine.take_over(&engine.standing().unwrap().deploy.unwrap().operation, "bob", "", &Unwatched);
+        assert_eq!(busy.unwrap_err().failure.kind, FailureKind::Busy, "nothing is taken out of somebody's hands");
+        let _hold = engine.make_way("bob", "roll back", WAIT, &Unwatched, &stop).unwrap();
+        assert_eq!(runs(&world), "two", "it has not been taken back yet");
+        let open = engine.standing().unwrap().deploy.unwrap();
+        assert_eq!(open.state, "paused");
+        engine.take_over(&open.operation, "bob", "it is slow", &Unwatched).unwrap()
+    });
+    let OperationState::Paused { why } = paused.unwrap().state else { panic!() };
+    assert_eq!(why.kind, FailureKind::Interrupted);
+    let told = format!("{why} {}", why.causes.join(" "));
+    assert!(told.contains("bob waits since"), "{why:?}");
+    assert!(matches!(ended.state, OperationState::PutBack { .. }), "{:?}", ended.state);
+    assert_eq!((runs(&world), ledger(&world)), ("one".into(), "1".into()));
+    assert_eq!(world.psql("shop", "SELECT count(*) FROM service_tickets").trim(), "51");
+    assert_eq!(
+        (state(&world, "v-two"), state(&world, "v-one")),
+        ((ReleaseState::Bad, false), (ReleaseState::Good, true))
+    );
+    let known = engine.releases().unwrap();
+    let why =
+        known.iter().rev().find(|one| one.release.label.as_deref() == Some("v-two")).unwrap().why.clone().unwrap();
+    assert!(why.contains("by a person") && why.contains("bob rolled back"), "{why}");
+    assert!(engine.stands_at("v-one").unwrap());
+    assert_eq!(lease::asked(&environment(&world)), None, "nobody asks any more");
+}
+
+/// Killed before and after each step: whoever rolls back ends where the deploy began.
+#[test]
+fn a_deploy_that_was_killed_is_taken_over() {
+    let before = with_releases(World::shop());
+    before.backup();
+    before.must(&seal(&before, "v-one"));
+    let steps = before.engine().plan(&deploy(&before, "two")).unwrap().steps().count();
+    for trouble in (0..steps).flat_map(|at| [Trouble::DieBefore(at), Trouble::DieAfter(at)]) {
+        let world = before.copy();
+        let engine = world.engine_with(|hands| Arc::new(InTrouble::new(hands, trouble)));
+        let plan = engine.plan(&deploy(&world, "two")).unwrap();
+        assert!(unless_it_dies(|| engine.run(&plan, "tester", &Unwatched, &Stop::default())).is_none());
+        drop(engine);
+        let engine = world.engine();
+        let _hold = engine.make_way("bob", "roll back", WAIT, &Unwatched, &Stop::default()).unwrap();
+        let open = engine.standing().unwrap().deploy.unwrap();
+        let ended = engine.take_over(&open.operation, "bob", "", &Unwatched).unwrap();
+        assert!(matches!(ended.state, OperationState::PutBack { .. }), "{trouble:?}: {:?}", ended.state);
+        assert_eq!(runs(&world), "one", "{trouble:?}");
+        assert_eq!(std::fs::read_link(world.app("current")).unwrap(), world.app("releases/one"), "{trouble:?}");
+        assert!(engine.stands_at("v-one").unwrap());
+    }
+}
+
+fn is_let_in(action: &Action) -> bool {
+    matches!(action, Action::Postgres(PgAction::Fence { on: false, .. }))
+}
+
+/// What cannot be taken back is left where it stands, and the rollback goes on from there: past the point of no return, and where a DOWN script
+/// fails.
+#[test]
+fn what_cannot_be_taken_back_is_handed_over_to_the_rollback() {
+    for past_pivot in [true, false] {
+        let world = phase_one();
+        let request = with(&world, |ask| {
+            if past_pivot {
+                ask.at_least = Reversibility::Lossy;
+            }
+        });
+        let since = "CREATE VIEW urgent AS SELECT id, priority FROM service_tickets";
+        let server = world.server.clone().unwrap();
+        let engine = with_something_before(&world, is_let_in, move || {
+            server.lock().unwrap().sql("shop", since);
+            std::panic::panic_any(lifeboat_io::failpoint::Death)
+        });
+        let plan = engine.plan(&request).unwrap();
+        assert!(unless_it_dies(|| engine.run(&plan, "tester", &Unwatched, &Stop::default())).is_none());
+        drop(engine);
+        assert_eq!(ledger(&world), "1 2 3 4");
+        let engine = world.engine();
+        let _hold = engine.make_way("bob", "roll back", WAIT, &Unwatched, &Stop::default()).unwrap();
+        let open = engine.standing().unwrap().deploy.unwrap();
+        assert_eq!(open.past_point_of_no_return, past_pivot);
+        let ended = engine.take_over(&open.operation, "bob", "", &Unwatched).unwrap();
+        let OperationState::HandedOver { why } = &ended.state else { panic!("{:?}", ended.state) };
+        assert!(!why.to_string().is_empty() && ended.is_closed());
+        let stuck = ended.steps.iter().any(|step| matches!(step, StepState::Stuck { .. }));
+        assert_eq!(stuck, !past_pivot, "{:?}", ended.steps);
+        assert_eq!((engine.standing().unwrap().deploy, state(&world, "v-two").0), (None, ReleaseState::Bad));
+        assert!(!engine.stands_at("v-one").unwrap());
+        // By its DOWN scripts it does not go back, by its backup it does.
+        let back = lifeboat_testkit::delivered::back(Some("v-one"), Some(lifeboat_model::Profile::Full));
+        let done = run_by(&engine, &back);
+        assert_eq!(done.state, OperationState::Done);
+        assert_eq!((runs(&world), ledger(&world)), ("one".into(), "1".into()));
+        world.psql("shop", "INSERT INTO service_tickets (title) VALUES ('writes are let in again')");
+        assert_eq!(state(&world, "v-one"), (ReleaseState::Good, true));
+    }
+}
+
+/// Nobody comes between the operations of a deploy; of two who roll back, the second is told who was first.
+#[test]
+fn one_lease_is_held_over_several_operations_and_two_operators_do_not_meet() {
+    let world = with_releases(World::shop());
+    let (ann, bob, stop) = (world.engine(), world.engine(), Stop::default());
+    let backup = Request::Backup { resources: vec![], reason: lifeboat_model::BackupReason::PreDeploy, label: None };
+    let hold = ann.hold_lease("ann", "deploy two", &Unwatched).unwrap();
+    let epochs: Vec<u64> = (0..2).map(|_| run_by(&ann, &backup).epoch).collect();
+    assert!(epochs[0] < epochs[1], "{epochs:?}");
+    let busy = bob.run(&bob.plan(&backup).unwrap(), "bob", &Unwatched, &stop).unwrap_err();
+    assert_eq!(busy.failure.kind, FailureKind::Busy, "{busy}");
+    // Between two of its operations the next is not begun while somebody waits; who does not come to a safe point is named.
+    let short = Duration::from_millis(20);
+    let busy = bob.make_way("bob", "roll back", short, &Unwatched, &stop).err().unwrap();
+    assert_eq!(busy.kind, FailureKind::Busy);
+    assert!(busy.hint.as_ref().unwrap().starts_with(&format!("kill {}", std::process::id())), "{busy:?}");
+    let wish = lease::ask(&environment(&world), "bob", lifeboat_io::Clock::now(&*world.clock), "roll back").unwrap();
+    let refused = ann.run(&ann.plan(&backup).unwrap(), "ann", &Unwatched, &stop).unwrap_err();
+    assert_eq!(refused.failure.kind, FailureKind::Busy);
+    assert!(refused.failure.causes.join(" ").contains("bob waits"), "{refused:?}");
+    drop(wish);
+    run_by(&ann, &backup);
+    drop(hold);
+    let _first = bob.make_way("bob", "roll back", WAIT, &Unwatched, &stop).unwrap();
+    let second = ann.make_way("ann", "roll back", WAIT, &Unwatched, &stop).err().unwrap();
+    assert_eq!(second.kind, FailureKind::Busy);
+    assert!(second.causes.join(" ").contains("locked by bob"), "{second:?}");
+}
+
+/// A backup that takes long is broken off, and nothing of it is left.
+#[test]
+fn who_does_not_come_to_a_safe_point_is_broken_off() {
+    let world = with_releases(World::shop());
+    let backup = Request::Backup { resources: vec![], reason: lifeboat_model::BackupReason::Manual, label: None };
+    let is_store = |action: &Action| matches!(action, Action::StoreBackup { .. });
+    let (broken, hold) = until_asked(&world, &backup, is_store, true, || {
+        let engine = world.engine();
+        engine.make_way("bob", "roll back", Duration::from_millis(300), &Unwatched, &Stop::default()).map(drop)
+    });
+    hold.unwrap();
+    let broken = broken.unwrap();
+    let OperationState::PutBack { why: Some(why) } = &broken.state else { panic!("{:?}", broken.state) };
+    assert_eq!(why.kind, FailureKind::Interrupted);
+    assert_eq!((world.backups().len(), world.look().debris.len()), (0, 0));
 }

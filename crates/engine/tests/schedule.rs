@@ -159,8 +159,14 @@ fn it_waits_while_somebody_else_is_at_work() {
     waits(&world, "2026-01-01T02:00:00Z");
     goes_to(&world, "2026-01-01T02:00:00Z");
     let path = world.state().lease(&world.setup.scope, Lease::Environment);
-    let claim =
-        Claim { who: "ops".into(), host: "h".into(), since: world.clock.now(), operation: None, why: "x".into() };
+    let claim = Claim {
+        who: "ops".into(),
+        host: "h".into(),
+        since: world.clock.now(),
+        operation: None,
+        why: "x".into(),
+        makes_way: false,
+    };
     let held = lease::take_after(&path, &claim, &|| 0).unwrap();
     for _ in 0..3 {
         let Turn::Busy { job, why } = turn(&world) else { panic!("it did not wait") };

@@ -11,8 +11,10 @@
 
 mod holder;
 mod slots;
+mod wish;
 
 pub use holder::Process;
+pub use wish::{Asked, Patience, Wish, ask, asked};
 
 use std::{
     fs::{File, OpenOptions, TryLockError},
@@ -41,6 +43,8 @@ pub struct Claim {
     pub operation: Option<String>,
     /// What is being done, in a few words: `restore shop/production`.
     pub why: String,
+    /// Whether the work stops at its next safe point when somebody asks for the lock.
+    pub makes_way: bool,
 }
 
 /// What the lock file says about its holder, or about the last one.
@@ -60,6 +64,9 @@ pub struct LockNote {
     pub operation: Option<String>,
     /// What is being done.
     pub why: String,
+    /// Whether the work stops at its next safe point when somebody asks for the lock.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub makes_way: bool,
 }
 
 /// A lock that is held. Dropping it frees it, unless a program that was started under it is still running.
@@ -85,6 +92,17 @@ impl FileLock {
     /// The grant's number. An effect that carries a smaller one than the place has seen must be refused there.
     pub fn epoch(&self) -> u64 {
         self.note.epoch
+    }
+
+    /// Another grant to who has it already: for the next of several pieces of work that nobody may come between.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn grant_again(&mut self, claim: &Claim) -> Result<(), PathError> {
+        let note = note_of(claim, self.note.epoch + 1);
+        slots::write(&self.file, &note).at(&self.path)?;
+        self.note = note;
+        Ok(())
     }
 
     /// Whether the file had no epoch in it that could be read, so that this one was taken from elsewhere.
@@ -183,7 +201,16 @@ pub fn take_after(path: &Path, claim: &Claim, used: &dyn Fn() -> u64) -> Result<
         (None, 0) => return Err(LockError::Damaged { path: path.to_owned() }),
         (next, known) => next.unwrap_or(0).max(known + 1),
     };
-    let note = LockNote {
+    let note = note_of(claim, epoch);
+    slots::write(&file, &note).at(path)?;
+    files::sync_folder(files::parent(path)).at(path)?;
+    let lock = FileLock { path: path.to_owned(), note, file: Arc::new(file), found_anew: known > 0 };
+    remember(&lock);
+    Ok(lock)
+}
+
+fn note_of(claim: &Claim, epoch: u64) -> LockNote {
+    LockNote {
         epoch,
         who: claim.who.clone(),
         host: claim.host.clone(),
@@ -191,12 +218,8 @@ pub fn take_after(path: &Path, claim: &Claim, used: &dyn Fn() -> u64) -> Result<
         since: claim.since,
         operation: claim.operation.clone(),
         why: claim.why.clone(),
-    };
-    slots::write(&file, &note).at(path)?;
-    files::sync_folder(files::parent(path)).at(path)?;
-    let lock = FileLock { path: path.to_owned(), note, file: Arc::new(file), found_anew: known > 0 };
-    remember(&lock);
-    Ok(lock)
+        makes_way: claim.makes_way,
+    }
 }
 
 /// What the lock file says now, without taking the lock: the holder, or the last one. None when there never was one.

@@ -41,7 +41,7 @@ pub use objects::{
     location::{Location, open_location, parse_location},
 };
 pub use random::{Random, SystemRandom};
-pub use stop::{Stop, Stopped};
+pub use stop::{Stop, Stopped, Urgency};
 
 /// The bundle of doors handed upward.
 #[derive(Clone)]

@@ -165,6 +165,7 @@ fn claim(why: &str) -> Claim {
         since: "2026-11-20T02:11:07Z".parse().unwrap(),
         operation: Some("o-31".into()),
         why: why.into(),
+        makes_way: false,
     }
 }
 

@@ -17,6 +17,7 @@ fn claim(why: &str) -> Claim {
         since: "2026-11-20T02:11:07Z".parse().unwrap(),
         operation: None,
         why: why.into(),
+        makes_way: false,
     }
 }
 

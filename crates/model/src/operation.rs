@@ -157,6 +157,8 @@ pub enum Outcome {
     Done,
     /// Everything that had been done was taken back.
     PutBack,
+    /// It is left where it stands: what comes next goes on from what its journal tells.
+    HandedOver,
 }
 
 /// How things stand with an operation.
@@ -181,6 +183,11 @@ pub enum OperationState {
     PutBack {
         /// Why.
         why: Option<Failure>,
+    },
+    /// Left where it stands: what comes next goes on from what its journal tells.
+    HandedOver {
+        /// Why it was not brought to its own end.
+        why: Failure,
     },
 }
 
@@ -410,7 +417,9 @@ impl Operation {
             OperationState::Running => Ok(()),
             OperationState::TurningBack { .. } => Err(impossible(entry, "the operation is turning back")),
             OperationState::Paused { .. } => Err(impossible(entry, "the operation waits and nobody has resumed it")),
-            OperationState::Done | OperationState::PutBack { .. } => Err(impossible(entry, "the operation was closed")),
+            OperationState::Done | OperationState::PutBack { .. } | OperationState::HandedOver { .. } => {
+                Err(impossible(entry, "the operation was closed"))
+            }
         }
     }
 
@@ -435,6 +444,10 @@ impl Operation {
                 OperationState::PutBack { why: Some(why.clone()) }
             }
             (Outcome::PutBack, _) => return Err(impossible(entry, "it is not put back: steps are left to be undone")),
+            (Outcome::HandedOver, OperationState::Paused { why } | OperationState::TurningBack { why }) => {
+                OperationState::HandedOver { why: why.clone() }
+            }
+            (Outcome::HandedOver, _) => return Err(impossible(entry, "only what waits, or goes back, is handed over")),
         };
         Ok(())
     }
@@ -474,7 +487,7 @@ impl Operation {
     /// Whether it is over.
     pub fn is_closed(&self) -> bool {
         match self.state {
-            OperationState::Done | OperationState::PutBack { .. } => true,
+            OperationState::Done | OperationState::PutBack { .. } | OperationState::HandedOver { .. } => true,
             OperationState::Running | OperationState::TurningBack { .. } | OperationState::Paused { .. } => false,
         }
     }

@@ -313,6 +313,25 @@ impl Request {
         }
     }
 
+    /// Whether a running operation of this kind stops at its next safe point when a rollback waits for it. Who brings something back is
+    /// not stopped by anybody.
+    pub fn makes_way(&self) -> bool {
+        match self {
+            Request::Backup { .. } | Request::Prove { .. } | Request::Export { .. } | Request::Copy { .. } => true,
+            Request::Restore { .. } | Request::Undo { .. } | Request::Retention | Request::Release { .. } => false,
+            Request::Prune | Request::Mark { .. } | Request::Adopt { .. } | Request::Sync { .. } => false,
+            Request::Compromise { .. } | Request::Attest { .. } | Request::Incident { .. } => false,
+            Request::Maintenance { .. } | Request::Decide { .. } | Request::Provider { .. } => false,
+            Request::Fence { .. } | Request::BringBack { .. } | Request::RestoreTable { .. } => false,
+            Request::Level { .. } => false,
+            Request::Version { about } => match about {
+                VersionAsk::Deploy(_) | VersionAsk::Seal { .. } | VersionAsk::Rehearse { .. } => true,
+                VersionAsk::Mark { .. } | VersionAsk::Env(_) => false,
+                VersionAsk::RollBack { .. } | VersionAsk::Revert { .. } => false,
+            },
+        }
+    }
+
     /// Whether an interrupted operation of this kind may be put back by the next one without asking anybody:
     /// it has nothing of its own to lose and stands in nobody's way.
     pub fn may_be_put_back_unasked(&self) -> bool {

@@ -57,7 +57,7 @@ fn why() -> Failure {
 }
 
 /// A short notation for lines: `+make` started, `.make` finished, `!make` failed, `?make` failed and noted, `=make`
-/// adopted, `-make` undo started, `~make` undone, `x-make` undo failed, `pivot`, `back`, `pause`, `resume`, `done`, `put-back`.
+/// adopted, `-make` undo started, `~make` undone, `x-make` undo failed, `pivot`, `back`, `pause`, `resume`, `done`, `put-back`, `hand-over`.
 fn event(word: &str) -> Event {
     let id = |text: &str| StepId(text.to_owned());
     match word {
@@ -67,6 +67,7 @@ fn event(word: &str) -> Event {
         "resume" => return Event::Resumed { by: "bob".into(), pid: 2, gap_ms: 5 },
         "done" => return Event::Closed { state: Outcome::Done },
         "put-back" => return Event::Closed { state: Outcome::PutBack },
+        "hand-over" => return Event::Closed { state: Outcome::HandedOver },
         "late" => return Event::OverBudget { phase: "all".into(), over_ms: 3 },
         _step => {}
     }
@@ -116,6 +117,10 @@ fn possible_stories_end_as_they_tell() {
         ("+look .look +make .make back -make x-make pause resume -make ~make put-back", "put-back", false),
         ("+look .look +make .make +swap .swap cross-swap +start !start pause", "paused", true),
         ("late late +look", "running", false),
+        // Closed where it stands, for whoever goes on from there.
+        ("+look .look +make resume pause hand-over", "handed-over", false),
+        ("+look .look +make .make +swap .swap cross-swap +start resume pause hand-over", "handed-over", true),
+        ("+look .look +make .make back -make x-make pause resume pause hand-over", "handed-over", false),
     ];
     for (words, state, past_pivot) in cases {
         let operation = tell(words).unwrap_or_else(|error| panic!("{words}: {error}"));
@@ -125,6 +130,7 @@ fn possible_stories_end_as_they_tell() {
             OperationState::Paused { .. } => "paused",
             OperationState::Done => "done",
             OperationState::PutBack { .. } => "put-back",
+            OperationState::HandedOver { .. } => "handed-over",
         };
         assert_eq!((found, operation.past_pivot), (state, past_pivot), "{words}");
         assert_eq!(operation.lines as usize, words.split_whitespace().count() + 1, "{words}");
@@ -138,6 +144,8 @@ fn impossible_stories_are_refused_with_the_line() {
     let swapped = "+look .look +make .make +swap .swap cross-swap";
     let cases = [
         ("opened", "it was opened before"),
+        ("+look .look hand-over", "only what waits, or goes back, is handed over"),
+        ("pause hand-over resume", "the operation was closed"),
         ("+nothing", "the plan has no step nothing"),
         (".look", "the step is in no state for that"),
         ("=look", "the step is in no state for that"),

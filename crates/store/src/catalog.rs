@@ -500,6 +500,7 @@ pub fn state_word(state: &OperationState) -> &'static str {
         OperationState::Paused { .. } => "paused",
         OperationState::Done => "done",
         OperationState::PutBack { .. } => "put-back",
+        OperationState::HandedOver { .. } => "handed-over",
     }
 }
 

@@ -116,7 +116,10 @@ fn judge(end: &Operation, look: &Look, before: &Look, meant: &Look, what: &str, 
             assert_eq!(look, before, "{what}: put back, and the world is not as it was");
             tried.as_before += 1;
         }
-        OperationState::Running | OperationState::TurningBack { .. } | OperationState::Paused { .. } => {
+        OperationState::Running
+        | OperationState::TurningBack { .. }
+        | OperationState::Paused { .. }
+        | OperationState::HandedOver { .. } => {
             panic!("{what}: it ended as {:?}", end.state)
         }
     }

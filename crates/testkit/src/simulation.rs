@@ -164,6 +164,7 @@ impl Shop {
         let word = match &operation.state {
             OperationState::Done => "done",
             OperationState::PutBack { .. } => "put back",
+            OperationState::HandedOver { .. } => "handed over",
             OperationState::Paused { .. } => "paused",
             OperationState::Running | OperationState::TurningBack { .. } => "left open",
         };

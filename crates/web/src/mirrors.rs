@@ -116,6 +116,7 @@ fn operate(daemon: &Daemon, which: &Which, caller: &Caller, about: SyncAsk) -> R
         OperationState::Done => Ok(operation),
         OperationState::PutBack { why: Some(why) }
         | OperationState::TurningBack { why }
+        | OperationState::HandedOver { why }
         | OperationState::Paused { why } => Err(why.clone()),
         OperationState::PutBack { why: None } | OperationState::Running => {
             Err(Failure::new(FailureKind::Unknown, format!("{} is not over", operation.id)))

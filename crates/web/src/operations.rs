@@ -238,6 +238,7 @@ fn document(operation: &Operation, is_here: bool) -> Value {
         OperationState::Done | OperationState::Running => None,
         OperationState::PutBack { why } => why.as_ref(),
         OperationState::Paused { why } | OperationState::TurningBack { why } => Some(why),
+        OperationState::HandedOver { why } => Some(why),
     };
     json!({
         "id": operation.id,

@@ -269,6 +269,7 @@ fn ended_how(operation: &Operation) -> String {
         OperationState::PutBack { why: None } => format!("was put back: {title}"),
         OperationState::PutBack { why: Some(why) } => format!("was put back: {title}: {why}"),
         OperationState::Paused { why } | OperationState::TurningBack { why } => format!("waits: {title}: {why}"),
+        OperationState::HandedOver { why } => format!("was left to what came after it: {title}: {why}"),
         OperationState::Running => format!("is not over: {title}"),
     }
 }

@@ -29,6 +29,7 @@ fn ended(operation: &Operation) -> &'static str {
     match operation.state {
         OperationState::Done => "done",
         OperationState::PutBack { .. } => "put back as it was",
+        OperationState::HandedOver { .. } => "left to what came after it",
         OperationState::Running | OperationState::TurningBack { .. } | OperationState::Paused { .. } => "not over",
     }
 }
@@ -37,6 +38,7 @@ fn why(operation: &Operation) -> Option<String> {
     match &operation.state {
         OperationState::PutBack { why: Some(why) } => Some(why.message.clone()),
         OperationState::PutBack { why: None } | OperationState::Done | OperationState::Running => None,
+        OperationState::HandedOver { why } => Some(why.message.clone()),
         OperationState::TurningBack { why } | OperationState::Paused { why } => Some(why.message.clone()),
     }
 }

@@ -112,6 +112,19 @@ pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failur
     Ok(Known { common, to: chosen, is_sealed, from, apps, bases, has_backup, edits })
 }
 
+impl Engine {
+    /// Whether application and databases are already what they were in a release.
+    ///
+    /// # Errors
+    /// When there is no such release, or something cannot be asked.
+    pub fn stands_at(&self, release: &str) -> Result<bool, Failure> {
+        let (to, why) = (Some(release.to_owned()), String::new());
+        let known = gather(self, &Request::Version { about: VersionAsk::RollBack { to, profile: None, why } })?;
+        let is_same = |base: &Base| base.extra.is_empty() && base.missing.is_empty();
+        Ok(known.apps.iter().all(|app| app.running == app.wanted.version) && known.bases.iter().flatten().all(is_same))
+    }
+}
+
 /// What differs between the files of variables and the backup of a release.
 fn edits(engine: &Engine, common: &Common, release: &Release) -> Result<Vec<Edit>, Failure> {
     let backups = engine.backups()?;

@@ -263,6 +263,10 @@ fn must_be_done(operation: &Operation) -> Result<(), Failure> {
         OperationState::PutBack { .. } => {
             Err(Failure::new(FailureKind::Refused, format!("{id} was put back already; there is nothing to undo")))
         }
+        OperationState::HandedOver { .. } => {
+            let failure = Failure::new(FailureKind::Refused, format!("{id} was left to what came after it"));
+            Err(failure.hint("lifeboat undo takes back what came after it, where that can be"))
+        }
         OperationState::Running | OperationState::TurningBack { .. } | OperationState::Paused { .. } => {
             let failure = Failure::new(FailureKind::Refused, format!("{id} is not over"));
             Err(failure.hint(format!("lifeboat abort {id} takes back what it has done so far")))

@@ -122,6 +122,7 @@ mod tests {
             since: "2026-11-20T02:11:07Z".parse().unwrap(),
             operation: None,
             why: "a test".into(),
+            makes_way: false,
         }
     }
 

@@ -490,6 +490,9 @@ app-only (no database is touched), app-and-down (DOWN scripts, newest first, in 
 backup). The plan shows every way, and why one does not work. Writes are refused before the app is stopped; the former version starts only
 when the database is what it knows. Up to the point of no return, a failure puts everything back.
 
+A deploy or a backup that runs is asked to stop at its next safe point; after --wait its step is broken off, and after twice that time the rollback
+gives up and names the process. A deploy that is not over is taken back first; what runs then is the former version, so without a name that is all.
+
 Examples:
   lifeboat rollback --dry-run
   lifeboat rollback --reason 'error rate' --yes

@@ -80,6 +80,9 @@ pub struct RollbackArgs {
     /// Why
     #[arg(long, value_name = "WHY", default_value = "")]
     pub reason: String,
+    /// How long whoever works here may take to its next safe point; after that its step is broken off
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = parse_duration)]
+    pub wait: Duration,
     /// Step by step: seven steps, each confirmed, done by Lifeboat or by you
     #[arg(long)]
     pub manual: bool,

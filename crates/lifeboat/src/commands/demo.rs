@@ -178,6 +178,7 @@ fn carry(shop: &Shop, request: &Request) -> Result<Operation, Failure> {
         OperationState::Done => Ok(operation),
         OperationState::PutBack { why: Some(why) }
         | OperationState::Paused { why }
+        | OperationState::HandedOver { why }
         | OperationState::TurningBack { why } => Err(why.clone()),
         OperationState::PutBack { why: None } | OperationState::Running => {
             Err(Failure::new(FailureKind::Bug, format!("{} did not end", operation.id)))

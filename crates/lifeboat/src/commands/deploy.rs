@@ -1,11 +1,11 @@
-//! `deploy`: a checkpoint, then the version - and back by itself when it does not do.
+//! `deploy`: a checkpoint, then the version - and back by itself when it does not do. One lease over all of it.
 
 use lifeboat_model::{DeployAsk, ExitCode, Failure, Plan, Request, Reversibility, VersionAsk};
 use serde_json::json;
 
 use super::{
     App, Session,
-    carry::{Goal, carry_out, run as run_watched},
+    carry::{Goal, carry_out, run as run_watched, watched_by},
     versions::{backed_up, did_not_end},
 };
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
     ui::{ask, plan},
 };
 
-/// Backup, proof, seal and deploy: four operations, each of which can be resumed by itself.
+/// Backup, proof, seal and deploy: four operations under one lease, each of which can be resumed by itself.
 pub fn run(app: &App, args: &DeployArgs) -> Done {
     let session = app.open(&[])?;
     let engine = &session.engine;
@@ -49,6 +49,9 @@ pub fn run(app: &App, args: &DeployArgs) -> Done {
         }
         ask::agree(app, before, confirm)?;
     }
+    // Nobody comes between its operations; a rollback may end it.
+    let title = format!("deploy {} to {}", asked.label.as_deref().unwrap_or("a version"), engine.setup().scope);
+    let _hold = watched_by(app, |watch, _stop| engine.hold_lease(&app.by(), &title, watch))?;
     if !engine.setup().resources.is_empty() {
         let label = asked.label.as_ref().map(|label| format!("before {label}"));
         match backed_up(app, &session, label.clone(), args.unproven)? {

@@ -68,6 +68,7 @@ pub fn put_on_record(app: &App, session: &Session, request: &Request) -> Result<
             Err(why.unwrap_or_else(|| Failure::new(FailureKind::Unknown, "it was put back")).into())
         }
         OperationState::Paused { why } | OperationState::TurningBack { why } => Err(why.clone().into()),
+        OperationState::HandedOver { why } => Err(why.clone().into()),
         OperationState::Running => Err(Failure::new(FailureKind::Unknown, "it did not come to its end").into()),
     }
 }

@@ -61,6 +61,7 @@ fn says(entry: &Entry) -> String {
         Event::OverBudget { phase, over_ms } => format!("phase {phase} is {} over its budget", words::took(*over_ms)),
         Event::Closed { state: Outcome::Done } => "closed: done".to_owned(),
         Event::Closed { state: Outcome::PutBack } => "closed: everything was put back".to_owned(),
+        Event::Closed { state: Outcome::HandedOver } => "closed: left where it stands to what comes next".to_owned(),
     }
 }
 

@@ -37,6 +37,7 @@ mod ready;
 mod rehearse;
 mod requests;
 mod retention;
+mod rollback;
 mod salvage;
 mod schedule;
 mod serve;
@@ -98,7 +99,7 @@ pub fn dispatch(app: &App, command: Option<Command>) -> Done {
         Command::Vault(args) => vault::run(app, &args.command),
         Command::Checkpoint(args) => versions::checkpoint(app, &args),
         Command::Deploy(args) => deploy::run(app, &args),
-        Command::Rollback(args) => versions::rollback(app, &args),
+        Command::Rollback(args) => rollback::run(app, &args),
         Command::Rehearse(args) => rehearse::run(app, &args.command),
         Command::Checklist(args) => checklists::run(app, &args.command),
         Command::Messages(args) => messages::run(app, &args.command),

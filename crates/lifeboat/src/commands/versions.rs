@@ -9,12 +9,11 @@ use serde_json::json;
 use super::{
     App, Session,
     asks::choice,
-    by_steps,
     carry::{Goal, carry_out, tell, watched},
     requests::dry,
 };
 use crate::{
-    cli::versions::{CheckpointArgs, MigrateCommand, ReleasesCommand, RollbackArgs},
+    cli::versions::{CheckpointArgs, MigrateCommand, ReleasesCommand},
     error::Done,
     ui::{table::Table, words},
 };
@@ -83,17 +82,6 @@ pub(super) fn did_not_end(app: &App, session: &Session, plan: &Plan) -> Result<O
         true => Ok(None),
         false => Ok(Some(tell(app, session, &done, Goal::Forward)?)),
     }
-}
-
-pub fn rollback(app: &App, args: &RollbackArgs) -> Done {
-    let session = app.open(&[])?;
-    if args.manual {
-        return by_steps::rollback(app, &session, args);
-    }
-    let profile = args.profile.map(Into::into);
-    let about = VersionAsk::RollBack { to: args.release.clone(), profile, why: args.reason.clone() };
-    let plan = session.engine.plan(&Request::Version { about })?;
-    carry_out(app, &session, &plan, args.consent.consent())
 }
 
 pub fn releases(app: &App, command: &ReleasesCommand) -> Done {

@@ -50,6 +50,20 @@ pub fn agree(app: &App, plan: &Plan, confirm: Option<&str>) -> Result<(), Failur
     }
 }
 
+/// Makes sure that somebody agrees to what can be taken back, where there is no plan yet.
+///
+/// # Errors
+/// As [`agree`].
+pub fn agree_to(app: &App, scope: &lifeboat_model::Scope, says: &str, confirm: Option<&str>) -> Result<(), Failure> {
+    if app.global.yes || confirm == Some(&scope.to_string()) {
+        return Ok(());
+    }
+    if app.ui.can_ask && question(app, &format!("{says}. Go on? [y/N] "))?.eq_ignore_ascii_case("y") {
+        return Ok(());
+    }
+    Err(missing(says, &format!("{} --yes", app.typed)))
+}
+
 fn missing(says: &str, command: &str) -> Failure {
     Failure::new(FailureKind::NeedsPerson, format!("{says}, and nobody has agreed to that; nothing was changed"))
         .hint(command)

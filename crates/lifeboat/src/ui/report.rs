@@ -35,6 +35,7 @@ pub fn exit_of(operation: &Operation) -> ExitCode {
     match &operation.state {
         OperationState::Done => exit_of_done(operation),
         OperationState::PutBack { .. } => ExitCode::FailedUndone,
+        OperationState::HandedOver { .. } => ExitCode::InBetween,
         OperationState::Paused { why } if why.kind == FailureKind::Interrupted && !operation.past_pivot => {
             ExitCode::Interrupted
         }
@@ -77,6 +78,7 @@ pub fn outcome(operation: &Operation) -> &'static str {
     match &operation.state {
         OperationState::Done => "done",
         OperationState::PutBack { .. } => "put-back",
+        OperationState::HandedOver { .. } => "handed-over",
         OperationState::Paused { .. } => "paused",
         OperationState::TurningBack { .. } => "turning-back",
         OperationState::Running => "running",
@@ -88,7 +90,7 @@ pub fn why(operation: &Operation) -> Option<&Failure> {
     match &operation.state {
         OperationState::Done | OperationState::Running => None,
         OperationState::PutBack { why } => why.as_ref(),
-        OperationState::Paused { why } => Some(why),
+        OperationState::Paused { why } | OperationState::HandedOver { why } => Some(why),
         // What keeps it from being put back matters more than why it turned back.
         OperationState::TurningBack { why } => Some(stuck(operation).unwrap_or(why)),
     }
@@ -239,6 +241,9 @@ pub fn show_trouble(operation: &Operation, again: &str) -> String {
     match &operation.state {
         OperationState::Done => String::new(),
         OperationState::PutBack { .. } => format!("Everything was put back as it was (operation {id}).\n"),
+        OperationState::HandedOver { .. } => {
+            format!("It was left where it stood to what came after it (operation {id}).\n")
+        }
         OperationState::Paused { .. } if operation.past_pivot => {
             format!("It is past its point of no return and waits; go on with: lifeboat resume {id}{again}\n")
         }

@@ -345,6 +345,42 @@ fn phs_18_a_deploy_that_is_killed_is_named_and_taken_back() {
     center.run(&["status"]).ends(ExitCode::Ok).says(&["is live, good"]);
 }
 
+/// A deploy that runs when somebody rolls back: it stops at its safe point, is taken back, and the version is held. Rows that came in the
+/// meantime stay.
+#[test]
+fn a_deploy_that_runs_makes_way_for_a_rollback() {
+    let center = Center::open();
+    let (over, client) = center.client();
+    let words = ["deploy", "main", "--label", "2.0", "--watch", "5m", "--yes"];
+    let mut deploy = center.command(&mut center.home.command(&words));
+    let deploy = deploy.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let waits = std::time::Instant::now();
+    while !center.run(&["status"]).out.contains("at: watch web") {
+        assert!(waits.elapsed() < Duration::from_secs(120), "it is not watched");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    center.run(&["rollback"]).ends(ExitCode::NeedsPerson).says(&["is taken back first", "lifeboat rollback --yes"]);
+    center.run(&["rollback", "--dry-run", "1.0"]).says(&["is not over, and is taken back first"]);
+    assert_eq!(center.health()["version"], "2.0", "nobody has agreed to anything");
+    let back = center.run(&["rollback", "--reason", "it is slow", "--yes"]).ends(ExitCode::Ok);
+    back.says(&["asked to stop at its next safe point, for at most 1:00", "put back"]);
+    let ended = deploy.wait_with_output().unwrap();
+    assert_eq!(ended.status.code(), Some(i32::from(ExitCode::Interrupted as u8)));
+    let told = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert!(told.contains("waits since") && told.contains("roll service-center/production back: it is slow"), "{told}");
+    assert_eq!(center.health()["version"], "1.0");
+    over.store(true, Ordering::SeqCst);
+    let made = client.join().unwrap();
+    let found = center.sql(&format!("SELECT count(*) FROM service_tickets WHERE id = ANY ('{{{}}}')", ids(&made)));
+    assert_eq!(found, made.len().to_string());
+    assert_eq!(
+        center.sql("SELECT string_agg(version, ' ') FROM supabase_migrations.schema_migrations"),
+        "20251001000000"
+    );
+    center.run(&["status"]).ends(ExitCode::Ok).says(&["is live, good", "Held         2.0 (r-", "by a person"]);
+    center.run(&["deploy", "main", "--yes"]).ends(ExitCode::Refused).says(&["is held for bad"]);
+}
+
 /// APP-07, APP-08, APP-12: what does not build, tells another version, or was not started anew leaves what ran running.
 #[test]
 fn app_12_a_version_that_does_not_come_up_leaves_what_ran() {

@@ -9,8 +9,9 @@ use lifeboat_io::{
     files,
 };
 use lifeboat_model::{
-    AcceptLoss, Action, BackupId, Failure, FailureKind, LossLine, PgAction, Plan, PostgresFacts, Resource,
-    ResourceManifest, Salvage, SchemaNames, loss::not_accepted, postgres::Horizon, salvage::SALVAGE_SCHEMA,
+    AcceptLoss, Action, BackupId, Failure, FailureKind, LossLine, OperationId, OperationState, PgAction, Plan,
+    PostgresFacts, Resource, ResourceManifest, Salvage, SchemaNames, loss::not_accepted, postgres::Horizon,
+    salvage::SALVAGE_SCHEMA,
 };
 use serde_json::{Value, json};
 
@@ -504,6 +505,13 @@ pub(super) fn sequences(
     Ok(json!({ "raised": raised }))
 }
 
+/// Whether a fence is of an operation that was closed where it stood. Its note begins with whose it is.
+fn was_left(engine: &Engine, note: &str) -> bool {
+    let id = note.split(' ').next().and_then(|word| OperationId::parse(word).ok());
+    let operation = id.and_then(|id| engine.look().operation(&id).ok());
+    operation.is_some_and(|operation| matches!(operation.state, OperationState::HandedOver { .. }))
+}
+
 /// How an action finds what leaves, when it does.
 pub(crate) fn leaving_of(action: &Action) -> Option<&PgAction> {
     let Action::Postgres(action) = action else { return None };
@@ -542,8 +550,8 @@ pub(crate) fn holdable(engine: &Engine, url: &str) -> Result<Holdable, Failure> 
     let failed = |error: PgError| postgres_failure(&error);
     let mut session = Session::open(&engine.vaults.database(url)?, &Stop::default()).map_err(failed)?;
     let status = postgres::fence_status(&mut session).map_err(failed)?;
-    // What a dead operation of ours holds for a moment is no person's.
-    if status.is_on && status.ends_in_ms.is_none() {
+    // What a dead operation of ours holds for a moment is no person's; nor is what a deploy left that was handed over.
+    if status.is_on && status.ends_in_ms.is_none() && !was_left(engine, &status.note) {
         return Ok(Holdable::Held(status.note));
     }
     Ok(match postgres::fence_refused(&mut session).map_err(failed)? {
