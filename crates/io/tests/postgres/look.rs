@@ -277,6 +277,61 @@ fn a_second_look_at_watched_tables_reads_only_rows_that_were_written_to() {
     }
 }
 
+/// Keys of an extension's types are watched as well: as they are written out, found by their index, whatever else is the same to
+/// them.
+#[test]
+fn a_second_look_at_keys_of_an_extension_reads_only_rows_that_were_written_to() {
+    for major in [13, 15] {
+        let server = shop(major);
+        let clock = lifeboat_io::SystemClock::default();
+        server.sql(
+            "shop",
+            "CREATE SCHEMA more; CREATE EXTENSION citext SCHEMA more; CREATE EXTENSION ltree SCHEMA more;
+             CREATE TABLE words (word more.citext, path more.ltree, n int, PRIMARY KEY (word, path));
+             INSERT INTO words SELECT 'Word' || n, ('top.n' || n)::more.ltree, n FROM generate_series(1, 3000) n; ANALYZE words",
+        );
+        let (captured, memory) = capture_all(&server, "shop");
+        let mut session = open(&server, "shop");
+        let (selection, moved) = (Selection::default(), BTreeMap::new());
+        let (facts, sources) = (&captured.facts, &memory);
+        let baseline = Baseline { facts, sources, horizon: None, moved: &moved, selection: &selection, schemas: &[] };
+        let open_tables = unwatched(&mut session, &baseline).unwrap();
+        assert!(!open_tables.iter().any(|(title, _)| title == "public.words"), "{open_tables:?}");
+        let wait = std::time::Duration::from_secs(5);
+        watch_tables(&mut session, &baseline, wait, &clock, &Stop::default()).unwrap();
+        let (_, ahead) = compare_ahead(&mut session, &baseline, &mut Seen::default(), &mut || Ok(())).unwrap();
+        // What is the same to citext, and another row to whoever reads it.
+        server.sql(
+            "shop",
+            "INSERT INTO words VALUES ('Tab\\ O''Brien', 'new.one', 0); DELETE FROM words WHERE n = 7; UPDATE words SET n = -8 WHERE n = 8;
+             UPDATE words SET word = 'WORD9' WHERE n = 9",
+        );
+        let holds = still_holds(&mut session, &baseline, &ahead, None).unwrap();
+        // Servers before 15 tell it some time later.
+        let read_whole = |session: &mut Session| {
+            (major >= 15).then(|| {
+                session.value("SELECT pg_stat_force_next_flush()").unwrap();
+                server.sql("shop", "SELECT seq_scan FROM pg_stat_user_tables WHERE relname = 'words'")
+            })
+        };
+        let before = read_whole(&mut session);
+        let mut seen = Seen::default();
+        let all = compare_rest(&mut session, &baseline, &holds, None, &mut seen).unwrap();
+        assert_eq!(seen.0.join(" "), "", "no table is read in full");
+        assert_eq!(read_whole(&mut session), before, "found by the index");
+        let late = seen.1.join(" ");
+        for part in
+            ["K Word7,top.n7", "K Word8,top.n8", "K Word9,top.n9", "K WORD9,top.n9", "R top.n8,Word8", "R top.n9,WORD9"]
+        {
+            assert!(late.contains(part), "{part}: {late}");
+        }
+        assert!(!late.contains(",Word9 R") && !late.contains("R top.n7") && late.contains("R new.one,Tab"), "{late}");
+        let words = all.iter().find(|table| table.title == "public.words").unwrap().changes;
+        assert_eq!(words, RowChanges { inserted: 2, updated: 1, deleted: 2 });
+        watch_off(&mut session, &clock, &Stop::default()).unwrap();
+    }
+}
+
 /// A table that was altered, or whose trigger was off for a moment, has another mark.
 #[test]
 fn what_no_trigger_sees_shows_in_the_mark_of_a_table() {

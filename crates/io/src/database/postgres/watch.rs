@@ -80,7 +80,8 @@ pub(super) fn watch_on(
     Ok(watched)
 }
 
-/// Those of these tables that are ours and have a key of plain types, of enums, or of domains over plain types.
+/// Those of these tables that are ours and have a key of plain types, of enums, of domains over plain types, or of an extension's
+/// types that text is read into as a dump does.
 pub(super) fn watchable(session: &mut Session, tables: &[&Table]) -> Result<BTreeSet<u32>, PgError> {
     let keyed: Vec<String> =
         tables.iter().filter(|table| !table.key.is_empty()).map(|table| table.oid.to_string()).collect();
@@ -96,36 +97,96 @@ pub(super) fn watchable(session: &mut Session, tables: &[&Table]) -> Result<BTre
                   JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
                   LEFT JOIN pg_catalog.pg_collation o ON o.oid = a.attcollation
                   LEFT JOIN pg_catalog.pg_type b ON t.typtype = 'd' AND b.oid = t.typbasetype
-                 WHERE (t.typtype <> 'e' AND COALESCE(b.typnamespace, t.typnamespace) <> 'pg_catalog'::pg_catalog.regnamespace)
+                 WHERE (t.typtype <> 'e' AND COALESCE(b.typnamespace, t.typnamespace) <> 'pg_catalog'::pg_catalog.regnamespace
+                        AND NOT (t.typtype = 'b' AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_cast s WHERE s.casttarget = t.oid
+                                 AND s.castsource = 'pg_catalog.text'::pg_catalog.regtype AND s.castmethod = 'f')))
                     OR COALESCE(o.collnamespace <> 'pg_catalog'::pg_catalog.regnamespace, false))",
         keyed.join(", ")
     ))?;
     Ok(rows.iter().filter_map(|row| row.text(0).parse().ok()).collect())
 }
 
-/// What makes a column of a key one of a plain type, as SQL behind its name; nothing where it is one. A log leans on nothing that is
-/// to be exchanged: an enum is logged as its text, a domain as what it is made of.
-fn key_types(session: &mut Session, table: &Table) -> Result<Vec<String>, PgError> {
-    let rows = session.ask(&format!(
-        "SELECT pg_catalog.quote_ident(a.attname), CASE t.typtype WHEN 'e' THEN '{AS_TEXT}'
-                WHEN 'd' THEN '::' || pg_catalog.format_type(t.typbasetype, t.typtypmod) ELSE '' END
-           FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid WHERE a.attrelid = {}",
-        table.oid
-    ))?;
-    let plain = |name: &String| rows.iter().find(|row| row.text(0) == name).map_or("", |row| row.text(1)).to_owned();
-    Ok(table.key.iter().map(plain).collect())
+/// How a column of a key is logged and found again. A log leans on nothing that is to be exchanged.
+enum KeyType {
+    /// As it is.
+    Plain,
+    /// A domain, as what it is made of; found by its index as it is.
+    Domain(String),
+    /// An enum, as its text.
+    Enum,
+    /// An extension's type, as it is written out, which is what tells rows apart here: to `citext` more is the same.
+    WrittenOut {
+        /// Its name, as SQL.
+        name: String,
+        /// The operator of the key's index.
+        equal: String,
+    },
 }
 
-/// How an enum becomes its text.
-const AS_TEXT: &str = "::pg_catalog.text";
+impl KeyType {
+    /// What is logged of a value.
+    fn logged(&self, value: &str) -> String {
+        match self {
+            KeyType::Plain => value.to_owned(),
+            KeyType::Domain(base) => format!("{value}::{base}"),
+            KeyType::Enum => format!("{value}::pg_catalog.text"),
+            KeyType::WrittenOut { .. } => format!("pg_catalog.format('%s', {value})"),
+        }
+    }
+
+    /// Whether a row is the one that was logged.
+    fn is_logged(&self, value: &str, log: &str) -> String {
+        match self {
+            KeyType::Plain | KeyType::Domain(_) => format!("{value} = {log}"),
+            KeyType::Enum => format!("{} = {log}", self.logged(value)),
+            // The first finds it by the index.
+            KeyType::WrittenOut { name, equal } => {
+                format!("{value} {equal} {log}::{name} AND {} = {log}", self.logged(value))
+            }
+        }
+    }
+}
+
+fn key_types(session: &mut Session, table: &Table) -> Result<Vec<KeyType>, PgError> {
+    let rows = session.ask(&format!(
+        "SELECT pg_catalog.quote_ident(a.attname),
+                CASE WHEN t.typtype IN ('e', 'd') THEN t.typtype::pg_catalog.text
+                     WHEN t.typnamespace <> 'pg_catalog'::pg_catalog.regnamespace THEN 'w' ELSE '' END,
+                CASE t.typtype WHEN 'd' THEN pg_catalog.format_type(t.typbasetype, t.typtypmod)
+                     ELSE pg_catalog.format_type(t.oid, NULL) END,
+                pg_catalog.format('OPERATOR(%I.%s)', n.nspname, o.oprname)
+           FROM pg_catalog.pg_index i, pg_catalog.unnest(i.indkey::pg_catalog.int2[]) WITH ORDINALITY k(num, nth)
+           JOIN pg_catalog.pg_attribute a ON a.attnum = k.num JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+           JOIN pg_catalog.pg_opclass c ON true JOIN pg_catalog.pg_amop p ON p.amopfamily = c.opcfamily AND p.amopstrategy = 3
+                AND p.amoplefttype = c.opcintype AND p.amoprighttype = c.opcintype
+           JOIN pg_catalog.pg_operator o ON o.oid = p.amopopr JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace
+          WHERE i.indrelid = {} AND i.indisprimary AND a.attrelid = i.indrelid AND c.oid = i.indclass[k.nth - 1]",
+        table.oid
+    ))?;
+    let kind = |name: &String| match rows.iter().find(|row| row.text(0) == name) {
+        Some(row) => match row.text(1) {
+            "e" => KeyType::Enum,
+            "d" => KeyType::Domain(row.text(2).to_owned()),
+            "w" => KeyType::WrittenOut { name: row.text(2).to_owned(), equal: row.text(3).to_owned() },
+            _plain => KeyType::Plain,
+        },
+        None => KeyType::Plain,
+    };
+    Ok(table.key.iter().map(kind).collect())
+}
 
 fn watch_one(session: &mut Session, table: &Table) -> Result<(), PgError> {
     let (title, oid) = (table.title(), table.oid);
     let types = key_types(session, table)?;
-    let columns: Vec<String> =
-        table.key.iter().zip(&types).enumerate().map(|(at, (name, plain))| format!("{name}{plain} AS k{at}")).collect();
+    let columns: Vec<String> = table
+        .key
+        .iter()
+        .zip(&types)
+        .enumerate()
+        .map(|(at, (name, kind))| format!("{} AS k{at}", kind.logged(name)))
+        .collect();
     let key = |side: &str| {
-        let parts = table.key.iter().zip(&types).map(|(name, plain)| format!("{side}.{name}{plain}"));
+        let parts = table.key.iter().zip(&types).map(|(name, kind)| kind.logged(&format!("{side}.{name}")));
         parts.collect::<Vec<_>>().join(", ")
     };
     let (old, new) = (key("OLD"), key("NEW"));
@@ -228,15 +289,13 @@ pub(super) fn rows_sql(
     columns: &[String],
     snapshot: &str,
 ) -> Result<String, PgError> {
-    // A domain is found by its index as it is.
     let types = key_types(session, table)?;
-    let text = |plain: &String| if plain == AS_TEXT { AS_TEXT } else { "" };
     let on: Vec<String> = table
         .key
         .iter()
         .zip(&types)
         .enumerate()
-        .map(|(at, (name, plain))| format!("t.{name}{} = l.k{at}", text(plain)))
+        .map(|(at, (name, kind))| kind.is_logged(&format!("t.{name}"), &format!("l.k{at}")))
         .collect();
     let columns: Vec<String> = columns.iter().map(|name| format!("t.{name}")).collect();
     let (keys, unseen, oid) = (key_names(table), unseen(snapshot), table.oid);
