@@ -42,7 +42,7 @@ pub fn put_back(operation: &Operation) -> Option<&Failure> {
     match &operation.state {
         OperationState::PutBack { why } => why.as_ref(),
         OperationState::Running | OperationState::Done => None,
-        OperationState::TurningBack { .. } | OperationState::Paused { .. } => None,
+        OperationState::TurningBack { .. } | OperationState::Paused { .. } | OperationState::HandedOver { .. } => None,
     }
 }
 

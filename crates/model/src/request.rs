@@ -323,7 +323,8 @@ impl Request {
             Request::Compromise { .. } | Request::Attest { .. } | Request::Incident { .. } => false,
             Request::Maintenance { .. } | Request::Decide { .. } | Request::Provider { .. } => false,
             Request::Fence { .. } | Request::BringBack { .. } | Request::RestoreTable { .. } => false,
-            Request::Level { .. } => false,
+            Request::Level { .. } | Request::Policy { .. } => false,
+            Request::Drill { .. } => true,
             Request::Version { about } => match about {
                 VersionAsk::Deploy(_) | VersionAsk::Seal { .. } | VersionAsk::Rehearse { .. } => true,
                 VersionAsk::Mark { .. } | VersionAsk::Env(_) => false,
