@@ -5,6 +5,8 @@
 mod fits;
 #[path = "mirror/much.rs"]
 mod much;
+#[path = "mirror/named.rs"]
+mod named;
 #[path = "mirror/refused.rs"]
 mod refused;
 #[path = "mirror/replaced.rs"]
@@ -53,7 +55,7 @@ fn everything_that_changes_a_row_reaches_the_cloud() {
 }
 
 #[test]
-fn switched_off_it_holds_everything_and_opens_no_connection() {
+fn sync_03_switched_off_it_holds_everything_and_opens_no_connection() {
     let shop = Shop::attached();
     shop.ask(SyncAsk::Disable { why: "trouble".into() });
     let before = shop.connections();
@@ -87,7 +89,7 @@ fn what_the_environment_says_wins() {
 }
 
 #[test]
-fn a_batch_that_was_applied_without_an_answer_is_not_applied_again() {
+fn sync_25_a_batch_that_was_applied_without_an_answer_is_not_applied_again() {
     let shop = Shop::attached();
     shop.cloud(
         "CREATE TABLE public.writes (n int);
