@@ -84,6 +84,8 @@ pub struct Setup {
     pub contacts: lifeboat_model::escalation::Contacts,
     /// Where messages go.
     pub channels: Vec<lifeboat_model::message::Channel>,
+    /// Commands that look at a point of a checklist, by `LIST.POINT`.
+    pub checks: BTreeMap<String, Vec<String>>,
     /// Where the migrations of databases lie, of those that somebody has said it of.
     pub migrations: BTreeMap<ResourceName, lifeboat_model::Migrations>,
 }
@@ -118,6 +120,7 @@ impl Setup {
             matrix: lifeboat_model::decision::Matrix::default(),
             contacts: lifeboat_model::escalation::Contacts::default(),
             channels: Vec::new(),
+            checks: BTreeMap::new(),
             migrations: BTreeMap::new(),
         }
     }

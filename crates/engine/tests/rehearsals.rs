@@ -114,3 +114,129 @@ fn drl_08_production_is_refused() {
     assert_eq!(refused.kind, FailureKind::Refused);
     assert!(refused.to_string().contains("real users"), "{refused}");
 }
+
+fn stand(world: &World, key: &str) -> Vec<(&'static str, Tri)> {
+    let engine = world.engine();
+    let checked = engine.checklist(key, &engine.subject(key, None).unwrap()).unwrap();
+    checked.items.iter().map(|item| (item.key, item.outcome)).collect()
+}
+
+fn attest(world: &World, list: &str, point: &str) {
+    let engine = world.engine();
+    let about = engine.checklist_about(list, point, &engine.subject(list, None).unwrap()).unwrap();
+    world.must(&Request::Attest { about, report: Vec::new(), note: "Ada says so".into() });
+}
+
+/// CHK-01, DRL-05: six points of a drill, three by what is seen; the next has to be due later. Those of the rehearsal are the same record.
+#[test]
+fn drl_05_the_lists_of_a_rehearsal_are_tracked() {
+    let mut world = staging();
+    assert_eq!(world.engine().subject("drill", None).unwrap_err().kind, FailureKind::Refused);
+    let way = lifeboat_model::message::Way::File { path: world.app("told.jsonl") };
+    world.setup.channels = vec![lifeboat_model::message::Channel { name: "status".into(), way, occasions: Vec::new() }];
+    rehearse(&world);
+    let (yes, unknown) = (Tri::Pass, Tri::Unknown);
+    assert_eq!(
+        stand(&world, "drill"),
+        [
+            ("announced", yes),
+            ("participants", unknown),
+            ("timed", yes),
+            ("issues", unknown),
+            ("procedures", unknown),
+            ("next", yes)
+        ]
+    );
+    for point in ["participants", "issues", "procedures"] {
+        attest(&world, "drill", point);
+    }
+    assert!(stand(&world, "drill").iter().all(|(_, outcome)| *outcome == yes));
+    let points = stand(&world, "rehearsal");
+    assert_eq!(points.iter().filter(|(_, outcome)| *outcome == yes).count(), 4, "{points:?}");
+    attest(&world, "rehearsal", "roles");
+    assert_eq!(stand(&world, "rehearsal")[4], ("roles", yes));
+    let seen = world.engine().rehearsals().unwrap()[0].points.iter().find(|one| one.key == "roles").unwrap().outcome;
+    assert_eq!(seen, yes, "it is the same word");
+    // Nobody's word makes up for what is measured; and the next is due after a quarter.
+    let engine = world.engine();
+    let subject = engine.subject("rehearsal", None).unwrap();
+    assert_eq!(engine.checklist_about("rehearsal", "time", &subject).unwrap_err().kind, FailureKind::Usage);
+    assert_eq!(stand(&world, "quarterly-tests")[1], ("rollback", yes));
+    world.clock.advance(std::time::Duration::from_secs(93 * 86_400));
+    assert_eq!(stand(&world, "drill")[5], ("next", Tri::Fail));
+    assert_eq!(stand(&world, "quarterly-tests")[1], ("rollback", unknown), "more than a quarter ago");
+}
+
+/// CHK-01: lists that belong to the app or to an incident: what was done within the quarter, or since it was over; else a person's word, which
+/// counts for a quarter where it is about the app.
+#[test]
+fn chk_01_lists_of_the_app_and_of_an_incident() {
+    let world = staging();
+    let outcome = |key: &str, point: &str| stand(&world, key).iter().find(|one| one.0 == point).unwrap().1;
+    assert!(stand(&world, "quarterly-drill").iter().all(|(_, outcome)| *outcome == Tri::Unknown));
+    assert_eq!(outcome("pre-production", "rollback"), Tri::Fail);
+    let prove = Request::Prove { backup: lifeboat_model::BackupChoice::Latest, resources: vec![] };
+    world.must(&prove);
+    rehearse(&world);
+    assert_eq!(outcome("quarterly-drill", "database"), Tri::Pass);
+    assert_eq!(outcome("quarterly-drill", "pages"), Tri::Pass);
+    assert_eq!(outcome("quarterly-drill", "functions"), Tri::Unknown, "nothing at the edge went back");
+    assert_eq!(outcome("quarterly-tests", "restore"), Tri::Pass);
+    assert_eq!(outcome("pre-production", "rollback"), Tri::Pass);
+    attest(&world, "quarterly-drill", "lessons");
+    attest(&world, "pre-production", "training");
+    assert_eq!(outcome("quarterly-drill", "lessons"), Tri::Pass);
+    assert_eq!(outcome("pre-production", "training"), Tri::Pass);
+    world.clock.advance(std::time::Duration::from_secs(93 * 86_400));
+    assert_eq!(
+        (outcome("quarterly-drill", "lessons"), outcome("quarterly-drill", "database")),
+        (Tri::Unknown, Tri::Unknown)
+    );
+    // An incident.
+    use lifeboat_model::IncidentStep;
+    assert_eq!(world.engine().subject("post-incident", None).unwrap_err().kind, FailureKind::Refused);
+    let since = lifeboat_io::Clock::now(&*world.clock);
+    let opened = world.must(&Request::Incident { about: IncidentStep::Open { title: "payments".into(), since } });
+    assert_eq!(outcome("post-incident", "tested"), Tri::Fail, "it is not over");
+    let incident = opened.id;
+    world.must(&Request::Incident { about: IncidentStep::Close { incident: incident.clone(), note: "mended".into() } });
+    assert_eq!(outcome("post-incident", "tested"), Tri::Unknown, "what was proven before does not count");
+    world.clock.advance(std::time::Duration::from_secs(60));
+    world.must(&prove);
+    assert_eq!(outcome("post-incident", "tested"), Tri::Pass);
+    assert_eq!(outcome("post-incident", "meeting"), Tri::Unknown);
+    world.must(&Request::Incident { about: IncidentStep::Review { incident, note: "held".into() } });
+    assert_eq!(outcome("post-incident", "meeting"), Tri::Pass);
+    for point in ["report", "runbooks", "prevention"] {
+        attest(&world, "incident-review", point);
+    }
+    world.clock.advance(std::time::Duration::from_secs(93 * 86_400));
+    assert!(stand(&world, "incident-review").iter().all(|(_, outcome)| *outcome == Tri::Pass), "it stays true");
+}
+
+/// CHK-04: a command that cannot be run has said nothing: not known, so the gate is closed; what it says decides.
+#[test]
+fn chk_04_a_command_that_cannot_be_run_is_not_known() {
+    let mut world = staging();
+    let script = world.app("looks").display().to_string();
+    std::fs::write(world.app("looks"), "echo made ticket 4711; exit $1\n").unwrap();
+    let sh = |more: &[&str]| [&["/bin/sh"], more].concat().iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+    rehearse(&world);
+    for (command, wanted, says) in [
+        (vec!["/nowhere/probe".to_owned()], Tri::Unknown, "cannot be run"),
+        (sh(&["-c", "no-such-probe"]), Tri::Unknown, "exit code 127"),
+        (sh(&[&script, "3"]), Tri::Fail, "ends with 3: made ticket 4711"),
+        (sh(&[&script, "0"]), Tri::Pass, "made ticket 4711"),
+    ] {
+        world.setup.checks.insert("smoke.create".into(), command);
+        let engine = world.engine();
+        let subject = engine.subject("smoke", None).unwrap();
+        let checked = engine.checklist("smoke", &subject).unwrap();
+        let point = checked.items.iter().find(|one| one.key == "create").unwrap();
+        assert_eq!(point.outcome, wanted, "{}", point.detail);
+        assert!(point.detail.contains(says), "{}", point.detail);
+        assert_ne!(checked.outcome(), Tri::Pass, "the gate is closed: others are not known");
+        let word = engine.checklist_about("smoke", "create", &subject);
+        assert_eq!(word.is_err(), wanted == Tri::Fail, "nobody's word stands against what was seen");
+    }
+}

@@ -246,7 +246,7 @@ pub enum Command {
     /// Restores that a provider carries out: what to ask for, what became of it
     #[command(after_help = help::PROVIDER, display_order = 35)]
     Provider(ProviderArgs),
-    /// Shows the checklists of a rollback as they stand, and takes a person's word
+    /// Shows the checklists as they stand, and takes a person's word
     #[command(after_help = help::CHECKLIST, display_order = 34)]
     Checklist(ChecklistArgs),
     /// Shows what was told to whom, and delivers again what was not delivered

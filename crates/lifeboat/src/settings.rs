@@ -6,6 +6,7 @@
 //! decides between flag, environment variable, file and default.
 
 pub mod channels;
+mod checks;
 pub mod copies;
 pub mod document;
 pub mod drivers;
@@ -77,6 +78,10 @@ pub struct Settings {
     #[serde(default)]
     #[schemars(extend("x-names" = "a channel"))]
     pub notify: BTreeMap<String, channels::ChannelSettings>,
+    /// Commands that look at points of checklists, by `LIST.POINT`: 0 it stands, 126 and 127 it is not known, else it does not stand.
+    #[serde(default)]
+    #[schemars(extend("x-names" = "a point"))]
+    pub checks: BTreeMap<String, Vec<String>>,
     /// Where Lifeboat keeps its journals and its index on this host.
     #[serde(default)]
     pub state: StateSettings,

@@ -420,7 +420,8 @@ Examples:
   lifeboat provider outcome --restored --note 'new instance, complete up to 14:04:58'";
 
 pub const CHECKLIST: &str = "\
-Lists belong to an operation: the newest rollback, when none is named. What the journal or the world shows is ticked by itself; the rest a person
+Seventeen lists, 99 points. Each belongs to a rollback, a rehearsal, an incident - the newest, when none is named - or to the app, where a word counts for a
+quarter of a year. What the journal or the world shows is ticked by itself, or by a command of your own ([checks] in the settings); the rest a person
 attests, and is named. What nobody knows has not passed. Exit codes: 0 every point stands, 6 something is not known, 10 something does not stand.
 
 Examples:

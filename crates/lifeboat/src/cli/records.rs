@@ -348,11 +348,11 @@ pub struct ChecklistArgs {
 pub enum ChecklistCommand {
     /// Lists them with their points, and who ticks each
     List,
-    /// Shows how each point of one stands for an operation
+    /// Shows how each point of one stands
     Show {
         /// Which list
         list: String,
-        /// Of which operation [default: the newest rollback]
+        /// Of which rollback, rehearsal or incident [default: the newest that it can be]
         #[arg(long, value_name = "OPERATION")]
         operation: Option<String>,
         /// As Markdown, for the incident
@@ -365,7 +365,7 @@ pub enum ChecklistCommand {
         list: String,
         /// Which point of it
         point: String,
-        /// Of which operation [default: the newest rollback]
+        /// Of which rollback, rehearsal or incident [default: the newest that it can be]
         #[arg(long, value_name = "OPERATION")]
         operation: Option<String>,
         #[command(flatten)]

@@ -92,6 +92,9 @@ pub struct RollbackArgs {
     /// With --manual: stops after this step
     #[arg(long, value_name = "STEP", requires = "manual", value_parser = clap::value_parser!(u8).range(1..=7))]
     pub to: Option<u8>,
+    /// With --manual: goes on although points of the pre-rollback list do not stand, for this reason
+    #[arg(long, value_name = "WHY", requires = "manual")]
+    pub although_open: Option<String>,
     /// With --manual: you have done these steps by hand; it is looked at, and put on record
     #[arg(long, requires = "manual")]
     pub by_hand: bool,

@@ -3,10 +3,12 @@
 use std::{collections::BTreeMap, sync::Mutex};
 
 use lifeboat_engine::{
-    Consent, Watch,
+    Consent, Unwatched, Watch,
+    checklists::{Subject, override_about},
     manual_steps::{STEPS, numbers},
     sheet::Sheet,
 };
+use lifeboat_io::Stop;
 use lifeboat_model::{
     Failure, FailureKind, Operation, OperationId, Plan, Request, Step, StepClass, StepState, Tri, VersionAsk,
 };
@@ -130,13 +132,15 @@ struct Steps<'a> {
     numbers: Vec<usize>,
     to: usize,
     by_hand: bool,
+    although: Option<String>,
     said: Mutex<BTreeMap<usize, Said>>,
 }
 
 impl<'a> Steps<'a> {
     fn new(app: &'a App, session: &'a Session, plan: &Plan, args: &RollbackArgs, to: usize) -> Result<Self, Failure> {
         let (sheet, numbers) = (session.engine.sheet(plan)?, numbers(plan));
-        Ok(Steps { app, session, sheet, numbers, to, by_hand: args.by_hand, said: Mutex::default() })
+        let (by_hand, although) = (args.by_hand, args.although_open.clone());
+        Ok(Steps { app, session, sheet, numbers, to, by_hand, although, said: Mutex::default() })
     }
 
     fn say(&self, number: usize) -> Said {
@@ -159,19 +163,30 @@ impl<'a> Steps<'a> {
         }
     }
 
-    /// CHK-03: before anything is replaced, every point of the list has to stand.
+    /// CHK-03: before anything is replaced, every point of the list has to stand, or somebody says on record why it goes on.
     fn gate(&self, operation: &Operation) -> Result<(), String> {
-        let checked = self.session.engine.checklist(LIST, operation).map_err(|failure| failure.to_string())?;
+        let (engine, subject) = (&self.session.engine, Subject::Operation(Box::new(operation.clone())));
+        let checked = engine.checklist(LIST, &subject).map_err(|failure| failure.to_string())?;
         let open: Vec<String> = checked
             .items
             .iter()
             .filter(|item| item.outcome != Tri::Pass)
             .map(|item| format!("{} ({})", item.title, item.detail))
             .collect();
-        match open.is_empty() {
-            true => Ok(()),
-            false => Err(format!(
-                "the {LIST} checklist is not done: {}; then: lifeboat rollback --manual --from {GATE}",
+        match &self.although {
+            _any if open.is_empty() => Ok(()),
+            Some(why) => {
+                let (about, note) = (override_about(LIST, &subject), why.clone());
+                let plan =
+                    engine.plan(&Request::Attest { about, report: open, note }).map_err(|why| why.to_string())?;
+                let stop = Stop::default();
+                engine.run(&plan, &self.app.by(), &Unwatched, &stop).map_err(|why| why.to_string())?;
+                self.app.ui.talk(&format!("The {LIST} checklist is not done; it goes on all the same: {why}\n"));
+                Ok(())
+            }
+            None => Err(format!(
+                "the {LIST} checklist is not done: {}; then: lifeboat rollback --manual --from {GATE}; or say why it goes on: \
+                 --although-open WHY",
                 open.join("; ")
             )),
         }

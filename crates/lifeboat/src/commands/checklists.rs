@@ -2,7 +2,7 @@
 
 use lifeboat_model::{
     ExitCode, Failure, OperationId, Request, Tri,
-    checklist::{How, LISTS},
+    checklist::{How, LISTS, Look},
 };
 use serde_json::json;
 
@@ -19,9 +19,9 @@ pub fn run(app: &App, command: &ChecklistCommand) -> Done {
         ChecklistCommand::Show { list, operation, markdown } => show(app, list, operation.as_deref(), *markdown),
         ChecklistCommand::Attest { list, point, operation, word } => {
             let session = app.open(&[])?;
-            let operation = session.engine.checked_operation(named(&session, operation.as_deref())?.as_ref())?;
-            let about = session.engine.checklist_about(list, point, &operation)?;
-            let report = vec![format!("{list}: {point}, of {}", operation.id)];
+            let subject = session.engine.subject(list, named(&session, operation.as_deref())?.as_ref())?;
+            let about = session.engine.checklist_about(list, point, &subject)?;
+            let report = vec![format!("{list}: {point}, of {}", session.engine.checklist(list, &subject)?.of)];
             let plan = session.engine.plan(&Request::Attest { about, report, note: word.note.clone() })?;
             carry_out(app, &session, &plan, dry(word.run.dry_run))
         }
@@ -41,6 +41,7 @@ fn list(app: &App) -> Done {
     for list in &LISTS {
         for item in list.items {
             let by = match item.how {
+                How::Machine(Look::Ready) => "lifeboat ready",
                 How::Machine(_) => "what is seen",
                 How::Person => "a person",
             };
@@ -53,8 +54,8 @@ fn list(app: &App) -> Done {
 
 fn show(app: &App, key: &str, operation: Option<&str>, markdown: bool) -> Done {
     let session = app.open(&[])?;
-    let operation = session.engine.checked_operation(named(&session, operation)?.as_ref())?;
-    let checked = session.engine.checklist(key, &operation)?;
+    let subject = session.engine.subject(key, named(&session, operation)?.as_ref())?;
+    let checked = session.engine.checklist(key, &subject)?;
     let code = match checked.outcome() {
         Tri::Pass => ExitCode::Ok,
         Tri::Unknown => ExitCode::Unknown,
@@ -82,6 +83,9 @@ fn show(app: &App, key: &str, operation: Option<&str>, markdown: bool) -> Done {
     }
     app.ui.out(&table.render(""))?;
     let standing = checked.items.iter().filter(|item| item.outcome == Tri::Pass).count();
-    app.ui.out(&format!("{standing} of {} stand, for {}.\n", checked.items.len(), checked.operation))?;
+    app.ui.out(&format!("{standing} of {} stand, for {}.\n", checked.items.len(), checked.of))?;
+    if let Some(why) = &checked.overridden {
+        app.ui.out(&format!("It went on all the same: {}\n", words::one_line(why)))?;
+    }
     Ok(code)
 }

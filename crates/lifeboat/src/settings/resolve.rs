@@ -357,6 +357,10 @@ pub fn environment_of(loaded: &Loaded, environment: &str, global: &GlobalArgs, i
         }
         resolved.setup.channels.push(channel);
     }
+    resolved.setup.checks = super::checks::resolve(&settings.checks)?;
+    for (place, words) in &settings.checks {
+        choice.tell(&format!("checks.{place}"), words.join(" "), choice.line(&["checks", place]));
+    }
     resolved.setup.contacts =
         Contacts { team: called.team.clone(), vendor: called.vendor.clone(), on_call: called.on_call.clone() };
     if let Some(log) = &settings.app.incident_log {
