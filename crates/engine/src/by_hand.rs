@@ -263,7 +263,7 @@ fn switched(target: &Target, version: &str, back: bool, place: Option<String>) -
 // ---- databases
 
 /// An address as psql takes it, of another database of the same server where one is named; never with a password.
-fn address(url: &str, database: Option<&str>, around: &Around<'_>) -> String {
+pub(crate) fn address(url: &str, database: Option<&str>, around: &Around<'_>) -> String {
     match Address::parse(url, around.env) {
         Ok(address) => {
             let address = database.map_or_else(|| address.clone(), |name| address.with_database(name));
@@ -291,7 +291,7 @@ fn at_once(address: &str, statements: &[String]) -> String {
     format!("psql -X -v ON_ERROR_STOP=1 --single-transaction {address} <<'SQL'\n{script};\nSQL")
 }
 
-fn say(address: &str, statement: &str) -> String {
+pub(crate) fn say(address: &str, statement: &str) -> String {
     format!("psql -X -v ON_ERROR_STOP=1 {address} -c {}", quote(statement))
 }
 

@@ -1,6 +1,8 @@
 //! The procedure for going back by hand: a document per app with its own names, whose commands need `restic`, `sqlite3` and a
 //! shell, and no Lifeboat. Its blocks follow one another in one shell; a test runs them so.
 
+mod by_release;
+
 use std::{fmt::Write, path::Path};
 
 use lifeboat_model::{Backup, Content, Failure, Manifest, Resource, ResourceKind, Timestamp, Writer, time::show_bytes};
@@ -58,7 +60,7 @@ impl Engine {
         let newest = backups.pop().map(|newest| self.manifest(&newest.id).map(|manifest| (newest, manifest)));
         let folder = lifeboat_io::files::parent(at);
         let there = RELATED.iter().filter(|(_, path)| lifeboat_io::files::exists(&folder.join(path)));
-        Ok(render(&Known {
+        let known = Known {
             scope: self.setup().scope.to_string(),
             vault: self.setup().vault.clone(),
             password: self.vaults.password_place(&self.setup().vault),
@@ -67,7 +69,11 @@ impl Engine {
             now: self.io.clock.now(),
             related: there.map(|(name, path)| ((*name).to_owned(), (*path).to_owned())).collect(),
             proven_at,
-        }))
+        };
+        Ok(match self.way_back() {
+            Some(back) => by_release::render(self, &known, &back),
+            None => render(&known),
+        })
     }
 }
 

@@ -47,8 +47,9 @@ fn manual(app: &App, to: Option<&Path>) -> Done {
         let message = format!("{} is there already and was written by somebody else", path.display());
         return Err(Failure::new(FailureKind::Refused, message).hint("name another file: --to FILE").into());
     }
-    let text = session.engine.manual(&path)?;
+    // Links lead over `..`, which is looked up only in a folder that is there.
     files::create_folder(files::parent(&path)).map_err(failed)?;
+    let text = session.engine.manual(&path)?;
     files::write_with_mode(&path, text.as_bytes(), 0o644).map_err(failed)?;
     if app.ui.json.is_some() {
         app.ui.document("lifeboat/docs-export@1", json!({ "file": path, "exit_code": 0 }))?;

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use lifeboat_engine::rehearsals;
 use lifeboat_model::{ExitCode, Failure, FailureKind, Scope, Tri};
 use serde_json::json;
 
@@ -36,8 +37,14 @@ pub fn run(app: &App, command: &ScheduleCommand) -> Done {
 fn list(app: &App, session: &Session) -> Done {
     let jobs = session.engine.jobs()?;
     let code = if jobs.iter().all(|job| job.good == Tri::Pass) { ExitCode::Ok } else { ExitCode::ActionAdvised };
+    // What only people can begin, each quarter, where versions are put in use.
+    let rehearsal = match session.engine.setup().targets.iter().any(|target| target.driver.is_some()) {
+        true => Some(rehearsals::due(&session.engine.rehearsals()?, app.io.clock.now())),
+        false => None,
+    };
     if app.ui.json.is_some() {
-        app.ui.document("lifeboat/jobs@1", json!({ "jobs": jobs, "exit_code": code as u8 }))?;
+        let rehearsal = rehearsal.map(|(says, due)| json!({ "every": "quarter", "due": due, "says": says }));
+        app.ui.document("lifeboat/jobs@1", json!({ "jobs": jobs, "rehearsal": rehearsal, "exit_code": code as u8 }))?;
         return Ok(code);
     }
     if jobs.is_empty() {
@@ -45,6 +52,11 @@ fn list(app: &App, session: &Session) -> Done {
     }
     for job in &jobs {
         app.ui.out(&show_job(job, &session.zone, app.ui.paint))?;
+    }
+    if let Some((says, _)) = rehearsal {
+        app.ui.out(&format!(
+            "A rollback is rehearsed every quarter, in staging: lifeboat rehearse rollback --env staging. {says}\n"
+        ))?;
     }
     Ok(code)
 }

@@ -462,6 +462,8 @@ fn drl_04_the_rollback_is_rehearsed_in_staging() {
     let list = center.run(&["rehearse", "list"]).ends(ExitCode::Ok);
     list.says(&[operation, "app-and-down", "Ada, Ben", "attest it", "The rehearsal passed.", "the next is due in 9"]);
     center.run(&["ready"]).says(&["rollback", operation]);
+    // DRL-07: the schedule has the practice of each quarter.
+    center.run(&["schedule", "list"]).says(&["rehearsed every quarter, in staging", "the next is due in 9"]);
 }
 
 /// What is typed in order, out of a sheet.
@@ -503,6 +505,68 @@ fn doc_01_the_sheet_leads_back_without_lifeboat() {
         center.sql("INSERT INTO service_tickets (title) VALUES ('writes are let in')");
         assert!(center.home.path("rollback-by-hand/emergency-db.dump").exists());
     }
+}
+
+/// DOC-01: the operator's manual of an app with releases has every section, real values, links only to what is there; its commands lead back
+/// without Lifeboat, one after the other in one shell, those of the verification too.
+#[test]
+fn doc_01_the_manual_of_an_app_with_releases_leads_back_without_lifeboat() {
+    let center = Center::open();
+    center.run(&["checkpoint", "--unproven", "--label", "phase-1"]).ends(ExitCode::Ok);
+    // Where nothing newer runs yet, it leads back to the checkpoint.
+    center.run(&["docs", "export", "--to", "run/before.md"]).ends(ExitCode::Ok);
+    assert!(std::fs::read_to_string(center.home.path("run/before.md")).unwrap().contains("goes back to | r-"));
+    center.use_version("main");
+    center.sql("INSERT INTO service_tickets (title) VALUES ('later')");
+    std::fs::create_dir_all(center.home.path("docs/supabase")).unwrap();
+    center.home.write("docs/supabase/WORKFLOW.md", "# flow\n");
+    center.run(&["docs", "export"]).ends(ExitCode::Ok);
+    let text = std::fs::read_to_string(center.home.path("docs/operations/manual-rollback-procedure.md")).unwrap();
+    let mut last = 0;
+    for section in [
+        "## Prerequisites",
+        "## Quick reference",
+        "## Pre-rollback checklist",
+        "## Rollback procedure",
+        "### Step 1: Verify backup and access",
+        "### Step 2: Stop the application",
+        "### Step 3: Create an emergency backup",
+        "### Step 4: Bring back and verify, beside",
+        "### Step 5: Execute: put it in use",
+        "THE POINT OF NO RETURN",
+        "### Step 6: Resume the application",
+        "### Step 7: Verify afterwards",
+        "## Verification steps",
+        "## Troubleshooting",
+        "## Recovery scenarios",
+        "## Best practices",
+        "## Post-rollback checklist",
+        "## Related documentation",
+    ] {
+        let at =
+            text[last..].find(section).unwrap_or_else(|| panic!("{section} is missing, or not in its place:\n{text}"));
+        last += at;
+    }
+    assert_eq!(
+        text.split("## Pre-rollback checklist").nth(1).unwrap().split("\n## ").next().unwrap().matches("- [ ]").count(),
+        8
+    );
+    assert!(text.contains("WORKFLOW.md") && !text.contains("PRODUCTION-WARNING"), "links only to what is there");
+    for value in ["phase-1", "migrations up to `20251001000000`", "/api/health", "`b-"] {
+        assert!(text.contains(value), "{value} is not in {text}");
+    }
+    let script = typed(&text);
+    assert!(!script.contains("lifeboat "), "{script}");
+    center.home.write("typed.sh", format!("set -euo pipefail\n{script}"));
+    center.shell("RESTIC_PASSWORD=\"$LIFEBOAT_VAULT_PASSWORD\" bash typed.sh > run/typed.log 2>&1 || { cat run/typed.log; exit 1; }");
+    assert_eq!(center.health()["version"], "1.0");
+    let ledger = center.sql("SELECT string_agg(version, ' ') FROM supabase_migrations.schema_migrations");
+    assert_eq!(
+        (ledger.as_str(), center.sql("SELECT to_regclass('task_templates') IS NULL").as_str()),
+        ("20251001000000", "t")
+    );
+    assert_eq!(center.sql("SELECT count(*) FROM service_tickets WHERE title = 'later'"), "0");
+    center.sql("INSERT INTO service_tickets (title) VALUES ('writes are let in')");
 }
 
 /// CHK-01, 04, 05: each point by what is seen, else by the word of a person who is named; what nobody knows has not passed, and
