@@ -82,6 +82,9 @@ fn planned(engine: &Engine, request: &Request) -> Result<Plan, Failure> {
             if deploy::took_back(&known) {
                 return deploy::undo(engine, &known, request);
             }
+            if rollback::took_database(&known) {
+                return rollback::undo(engine, &known, request);
+            }
             if level::is_meant(&known) {
                 return level::undo(engine, &known, request);
             }

@@ -1,6 +1,7 @@
 //! Releases, and the ways back to them: every plan proven, on a real server with a client that writes all the time.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "a test says what went wrong by ending")]
 
+use lifeboat_engine::consequence::{Consequence, consequence};
 use lifeboat_model::{
     Action, FailureKind, OperationState, Profile, ReleaseRecord, ReleaseState, Request, RevertTo, VersionAsk,
 };
@@ -299,8 +300,52 @@ fn a_full_rollback_brings_application_and_database_back_together() {
     let kept = world.kept_rows(&done);
     let tables: Vec<&str> = kept.tables.iter().map(|table| table.table.as_str()).collect();
     assert!(tables.iter().any(|table| table.contains("service_tickets")), "{tables:?}");
-    let undo = world.engine().plan(&Request::Undo { operation: done.id }).unwrap_err();
-    assert!(undo.to_string().contains("took the database back as well"), "{undo}");
+}
+
+/// A full rollback is taken back: the database that it kept, and the version that it left. What was written since leaves with the database
+/// that was live, which is kept in turn, so that this is taken back as well.
+#[test]
+fn a_full_rollback_is_taken_back_and_again() {
+    let world = phase_two();
+    world.must(&seal(&world, "phase-2"));
+    let tickets = world.psql("shop", TICKETS);
+    let done = world.must(&back(Some("phase-1"), Some(Profile::Full)));
+    world.psql("shop", "INSERT INTO service_tickets (title) VALUES ('since')");
+    let undo = Request::Undo { operation: done.id.clone() };
+    let plan = world.engine().plan(&undo).unwrap();
+    assert_eq!(consequence(&plan), Consequence::RowsLeave, "{:?}", plan.losses);
+    let own = ["fence", "stop.web", "switch.web", "take-the-name", "lift", "start.web", "report"];
+    let copied = world.copy();
+    let tried = prove_steps(&Case { world: &copied, request: undo.clone(), undo: false }, |step| own.contains(&step));
+    assert!(tried.as_before > 0 && tried.as_meant > 0, "{tried:?}");
+    let undone = world.must(&undo);
+    assert_eq!((runs(&world), ledger(&world)), ("two".into(), "1 2 3 4".into()));
+    assert_eq!(
+        world.psql("shop", TICKETS),
+        tickets,
+        "nothing of before the rollback is missing, and nothing of after it is there"
+    );
+    assert_eq!(world.psql("shop", "SELECT string_agg(name, ',' ORDER BY id) FROM task_templates").trim(), "a,b");
+    world.psql("shop", "INSERT INTO service_tickets (title) VALUES ('writes are let in')");
+    let known = world.engine().releases().unwrap();
+    let live = known.iter().find(|one| one.is_live).unwrap();
+    assert_eq!(live.release.label.as_deref(), Some("phase-2"), "{known:?}");
+    assert_ne!(live.state, ReleaseState::Bad, "it is not held any more");
+    // And back again, with what was written in between.
+    let again = world.must(&Request::Undo { operation: undone.id });
+    assert_eq!((runs(&world), ledger(&world)), ("one".into(), "1".into()));
+    assert_eq!(world.psql("shop", "SELECT count(*) FROM service_tickets WHERE title = 'since'").trim(), "1");
+    world.psql("shop", "INSERT INTO service_tickets (title) VALUES ('writes are let in')");
+    // Once something else is in use, it is not what was put there; what it keeps can be let go.
+    run_release(&world, "two");
+    let refused = world.engine().plan(&Request::Undo { operation: again.id.clone() }).unwrap_err();
+    assert!(
+        refused.to_string().contains("web runs two, and") && refused.to_string().contains("one there"),
+        "{refused}"
+    );
+    world.must(&Request::Release { operation: again.id.clone() });
+    let gone = world.engine().plan(&Request::Release { operation: again.id }).unwrap_err();
+    assert!(gone.to_string().contains("keeps no database"), "{gone}");
 }
 
 /// PHS-02: phases and the whole against the document's budgets, by a clock that belongs to the test.

@@ -10,6 +10,9 @@
 //! Writes are refused before the application is stopped, and the former version starts only once the database is what it
 //! knows: old code never meets a new schema, and up to the point of no return everything can be put back.
 
+mod again;
+
+pub(super) use again::{took_database, undo};
 use lifeboat_model::{
     AcceptLoss, Action, Artifact, BackupChoice, BackupId, Driver, EnvBinding, Failure, FailureKind, KnownRelease,
     Lease, OnFailure, OperationState, Phase, Plan, Profile, Release, ReleaseId, ReleaseRecord, ReleaseState, Request,
@@ -488,6 +491,12 @@ impl App {
     }
 }
 
+/// A version of a target as it was sealed last.
+fn of_version(all: &[KnownRelease], target: &Target, version: &str) -> Option<Artifact> {
+    let sealed = all.iter().rev().filter_map(|one| one.release.artifact(&target.name));
+    sealed.into_iter().find(|one| one.version == version).cloned()
+}
+
 fn report(known: &Known) -> Step {
     let (to, from) = (&known.to, known.from.as_ref().map(|from| from.release.id.clone()));
     let release = known.is_sealed.then(|| to.release.id.clone());
@@ -661,7 +670,6 @@ fn full(engine: &Engine, known: &Known, why: &str, plan: &mut Plan) -> Result<()
     plan.facts = restored.facts;
     plan.losses = restored.losses;
     plan.notes = restored.notes;
-    plan.notes.retain(|note| !note.contains("lifeboat undo"));
     plan.id = restored.id;
     let pivots = plan.steps().filter(|step| step.class == StepClass::Pivot).count();
     if pivots != 1 {

@@ -482,7 +482,9 @@ pub fn is_undoable(operation: &Operation) -> bool {
             true
         }
         Request::Version { about } => {
-            matches!(about, VersionAsk::RollBack { .. } | VersionAsk::Env(_)) && !operation.past_pivot
+            let before_pivot =
+                matches!(about, VersionAsk::RollBack { .. } | VersionAsk::Env(_)) && !operation.past_pivot;
+            before_pivot || super::rollback::took_database(operation)
         }
         Request::Backup { .. } | Request::Prove { .. } | Request::Prune | Request::Release { .. } => false,
         Request::Export { .. } | Request::Adopt { .. } | Request::Copy { .. } => false,
