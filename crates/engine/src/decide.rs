@@ -2,6 +2,7 @@
 //! asked leaves a fact unknown, with the reason.
 
 mod access;
+mod failed;
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -85,7 +86,9 @@ impl Engine {
         let rules = &self.setup.matrix.rules;
         let fresh = |at: Timestamp| since(at, now) < SAME_MATTER;
         let impact = recorded.iter().find_map(Recorded::impact).filter(|(detected, _)| fresh(*detected));
-        let last = recorded.iter().find(|one| one.decision().is_some()).filter(|one| fresh(one.at));
+        // What a deploy has taken back by itself is over.
+        let is_open = |one: &&Recorded| one.decision().is_some_and(|decision| !failed::is_over(decision));
+        let last = recorded.iter().find(is_open).filter(|one| fresh(one.at));
         let last = last.and_then(Recorded::decision);
         let before = impact.map(|(detected, _)| detected).max(last.map(|last| last.basis.detected));
         let detected = said.detected.map_or_else(|| self.noticed(now, before), Ok)?;
@@ -121,7 +124,7 @@ impl Engine {
             planned: self.closed()?.map(|closed| closed.why).filter(|why| !why.is_empty()),
         };
         let decided = basis.decide();
-        Ok(Decision { basis, decided, role: said.role, instead: said.instead, impact: assessed })
+        Ok(Decision { basis, decided, role: said.role, instead: said.instead, impact: assessed, path: None })
     }
 
     /// The newest decision of the last hours that no restore or rollback has followed.
@@ -138,6 +141,7 @@ impl Engine {
             }
             if let Request::Decide { about: DecisionRecord::Decision(decision) } =
                 self.look().operation(&row.id)?.plan.request
+                && !failed::is_over(&decision)
             {
                 return Ok(Some((row.id, *decision)));
             }

@@ -249,6 +249,27 @@ fn mig_09_what_cannot_be_applied_leaves_everything_as_it_was() {
     assert!(matches!(failed.state, OperationState::PutBack { .. }), "{:?}", failed.state);
     assert_eq!((runs(&world), ledger(&world)), ("one".into(), "1".into()));
     assert_eq!(state(&world, "v-two").0, ReleaseState::Bad);
+    // MIG-08: it is a critical decision with its way, on record; it is over with that, and says nothing to whoever decides next.
+    let engine = world.engine();
+    let decision = engine.decided_by_failure(&failed).unwrap().unwrap();
+    assert_eq!(decision.decided.severity, Some(lifeboat_model::decision::Severity::Critical));
+    let path = decision.path.clone().unwrap();
+    assert_eq!((path.way.as_str(), path.taken), ("down", true), "{path:?}");
+    assert!(decision.basis.facts["migration_failure"].source.contains(failed.id.as_str()), "{decision:?}");
+    let about = lifeboat_model::decision::DecisionRecord::Decision(Box::new(decision));
+    world.must(&Request::Decide { about });
+    let recorded = engine.decisions().unwrap();
+    assert_eq!(recorded[0].decision().unwrap().path.as_ref(), Some(&path));
+    let now = lifeboat_io::Clock::now(&*world.clock);
+    let next = engine.decide(lifeboat_engine::decide::Said::default(), &recorded, now, &Stop::default()).unwrap();
+    assert!(!next.basis.facts.contains_key("migration_failure"), "{next:?}");
+    // One that fails by its own tool, with something applied: by its scripts as long as each has one.
+    assert!(engine.way_back_of_migrations().why.contains("nothing is applied"));
+    let other = phase_one();
+    apply(&other, "2_templates.sql");
+    assert_eq!(other.engine().way_back_of_migrations().way, "down");
+    std::fs::remove_file(other.app("migrations/2_templates_DOWN.sql")).unwrap();
+    assert_eq!(other.engine().way_back_of_migrations().way, "restore");
     // Missing scripts are told before anything is done.
     std::fs::remove_file(world.app("migrations/3_tasks_DOWN.sql")).unwrap();
     let refused = world.engine().plan(&with(&world, |ask| ask.although_bad = Some("a test".into()))).unwrap_err();

@@ -639,6 +639,20 @@ pub struct Decision {
     /// How far it reaches, as far as it was said.
     #[serde(default)]
     pub impact: Impact,
+    /// After a migration that failed: which way back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<Path>,
+}
+
+/// Which way back was chosen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Path {
+    /// `down`: what was applied is taken back by its scripts, or with its own transaction; `restore`: the backup comes back.
+    pub way: String,
+    /// Why that one.
+    pub why: String,
+    /// Whether it was gone already.
+    pub taken: bool,
 }
 
 impl Decision {

@@ -29,7 +29,11 @@ pub fn run(app: &App, args: &DecideArgs) -> Done {
         })?;
         return replay(app, decision);
     }
-    let decision = decide(app, &session, args, &recorded)?;
+    let mut decision = decide(app, &session, args, &recorded)?;
+    let is_migration = |(key, _): &(String, String)| key == "migration_failure";
+    if decision.verdict() == Verdict::RollBack && decision.decided.matched.iter().any(is_migration) {
+        decision.path = Some(session.engine.way_back_of_migrations());
+    }
     if !args.run.dry_run {
         let about = DecisionRecord::Decision(Box::new(decision.clone()));
         put_on_record(app, &session, &Request::Decide { about })?;
@@ -116,6 +120,9 @@ fn tell(app: &App, session: &Session, decision: &Decision) -> Done {
     }
     for because in &decided.because {
         out += &format!("  because   {because}\n");
+    }
+    if let Some(path) = &decision.path {
+        out += &format!("  way back  {}: {}\n", path.way, words::one_line(&path.why));
     }
     if let Some((_, why)) = &decision.instead {
         out += &format!("  a person decided otherwise than the rules ({}): {why}\n", decided.verdict.words());

@@ -1,16 +1,19 @@
 //! `deploy`: a checkpoint, then the version - and back by itself when it does not do. One lease over all of it.
 
-use lifeboat_model::{DeployAsk, ExitCode, Failure, Plan, Request, Reversibility, VersionAsk};
+use lifeboat_model::{
+    DeployAsk, ExitCode, Failure, Plan, Request, Reversibility, VersionAsk, decision::DecisionRecord,
+};
 use serde_json::json;
 
 use super::{
     App, Session,
     carry::{Goal, carry_out, run as run_watched, watched_by},
+    evidence::put_on_record,
     versions::{backed_up, did_not_end},
 };
 use crate::{
     cli::versions::{AcceptArg, DeployArgs},
-    error::Done,
+    error::{Done, Ended},
     ui::{ask, plan},
 };
 
@@ -64,10 +67,28 @@ pub fn run(app: &App, args: &DeployArgs) -> Done {
         }
     }
     let plan = planned(&session, &asked)?;
-    match before.is_some() {
+    let done = match before.is_some() {
         true => run_watched(app, &session, Goal::Forward, |watch, stop| engine.run(&plan, &app.by(), watch, stop)),
         false => carry_out(app, &session, &plan, args.consent.consent()),
+    };
+    put_failure_on_record(app, &session, &plan)?;
+    done
+}
+
+/// MIG-08: a migration that failed is a decision on record.
+fn put_failure_on_record(app: &App, session: &Session, plan: &Plan) -> Result<(), Ended> {
+    let engine = &session.engine;
+    for row in engine.look().operations(1)? {
+        let deploy = engine.look().operation(&row.id)?;
+        if deploy.plan.id != plan.id {
+            continue;
+        }
+        if let Some(decision) = engine.decided_by_failure(&deploy)? {
+            let about = DecisionRecord::Decision(Box::new(decision));
+            put_on_record(app, session, &Request::Decide { about })?;
+        }
     }
+    Ok(())
 }
 
 fn planned(session: &Session, asked: &DeployAsk) -> Result<Plan, Failure> {

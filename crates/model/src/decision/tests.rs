@@ -165,8 +165,14 @@ fn a_decision_comes_out_again_from_its_record() {
         ..basis(&[("error_rate", "5.000001,n=500,window=10m"), ("critical_bugs", "4,after=40m")])
     };
     let decided = basis.decide();
-    let decision =
-        Decision { basis, decided, role: "technical lead".to_owned(), instead: None, impact: Impact::default() };
+    let decision = Decision {
+        basis,
+        decided,
+        role: "technical lead".to_owned(),
+        instead: None,
+        impact: Impact::default(),
+        path: None,
+    };
     let read: Decision = serde_json::from_str(&serde_json::to_string(&decision).unwrap()).unwrap();
     assert_eq!(read, decision);
     assert_eq!(read.basis.decide(), decision.decided);
