@@ -131,3 +131,25 @@ fn phs_11_variables_alone_go_back_and_the_app_is_started_with_them() {
     assert!(matches!(failed.state, OperationState::PutBack { .. }), "{:?}", failed.state);
     assert_eq!(text(&world), NOW);
 }
+
+/// ENV-16: a copy beside that says otherwise than the backup is refused by its names, never its values; one that says the same is none.
+#[test]
+fn env_16_two_former_truths_are_refused() {
+    let world = changed(World::shop());
+    std::fs::write(world.app(".env.backup"), THEN.replace("DEBUG=1", "DEBUG=canary_2").replace("PORT=3000", ""))
+        .unwrap();
+    let refused = world.engine().plan(&restore(ask(&[]))).unwrap_err();
+    assert_eq!(refused.kind, FailureKind::Refused);
+    let told = format!("{refused} {:?} {:?}", refused.causes, refused.hint);
+    assert!(told.contains(".env.backup says otherwise than b-") && told.contains("of DEBUG, PORT"), "{told}");
+    assert!(!told.contains("canary"), "{told}");
+    assert_eq!(text(&world), NOW);
+    // Who names what comes back means the backup's.
+    world.must(&restore(ask(&["DEBUG"])));
+    assert!(text(&world).contains("DEBUG=1"));
+    // The same in other words, or in another order, is the same.
+    std::fs::write(world.app(".env.backup"), "PORT=3000\nFEATURE=old\nDEBUG=1\nSTRIPE_KEY='sk_live_canary # 1'\n")
+        .unwrap();
+    world.must(&restore(ask(&[])));
+    assert!(text(&world).contains("FEATURE=old"));
+}

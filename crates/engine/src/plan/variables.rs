@@ -1,7 +1,7 @@
 //! Planning to give variables former values: by their names, each set in its place, the former file kept beside. Values of secrets
 //! that got into wrong hands stay where they are, in the backup.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use lifeboat_io::files;
 use lifeboat_model::{
@@ -54,6 +54,9 @@ pub(super) fn edit(
         true => engine.prints(&files::read(&file).map_err(|error| path_failure(&error))?)?,
         false => Prints::new(),
     };
+    if keys.is_empty() {
+        one_source(engine, &file, backup, &then)?;
+    }
     let leaks = engine.leaks()?;
     let manifest = engine.manifest(&backup.id)?;
     let part = manifest.resource(&resource.name).ok_or_else(steps::wrong_planner)?;
@@ -87,6 +90,24 @@ pub(super) fn edit(
         changed,
         leaked: stays,
     })
+}
+
+/// ENV-16: a copy that somebody keeps beside the file, as documents advise, must not say otherwise than the backup: with two truths nobody knows
+/// which is the former one.
+fn one_source(engine: &Engine, file: &Path, backup: &Backup, then: &Prints) -> Result<(), Failure> {
+    let copy = facts::path_with(file, ".backup");
+    if !files::exists(&copy) {
+        return Ok(());
+    }
+    let said = engine.prints(&files::read(&copy).map_err(|error| path_failure(&error))?)?;
+    let names: Vec<String> = changes(then, &said).into_iter().map(|one| one.name).collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    let message = format!("{} says otherwise than {} of {}", copy.display(), backup.id, names.join(", "));
+    let failure =
+        Failure::new(FailureKind::Refused, message).because("nobody can tell which values are the former ones");
+    Err(failure.hint("take that copy away, or name what is to come back: lifeboat env restore KEY"))
 }
 
 impl Edit {
