@@ -654,6 +654,8 @@ fn env_07_the_token_reaches_fly_and_stands_nowhere() {
     run(&home, &["rollback", "--yes"]).ends(ExitCode::Ok);
     let said = calls(&home);
     assert!(said.contains("fly deploy --app shop-production --image img:good --yes +FLY_API_TOKEN\n"), "{said}");
+    // ENV-11, D-18: a list of secrets gives digests, and no address of a database is taken from it.
+    assert!(!said.contains("secrets"), "{said}");
     assert!(evidence(&home).contains("the log of the machines"));
     no_token(&home);
 }

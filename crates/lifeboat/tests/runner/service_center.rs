@@ -345,6 +345,46 @@ fn phs_18_a_deploy_that_is_killed_is_named_and_taken_back() {
     center.run(&["status"]).ends(ExitCode::Ok).says(&["is live, good"]);
 }
 
+/// MIG-08: a migration that fails only where it counts is taken back whole, and is a critical decision on record with the way; what was applied by
+/// another tool and failed has its way named as well.
+#[test]
+fn mig_08_a_migration_that_fails_is_a_decision_with_its_way() {
+    let center = Center::open();
+    // The copy that it is rehearsed on has another name.
+    center.home.write(
+        "supabase/migrations/20251021000000_here.sql",
+        "DO $$ BEGIN IF current_database() = 'center' THEN RAISE EXCEPTION 'only here'; END IF; END $$;\n",
+    );
+    center.home.write("supabase/migrations/20251021000000_here_DOWN.sql", "SELECT 1;\n");
+    center.shell("git add . && git commit --quiet -m 'it fails'");
+    let failed = center.run(&["deploy", "main", "--label", "2.1", "--yes"]).ends(ExitCode::FailedUndone);
+    failed.says(&["only here"]);
+    assert_eq!(center.health()["version"], "1.0");
+    let replay = |id: &str| center.run(&["decide", "--replay", id, "--json"]);
+    let decision = || -> Value {
+        let history = center.run(&["history", "--json"]).ends(ExitCode::Ok).json();
+        let all = history["operations"].as_array().unwrap();
+        let id = all.iter().find(|one| one["kind"] == "decide").unwrap()["id"].as_str().unwrap().to_owned();
+        let journal = center.run(&["journal", "export", &id]).ends(ExitCode::Ok).out;
+        let first: Value = serde_json::from_str(journal.lines().next().unwrap()).unwrap();
+        replay(&id);
+        first["event"]["plan"]["request"]["about"].clone()
+    };
+    let text = decision().to_string();
+    assert!(text.contains("\"way\":\"down\"") && text.contains("\"taken\":true"), "{text}");
+    assert!(text.contains("only here") && text.contains("migration_failure"), "{text}");
+    // It is over: nothing is left to be decided.
+    center.run(&["decide", "--rest-is-fine", "--dry-run"]).ends(ExitCode::Ok);
+    // A tool of its own has applied one and failed at the next.
+    center.sql("CREATE TABLE task_templates (id bigserial PRIMARY KEY, name text NOT NULL)");
+    center.sql(
+        "INSERT INTO supabase_migrations.schema_migrations (version, name) VALUES ('20251020000001', 'task_templates')",
+    );
+    let said = center.run(&["decide", "--fact", "migration_failure=yes"]).ends(ExitCode::ActionAdvised);
+    said.says(&["ROLL BACK", "way back"]);
+    assert!(decision().to_string().contains("\"taken\":false"));
+}
+
 /// A deploy that runs when somebody rolls back: it stops at its safe point, is taken back, and the version is held. Rows that came in the
 /// meantime stay.
 #[test]
