@@ -8,7 +8,7 @@ use lifeboat_model::{
 };
 use serde::Serialize;
 
-use crate::{Engine, rehearsals};
+use crate::{Engine, rehearsals, releases::is_by_file};
 
 /// How long a person's word counts, and how long ago a test may be: 92 days, a quarter of a year.
 pub const COUNTS_FOR: Duration = Duration::from_secs(92 * 86_400);
@@ -107,15 +107,43 @@ impl Engine {
 
     fn stands(&self, point: &Point, seen: &Seen<'_>) -> Result<ReadyPoint, Failure> {
         let (outcome, detail) = match point.how {
+            How::Done(..) if point.key == "rollback" && !self.setup().migrations.is_empty() => {
+                match self.without_way_back() {
+                    Ok(missing) if missing.is_empty() => self.done_or_said(point, seen.now)?,
+                    Ok(missing) => (
+                        Tri::Fail,
+                        format!("no DOWN script leads back from {}: write it beside it", missing.join(", ")),
+                    ),
+                    Err(failure) => (Tri::Unknown, failure.to_string()),
+                }
+            }
             How::Measured(look) => look(seen),
             How::Attested => self.attested(point, seen.now)?.unwrap_or_else(|| (Tri::Fail, never(point, None))),
-            How::Done(is_it, what) => match self.done(is_it, seen.now)? {
-                Some(when) => (Tri::Pass, when),
-                None => self.attested(point, seen.now)?.unwrap_or_else(|| (Tri::Fail, never(point, Some(what)))),
-            },
+            How::Done(..) => self.done_or_said(point, seen.now)?,
         };
         let can_be_attested = !matches!(point.how, How::Measured(_));
         Ok(ReadyPoint { key: point.key, title: point.title, outcome, detail, can_be_attested })
+    }
+
+    fn done_or_said(&self, point: &Point, now: Timestamp) -> Result<(Tri, String), Failure> {
+        let How::Done(is_it, what) = point.how else { return Ok((Tri::Unknown, never(point, None))) };
+        Ok(match self.done(is_it, now)? {
+            Some(when) => (Tri::Pass, when),
+            None => self.attested(point, now)?.unwrap_or_else(|| (Tri::Fail, never(point, Some(what)))),
+        })
+    }
+
+    /// MIG-03: migrations that wait to be applied and have no way back. It has to be there before, not to be written at night.
+    fn without_way_back(&self) -> Result<Vec<String>, Failure> {
+        let mut missing = Vec::new();
+        for name in self.setup().migrations.keys() {
+            let applied = self.applied(name)?;
+            let scripts = self.scripts(name, is_by_file(&applied))?;
+            let waits = |version: &String| !applied.versions.contains(version);
+            let found = scripts.into_iter().filter(|one| one.up.is_some() && one.down.is_none() && waits(&one.version));
+            missing.extend(found.map(|one| one.name));
+        }
+        Ok(missing)
     }
 
     /// What a person's word says of a point; nothing when nobody has ever given it.

@@ -3,7 +3,7 @@
 
 use lifeboat_engine::consequence::{Consequence, consequence};
 use lifeboat_model::{
-    Action, FailureKind, OperationState, Profile, ReleaseRecord, ReleaseState, Request, RevertTo, VersionAsk,
+    Action, FailureKind, OperationState, Profile, ReleaseRecord, ReleaseState, Request, RevertTo, Tri, VersionAsk,
 };
 use lifeboat_testkit::{
     World,
@@ -126,6 +126,24 @@ fn mig_03_what_cannot_be_taken_back_whole_is_not_begun() {
     assert!(matches!(failed.state, OperationState::PutBack { .. }), "{:?}", failed.state);
     assert_eq!(ledger(&world), "1 2 3 4", "the newer ones came back with it");
     world.psql("shop", "INSERT INTO task_templates (name) VALUES ('writes are let in again')");
+}
+
+/// MIG-03: a migration that waits and has no way back is told before it is deployed, whatever was rehearsed or said.
+#[test]
+fn mig_03_a_missing_down_script_is_not_ready() {
+    let world = phase_one();
+    let rollback = || world.engine().ready().unwrap().into_iter().find(|one| one.key == "rollback").unwrap();
+    let about = world.engine().ready_about("rollback").unwrap();
+    world.must(&Request::Attest { about, report: Vec::new(), note: "tried by Ada".into() });
+    assert_eq!(rollback().outcome, Tri::Pass);
+    std::fs::remove_file(world.app("migrations/3_tasks_DOWN.sql")).unwrap();
+    let (outcome, detail) = (rollback().outcome, rollback().detail);
+    assert!(outcome == Tri::Fail && detail.contains("no DOWN script leads back from 3_tasks"), "{detail}");
+    // One that is applied is no question of readiness.
+    for name in ["2_templates.sql", "3_tasks.sql"] {
+        apply(&world, name);
+    }
+    assert_eq!(rollback().outcome, Tri::Pass);
 }
 
 /// APP-11, PHS-14: three ledgers, one answer; a sealed script counts, whatever became of the folder since.
