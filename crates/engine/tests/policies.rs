@@ -158,6 +158,10 @@ fn rbd_15_a_table_that_is_opened_closes_by_itself() {
     assert_eq!(seen(&world, "anon", json!({})), (0, 0));
     assert_eq!(seen(&world, "authenticated", json!({ "shop_id": 1 })), (5, 0));
     assert_eq!(policies(&world).1.len(), 2, "what is over lies there until it is taken away");
+    // Opened again, what is over does not stand for what was asked for.
+    world.must(&open(60_000));
+    assert_eq!(seen(&world, "anon", json!({})), (5, 5));
+    assert_eq!(policies(&world).1.len(), 2);
     world.must(&ask(PolicyAsk::Close));
     assert_eq!(policies(&world).1.len(), 1);
     let done = world.must(&open(3_600_000));

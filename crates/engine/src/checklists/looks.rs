@@ -146,7 +146,10 @@ impl Engine {
 
     fn room(&self) -> Option<(Tri, String)> {
         let newest = match self.backups() {
-            Ok(backups) => backups.last().map_or(0, |backup| backup.bytes),
+            Ok(backups) => match backups.last() {
+                Some(newest) => newest.bytes,
+                None => return Some((Tri::Unknown, "no backup says yet how much room is wanted".to_owned())),
+            },
             Err(failure) => return Some((Tri::Unknown, failure.to_string())),
         };
         let free = match files::free_bytes(self.state.root()) {

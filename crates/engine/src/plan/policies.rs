@@ -3,7 +3,7 @@
 
 use lifeboat_model::{
     Action, Failure, FailureKind, Lease, PgAction, Plan, Request, ResourceKind, ResourceName, Step, StepClass, Undo,
-    policy::{Guarded, OPEN_MS_MAX, Policy, PolicyAsk, PolicyChange, not_an_expression},
+    policy::{Guarded, OPEN, OPEN_MS_MAX, Policy, PolicyAsk, PolicyChange, not_an_expression},
     time::{Duration, show_duration},
 };
 
@@ -58,6 +58,7 @@ pub(crate) fn plan(
             "Row-level security of {name} is off now; it is on afterwards, and stays on when this is undone."
         ));
     }
+    let mut first = None;
     let (title, done) = match about {
         PolicyAsk::Replace { change } => {
             (format!("replace the policy {:?} of {name}", change.name), acts.replace(&there, change, &mut notes)?)
@@ -77,6 +78,11 @@ pub(crate) fn plan(
                     Failure::new(FailureKind::Refused, format!("{name} is open: its row-level security is off"));
                 return Err(failure.hint(format!("lifeboat policy close {table} switches it on")));
             }
+            // To make one is to find the one that is there, when it is done again: also one that is over long since.
+            if there.policies.iter().any(|one| one.name.starts_with(OPEN)) {
+                notes.push("What has opened it before, over or not, is taken away first.".into());
+                first = Some(acts.close());
+            }
             (title, acts.open(roles, *for_ms))
         }
         PolicyAsk::Close => (format!("close {name}: row-level security on, and nothing that opens it"), acts.close()),
@@ -84,7 +90,7 @@ pub(crate) fn plan(
     let mut plan = steps::new_plan(&common, request, title, Lease::Environment);
     let look = PgAction::CheckPolicies { url: url.clone(), table: table.to_owned() };
     let look = read("look", format!("row-level security of {name} is on"), Action::Postgres(look));
-    plan.phases = vec![phase(&common, "policy", vec![], vec![done, look])];
+    plan.phases = vec![phase(&common, "policy", vec![], first.into_iter().chain([done, look]).collect())];
     plan.notes = notes;
     Ok(plan)
 }
