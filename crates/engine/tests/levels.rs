@@ -465,7 +465,12 @@ fn slv_06_rows_that_were_newer_in_the_cloud_are_listed_and_come_into_the_file() 
     let refused = world.run(&all);
     assert!(!matches!(&refused, Ok(done) if done.state == lifeboat_model::OperationState::Done), "{refused:?}");
     assert_eq!(read(content), was);
-    world.must(&merge);
+    // Rows of a table that the file lacks stay outside, and the record says so.
+    let more = world.path("more.ndjson");
+    std::fs::write(&more, format!("{text}{{\"table\":\"gone\",\"row\":{{\"id\":1}}}}\n")).unwrap();
+    let all = Request::Sync { link: world.setup.links[0].name.clone(), about: SyncAsk::Merge { file: more } };
+    let merged = world.must(&all);
+    assert!(format!("{:?}", merged.steps).contains("the file has no such table"), "{:?}", merged.steps);
     assert_eq!(read(content), format!("{was} 91=after the backup"));
     let mut mirror = world.engine().mirror(None).unwrap();
     mirror.drain(&Stop::default()).unwrap();

@@ -138,6 +138,10 @@ impl Saved {
         self.rows.iter().zip(stood).for_each(|(row, standing)| standings.count(table, row, standing));
         standings
     }
+
+    fn without_table(&self, name: &str) -> Standings {
+        self.counted(name, None, &vec![Standing::Unfit("the file has no such table".to_owned()); self.rows.len()])
+    }
 }
 
 impl Mirror {
@@ -149,7 +153,7 @@ impl Mirror {
             let table = shapes.table(&name);
             let stood = match table {
                 Some(table) => outbox.stand(table, &saved.rows).map_err(|error| sqlite_failure(&error))?,
-                None => vec![Standing::Unfit("the file has no such table".to_owned()); saved.rows.len()],
+                None => return Ok(saved.without_table(&name)),
             };
             Ok(saved.counted(&name, table, &stood))
         };
@@ -169,8 +173,11 @@ impl Mirror {
             failure
                 .hint("nothing was changed; lifeboat sync merge FILE --dry-run lists the rows, the file can be edited")
         })?;
-        let each = known.iter().zip(&stood);
-        Ok(each.map(|((table, saved), stood)| saved.counted(&table.name, Some(table), stood)).collect())
+        let each =
+            known.iter().zip(&stood).map(|((table, saved), stood)| saved.counted(&table.name, Some(table), stood));
+        // What stays outside is told as well.
+        let others = saved.iter().filter(|(name, _)| shapes.table(name).is_none());
+        Ok(each.chain(others.map(|(name, saved)| saved.without_table(name))).collect())
     }
 }
 
