@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     check::{Check, Tri},
     id::{BackupId, OperationId, ProofId},
+    predict::Prediction,
     resource::ResourceName,
     time::Timestamp,
 };
@@ -60,6 +61,9 @@ pub struct Proof {
     pub outcome: Tri,
     /// How long bringing the data back took, in milliseconds. Predictions come from this.
     pub restore_ms: u64,
+    /// How long that was said to take, before it began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restore_expected: Option<Prediction>,
     /// How long looking at it took, in milliseconds.
     pub check_ms: u64,
     /// Bytes that were restored.

@@ -135,11 +135,11 @@ fn every_action_comes_back_as_it_went() {
 
 #[test]
 fn predictions_add_up_and_a_guess_makes_the_sum_one() {
-    let measured = Prediction { p50_ms: 10, p95_ms: 20, samples: 4 };
-    let guessed = Prediction { p50_ms: 1, p95_ms: 3, samples: 0 };
+    let measured = Prediction { p50_ms: 10, p95_ms: 20, samples: 4, back_test: None };
+    let guessed = Prediction { p50_ms: 1, p95_ms: 3, samples: 0, back_test: None };
     assert_eq!(add([]), None);
     assert_eq!(add([measured]), Some(measured));
-    assert_eq!(add([measured, guessed]), Some(Prediction { p50_ms: 11, p95_ms: 23, samples: 0 }));
+    assert_eq!(add([measured, guessed]), Some(Prediction { p50_ms: 11, p95_ms: 23, samples: 0, back_test: None }));
 }
 
 #[test]

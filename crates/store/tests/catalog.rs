@@ -137,8 +137,20 @@ fn proof(number: u64, at: Timestamp, outcome: Tri) -> (Action, Value) {
     let checks = vec![(ProofLevel::Stored, Check::new("a", outcome, "b"))];
     let operation = OperationId::from_random(number);
     let (backup, level) = (backup(), Some(ProofLevel::Usable));
-    let made =
-        Proof { id, backup, resource, operation, at, level, outcome, restore_ms: 1, check_ms: 2, bytes: 3, checks };
+    let made = Proof {
+        id,
+        backup,
+        resource,
+        operation,
+        at,
+        level,
+        outcome,
+        restore_ms: 1,
+        restore_expected: None,
+        check_ms: 2,
+        bytes: 3,
+        checks,
+    };
     (action, serde_json::to_value(made).unwrap())
 }
 

@@ -47,6 +47,7 @@ pub fn record(hands: &Hands, what: &What<'_>, context: &Context<'_>) -> Result<V
         level: level_reached(&checks),
         outcome,
         restore_ms,
+        restore_expected: expected(what.fetched_by, context).filter(|_| restore_ms > 0),
         check_ms,
         bytes,
         checks,
@@ -56,6 +57,12 @@ pub fn record(hands: &Hands, what: &What<'_>, context: &Context<'_>) -> Result<V
 fn state<'a>(step: &StepId, context: &'a Context<'_>) -> Option<&'a StepState> {
     let index = context.operation.plan.steps().position(|known| &known.id == step)?;
     context.operation.steps.get(index)
+}
+
+/// What was predicted for the phase that this step makes up.
+fn expected(step: &StepId, context: &Context<'_>) -> Option<lifeboat_model::Prediction> {
+    let phases = &context.operation.plan.phases;
+    phases.iter().find(|phase| phase.steps.iter().any(|known| &known.id == step))?.expected
 }
 
 fn took_ms(step: &StepId, context: &Context<'_>) -> u64 {

@@ -136,7 +136,8 @@ Examples:
 
 pub const PROVE: &str = "\
 A backup is good when it has been restored somewhere and looked at. The proof is recorded with its durations, from which
-`status` predicts how long a restore will take. Nothing of the app is touched.
+`status` predicts how long a restore will take; how good such predictions were is said with it. Nothing of the app is
+touched.
 
 Examples:
   lifeboat prove

@@ -6,7 +6,7 @@ use lifeboat_engine::{
 };
 use lifeboat_model::{
     Action, BackupId, ExitCode, Failure, FailureKind, LossLine, Operation, OperationState, PgAction, Profile, Proof,
-    Request, StepState, Tri, VersionAsk, advice,
+    Request, StepState, Tri, VersionAsk, advice, predict,
     sync::SyncAsk,
     time::{show_bytes, since},
 };
@@ -229,10 +229,30 @@ pub fn show_proof(proof: &Proof, paint: Paint) -> String {
         Tri::Unknown => format!("{} {resource} in {backup}; it got up to \"{level}\".\n", paint.doubtful("Not known:")),
     };
     let bad = proof.checks.iter().filter(|(_, check)| check.outcome != Tri::Pass);
-    bad.fold(head, |text, (level, check)| {
+    let text = bad.fold(head, |text, (level, check)| {
         let (name, detail) = (words::one_line(&check.name), words::one_line(&check.detail));
         text + &format!("  {} ({}): {name}: {detail}\n", words::tri(check.outcome), level.word())
-    })
+    });
+    text + &show_back_test(proof)
+}
+
+/// What was said beforehand about how long it takes, beside what it took, and how good such words were so far.
+fn show_back_test(proof: &Proof) -> String {
+    let Some(said) = &proof.restore_expected else { return String::new() };
+    let off = predict::off_percent(said.p50_ms, proof.restore_ms);
+    let beside = match proof.restore_ms.cmp(&said.p50_ms) {
+        std::cmp::Ordering::Equal => "as it came".to_owned(),
+        std::cmp::Ordering::Greater => format!("it took {off} % more"),
+        std::cmp::Ordering::Less => format!("it took {off} % less"),
+    };
+    let before = said.back_test.map_or(String::new(), |test| {
+        format!(
+            "; of {} before, {} came within a quarter",
+            words::count(test.runs.into(), "prediction", "predictions"),
+            test.close
+        )
+    });
+    format!("  restore was predicted to take {}: {beside}{before}.\n", words::expected(said))
 }
 
 /// What is said on standard error after an operation that did not reach its end: where it stands, what to type.

@@ -48,12 +48,14 @@ pub fn took(ms: u64) -> String {
     show_duration(Duration::from_millis(ms))
 }
 
-/// A prediction and what it rests on: `3:48 (5 runs)`, `0.1 s (guess)`.
+/// A prediction and what it rests on: `3:48 (5 runs, half within 9 %)`, `0.1 s (guess)`.
 pub fn expected(prediction: &Prediction) -> String {
-    let basis = match prediction.samples {
-        0 => "guess".to_owned(),
-        1 => "1 run".to_owned(),
-        runs => format!("{runs} runs"),
+    let basis = match (prediction.samples, prediction.back_test) {
+        (0, _) => "guess".to_owned(),
+        (1, _) => "1 run".to_owned(),
+        // Of fewer than three predictions, half is no figure.
+        (runs, Some(test)) if test.runs >= 3 => format!("{runs} runs, half within {} %", test.off_percent),
+        (runs, _) => format!("{runs} runs"),
     };
     format!("{} ({basis})", took(prediction.p50_ms))
 }
