@@ -77,7 +77,7 @@ pub fn of(operation: &Operation) -> Option<DrillRecord> {
         scope: operation.plan.scope.to_string(),
         by: operation.by.clone(),
         at: operation.started_at,
-        took_ms: u64::try_from(since(operation.started_at, operation.last_at).as_millis()).unwrap_or(u64::MAX),
+        took_ms: operation.elapsed_ms,
         points: points.collect(),
         outcome: Tri::from_bool(operation.state == OperationState::Done),
     })

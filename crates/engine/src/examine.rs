@@ -102,6 +102,8 @@ impl Engine {
             host: self.io.env.host(),
             started_at: now,
             last_at: now,
+            elapsed_ms: 0,
+            mono_ms: 0,
             epoch: 0,
             steps: vec![StepState::Planned; steps],
             attempts: vec![0; steps],

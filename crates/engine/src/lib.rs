@@ -25,6 +25,7 @@ pub mod look;
 pub mod manual;
 pub mod manual_steps;
 pub mod messages;
+pub mod objectives;
 pub mod perform;
 pub mod plan;
 pub mod provider;

@@ -76,7 +76,7 @@ pub fn of(operation: &Operation) -> Option<Rehearsal> {
     if !over || !is_rehearsal(&operation.plan) {
         return None;
     }
-    let took_ms = u64::try_from(since(operation.started_at, operation.last_at).as_millis()).unwrap_or(u64::MAX);
+    let took_ms = operation.elapsed_ms;
     let mut states = operation.steps.iter();
     let phases = operation.plan.phases.iter().map(|phase| PhaseTook {
         phase: phase.name.clone(),

@@ -46,6 +46,8 @@ pub struct Setup {
     pub prune_grace: Duration,
     /// The oldest a backup may be: the recovery point objective.
     pub rpo: Option<Duration>,
+    /// How long a restore may take, from its beginning until the data is live.
+    pub rto: Option<Duration>,
     /// The oldest a proof may be.
     pub proof_max_age: Option<Duration>,
     /// The settings file, which every backup carries along.
@@ -101,6 +103,7 @@ impl Setup {
             budgets_ms: BTreeMap::new(),
             prune_grace: Duration::from_secs(86_400),
             rpo: None,
+            rto: None,
             proof_max_age: None,
             settings_file: None,
             command_limit: Duration::from_secs(60),

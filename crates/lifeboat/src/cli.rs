@@ -20,8 +20,8 @@ use self::{
     decisions::{AssessArgs, DecideArgs},
     exports::{AdoptArgs, CopyArgs, DocsArgs, ExportArgs, ScheduleArgs, ShimsArgs},
     records::{
-        AttestArgs, ChecklistArgs, CompromisedArgs, EnvArgs, EvidenceArgs, IncidentArgs, LogsArgs, MessagesArgs,
-        ProviderArgs, ReadyArgs,
+        AttestArgs, ChecklistArgs, CompromisedArgs, EnvArgs, EvidenceArgs, HistoryArgs, IncidentArgs, LogsArgs,
+        MessagesArgs, ProviderArgs, ReadyArgs,
     },
     servers::{FenceArgs, PolicyArgs, SalvageArgs},
     sync::{AdviseArgs, AppArgs, LevelArgs, MonitorArgs, SyncArgs},
@@ -228,6 +228,9 @@ pub enum Command {
     /// Prints a procedure as commands with real values, for the day without Lifeboat
     #[command(after_help = help::SHEET, display_order = 18)]
     Sheet(SheetArgs),
+    /// Holds what was promised against what was measured: data loss, restores, rollbacks
+    #[command(after_help = help::OBJECTIVES, display_order = 29)]
+    Objectives,
     /// Lists what was done, newest first
     #[command(after_help = help::HISTORY, display_order = 30)]
     History(HistoryArgs),
@@ -693,14 +696,6 @@ pub enum PreflightCommand {
         #[arg(value_name = "RESOURCE")]
         resources: Vec<String>,
     },
-}
-
-/// `history`.
-#[derive(Clone, Debug, Args)]
-pub struct HistoryArgs {
-    /// At most so many
-    #[arg(long, default_value_t = 20, value_name = "COUNT")]
-    pub limit: usize,
 }
 
 /// `journal`.

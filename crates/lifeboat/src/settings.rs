@@ -205,6 +205,8 @@ pub struct KeepSettings {
 pub struct ObjectiveSettings {
     /// The recovery point objective: the oldest the newest backup may be.
     pub rpo: Option<Span>,
+    /// The recovery time objective: how long a restore may take. `lifeboat objectives` holds it against what was measured.
+    pub rto: Option<Span>,
     /// The oldest the newest proof may be.
     pub proof_max_age: Option<Span>,
 }

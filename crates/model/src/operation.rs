@@ -9,7 +9,7 @@ use crate::{
     failure::Failure,
     id::{OperationId, StepId},
     plan::{Plan, StepClass, Undo},
-    time::Timestamp,
+    time::{Duration, Timestamp, since},
 };
 
 /// The schema tag of a journal line. Fields and events are only added within one number.
@@ -253,6 +253,13 @@ pub struct Operation {
     pub started_at: Timestamp,
     /// When the last line was written.
     pub last_at: Timestamp,
+    /// From its first line to its last, in milliseconds: by a clock that never goes back as long as one process held the
+    /// lease, by the wall's from one such process to the next.
+    #[serde(default)]
+    pub elapsed_ms: u64,
+    /// The last line's place on the clock that never goes back; what comes next under the same lease is measured from it.
+    #[serde(default)]
+    pub mono_ms: u64,
     /// Under which grant of the lease it was written last.
     pub epoch: u64,
     /// How its steps stand, in the plan's order.
@@ -310,6 +317,8 @@ impl Operation {
             host: host.clone(),
             started_at: first.at,
             last_at: first.at,
+            elapsed_ms: 0,
+            mono_ms: first.mono_ms,
             epoch: first.epoch,
             steps: vec![StepState::Planned; steps],
             attempts: vec![0; steps],
@@ -333,9 +342,19 @@ impl Operation {
         }
         self.apply(entry)?;
         self.lines += 1;
+        self.elapsed_ms += match entry.epoch == self.epoch {
+            true => entry.mono_ms.saturating_sub(self.mono_ms),
+            false => u64::try_from(since(self.last_at, entry.at).as_millis()).unwrap_or(u64::MAX),
+        };
+        self.mono_ms = entry.mono_ms;
         self.last_at = entry.at;
         self.epoch = entry.epoch;
         Ok(())
+    }
+
+    /// From its first line to its last; see [`Operation::elapsed_ms`].
+    pub fn elapsed(&self) -> Duration {
+        Duration::from_millis(self.elapsed_ms)
     }
 
     fn apply(&mut self, entry: &Entry) -> Result<(), ImpossibleEntry> {

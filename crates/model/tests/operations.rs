@@ -200,6 +200,28 @@ fn lines_must_follow_each_other_under_leases_that_do_not_get_older() {
     assert_eq!(Operation::open(&changed).unwrap_err().what, "the plan is not the one that was agreed to");
 }
 
+/// The wall's clock is set back and forth; what a person waits for goes by the other one, and only from one process to the
+/// next, which have no clock in common, by the wall's.
+#[test]
+fn obj_08_a_duration_is_right_although_the_clock_is_changed_meanwhile() {
+    let line = |seq, epoch, seconds, mono_ms, what| Entry {
+        epoch,
+        at: Timestamp::from_second(seconds).unwrap(),
+        mono_ms,
+        ..entry(seq, what)
+    };
+    let told = [
+        line(0, 1, 10_000, 500, opened()),
+        line(1, 1, 6_400, 1_500, event("+look")),
+        line(2, 1, 17_200, 4_500, event(".look")),
+        // Another process goes on, ten seconds later.
+        line(3, 2, 17_210, 3, event("+make")),
+        line(4, 2, 0, 1_003, event(".make")),
+    ];
+    let operation = Operation::from_entries(&told).unwrap();
+    assert_eq!((operation.elapsed_ms, operation.elapsed()), (15_000, std::time::Duration::from_secs(15)));
+}
+
 #[test]
 fn the_next_step_is_the_first_that_is_neither_done_nor_noted() {
     for (words, next) in [

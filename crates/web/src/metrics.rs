@@ -235,7 +235,7 @@ fn operations(daemon: &Daemon, text: &mut Text) -> Result<(), Failure> {
         }
         // A journal that cannot be read says nothing; `status` reports it.
         let Ok(operation) = daemon.engine.look().operation(&row.id) else { continue };
-        let took = since(operation.started_at, operation.last_at).as_secs_f64();
+        let took = operation.elapsed().as_secs_f64();
         newest.insert(row.kind, (took, operation.state == OperationState::Done));
     }
     text.family("lifeboat_operation_last_seconds", "gauge", "How long the newest operation of a kind took.");

@@ -12,7 +12,7 @@ use axum::{
 };
 use lifeboat_engine::{Rehearsed, Unwatched};
 use lifeboat_io::Stop;
-use lifeboat_model::{Failure, FailureKind, Operation, OperationId, OperationState, Plan, StepState, time::since};
+use lifeboat_model::{Failure, FailureKind, Operation, OperationId, OperationState, Plan, StepState};
 use lifeboat_store::catalog::OperationRow;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -253,7 +253,7 @@ fn document(operation: &Operation, is_here: bool) -> Value {
         "why": why,
         "started_at": operation.started_at,
         "last_at": operation.last_at,
-        "elapsed_ms": since(operation.started_at, operation.last_at).as_millis() as u64,
+        "elapsed_ms": operation.elapsed_ms,
         "past_point_of_no_return": operation.past_pivot,
         "request": operation.plan.request,
         "losses": operation.plan.losses,

@@ -1,7 +1,7 @@
 //! The incident log: a file beside the app's documents that tells of every restore, rollback and undo.
 
 use lifeboat_io::files;
-use lifeboat_model::{Action, Failure, Operation, OperationState, Request, VersionAsk, time::since};
+use lifeboat_model::{Action, Failure, Operation, OperationState, Request, VersionAsk};
 use serde_json::json;
 
 use super::{Hands, errors::path_failure};
@@ -68,14 +68,14 @@ fn line(operation: &Operation) -> serde_json::Value {
         "schema": "lifeboat/incident@1", "at": operation.last_at, "operation": operation.id,
         "scope": operation.plan.scope.to_string(), "what": operation.plan.title, "ended": ended(operation),
         "why": why(operation), "by": operation.by, "host": operation.host, "began": operation.started_at,
-        "took_s": since(operation.started_at, operation.last_at).as_secs(), "from_backup": from,
+        "took_s": operation.elapsed().as_secs(), "from_backup": from,
         "emergency_backup": kept_as, "former_files": kept_at, "notes": operation.plan.notes,
     })
 }
 
 fn paragraph(operation: &Operation, first: bool) -> String {
     let at = operation.last_at.strftime("%Y-%m-%d %H:%M:%S UTC");
-    let took = lifeboat_model::time::show_duration(since(operation.started_at, operation.last_at));
+    let took = lifeboat_model::time::show_duration(operation.elapsed());
     let mut text = if first { "# Incident log\n".to_owned() } else { String::new() };
     let (title, how) = (&operation.plan.title, ended(operation));
     text += &format!(

@@ -6,7 +6,7 @@ use lifeboat_model::{
     StepState, TargetAction, Tri, VersionAsk,
     checklist::{Audience, Look},
     message::{Message, Occasion, Way},
-    time::{show_bytes, show_duration, since},
+    time::{show_bytes, show_duration},
 };
 
 use crate::Engine;
@@ -201,7 +201,7 @@ impl Engine {
 }
 
 fn took(operation: &Operation) -> String {
-    show_duration(since(operation.started_at, operation.last_at))
+    show_duration(operation.elapsed())
 }
 
 /// Whether a message goes to this audience. Who is on call is told by a channel whose name says so.

@@ -568,7 +568,7 @@ fn former_ms(engine: &Engine, profile: Profile) -> Result<Vec<u64>, Failure> {
     for row in rows.iter().filter(|row| row.closed && row.scope == scope && row.kind == "rollback") {
         let operation = engine.look().operation(&row.id)?;
         if operation.state == OperationState::Done && Profile::of(&operation.plan) == Some(profile) {
-            found.push(lifeboat_model::time::since(operation.started_at, operation.last_at).as_millis() as u64);
+            found.push(operation.elapsed_ms);
         }
     }
     found.sort_unstable();

@@ -45,7 +45,7 @@ fn has_fence(world: &World, database: &str) -> bool {
 }
 
 #[test]
-fn slv_01_rows_that_came_changed_and_went_are_shown_before_and_kept_afterwards() {
+fn slv_01_and_04_rows_that_came_changed_and_went_are_shown_before_and_kept_with_their_owners() {
     use std::os::unix::fs::PermissionsExt;
     let mut world = shop_since();
     world.setup.resources[0].owner_columns = vec!["customer".into(), "email".into()];

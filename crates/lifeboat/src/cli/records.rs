@@ -6,6 +6,14 @@ use clap::{Args, Subcommand, ValueHint};
 
 use super::{ConsentArgs, RunArgs};
 
+/// `history`.
+#[derive(Clone, Debug, Args)]
+pub struct HistoryArgs {
+    /// At most so many
+    #[arg(long, default_value_t = 20, value_name = "COUNT")]
+    pub limit: usize,
+}
+
 /// `backups compromised`.
 #[derive(Clone, Debug, Args)]
 pub struct CompromisedArgs {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::App;
 use crate::{
-    cli::HistoryArgs,
+    cli::records::HistoryArgs,
     error::Done,
     ui::{report, table::Table, words},
 };

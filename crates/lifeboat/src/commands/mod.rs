@@ -29,6 +29,7 @@ mod leaks;
 mod logs;
 mod messages;
 mod monitor;
+mod objectives;
 mod plans;
 mod policy;
 mod preflight;
@@ -106,6 +107,7 @@ pub fn dispatch(app: &App, command: Option<Command>) -> Done {
         Command::Sheet(args) => sheet::run(app, &args.command),
         Command::Releases(args) => versions::releases(app, &args.command),
         Command::Migrate(args) => versions::migrate(app, &args.command),
+        Command::Objectives => objectives::run(app),
         Command::History(args) => history::run(app, &args),
         Command::Incident(args) => incidents::run(app, &args.command),
         Command::Decide(args) => decide::run(app, &args),

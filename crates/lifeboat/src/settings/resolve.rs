@@ -491,6 +491,8 @@ impl Choice<'_> {
             self.span(&["vault", "prune_grace"], grace, Some(setup.prune_grace)).unwrap_or(setup.prune_grace);
         let rpo = spans(|own| &own.objectives.rpo, settings.and_then(|all| all.objectives.rpo.as_ref()));
         setup.rpo = self.span(&["objectives", "rpo"], rpo, None);
+        let rto = spans(|own| &own.objectives.rto, settings.and_then(|all| all.objectives.rto.as_ref()));
+        setup.rto = self.span(&["objectives", "rto"], rto, None);
         let age =
             spans(|own| &own.objectives.proof_max_age, settings.and_then(|all| all.objectives.proof_max_age.as_ref()));
         setup.proof_max_age = self.span(&["objectives", "proof_max_age"], age, None);

@@ -6,9 +6,7 @@ use lifeboat_engine::{
 };
 use lifeboat_model::{
     Action, BackupId, ExitCode, Failure, FailureKind, LossLine, Operation, OperationState, PgAction, Profile, Proof,
-    Request, StepState, Tri, VersionAsk, advice, predict,
-    sync::SyncAsk,
-    time::{show_bytes, since},
+    Request, StepState, Tri, VersionAsk, advice, predict, sync::SyncAsk, time::show_bytes,
 };
 use serde_json::{Value, json};
 
@@ -327,7 +325,7 @@ fn kept(operation: &Operation) -> Vec<String> {
 
 /// From its first line to its last.
 pub fn elapsed_ms(operation: &Operation) -> u64 {
-    since(operation.started_at, operation.last_at).as_millis() as u64
+    operation.elapsed_ms
 }
 
 /// An operation for a program.

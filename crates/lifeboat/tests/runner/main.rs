@@ -22,6 +22,7 @@ mod home;
 mod journal;
 mod manual;
 mod messages;
+mod objectives;
 mod plans;
 mod platforms;
 mod policies;

@@ -94,6 +94,8 @@ fn rst_24_a_restore_by_the_provider_is_open_until_its_outcome_is_recorded() {
     with(&["provider", "outcome", "--restored", "--note", "complete up to 13:04:58"]).ends(ExitCode::Ok);
     with(&["provider", "list"]).ends(ExitCode::Ok).says(&["restored", "48151623"]);
     assert!(!with(&["status"]).ends(ExitCode::Ok).out.contains("by the provider"));
+    // OBJ-04: measured, and no promise is broken by it.
+    with(&["objectives"]).says(&["restore of shop by the provider", "not rated"]);
     with(&["provider", "outcome", "--restored", "--note", "x"]).ends(ExitCode::Usage).says(&["is open"]);
     with(&["history"]).ends(ExitCode::Ok).says(&["provider"]);
 }

@@ -492,6 +492,13 @@ fn drl_04_the_rollback_is_rehearsed_in_staging() {
         (budget("fence"), budget("emergency-backup"), budget("restart")),
         (Some(30_000), Some(120_000), Some(180_000))
     );
+    // OBJ-01: what is rehearsed counts, by the documents' 15 minutes, and as what it is.
+    let promised = center.run(&["objectives", "--json"]).json();
+    let down =
+        promised["objectives"].as_array().unwrap().iter().find(|row| row["key"] == "rollback.app-and-down").unwrap();
+    assert_eq!((&down["target_ms"], &down["max_ms"]), (&900_000.into(), &1_260_000.into()));
+    assert_eq!((&down["runs"][0]["operation"], &down["runs"][0]["rehearsed"]), (&done["id"], &true.into()));
+    assert_eq!((&down["outcome"], &down["runs"][0]["took_ms"]), (&"pass".into(), &rehearsal["took_ms"]));
     let releases = center.run(&["releases", "list"]).ends(ExitCode::Ok);
     assert!(!releases.out.contains("bad"), "{}", releases.out);
 
