@@ -24,6 +24,7 @@ mod revert;
 mod rollback;
 mod salvage;
 mod schemas;
+mod shadow;
 pub mod steps;
 mod sync;
 mod tables;
@@ -71,6 +72,7 @@ fn planned(engine: &Engine, request: &Request) -> Result<Plan, Failure> {
             databases::plan(&databases::gather(engine, request, None)?, request)
         }
         Request::Restore { .. } => restore::plan(&restore::gather(engine, request)?, request),
+        Request::Shadow { resource, of } => shadow::plan(engine, request, (resource, of.as_ref())),
         Request::Prove { .. } => prove::plan(&prove::gather(engine, request)?, request),
         Request::Export { .. } => export::plan(&export::gather(engine, request)?, request),
         Request::Adopt { .. } if adopt_dump::is_meant(engine, request) => {

@@ -366,6 +366,92 @@ fn a_full_rollback_is_taken_back_and_again() {
     assert!(gone.to_string().contains("keeps no database"), "{gone}");
 }
 
+fn shadow(of: Option<lifeboat_model::BackupId>) -> Request {
+    let resource = lifeboat_model::ResourceName::new("db").unwrap();
+    Request::Shadow { resource, of: of.map(lifeboat_model::BackupChoice::Exactly) }
+}
+
+fn shadows(world: &World) -> Vec<String> {
+    let all = world.psql("postgres", "SELECT datname FROM pg_database WHERE datname LIKE '%shadow%' ORDER BY 1");
+    all.split_whitespace().map(str::to_owned).collect()
+}
+
+/// From which shadow a database was taken; nothing when it was filled out of the vault.
+fn taken_from(done: &lifeboat_model::Operation) -> Option<String> {
+    let at = done.plan.steps().position(|step| step.id.to_string() == "fill").unwrap();
+    let lifeboat_model::StepState::Done { output, .. } = &done.steps[at] else { panic!("not filled") };
+    output["shadow"].as_str().map(str::to_owned)
+}
+
+/// A copy that lies ready is compared while the app still answers; then it needs a name and nothing else.
+#[test]
+fn a_shadow_takes_the_place_and_nothing_is_fetched() {
+    let world = phase_two();
+    let checkpoint = world.backups().remove(0).id;
+    world.must(&shadow(Some(checkpoint)));
+    let [name] = shadows(&world).try_into().unwrap();
+    let request = back(None, Some(Profile::Full));
+    let plan = world.engine().plan(&request).unwrap();
+    let order: Vec<&str> = plan.phases.iter().map(|phase| phase.name.as_str()).collect();
+    let wanted = ["preflight", "app", "restore", "verify", "fence", "emergency-backup", "app-switch", "swap"];
+    assert_eq!(order[..8], wanted);
+    // Put back, it has its own name again - as long as its sequences were not moved on to where the live ones are.
+    let own = ["fill", "fence.db"];
+    let tried = prove_steps(&Case { world: &world, request: request.clone(), undo: false }, |step| own.contains(&step));
+    assert!(tried.as_before > 0 && tried.as_meant > 0, "{tried:?}");
+    let done = world.must(&request);
+    assert_eq!(taken_from(&done), Some(name));
+    assert_eq!((runs(&world), ledger(&world)), ("one".into(), "1".into()));
+    assert_eq!(world.psql("shop", "SELECT count(*) FROM service_tickets").trim(), "50");
+    world.psql("shop", "INSERT INTO service_tickets (title) VALUES ('writes are let in')");
+    assert_eq!(shadows(&world), [""; 0], "it is the live one now");
+    let kept = world.kept_rows(&done);
+    assert!(kept.tables.iter().any(|table| table.table.contains("service_tickets")), "{:?}", kept.tables);
+}
+
+/// What is not what the backup holds any more, or not there, is passed over: the backup is fetched, and all ends the same.
+#[test]
+fn a_shadow_that_does_not_do_is_passed_over() {
+    for spoiled in [true, false] {
+        let world = phase_two();
+        let checkpoint = world.backups().remove(0).id;
+        world.must(&shadow(Some(checkpoint)));
+        let [name] = shadows(&world).try_into().unwrap();
+        let engine = world.engine();
+        let plan = engine.plan(&back(None, Some(Profile::Full))).unwrap();
+        match spoiled {
+            true => drop(world.psql(&name, "UPDATE service_tickets SET title = 'somebody tried it out' WHERE id = 7")),
+            false => drop(world.must(&shadow(None))),
+        }
+        let done = engine.run(&plan, "tester", &lifeboat_engine::Unwatched, &lifeboat_io::Stop::default()).unwrap();
+        assert_eq!((done.state.clone(), taken_from(&done)), (OperationState::Done, None));
+        assert_eq!((runs(&world), ledger(&world)), ("one".into(), "1".into()));
+        assert_eq!(world.psql("shop", "SELECT count(*) FROM service_tickets WHERE title LIKE 'ticket %'").trim(), "50");
+    }
+}
+
+#[test]
+fn of_each_database_there_is_at_most_one_shadow() {
+    let world = phase_two();
+    let first = world.backups().remove(0).id;
+    let tried = prove_plan(&Case { world: &world, request: shadow(Some(first.clone())), undo: false });
+    assert!(tried.as_meant > 0, "{tried:?}");
+    world.must(&shadow(Some(first.clone())));
+    let before = shadows(&world);
+    let again = world.engine().plan(&shadow(Some(first))).unwrap_err();
+    assert!(again.to_string().contains("is there already"), "{again}");
+    world.backup();
+    let second = world.backups().pop().unwrap().id;
+    world.must(&shadow(Some(second)));
+    let after = shadows(&world);
+    assert!(after.len() == 1 && after != before, "{before:?} {after:?}");
+    world.must(&shadow(None));
+    assert_eq!(shadows(&world), [""; 0]);
+    let none = world.engine().plan(&shadow(None)).unwrap_err();
+    assert_eq!(none.kind, FailureKind::Refused);
+    assert!(none.to_string().contains("there is no shadow of db"), "{none}");
+}
+
 /// PHS-02: phases and the whole against the document's budgets, by a clock that belongs to the test.
 #[test]
 fn phs_02_a_phase_over_its_budget_is_told() {

@@ -25,7 +25,9 @@ use self::{
     },
     servers::{FenceArgs, PolicyArgs, SalvageArgs},
     sync::{AdviseArgs, AppArgs, LevelArgs, MonitorArgs, SyncArgs},
-    versions::{CheckpointArgs, DeployArgs, MigrateArgs, RehearseArgs, ReleasesArgs, RollbackArgs, SheetArgs},
+    versions::{
+        CheckpointArgs, DeployArgs, MigrateArgs, RehearseArgs, ReleasesArgs, RollbackArgs, ShadowArgs, SheetArgs,
+    },
 };
 
 /// Backups that are proven by restoring them, and a way back when something went wrong.
@@ -213,6 +215,9 @@ pub enum Command {
     /// Brings a version and puts it in use; goes back by itself when it does not do
     #[command(after_help = help::DEPLOY, display_order = 14)]
     Deploy(DeployArgs),
+    /// Keeps a copy of a backup beside the live database, ready to take its place
+    #[command(after_help = help::SHADOW, display_order = 13)]
+    Shadow(ShadowArgs),
     /// Goes back to a former release: application and database together, by the shortest way
     #[command(after_help = help::ROLLBACK, display_order = 15)]
     Rollback(RollbackArgs),

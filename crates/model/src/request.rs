@@ -57,6 +57,13 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         tablespaces: BTreeMap<String, String>,
     },
+    /// Keep a copy of a backup beside the live database, ready to take its place; the one before it goes.
+    Shadow {
+        /// Which resource.
+        resource: ResourceName,
+        /// Of which backup; nothing: none any more.
+        of: Option<BackupChoice>,
+    },
     /// Restore a backup into a sandbox, look at it, record the proof.
     Prove {
         /// Which backup.
@@ -280,6 +287,7 @@ impl Request {
             Request::Backup { .. } => "backup",
             Request::Restore { .. } => "restore",
             Request::Prove { .. } => "prove",
+            Request::Shadow { .. } => "shadow",
             Request::Export { .. } => "export",
             Request::Adopt { .. } => "adopt",
             Request::Undo { .. } => "undo",
@@ -318,6 +326,7 @@ impl Request {
     pub fn makes_way(&self) -> bool {
         match self {
             Request::Backup { .. } | Request::Prove { .. } | Request::Export { .. } | Request::Copy { .. } => true,
+            Request::Shadow { .. } => true,
             Request::Restore { .. } | Request::Undo { .. } | Request::Retention | Request::Release { .. } => false,
             Request::Prune | Request::Mark { .. } | Request::Adopt { .. } | Request::Sync { .. } => false,
             Request::Compromise { .. } | Request::Attest { .. } | Request::Incident { .. } => false,
@@ -338,6 +347,7 @@ impl Request {
     pub fn may_be_put_back_unasked(&self) -> bool {
         match self {
             Request::Backup { .. } | Request::Prove { .. } | Request::Prune | Request::Mark { .. } => true,
+            Request::Shadow { .. } => true,
             Request::Export { .. } | Request::Adopt { .. } | Request::Copy { .. } => true,
             Request::Compromise { .. } | Request::Attest { .. } | Request::Incident { .. } => true,
             Request::Maintenance { .. } | Request::Decide { .. } | Request::Provider { .. } => true,

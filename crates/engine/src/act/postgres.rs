@@ -10,6 +10,7 @@ pub(crate) mod reverts;
 pub(crate) mod salvage;
 pub(crate) mod schemas;
 mod settling;
+mod shadows;
 mod side;
 mod streams;
 mod verifying;
@@ -54,8 +55,17 @@ const FENCE_SEEN: Duration = Duration::from_secs(2);
 pub fn perform(hands: &Hands, action: &PgAction, context: &Context<'_>) -> Result<Value, Failure> {
     match action {
         PgAction::CheckSource { url } => check_source(hands, url, context),
-        PgAction::Fill { vault, backup, resource, url, database, tablespaces } => {
-            fill(hands, &Stored { vault, backup, resource }, (url, database), tablespaces, context)
+        PgAction::Fill { vault, backup, resource, url, database, tablespaces, shadow } => {
+            let stored = Stored { vault, backup, resource };
+            if let Some(shadow) = shadow
+                && let Some(taken) = shadows::take(hands, &stored, (url, database), shadow, context)?
+            {
+                return Ok(taken);
+            }
+            fill(hands, &stored, (url, database), tablespaces, context)
+        }
+        PgAction::GiveBack { vault, backup, resource, url, database, shadow } => {
+            shadows::give_back(hands, &Stored { vault, backup, resource }, (url, database), shadow, context)
         }
         PgAction::Check { vault, backup, resource, url, database, writes } => {
             let stored = Stored { vault, backup, resource: &resource.name };
@@ -189,7 +199,7 @@ pub fn probe(hands: &Hands, action: &PgAction, context: &Context<'_>) -> Result<
         PgAction::SwapSchemas { .. } | PgAction::ExchangeSchemas { .. } | PgAction::DropSchemas { .. } => {
             schemas::probe(hands, action, context)
         }
-        PgAction::CheckSource { .. } | PgAction::Fill { .. } | PgAction::Check { .. } => {
+        PgAction::CheckSource { .. } | PgAction::Fill { .. } | PgAction::GiveBack { .. } | PgAction::Check { .. } => {
             Ok((Found::NotStarted, Value::Null))
         }
         PgAction::ReplacePolicy { .. } | PgAction::OpenTable { .. } | PgAction::CheckPolicies { .. } => {
@@ -268,6 +278,12 @@ pub(crate) fn look(address: &Address) -> Result<Option<(String, u64)>, Failure> 
     let mut session = beside(address, &address.database, &lifeboat_io::Stop::default())?;
     let about = postgres::database_about(&mut session, &address.database).map_err(|error| postgres_failure(&error))?;
     Ok(about.map(|(number, bytes)| (format!("database {number}"), bytes)))
+}
+
+/// Databases of the server whose names begin like this.
+pub(crate) fn databases_named(address: &Address, head: &str) -> Result<Vec<String>, Failure> {
+    let mut session = beside(address, "", &lifeboat_io::Stop::default())?;
+    postgres::databases_named(&mut session, head).map_err(|error| postgres_failure(&error))
 }
 
 pub(crate) fn look_at(hands: &Hands, url: &str, database: &str) -> Result<String, Failure> {
@@ -478,6 +494,10 @@ fn fill(
 /// Whether a database that is filled takes the place of the live one: else it is a copy to look at, and is dropped or stays beside.
 fn becomes_live(context: &Context<'_>, database: &str) -> bool {
     let plan = &context.operation.plan;
+    // A shadow is there to take that place later.
+    if matches!(&plan.request, Request::Shadow { .. }) {
+        return true;
+    }
     let in_place = matches!(&plan.request, Request::Restore { into: None, .. });
     plan.steps().any(|step| match &step.action {
         Action::Postgres(PgAction::Swap { aside, .. }) => aside == database,

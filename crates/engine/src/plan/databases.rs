@@ -18,6 +18,7 @@ use super::{
     restore,
     salvage::{self, Leaving, Names},
     schemas::{self, Ground},
+    shadow,
     steps::{self, Taking, by, guess, phase, read, step},
 };
 use crate::{
@@ -62,10 +63,12 @@ pub struct Known {
     kept_identity: String,
     /// What was tried before and failed: it is on record with what is tried next.
     tried: Vec<Tried>,
+    /// A copy of this backup that lies ready on the server.
+    pub(super) shadow: Option<String>,
 }
 
 /// A name that says where a database comes from, short enough for a server.
-fn derived(live: &str, end: &str) -> String {
+pub(super) fn derived(live: &str, end: &str) -> String {
     let mut cut = live.len().min(NAME_BYTES_MAX.saturating_sub(end.len() + 1));
     while !live.is_char_boundary(cut) {
         cut -= 1;
@@ -150,7 +153,13 @@ pub(crate) fn gather(engine: &Engine, request: &Request, instead: Option<SwapStr
     let rehearsed = engine.is_rehearsed(&backup.id, &part.name)?;
     let kept = stamped(&live, "before", common.now, &common.ids.plan);
     let kept_identity = engine.database_identity(url, &kept)?;
+    // A copy beside goes into whatever tablespaces it went into.
+    let shadow = match replaces && map.is_empty() {
+        true => shadow::ready(engine, url, &live, &backup.id)?,
+        false => None,
+    };
     Ok(Known {
+        shadow,
         backup,
         part,
         target,
@@ -254,6 +263,12 @@ pub(crate) fn plan(known: &Known, request: &Request) -> Result<Plan, Failure> {
     };
     plan.losses = losses(known, known.leaving.as_ref(), known.part.recovery_point, kept_where);
     plan.notes = notes(known, replaces, &kept, without_emergency_backup.as_deref(), urgent.as_deref());
+    if let Some(shadow) = &known.shadow {
+        plan.notes.push(format!(
+            "{shadow} lies ready: where it is still what {} holds, nothing is fetched.",
+            known.backup.id
+        ));
+    }
     let is_held = |leaving: &Leaving| matches!(leaving.holdable, Holdable::Held(_));
     if known.leaving.as_ref().is_some_and(|leaving| !is_held(leaving)) && *accept_loss == AcceptLoss::Shown {
         plan.notes.push(format!(
@@ -308,7 +323,7 @@ fn refuse(known: &Known, accepted: AcceptLoss, urgent: Option<&str>) -> Result<(
 }
 
 /// Fills a database beside and compares it with the manifest.
-fn bring(
+pub(super) fn bring(
     common: &Common,
     backup: &Backup,
     part: &ResourceManifest,
@@ -327,6 +342,7 @@ fn bring(
         url: url.to_owned(),
         database: database.to_owned(),
         tablespaces: BTreeMap::new(),
+        shadow: None,
     };
     let check = PgAction::Check {
         vault: vault.clone(),
@@ -512,6 +528,11 @@ impl Known {
             if let Action::Postgres(PgAction::Fill { tablespaces, .. }) = &mut step.action {
                 tablespaces.clone_from(&self.map);
             }
+        }
+        if let Some(shadow) = &self.shadow {
+            shadow::instead(&mut phases, shadow);
+            let compare = self.common.predict_check(self.target.resource.name.as_str(), self.part.bytes, guess::CHECK);
+            phases[0].expected = Some(compare);
         }
         phases
     }

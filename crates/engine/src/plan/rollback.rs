@@ -645,6 +645,9 @@ fn full(engine: &Engine, known: &Known, why: &str, plan: &mut Plan) -> Result<()
     let (common, base) = (&known.common, one_base(known)?);
     let backup = known.to.release.backup.clone().ok_or_else(steps::wrong_planner)?;
     let restored = restored(engine, &base.name, backup, why)?;
+    let has_shadow = restored
+        .steps()
+        .any(|step| matches!(&step.action, Action::Postgres(lifeboat_model::PgAction::Fill { shadow: Some(_), .. })));
     let mut parts = restored.phases;
     let mut take = |name: &str| {
         let at = parts.iter().position(|phase| phase.name == name);
@@ -654,8 +657,15 @@ fn full(engine: &Engine, known: &Known, why: &str, plan: &mut Plan) -> Result<()
     preflight.extend(take("preflight").map(|(_, steps)| steps).unwrap_or_default());
     plan.phases.push(phase(common, "preflight", vec![], preflight));
     plan.phases.push(phase(common, "app", vec![], changing(known).map(App::stage).collect()));
-    plan.phases.push(phase(common, "fence", vec![], fenced(known, base, why)));
-    for (theirs, ours) in [("keep", "emergency-backup"), ("restore", "restore"), ("verify", "verify")] {
+    let fence = |plan: &mut Plan| plan.phases.push(phase(common, "fence", vec![], fenced(known, base, why)));
+    let bring = [("keep", "emergency-backup"), ("restore", "restore"), ("verify", "verify")];
+    // A copy that lies ready is looked at while the app still answers; then nobody waits for more than what is kept of the
+    // present state, and a name. One that has to be fetched is fetched behind the fence, so that no more rows come meanwhile.
+    let order = if has_shadow { [bring[1], bring[2], bring[0]] } else { bring };
+    for (at, (theirs, ours)) in order.into_iter().enumerate() {
+        if at == if has_shadow { 2 } else { 0 } {
+            fence(plan);
+        }
         let (expected, steps) = take(theirs).unwrap_or_default();
         plan.phases.push(phase(common, ours, expected, steps));
     }

@@ -139,6 +139,7 @@ fn swapped(operation: &Operation) -> Option<Swapped> {
         Request::Version { about: VersionAsk::RollBack { .. } } => None,
         Request::Version { .. } => return None,
         Request::Backup { .. } | Request::Prove { .. } | Request::Retention => return None,
+        Request::Shadow { .. } => return None,
         Request::Export { .. } | Request::Adopt { .. } | Request::Copy { .. } => return None,
         Request::Compromise { .. } | Request::Attest { .. } | Request::Fence { .. } | Request::Decide { .. } => {
             return None;
@@ -194,7 +195,7 @@ pub fn plan(known: &Known, request: &Request) -> Result<Plan, Failure> {
             Request::Restore { .. } | Request::Prove { .. } | Request::Prune | Request::Release { .. } => {
                 Err(nothing_to_undo(operation))
             }
-            Request::Export { .. } | Request::Copy { .. } => Err(nothing_to_undo(operation)),
+            Request::Export { .. } | Request::Copy { .. } | Request::Shadow { .. } => Err(nothing_to_undo(operation)),
             Request::Compromise { .. } | Request::Attest { .. } | Request::Decide { .. } => {
                 Err(nothing_to_undo(operation))
             }
@@ -487,7 +488,7 @@ pub fn is_undoable(operation: &Operation) -> bool {
             before_pivot || super::rollback::took_database(operation)
         }
         Request::Backup { .. } | Request::Prove { .. } | Request::Prune | Request::Release { .. } => false,
-        Request::Export { .. } | Request::Adopt { .. } | Request::Copy { .. } => false,
+        Request::Export { .. } | Request::Adopt { .. } | Request::Copy { .. } | Request::Shadow { .. } => false,
         Request::Compromise { .. } | Request::Attest { .. } | Request::Fence { .. } | Request::Decide { .. } => false,
         Request::Incident { .. } | Request::Sync { .. } | Request::Maintenance { .. } => false,
         Request::Provider { .. } | Request::Drill { .. } => false,

@@ -88,8 +88,8 @@ pub use catalog::{Table, copy_target};
 pub use checks::{NO_AMCHECK, ask_question, ask_rows, check_database, compare_facts, negative_control, try_writes};
 pub use clients::{Clients, Selection, choose_clients, dump_archive, find_clients, find_clients_in, run_client};
 pub use databases::{
-    count_rows, create_database, database_about, database_exists, dress_database, drop_database, empty_database,
-    kept_beside, on_full_disk,
+    count_rows, create_database, database_about, database_exists, databases_named, dress_database, drop_database,
+    empty_database, kept_beside, on_full_disk,
 };
 pub use digest::RowDigest;
 pub use error::{PgError, ServerSaid};

@@ -478,7 +478,19 @@ answered counts as good. Take one before every deploy.
 
 Examples:
   lifeboat checkpoint --label v1.4
+  lifeboat checkpoint --shadow        a rollback by the backup then needs no restore
   lifeboat checkpoint --unproven      when there is no time for the proof now";
+
+pub const SHADOW: &str = "\
+A shadow is a database on the same server, filled from a backup beforehand and compared with it: as large as the live one. A restore or
+a rollback to that backup compares it once more and gives it the name, instead of fetching the backup; the app is closed only
+while what is there now is kept. One that was changed, is in use or is gone is passed over: then the backup is fetched. There is at
+most one of each database; `checkpoint --shadow` and `deploy --shadow` make it anew.
+
+Examples:
+  lifeboat shadow make db
+  lifeboat shadow make db --from b-7q2
+  lifeboat shadow drop db";
 
 pub const DEPLOY: &str = "\
 A checkpoint first: a backup of everything, proven, and what runs is sealed. Then the migrations that come with the version are rehearsed

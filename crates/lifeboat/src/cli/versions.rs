@@ -20,9 +20,46 @@ pub struct CheckpointArgs {
     /// Goes on without proving the backup
     #[arg(long)]
     pub unproven: bool,
+    /// Keeps a copy of each PostgreSQL database beside it, ready to take its place at a rollback
+    #[arg(long)]
+    pub shadow: bool,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub run: RunArgs,
+}
+
+/// `shadow`.
+#[derive(Clone, Debug, Args)]
+pub struct ShadowArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: ShadowCommand,
+}
+
+/// `shadow ...`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum ShadowCommand {
+    /// Fills one from a backup and compares it; the one before it goes
+    Make {
+        /// Which database
+        #[arg(value_name = "RESOURCE")]
+        resource: String,
+        /// Of which backup: its id, or the beginning of it [default: the newest good one]
+        #[arg(long, value_name = "BACKUP")]
+        from: Option<String>,
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        run: RunArgs,
+    },
+    /// Drops it
+    Drop {
+        /// Which database
+        #[arg(value_name = "RESOURCE")]
+        resource: String,
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        run: RunArgs,
+    },
 }
 
 /// `deploy`.
@@ -37,6 +74,9 @@ pub struct DeployArgs {
     /// For how long it is watched before it counts as good
     #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = parse_duration)]
     pub watch: Duration,
+    /// Keeps a copy of each PostgreSQL database beside it, ready to take its place at a rollback
+    #[arg(long)]
+    pub shadow: bool,
     /// The version that the running app has to tell
     #[arg(long, value_name = "VERSION")]
     pub tells: Option<String>,

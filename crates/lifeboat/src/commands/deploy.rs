@@ -57,7 +57,7 @@ pub fn run(app: &App, args: &DeployArgs) -> Done {
     let _hold = watched_by(app, |watch, _stop| engine.hold_lease(&app.by(), &title, watch))?;
     if !engine.setup().resources.is_empty() {
         let label = asked.label.as_ref().map(|label| format!("before {label}"));
-        match backed_up(app, &session, label.clone(), args.unproven)? {
+        match backed_up(app, &session, label.clone(), (args.unproven, args.shadow))? {
             Ok(backup) => asked.backup = Some(backup),
             Err(code) => return Ok(code),
         }

@@ -108,6 +108,7 @@ pub fn dispatch(app: &App, command: Option<Command>) -> Done {
         Command::Releases(args) => versions::releases(app, &args.command),
         Command::Migrate(args) => versions::migrate(app, &args.command),
         Command::Objectives => objectives::run(app),
+        Command::Shadow(args) => versions::shadow(app, &args.command),
         Command::History(args) => history::run(app, &args),
         Command::Incident(args) => incidents::run(app, &args.command),
         Command::Decide(args) => decide::run(app, &args),

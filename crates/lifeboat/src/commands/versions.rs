@@ -2,7 +2,7 @@
 
 use lifeboat_model::{
     Action, BackupChoice, BackupId, BackupReason, ExitCode, Failure, FailureKind, KnownRelease, OperationState, Plan,
-    Request, ResourceName, Reversibility, RevertTo, VersionAsk, release,
+    Request, ResourceKind, ResourceName, Reversibility, RevertTo, VersionAsk, release,
 };
 use serde_json::json;
 
@@ -13,7 +13,7 @@ use super::{
     requests::dry,
 };
 use crate::{
-    cli::versions::{CheckpointArgs, MigrateCommand, ReleasesCommand},
+    cli::versions::{CheckpointArgs, MigrateCommand, ReleasesCommand, ShadowCommand},
     error::Done,
     ui::{table::Table, words},
 };
@@ -35,18 +35,33 @@ pub fn checkpoint(app: &App, args: &CheckpointArgs) -> Done {
         return carry_out(app, &session, &plan, dry(true));
     }
     let label = args.label.as_ref().map(|label| format!("checkpoint {label}"));
-    match backed_up(app, &session, label, args.unproven)? {
+    match backed_up(app, &session, label, (args.unproven, args.shadow))? {
         Ok(backup) => carry_out(app, &session, &seal(Some(backup))?, dry(false)),
         Err(code) => Ok(code),
     }
 }
 
-/// A backup of everything, and its proof; or how it ended, when it did not end well.
+/// `shadow`.
+pub fn shadow(app: &App, command: &ShadowCommand) -> Done {
+    let session = app.open(&[])?;
+    let named = |name: &str| ResourceName::new(name).map_err(|error| Failure::from_error(FailureKind::Usage, &error));
+    let (request, run) = match command {
+        ShadowCommand::Make { resource, from, run } => {
+            let of = Some(choice(app, &session, from.as_deref(), None)?);
+            (Request::Shadow { resource: named(resource)?, of }, run)
+        }
+        ShadowCommand::Drop { resource, run } => (Request::Shadow { resource: named(resource)?, of: None }, run),
+    };
+    carry_out(app, &session, &session.engine.plan(&request)?, dry(run.dry_run))
+}
+
+/// A backup of everything, its proof, and where they are wanted copies that lie ready; or how it ended, when it did not end
+/// well.
 pub(super) fn backed_up(
     app: &App,
     session: &Session,
     label: Option<String>,
-    unproven: bool,
+    (unproven, with_shadows): (bool, bool),
 ) -> Result<Result<BackupId, ExitCode>, crate::error::Ended> {
     let engine = &session.engine;
     let reason = BackupReason::PreDeploy;
@@ -58,6 +73,14 @@ pub(super) fn backed_up(
     if !unproven {
         let choice = BackupChoice::Exactly(backup.clone());
         let plan = engine.plan(&Request::Prove { backup: choice, resources: Vec::new() })?;
+        if let Some(code) = did_not_end(app, session, &plan)? {
+            return Ok(Err(code));
+        }
+    }
+    let databases = engine.setup().resources.iter().filter(|one| matches!(one.kind, ResourceKind::Postgres { .. }));
+    for database in databases.filter(|_| with_shadows) {
+        let of = Some(BackupChoice::Exactly(backup.clone()));
+        let plan = engine.plan(&Request::Shadow { resource: database.name.clone(), of })?;
         if let Some(code) = did_not_end(app, session, &plan)? {
             return Ok(Err(code));
         }

@@ -295,7 +295,7 @@ pub fn undo(operation: &Operation) -> Option<String> {
             use lifeboat_model::BackupMark as M;
             matches!(mark, M::Hold { .. } | M::Suspect { .. })
         }
-        Request::Prove { .. } | Request::Prune | Request::Release { .. } => false,
+        Request::Prove { .. } | Request::Shadow { .. } | Request::Prune | Request::Release { .. } => false,
     };
     (undoable && operation.state == OperationState::Done).then(|| format!("lifeboat undo {}", operation.id))
 }

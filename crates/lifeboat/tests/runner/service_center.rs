@@ -513,6 +513,26 @@ fn drl_04_the_rollback_is_rehearsed_in_staging() {
     center.run(&["schedule", "list"]).says(&["rehearsed every quarter, in staging", "the next is due in 9"]);
 }
 
+/// What lies ready is what a full rollback takes: compared while the app still answers, and then nothing is fetched.
+#[test]
+fn a_full_rollback_takes_the_shadow_of_the_checkpoint() {
+    let center = Center::open();
+    center.run(&["checkpoint", "--unproven", "--shadow", "--label", "phase-1"]).ends(ExitCode::Ok);
+    let shadow = center.sql("SELECT datname FROM pg_database WHERE datname LIKE 'center_shadow_%'");
+    center.use_version("main");
+    let words = ["rollback", "phase-1", "--profile", "full", "--reason", "phase 2 failed"];
+    let with = |more: &[&str]| center.run(&[&words[..], more].concat());
+    with(&["--dry-run"]).ends(ExitCode::Ok).says(&[&format!("{shadow} lies ready")]);
+    let done = with(&["--confirm", "service-center/production", "--yes", "--json"]).ends(ExitCode::Ok).json();
+    let order: Vec<&str> = done["phases"].as_array().unwrap().iter().filter_map(|one| one["name"].as_str()).collect();
+    let at = |name: &str| order.iter().position(|one| *one == name).unwrap();
+    assert!(at("verify") < at("fence") && at("fence") < at("emergency-backup"), "{order:?}");
+    assert_eq!(center.health()["version"], "1.0");
+    assert_eq!(center.sql("SELECT to_regclass('task_templates') IS NULL"), "t");
+    assert_eq!(center.sql("SELECT count(*) FROM pg_database WHERE datname LIKE 'center_shadow_%'"), "0");
+    center.run(&["shadow", "drop", "db"]).ends(ExitCode::Refused).says(&["there is no shadow of db"]);
+}
+
 /// What is typed in order, out of a sheet.
 fn typed(sheet: &str) -> String {
     let blocks = sheet.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap());

@@ -81,6 +81,10 @@ pub enum PgAction {
         /// What was in one tablespace goes into another.
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         tablespaces: BTreeMap<String, String>,
+        /// A shadow: a database of that server that was filled from this very backup beforehand. Where it still is what the
+        /// backup holds, it gets the new name, and nothing is fetched.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        shadow: Option<String>,
     },
     /// Compares a database that was filled with the manifest. With `writes` everything found is the result, and every
     /// table takes a row that is rolled back; else the first difference is a failure.
@@ -478,6 +482,22 @@ pub enum PgAction {
         /// Fails when it cannot be applied, or cannot be taken back so far; nothing: what was found is only told.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         at_least: Option<crate::migration::Reversibility>,
+    },
+    /// The way back of a [`PgAction::Fill`] that may have taken a shadow: it has its own name again. Whatever else is there is
+    /// dropped.
+    GiveBack {
+        /// Where the backup is.
+        vault: String,
+        /// Which.
+        backup: BackupId,
+        /// Which of its parts.
+        resource: ResourceName,
+        /// The server.
+        url: String,
+        /// The database that was filled.
+        database: String,
+        /// The shadow's name.
+        shadow: String,
     },
     /// Removes a database. Only ones that we made, or that a person released.
     Drop {

@@ -97,6 +97,18 @@ pub fn kept_beside(session: &mut Session, name: &str) -> Result<Vec<String>, PgE
     Ok(rows.iter().map(|row| row.text(0).to_owned()).collect())
 }
 
+/// Databases of the server whose names begin like this, in the order of their names.
+///
+/// # Errors
+/// As [`Session::ask`].
+pub fn databases_named(session: &mut Session, head: &str) -> Result<Vec<String>, PgError> {
+    let rows = session.ask(&format!(
+        "SELECT datname FROM pg_catalog.pg_database WHERE pg_catalog.starts_with(datname, {}) ORDER BY 1",
+        literal(head)
+    ))?;
+    Ok(rows.iter().map(|row| row.text(0).to_owned()).collect())
+}
+
 /// Drops a database, ending its sessions; nothing happens when there is none.
 ///
 /// # Errors
