@@ -65,7 +65,9 @@ pub fn consequence(plan: &Plan) -> Consequence {
         }
         // Past a point of no return a person has to know what they do.
         Request::Version { about: VersionAsk::Deploy(_) } if plan.pivot().is_some() => Consequence::RowsLeave,
-        Request::Version { about: VersionAsk::Deploy(_) | VersionAsk::Env(_) } => Consequence::Reversible,
+        Request::Version { about: VersionAsk::Deploy(_) | VersionAsk::Env(_) | VersionAsk::Platform(_) } => {
+            Consequence::Reversible
+        }
         Request::Version { about: VersionAsk::RollBack { .. } | VersionAsk::Revert { .. } }
         | Request::Restore { .. }
         | Request::Undo { .. }

@@ -152,7 +152,8 @@ fn looks_only(action: &Action) -> bool {
         Action::Sync { .. } => false,
         Action::Target { action, .. } => {
             use lifeboat_model::TargetAction as T;
-            matches!(action, T::CheckClean | T::CheckRuns { .. } | T::NoteInstance)
+            let tip = matches!(action, T::Branch(lifeboat_model::BranchAction::CheckTip { .. }));
+            tip || matches!(action, T::CheckClean | T::CheckRuns { .. } | T::NoteInstance)
         }
         Action::Release(_) | Action::Env(_) | Action::Notify { .. } => false,
         Action::Postgres(action) => matches!(action, lifeboat_model::PgAction::CheckSource { .. }),

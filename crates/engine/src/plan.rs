@@ -4,6 +4,7 @@
 pub mod adopt;
 mod adopt_dump;
 pub mod backup;
+mod branch;
 pub mod copy;
 mod databases;
 mod deploy;
@@ -32,7 +33,7 @@ pub mod undo;
 mod variables;
 mod write_out;
 
-use lifeboat_model::{Failure, FailureKind, LevelAsk, Plan, Request, VersionAsk};
+use lifeboat_model::{Failure, FailureKind, LevelAsk, Plan, PlatformAsk, Request, VersionAsk};
 
 use crate::Engine;
 
@@ -87,6 +88,9 @@ fn planned(engine: &Engine, request: &Request) -> Result<Plan, Failure> {
             if rollback::took_database(&known) {
                 return rollback::undo(engine, &known, request);
             }
+            if let Some(pushed) = branch::pushed(&known) {
+                return branch::undo(engine, &known, &pushed, request);
+            }
             if level::is_meant(&known) {
                 return level::undo(engine, &known, request);
             }
@@ -124,6 +128,9 @@ fn planned(engine: &Engine, request: &Request) -> Result<Plan, Failure> {
             VersionAsk::Mark { .. } => release::mark(&engine.common()?, &engine.releases()?, request),
             VersionAsk::Deploy(ask) => deploy::plan(&deploy::gather(engine, ask)?, request, ask),
             VersionAsk::Env(ask) => variables::plan(engine, request, ask),
+            VersionAsk::Platform(ask) => match &**ask {
+                PlatformAsk::TakeOut { .. } => branch::plan(engine, request, ask),
+            },
             VersionAsk::RollBack { .. } => rollback::plan(engine, &rollback::gather(engine, request)?, request),
             VersionAsk::Rehearse { .. } => revert::rehearse(engine, request),
             VersionAsk::Revert { .. } => revert::plan(&revert::gather(engine, request)?, request),

@@ -25,6 +25,7 @@ pub mod message;
 pub mod migration;
 pub mod operation;
 pub mod plan;
+pub mod platform;
 pub mod policy;
 pub mod postgres;
 pub mod predict;
@@ -59,6 +60,7 @@ pub use plan::{
     Action, ExpectedFact, ExportPart, Fact, Foreign, KeptFor, Lease, OnFailure, Part, PgAction, Phase, Plan,
     SchemaNames, SchemaReturn, Step, StepClass, StoredPart, Undo,
 };
+pub use platform::{BranchAction, PlatformAsk};
 pub use postgres::PostgresFacts;
 pub use predict::{Prediction, Sample, predict};
 pub use proof::{Proof, ProofLevel, level_reached};

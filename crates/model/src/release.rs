@@ -14,6 +14,7 @@ use crate::{
     manifest::EnvFacts,
     migration::{Migration, Reversibility, SchemaState},
     plan::{Action, PgAction, Plan},
+    platform::PlatformAsk,
     request::Request,
     resource::ResourceName,
     time::Timestamp,
@@ -342,6 +343,8 @@ pub enum VersionAsk {
     Deploy(Box<DeployAsk>),
     /// Bring former values of variables back.
     Env(Box<EnvAsk>),
+    /// What goes by way of somebody else's platform.
+    Platform(Box<PlatformAsk>),
     /// Go back.
     RollBack {
         /// To which release; the last known good one when nobody says.

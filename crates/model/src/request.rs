@@ -314,6 +314,7 @@ impl Request {
                 VersionAsk::Mark { .. } => "release-mark",
                 VersionAsk::Deploy(_) => "deploy",
                 VersionAsk::Env(_) => "env-restore",
+                VersionAsk::Platform(ask) => ask.kind(),
                 VersionAsk::RollBack { .. } => "rollback",
                 VersionAsk::Rehearse { .. } => "rehearse",
                 VersionAsk::Revert { .. } => "revert",
@@ -336,7 +337,7 @@ impl Request {
             Request::Drill { .. } => true,
             Request::Version { about } => match about {
                 VersionAsk::Deploy(_) | VersionAsk::Seal { .. } | VersionAsk::Rehearse { .. } => true,
-                VersionAsk::Mark { .. } | VersionAsk::Env(_) => false,
+                VersionAsk::Mark { .. } | VersionAsk::Env(_) | VersionAsk::Platform(_) => false,
                 VersionAsk::RollBack { .. } | VersionAsk::Revert { .. } => false,
             },
         }
@@ -358,7 +359,7 @@ impl Request {
             Request::Level { .. } | Request::Drill { .. } | Request::Policy { .. } => false,
             Request::Version { about } => match about {
                 VersionAsk::Seal { .. } | VersionAsk::Mark { .. } | VersionAsk::Rehearse { .. } => true,
-                VersionAsk::Deploy(_) | VersionAsk::Env(_) => false,
+                VersionAsk::Deploy(_) | VersionAsk::Env(_) | VersionAsk::Platform(_) => false,
                 VersionAsk::RollBack { .. } | VersionAsk::Revert { .. } => false,
             },
         }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{backup::BackupChoice, id::StepId, resource::ResourceName, time::Timestamp};
+use crate::{backup::BackupChoice, id::StepId, platform::BranchAction, resource::ResourceName, time::Timestamp};
 
 mod driver;
 
@@ -28,6 +28,9 @@ pub struct Target {
     pub stable: Option<String>,
     /// The repository that others take the code from, by its name in the folder.
     pub remote: String,
+    /// The branch there that is built and deployed when somebody pushes to it; the remote's own when nobody said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub branch: Option<String>,
     /// Brings what the code needs: `npm install`.
     pub install: Option<Vec<String>>,
     /// Brings the database to the code's schema: `npm run db:migrate`.
@@ -402,6 +405,8 @@ pub enum TargetAction {
         /// Whether what the rules speak of is measured as well; one target does that for all.
         measures: bool,
     },
+    /// Something about the branch that a platform builds.
+    Branch(BranchAction),
     /// Logs in, makes a record, and takes it away again.
     Try {
         /// The database that it lands in.

@@ -59,6 +59,7 @@ pub(crate) fn target(world: &World) -> Target {
         env_file: Some(world.app(".env")),
         stable: Some("v1".into()),
         remote: "origin".into(),
+        branch: None,
         install: Some(words("install")),
         migrate: None,
         rehearse: None,

@@ -45,6 +45,7 @@ fn target(world: &World) -> Target {
         env_file: None,
         stable: None,
         remote: "origin".into(),
+        branch: None,
         install: None,
         migrate: None,
         rehearse: None,

@@ -18,7 +18,7 @@ use lifeboat_io::{
 };
 use lifeboat_model::{
     Backup, BackupChoice, BackupReason, Failure, Operation, OperationState, Request, Resource, ResourceKind,
-    ResourceName, Scope, VaultName,
+    ResourceName, Scope, Target, VaultName,
     sync::{Link, Said},
 };
 use lifeboat_store::{StateFolder, vault::Vault};
@@ -167,7 +167,7 @@ impl World {
         world.setup.targets = match self.setup.targets.first() {
             None => vec![],
             Some(target) if target.driver.is_some() => vec![crate::delivered::moved(target, from, &to)],
-            Some(_) => vec![crate::code::target(&world)],
+            Some(target) => vec![Target { tells: target.tells.clone(), ..crate::code::target(&world) }],
         };
         for (name, said) in &self.setup.migrations {
             let mut said = said.clone();

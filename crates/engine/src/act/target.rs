@@ -1,5 +1,6 @@
 //! What is done to the application: its variables, the version of its code, its commands, and looks whether it works.
 
+mod branch;
 mod delivery;
 mod log;
 mod platform;
@@ -45,6 +46,7 @@ pub fn perform(hands: &Hands, target: &Target, action: &TargetAction, context: &
         | TargetAction::Push { .. }
         | TargetAction::FreshCopy { .. }
         | TargetAction::TakeOver { .. } => versions::perform(hands, target, action, context),
+        TargetAction::Branch(action) => branch::perform(hands, target, action, context),
         TargetAction::CheckPort { .. }
         | TargetAction::Probe { .. }
         | TargetAction::ScanLog { .. }

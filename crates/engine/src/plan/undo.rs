@@ -485,7 +485,8 @@ pub fn is_undoable(operation: &Operation) -> bool {
         Request::Version { about } => {
             let before_pivot =
                 matches!(about, VersionAsk::RollBack { .. } | VersionAsk::Env(_)) && !operation.past_pivot;
-            before_pivot || super::rollback::took_database(operation)
+            let took_out = super::branch::pushed(operation).is_some();
+            before_pivot || took_out || super::rollback::took_database(operation)
         }
         Request::Backup { .. } | Request::Prove { .. } | Request::Prune | Request::Release { .. } => false,
         Request::Export { .. } | Request::Adopt { .. } | Request::Copy { .. } | Request::Shadow { .. } => false,
@@ -499,7 +500,7 @@ pub fn is_undoable(operation: &Operation) -> bool {
 /// Why what an operation did about a release is not taken back, and what leads back instead.
 fn version_stays(operation: &Operation, about: &VersionAsk) -> Failure {
     match about {
-        VersionAsk::Rehearse { .. } | VersionAsk::Env(_) => nothing_to_undo(operation),
+        VersionAsk::Rehearse { .. } | VersionAsk::Env(_) | VersionAsk::Platform(_) => nothing_to_undo(operation),
         VersionAsk::Seal { .. } | VersionAsk::Mark { .. } => {
             nothing_to_undo(operation).hint("lifeboat releases mark says something else about a release")
         }

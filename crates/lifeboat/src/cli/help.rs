@@ -517,10 +517,14 @@ when the database is what it knows. Up to the point of no return, a failure puts
 A deploy or a backup that runs is asked to stop at its next safe point; after --wait its step is broken off, and after twice that time the rollback
 gives up and names the process. A deploy that is not over is taken back first; what runs then is the former version, so without a name that is all.
 
+--revert is for a front end that somebody else builds from a branch: the commit that did the harm is taken back there, whatever came after it,
+pushed without force, and its build is waited for. What is checked out here is not touched.
+
 Examples:
   lifeboat rollback --dry-run
   lifeboat rollback --reason 'error rate' --yes
   lifeboat rollback v1.4 --profile full --confirm shop/production
+  lifeboat rollback --revert 3f2a9c1 --reason 'blank page' --yes
   lifeboat rollback --manual --to 3 --yes
   lifeboat rollback --manual --from 4 --to 5 --yes";
 

@@ -117,6 +117,18 @@ pub struct RollbackArgs {
     /// How: app-only, app-and-down or full [default: the shortest way that works]
     #[arg(long, value_name = "WAY", hide_possible_values = true)]
     pub profile: Option<ProfileArg>,
+    /// Takes exactly this commit back on the branch that is deployed, pushes, and waits for its build
+    #[arg(long, value_name = "COMMIT", conflicts_with_all = ["release", "profile", "manual"])]
+    pub revert: Option<String>,
+    /// With --revert: of which target, when the environment has more than one
+    #[arg(long, value_name = "NAME", requires = "revert")]
+    pub target: Option<String>,
+    /// With --revert: on this branch [default: the target's `branch`, else the remote's own]
+    #[arg(long, value_name = "BRANCH", requires = "revert")]
+    pub branch: Option<String>,
+    /// With --revert: how long the build may take until it is served
+    #[arg(long, value_name = "DURATION", default_value = "15m", value_parser = parse_duration)]
+    pub build_within: Duration,
     /// Why
     #[arg(long, value_name = "WHY", default_value = "")]
     pub reason: String,

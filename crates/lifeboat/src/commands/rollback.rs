@@ -1,6 +1,6 @@
 //! `rollback`: whoever works here makes way, a deploy that is not over is taken back, and then application, database and environment go back.
 
-use lifeboat_model::{ExitCode, OperationState, Request, VersionAsk};
+use lifeboat_model::{ExitCode, Failure, FailureKind, OperationState, PlatformAsk, Request, ResourceName, VersionAsk};
 
 use super::{
     App, Session, by_steps,
@@ -14,6 +14,9 @@ use crate::{
 
 pub fn run(app: &App, args: &RollbackArgs) -> Done {
     let session = app.open(&[])?;
+    if let Some(commit) = &args.revert {
+        return take_out(app, &session, args, commit);
+    }
     if args.manual {
         return by_steps::rollback(app, &session, args);
     }
@@ -43,6 +46,21 @@ pub fn run(app: &App, args: &RollbackArgs) -> Done {
         return Ok(code);
     }
     carry_out(app, &session, &planned()?, consent)
+}
+
+/// One commit goes, by way of whoever builds the branch.
+fn take_out(app: &App, session: &Session, args: &RollbackArgs, commit: &str) -> Done {
+    let target = args.target.as_deref().map(ResourceName::new).transpose();
+    let target = target.map_err(|error| Failure::new(FailureKind::Usage, error.to_string()))?;
+    let ask = PlatformAsk::TakeOut {
+        target,
+        commit: commit.to_owned(),
+        branch: args.branch.clone(),
+        wait_ms: args.build_within.as_millis() as u64,
+        why: args.reason.clone(),
+    };
+    let plan = session.engine.plan(&Request::Version { about: VersionAsk::Platform(Box::new(ask)) })?;
+    carry_out(app, session, &plan, args.consent.consent())
 }
 
 /// Takes back a deploy that is not over; how it ended, when that was all that was asked for.

@@ -108,6 +108,8 @@ pub struct TargetSettings {
     pub stable: Option<String>,
     /// The git repository that others take the code from. Default: `origin`.
     pub remote: Option<String>,
+    /// The branch there that is built and deployed when somebody pushes to it. Default: the repository's own.
+    pub branch: Option<String>,
     /// The app's file of variables, in which level 3 sets `ENABLE_SUPABASE=false`.
     #[schemars(extend("x-kind" = "path"))]
     pub env_file: Option<PathBuf>,
@@ -225,6 +227,7 @@ pub fn resolve(name: &str, what: &TargetSettings, folder: &Path) -> Result<Found
         env_file: what.env_file.as_ref().map(path),
         stable: what.stable.clone(),
         remote: what.remote.clone().unwrap_or_else(|| "origin".to_owned()),
+        branch: what.branch.clone(),
         install: what.install.clone(),
         migrate: what.migrate.clone(),
         rehearse: what.rehearse.clone(),

@@ -5,8 +5,8 @@ use lifeboat_engine::{
     rehearsals::{self, Rehearsal},
 };
 use lifeboat_model::{
-    Action, BackupId, ExitCode, Failure, FailureKind, LossLine, Operation, OperationState, PgAction, Profile, Proof,
-    Request, StepState, Tri, VersionAsk, advice, predict, sync::SyncAsk, time::show_bytes,
+    Action, BackupId, ExitCode, Failure, FailureKind, LossLine, Operation, OperationState, PgAction, PlatformAsk,
+    Profile, Proof, Request, StepState, Tri, VersionAsk, advice, predict, sync::SyncAsk, time::show_bytes,
 };
 use serde_json::{Value, json};
 
@@ -284,7 +284,9 @@ pub fn undo(operation: &Operation) -> Option<String> {
         Request::Policy { .. } => true,
         Request::Level { .. } => !operation.past_pivot || !kept(operation).is_empty(),
         Request::Version { about } => {
-            matches!(about, VersionAsk::RollBack { .. } | VersionAsk::Env(_)) && !operation.past_pivot
+            let takes_out = matches!(about, VersionAsk::Platform(ask) if matches!(**ask, PlatformAsk::TakeOut { .. }));
+            let is_kind = takes_out || matches!(about, VersionAsk::RollBack { .. } | VersionAsk::Env(_));
+            is_kind && !operation.past_pivot
         }
         Request::Export { .. } | Request::Copy { .. } => false,
         Request::Compromise { .. } | Request::Attest { .. } | Request::Fence { .. } | Request::Decide { .. } => false,

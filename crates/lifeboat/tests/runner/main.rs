@@ -8,6 +8,7 @@ mod atomic_crm;
 mod backup;
 mod backups;
 mod bad_input;
+mod branches;
 mod card;
 mod copies;
 mod daemon;

@@ -320,7 +320,10 @@ fn restart_of(options: &[String]) -> String {
 fn note(hands: &Hands, target: &Target, context: &Context<'_>) -> Result<Value, Failure> {
     let told = target.tells.as_ref().and_then(|tells| targets::told(&hands.io, target, tells).ok());
     let (version, instance) = told.map_or((None, None), |(version, instance)| (Some(version), instance));
-    let runs = targets::instances(&hands.io, target, context.stop)?;
+    let runs = match target.driver {
+        Some(_) => targets::instances(&hands.io, target, context.stop)?,
+        None => Vec::new(),
+    };
     Ok(json!({ "version": version, "instance": instance, "runs": runs, "at": hands.io.clock.now() }))
 }
 
