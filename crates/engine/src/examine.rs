@@ -152,8 +152,10 @@ fn looks_only(action: &Action) -> bool {
         Action::Sync { .. } => false,
         Action::Target { action, .. } => {
             use lifeboat_model::TargetAction as T;
-            let tip = matches!(action, T::Branch(lifeboat_model::BranchAction::CheckTip { .. }));
-            tip || matches!(action, T::CheckClean | T::CheckRuns { .. } | T::NoteInstance)
+            use lifeboat_model::{BranchAction, WorkflowAction};
+            let tip = matches!(action, T::Branch(BranchAction::CheckTip { .. }));
+            let runs = matches!(action, T::Workflow(WorkflowAction::Look { .. }));
+            tip || runs || matches!(action, T::CheckClean | T::CheckRuns { .. } | T::NoteInstance)
         }
         Action::Release(_) | Action::Env(_) | Action::Notify { .. } => false,
         Action::Postgres(action) => matches!(action, lifeboat_model::PgAction::CheckSource { .. }),

@@ -31,6 +31,7 @@ mod sync;
 mod tables;
 pub mod undo;
 mod variables;
+mod workflow;
 mod write_out;
 
 use lifeboat_model::{Failure, FailureKind, LevelAsk, Plan, PlatformAsk, Request, VersionAsk};
@@ -130,6 +131,7 @@ fn planned(engine: &Engine, request: &Request) -> Result<Plan, Failure> {
             VersionAsk::Env(ask) => variables::plan(engine, request, ask),
             VersionAsk::Platform(ask) => match &**ask {
                 PlatformAsk::TakeOut { .. } => branch::plan(engine, request, ask),
+                PlatformAsk::Workflow { .. } => workflow::plan(engine, request, ask),
             },
             VersionAsk::RollBack { .. } => rollback::plan(engine, &rollback::gather(engine, request)?, request),
             VersionAsk::Rehearse { .. } => revert::rehearse(engine, request),

@@ -1,4 +1,5 @@
-//! What goes by way of somebody else's platform: a branch that is built and deployed when somebody pushes to it.
+//! What goes by way of somebody else's platform: a branch that is built and deployed when somebody pushes to it, a workflow that
+//! is run there.
 
 use std::path::PathBuf;
 
@@ -23,6 +24,19 @@ pub enum PlatformAsk {
         /// Why.
         why: String,
     },
+    /// Have GitHub run a workflow that rolls back, and wait for its end.
+    Workflow {
+        /// From the folder of which target.
+        target: Option<ResourceName>,
+        /// The file below `.github/workflows`; `rollback-ENVIRONMENT.yml` when nobody says.
+        file: Option<String>,
+        /// The branch or tag that has it; the repository's own branch when nobody says.
+        reference: Option<String>,
+        /// How long it may take, in milliseconds.
+        wait_ms: u64,
+        /// Why; the workflow's input.
+        why: String,
+    },
 }
 
 impl PlatformAsk {
@@ -30,6 +44,7 @@ impl PlatformAsk {
     pub fn kind(&self) -> &'static str {
         match self {
             PlatformAsk::TakeOut { .. } => "take-out",
+            PlatformAsk::Workflow { .. } => "workflow",
         }
     }
 }
@@ -96,6 +111,89 @@ pub enum BranchAction {
     },
 }
 
+/// What is done to a workflow of GitHub, by its own program.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "does", rename_all = "kebab-case")]
+pub enum WorkflowAction {
+    /// Notes which runs there are; fails when the program cannot be used, or there is no such workflow.
+    Look {
+        /// The file.
+        file: String,
+    },
+    /// Asks for a run.
+    Dispatch {
+        /// The file.
+        file: String,
+        /// The branch or tag that has it.
+        reference: Option<String>,
+        /// The input `reason`.
+        reason: String,
+        /// The step that noted which runs there were.
+        before: StepId,
+    },
+    /// Waits for its end, and fails unless that is a success.
+    Ends {
+        /// The file.
+        file: String,
+        /// The input `reason`.
+        reason: String,
+        /// The step that noted which runs there were.
+        before: StepId,
+        /// The step that asked for it.
+        asked_by: StepId,
+        /// How long it may take, in milliseconds.
+        limit_ms: u64,
+    },
+}
+
+/// A run of a workflow, as GitHub's program lists it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkflowRun {
+    /// Its number, which grows.
+    pub database_id: u64,
+    /// `workflow_dispatch` when somebody asked for it.
+    pub event: String,
+    /// `completed` in the end.
+    pub status: String,
+    /// How it ended: `success`, `failure`, `cancelled`, ...; empty until then.
+    pub conclusion: Option<String>,
+    /// What it is called, which may hold what was asked for.
+    pub display_title: String,
+    /// Where people look at it.
+    pub url: String,
+}
+
+impl WorkflowRun {
+    /// How it ended, when it has.
+    pub fn ended(&self) -> Option<&str> {
+        (self.status == "completed").then(|| self.conclusion.as_deref().unwrap_or_default())
+    }
+}
+
+/// The call that lists the runs of a workflow, newest first.
+pub fn workflow_runs(file: &str) -> Vec<String> {
+    let fields = "databaseId,event,status,conclusion,displayTitle,url";
+    ["gh", "run", "list", "--workflow", file, "--limit", "50", "--json", fields].map(str::to_owned).to_vec()
+}
+
+/// The call that asks for a run.
+pub fn workflow_dispatch(file: &str, reference: Option<&str>, reason: &str) -> Vec<String> {
+    let mut argv = ["gh", "workflow", "run", file].map(str::to_owned).to_vec();
+    argv.extend(reference.iter().flat_map(|reference| ["--ref".to_owned(), (*reference).to_owned()]));
+    argv.extend(["-f".to_owned(), format!("reason={reason}")]);
+    argv
+}
+
+/// The run that somebody asked for: one that was not there before. GitHub does not tell which it is, so of several it is the
+/// one that is called by the reason, else the first.
+pub fn asked_for<'a>(runs: &'a [WorkflowRun], before: &[u64], reason: &str) -> Option<&'a WorkflowRun> {
+    let is_new = |run: &&WorkflowRun| run.event == "workflow_dispatch" && !before.contains(&run.database_id);
+    let first = |runs: &mut dyn Iterator<Item = &'a WorkflowRun>| runs.min_by_key(|run| run.database_id);
+    let named = first(&mut runs.iter().filter(is_new).filter(|run| run.display_title.contains(reason)));
+    named.or_else(|| first(&mut runs.iter().filter(is_new)))
+}
+
 /// So many letters of a commit's name tell which one it is.
 const COMMIT_LETTERS_MIN: usize = 7;
 
@@ -108,7 +206,38 @@ pub fn names_commit(told: &str, commit: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::names_commit;
+    use super::{WorkflowRun, asked_for, names_commit, workflow_dispatch};
+
+    #[test]
+    fn app_04_the_run_that_was_asked_for_was_not_there_before() {
+        let run = |database_id, event: &str, title: &str| WorkflowRun {
+            database_id,
+            event: event.into(),
+            status: "queued".into(),
+            conclusion: Some(String::new()),
+            display_title: title.into(),
+            url: String::new(),
+        };
+        let runs = [
+            run(9, "workflow_dispatch", "Rollback production: down"),
+            run(8, "workflow_dispatch", "Rollback production: other"),
+            run(7, "push", "Rollback production: down"),
+            run(6, "workflow_dispatch", "Rollback production: down"),
+        ];
+        let found = |before: &[u64], reason: &str| asked_for(&runs, before, reason).map(|run| run.database_id);
+        assert_eq!(found(&[6], "down"), Some(9), "another one may have been asked for at the same time");
+        assert_eq!(found(&[6], "not in its title"), Some(8));
+        assert_eq!(found(&[6, 8, 9], "down"), None);
+    }
+
+    #[test]
+    fn app_04_the_reason_is_one_word_of_the_call() {
+        let reason = "Emergency rollback - production down";
+        let said = workflow_dispatch("rollback-production.yml", Some("main"), reason);
+        let wanted = ["gh", "workflow", "run", "rollback-production.yml", "--ref", "main", "-f"];
+        assert_eq!(said[..7], wanted);
+        assert_eq!(said[7..], [format!("reason={reason}")]);
+    }
 
     #[test]
     fn app_10_a_build_names_its_commit() {

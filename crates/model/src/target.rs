@@ -5,7 +5,13 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{backup::BackupChoice, id::StepId, platform::BranchAction, resource::ResourceName, time::Timestamp};
+use crate::{
+    backup::BackupChoice,
+    id::StepId,
+    platform::{BranchAction, WorkflowAction},
+    resource::ResourceName,
+    time::Timestamp,
+};
 
 mod driver;
 
@@ -407,6 +413,8 @@ pub enum TargetAction {
     },
     /// Something about the branch that a platform builds.
     Branch(BranchAction),
+    /// Something about a workflow of GitHub.
+    Workflow(WorkflowAction),
     /// Logs in, makes a record, and takes it away again.
     Try {
         /// The database that it lands in.

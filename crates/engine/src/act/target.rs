@@ -7,11 +7,12 @@ mod platform;
 mod probes;
 mod versions;
 mod watch;
+mod workflow;
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use lifeboat_io::{exec::Invocation, files};
-use lifeboat_model::{Failure, FailureKind, StepId, Target, TargetAction, variables::with_value};
+use lifeboat_model::{Failure, FailureKind, Found, StepId, Target, TargetAction, variables::with_value};
 use serde_json::{Value, json};
 
 use super::{Hands, path_failure};
@@ -47,6 +48,7 @@ pub fn perform(hands: &Hands, target: &Target, action: &TargetAction, context: &
         | TargetAction::FreshCopy { .. }
         | TargetAction::TakeOver { .. } => versions::perform(hands, target, action, context),
         TargetAction::Branch(action) => branch::perform(hands, target, action, context),
+        TargetAction::Workflow(action) => workflow::perform(hands, target, action, context),
         TargetAction::CheckPort { .. }
         | TargetAction::Probe { .. }
         | TargetAction::ScanLog { .. }
@@ -65,6 +67,20 @@ pub fn perform(hands: &Hands, target: &Target, action: &TargetAction, context: &
         TargetAction::Pin { .. } | TargetAction::KeepEvidence | TargetAction::Stop | TargetAction::Start => {
             platform::perform(hands, target, action, context)
         }
+    }
+}
+
+/// Looks whether an action that was in flight has happened.
+pub fn probe(
+    hands: &Hands,
+    target: &Target,
+    action: &TargetAction,
+    context: &Context<'_>,
+) -> Result<(Found, Value), Failure> {
+    match action {
+        TargetAction::Workflow(action) => workflow::probe(hands, target, action, context),
+        // These may simply be run again: nothing is lost by it.
+        _repeatable => Ok((Found::NotStarted, Value::Null)),
     }
 }
 

@@ -54,7 +54,9 @@ struct Known {
 /// It is not on the branch; the remote does not answer, or has commits that the folder does not know; nobody said how the app
 /// tells its build.
 pub(super) fn plan(engine: &Engine, request: &Request, ask: &PlatformAsk) -> Result<Plan, Failure> {
-    let PlatformAsk::TakeOut { target, commit, branch, wait_ms, why } = ask;
+    let PlatformAsk::TakeOut { target, commit, branch, wait_ms, why } = ask else {
+        return Err(steps::wrong_planner());
+    };
     let target = engine.target(target.as_ref())?;
     let asked = Asked { target, commit, branch: branch.as_deref(), wait_ms: *wait_ms, why: why.trim() };
     planned(engine, request, &asked)

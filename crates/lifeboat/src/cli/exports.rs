@@ -129,6 +129,12 @@ pub enum ShimsCommand {
         #[arg(value_name = "RESOURCE")]
         resource: Option<String>,
     },
+    /// Writes .github/workflows/rollback-ENVIRONMENT.yml; a file that is there already stays as it is
+    Workflow {
+        /// The folder of the repository
+        #[arg(long, value_name = "FOLDER", default_value = ".", value_hint = ValueHint::DirPath)]
+        dir: PathBuf,
+    },
 }
 
 /// `schedule`.

@@ -103,6 +103,7 @@ Examples:
 pub const SHIMS: &str = "\
 Examples:
   lifeboat shims install
+  lifeboat shims workflow --env production
   lifeboat shims install db --dir ./app";
 
 pub const MAINTENANCE: &str = "\
@@ -518,13 +519,15 @@ A deploy or a backup that runs is asked to stop at its next safe point; after --
 gives up and names the process. A deploy that is not over is taken back first; what runs then is the former version, so without a name that is all.
 
 --revert is for a front end that somebody else builds from a branch: the commit that did the harm is taken back there, whatever came after it,
-pushed without force, and its build is waited for. What is checked out here is not touched.
+pushed without force, and its build is waited for. What is checked out here is not touched. --workflow asks GitHub, by its program gh, to run the
+workflow that `lifeboat shims workflow` writes, for whoever cannot reach the host; it wants a reason.
 
 Examples:
   lifeboat rollback --dry-run
   lifeboat rollback --reason 'error rate' --yes
   lifeboat rollback v1.4 --profile full --confirm shop/production
   lifeboat rollback --revert 3f2a9c1 --reason 'blank page' --yes
+  lifeboat rollback --workflow --reason 'Emergency rollback - production down' --yes
   lifeboat rollback --manual --to 3 --yes
   lifeboat rollback --manual --from 4 --to 5 --yes";
 

@@ -120,15 +120,18 @@ pub struct RollbackArgs {
     /// Takes exactly this commit back on the branch that is deployed, pushes, and waits for its build
     #[arg(long, value_name = "COMMIT", conflicts_with_all = ["release", "profile", "manual"])]
     pub revert: Option<String>,
-    /// With --revert: of which target, when the environment has more than one
-    #[arg(long, value_name = "NAME", requires = "revert")]
+    /// Has GitHub run this workflow with the reason, and waits for its end [default: rollback-ENVIRONMENT.yml]
+    #[arg(long, value_name = "FILE", num_args = 0..=1, conflicts_with_all = ["release", "profile", "manual", "revert"])]
+    pub workflow: Option<Option<String>>,
+    /// With --revert, --workflow: of which target, when the environment has more than one
+    #[arg(long, value_name = "NAME")]
     pub target: Option<String>,
-    /// With --revert: on this branch [default: the target's `branch`, else the remote's own]
-    #[arg(long, value_name = "BRANCH", requires = "revert")]
+    /// With --revert, --workflow: on this branch [default: the target's `branch`, else the remote's own]
+    #[arg(long, value_name = "BRANCH")]
     pub branch: Option<String>,
-    /// With --revert: how long the build may take until it is served
+    /// With --revert, --workflow: how long it may take until the build is served, or the run is over
     #[arg(long, value_name = "DURATION", default_value = "15m", value_parser = parse_duration)]
-    pub build_within: Duration,
+    pub within: Duration,
     /// Why
     #[arg(long, value_name = "WHY", default_value = "")]
     pub reason: String,

@@ -14,8 +14,9 @@ use crate::{
 
 pub fn run(app: &App, args: &RollbackArgs) -> Done {
     let session = app.open(&[])?;
-    if let Some(commit) = &args.revert {
-        return take_out(app, &session, args, commit);
+    if let Some(ask) = by_platform(args)? {
+        let plan = session.engine.plan(&Request::Version { about: VersionAsk::Platform(Box::new(ask)) })?;
+        return carry_out(app, &session, &plan, args.consent.consent());
     }
     if args.manual {
         return by_steps::rollback(app, &session, args);
@@ -48,19 +49,27 @@ pub fn run(app: &App, args: &RollbackArgs) -> Done {
     carry_out(app, &session, &planned()?, consent)
 }
 
-/// One commit goes, by way of whoever builds the branch.
-fn take_out(app: &App, session: &Session, args: &RollbackArgs, commit: &str) -> Done {
+/// What is asked of somebody else's platform, when that is what was asked for.
+fn by_platform(args: &RollbackArgs) -> Result<Option<PlatformAsk>, Failure> {
+    let usage = |message: String| Failure::new(FailureKind::Usage, message);
     let target = args.target.as_deref().map(ResourceName::new).transpose();
-    let target = target.map_err(|error| Failure::new(FailureKind::Usage, error.to_string()))?;
-    let ask = PlatformAsk::TakeOut {
-        target,
-        commit: commit.to_owned(),
-        branch: args.branch.clone(),
-        wait_ms: args.build_within.as_millis() as u64,
-        why: args.reason.clone(),
-    };
-    let plan = session.engine.plan(&Request::Version { about: VersionAsk::Platform(Box::new(ask)) })?;
-    carry_out(app, session, &plan, args.consent.consent())
+    let target = target.map_err(|error| usage(error.to_string()))?;
+    let (wait_ms, why) = (args.within.as_millis() as u64, args.reason.clone());
+    match (&args.revert, &args.workflow) {
+        (Some(commit), _) => {
+            let (commit, branch) = (commit.clone(), args.branch.clone());
+            Ok(Some(PlatformAsk::TakeOut { target, commit, branch, wait_ms, why }))
+        }
+        (None, Some(file)) => {
+            let (file, reference) = (file.clone(), args.branch.clone());
+            Ok(Some(PlatformAsk::Workflow { target, file, reference, wait_ms, why }))
+        }
+        (None, None) if args.target.is_some() || args.branch.is_some() => {
+            let message = "--target and --branch say where --revert and --workflow go back".to_owned();
+            Err(usage(message).hint("a rollback to a release is of all targets: lifeboat rollback --help"))
+        }
+        (None, None) => Ok(None),
+    }
 }
 
 /// Takes back a deploy that is not over; how it ended, when that was all that was asked for.

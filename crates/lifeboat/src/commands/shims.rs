@@ -1,13 +1,17 @@
 //! `lifeboat shims install`: the scripts that an app's own documents tell people to run, as thin wrappers.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use lifeboat_io::files;
 use lifeboat_model::{ExitCode, Failure, FailureKind, ResourceKind, ResourceName};
 use serde_json::json;
 
 use super::{App, Session};
-use crate::{cli::exports::ShimsCommand, error::Done, ui::words::quoted};
+use crate::{
+    cli::exports::ShimsCommand,
+    error::{Done, Ended},
+    ui::words::quoted,
+};
 
 /// The script that documents name, below the app's folder.
 const BACKUP_NOW: &str = "scripts/backup-now.sh";
@@ -26,6 +30,7 @@ const PATTERN: &str = "backups/database-pre-change-YYYYMMDD-HHMMSS.sqlite";
 pub fn run(app: &App, command: &ShimsCommand) -> Done {
     match command {
         ShimsCommand::Install { dir, resource } => install(app, dir, resource.as_deref()),
+        ShimsCommand::Workflow { dir } => workflow(app, dir),
     }
 }
 
@@ -41,6 +46,15 @@ fn install(app: &App, dir: &Path, resource: Option<&str>) -> Done {
         scripts.push((dir.join(RESYNC), resync(app.again())));
         scripts.push((dir.join(RESYNC_JS), RESYNC_BY_NODE.to_owned()));
     }
+    written(app, &scripts, 0o755)?;
+    if app.ui.json.is_none() && files::exists(&dir.join("package.json")) {
+        app.ui.talk(&format!("For npm run db:validate:all: npm pkg set scripts.db:validate:all=./{VALIDATE_ALL}\n"));
+    }
+    Ok(ExitCode::Ok)
+}
+
+/// Writes files that are not there yet, all or none, and says which.
+fn written(app: &App, scripts: &[(PathBuf, String)], mode: u32) -> Result<(), Ended> {
     if let Some((path, _)) = scripts.iter().find(|(path, _)| files::exists(path)) {
         let failure =
             Failure::new(FailureKind::Refused, format!("{} is there already and stays as it is", path.display()));
@@ -48,22 +62,75 @@ fn install(app: &App, dir: &Path, resource: Option<&str>) -> Done {
             .hint(format!("look at it; when it is not needed: rm {}", quoted(&path.display().to_string())))
             .into());
     }
-    let failed = |error| Failure::from_error(FailureKind::Outside, &error).while_doing("the script cannot be written");
-    for (path, text) in &scripts {
+    let failed = |error| Failure::from_error(FailureKind::Outside, &error).while_doing("the file cannot be written");
+    for (path, text) in scripts {
         files::create_folder(files::parent(path)).map_err(failed)?;
-        files::write_with_mode(path, text.as_bytes(), 0o755).map_err(failed)?;
+        files::write_with_mode(path, text.as_bytes(), mode).map_err(failed)?;
     }
     let paths: Vec<String> = scripts.iter().map(|(path, _)| path.display().to_string()).collect();
-    if app.ui.json.is_some() {
-        app.ui.document("lifeboat/shims@1", json!({ "written": paths, "exit_code": 0 }))?;
-        return Ok(ExitCode::Ok);
+    match app.ui.json {
+        Some(_) => app.ui.document("lifeboat/shims@1", json!({ "written": paths, "exit_code": 0 }))?,
+        None => app.ui.out(&format!("Wrote {}.\n", paths.join(" and ")))?,
     }
-    app.ui.out(&format!("Wrote {}.\n", paths.join(" and ")))?;
-    if files::exists(&dir.join("package.json")) {
-        app.ui.talk(&format!("For npm run db:validate:all: npm pkg set scripts.db:validate:all=./{VALIDATE_ALL}\n"));
-    }
+    Ok(())
+}
+
+/// The workflow behind GitHub's button, for whoever cannot reach the host.
+fn workflow(app: &App, dir: &Path) -> Done {
+    let session = app.open(&[])?;
+    let setup = session.engine.setup();
+    let environment = &setup.scope.environment;
+    let settings = setup.settings_file.as_deref().map(files::resolved).ok_or_else(|| {
+        Failure::new(FailureKind::Refused, "a workflow needs a settings file to start from").hint("lifeboat init")
+    })?;
+    let text = WORKFLOW
+        .replace("{environment}", environment)
+        .replace("{folder}", &in_quotes(&files::parent(&settings).display().to_string()));
+    written(app, &[(dir.join(format!(".github/workflows/rollback-{environment}.yml")), text)], 0o644)?;
+    let says = "Commit it to the repository's own branch, and give it a runner on this host with the label lifeboat.\n";
+    app.ui.talk(says);
     Ok(ExitCode::Ok)
 }
+
+/// A text as YAML has it between double quotes.
+fn in_quotes(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+/// GitHub asks for the reason; a call that gives an empty one is stopped by the first step. The reason is a variable and no part of
+/// a command, since whoever starts it could write commands into it.
+const WORKFLOW: &str = "# Made by `lifeboat shims workflow`: a rollback of {environment} that is started on GitHub, by
+# `lifeboat rollback --workflow --reason WHY`, or by `gh workflow run rollback-{environment}.yml -f reason=WHY`.
+name: Rollback {environment}
+run-name: \"Rollback {environment}: ${{ inputs.reason }}\"
+on:
+  workflow_dispatch:
+    inputs:
+      reason:
+        description: \"Why, for example: Emergency rollback - {environment} down\"
+        required: true
+        type: string
+permissions: {}
+concurrency:
+  group: rollback-{environment}
+  cancel-in-progress: false
+jobs:
+  rollback:
+    # A runner of your own on the host that has the settings, the journals and the secrets; none of them is known to GitHub.
+    runs-on: [self-hosted, lifeboat]
+    timeout-minutes: 30
+    env:
+      REASON: ${{ inputs.reason }}
+    steps:
+      - name: There is a reason
+        shell: bash
+        run: |
+          if [ -z \"${REASON//[[:space:]]/}\" ]; then echo 'the reason is missing' >&2; exit 1; fi
+      - name: Roll back
+        shell: bash
+        working-directory: {folder}
+        run: lifeboat rollback --env {environment} --reason \"$REASON\" --yes
+";
 
 fn backup_now(name: &ResourceName, again: &str) -> String {
     format!(

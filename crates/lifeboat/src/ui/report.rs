@@ -62,10 +62,20 @@ fn exit_of_done(operation: &Operation) -> ExitCode {
     }
 }
 
-/// What a deploy found that did not do, and left as it is for a person.
+fn is_deploy(operation: &Operation) -> bool {
+    matches!(operation.plan.request, Request::Version { about: VersionAsk::Deploy(_) })
+}
+
+/// Whether somebody else's platform did the work, which nobody here can take back.
+fn is_workflow(operation: &Operation) -> bool {
+    let Request::Version { about: VersionAsk::Platform(ask) } = &operation.plan.request else { return false };
+    matches!(**ask, PlatformAsk::Workflow { .. })
+}
+
+/// What a deploy or a workflow found that did not do, and left as it is for a person.
 fn held(operation: &Operation) -> impl Iterator<Item = &Failure> {
-    let is_deploy = matches!(operation.plan.request, Request::Version { about: VersionAsk::Deploy(_) });
-    operation.steps.iter().filter(move |_| is_deploy).filter_map(|state| match state {
+    let is_meant = is_deploy(operation) || is_workflow(operation);
+    operation.steps.iter().filter(move |_| is_meant).filter_map(|state| match state {
         StepState::Failed { failure, .. } => Some(failure),
         _other => None,
     })
@@ -124,7 +134,9 @@ pub fn show(operation: &Operation, again: &str, paint: Paint) -> String {
     for failure in held(operation) {
         text += &format!("{} {}\n", paint.bad("Not good:"), words::sentence(&failure.to_string()));
     }
-    if held(operation).next().is_some() {
+    if held(operation).next().is_some() && is_workflow(operation) {
+        text += &format!("What the run did stays. A person decides: lifeboat rollback --dry-run{again}\n");
+    } else if held(operation).next().is_some() {
         text +=
             &format!("It stays as it is and is held for bad. A person decides: lifeboat rollback --dry-run{again}\n");
     }

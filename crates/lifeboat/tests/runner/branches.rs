@@ -155,7 +155,7 @@ fn app_10_a_build_that_never_comes_is_waited_for_again_or_taken_back() {
     let front = Front::open();
     let before = front.checkout();
     front.home.write("broken", "");
-    let late = ["rollback", "--revert", "main~2", "--build-within", "1s", "--yes"];
+    let late = ["rollback", "--revert", "main~2", "--within", "1s", "--yes"];
     let waits = front.run(&late).ends(ExitCode::Interrupted);
     waits.says(&[
         "its build is not served after 1.0 s",
@@ -170,7 +170,7 @@ fn app_10_a_build_that_never_comes_is_waited_for_again_or_taken_back() {
     // The next one never comes, and is taken back: by one more commit, since somebody may have fetched the one before.
     front.shell("git -C code fetch -q origin");
     let pushed = front.tip();
-    let late = ["rollback", "--revert", "origin/main~1", "--build-within", "1s", "--yes"];
+    let late = ["rollback", "--revert", "origin/main~1", "--within", "1s", "--yes"];
     front.run(&late).ends(ExitCode::Interrupted);
     assert_eq!(front.files(), "good side");
     front.run(&["abort", "--yes"]).ends(ExitCode::Ok);

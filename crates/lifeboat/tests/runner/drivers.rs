@@ -104,7 +104,7 @@ fn no_token(home: &Home) {
 // ---- pm2, as it is
 
 /// The pm2 that tools/pm2-for-tests brings.
-fn pm2_programs() -> PathBuf {
+pub fn pm2_programs() -> PathBuf {
     let folder = match std::env::var_os("LIFEBOAT_TEST_PM2") {
         Some(folder) => PathBuf::from(folder),
         None => PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../target/pm2"),

@@ -54,3 +54,4 @@ mod variables;
 mod vault;
 mod verify;
 mod watch;
+mod workflows;
