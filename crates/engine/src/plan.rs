@@ -19,6 +19,7 @@ mod provider;
 mod reach;
 pub mod record;
 mod recover;
+mod redeploy;
 mod release;
 pub mod restore;
 mod revert;
@@ -131,6 +132,7 @@ fn planned(engine: &Engine, request: &Request) -> Result<Plan, Failure> {
             VersionAsk::Env(ask) => variables::plan(engine, request, ask),
             VersionAsk::Platform(ask) => match &**ask {
                 PlatformAsk::TakeOut { .. } => branch::plan(engine, request, ask),
+                PlatformAsk::Redeploy { .. } => redeploy::plan(engine, request, ask),
                 PlatformAsk::Workflow { .. } => workflow::plan(engine, request, ask),
             },
             VersionAsk::RollBack { .. } => rollback::plan(engine, &rollback::gather(engine, request)?, request),

@@ -91,6 +91,7 @@ impl Course<'_> {
             match step.on_failure {
                 OnFailure::Note if failure.kind != FailureKind::Interrupted => continue,
                 OnFailure::Note => return self.pause(failure),
+                OnFailure::Wait => return self.pause(failure),
                 OnFailure::Unwind | OnFailure::Hold if self.operation().past_pivot => return self.pause(failure),
                 OnFailure::Hold if failure.kind == FailureKind::Interrupted => return self.pause(failure),
                 OnFailure::Unwind | OnFailure::Hold => return self.turn_back(failure),

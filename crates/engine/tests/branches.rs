@@ -1,10 +1,12 @@
-//! One commit taken back on the branch that a platform builds: proven at every step, the push included.
+//! What goes by way of a platform, proven at every step: one commit taken back on the branch that is built, the push included, and
+//! everything deployed once more.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "a test says what went wrong by ending")]
 
 use lifeboat_model::{PlatformAsk, Request, Tells, VersionAsk};
 use lifeboat_testkit::{
     World,
     code::{git, with_code},
+    delivered::{run_release, with_releases},
     prove::{Case, prove_plan},
 };
 
@@ -48,4 +50,15 @@ fn app_10_a_commit_is_wholly_taken_back_or_not_at_all() {
     git(&code, &["fetch", "--quiet", "origin"]);
     world.must(&Request::Undo { operation: undone.id });
     assert!(!files().contains("harm"), "{}", files());
+}
+
+/// APP-14: a redeploy that fails, is killed or repeated at any step is gone on with, or left with what ran running again.
+#[test]
+fn app_14_a_redeploy_is_gone_on_with_from_every_step() {
+    let world = with_releases(World::shop());
+    run_release(&world, "one");
+    let ask = PlatformAsk::Redeploy { targets: Vec::new(), why: "a test".into() };
+    let request = Request::Version { about: VersionAsk::Platform(Box::new(ask)) };
+    let tried = prove_plan(&Case { world: &world, request, undo: false });
+    assert!(tried.as_before > 0 && tried.as_meant > 0, "{tried:?}");
 }

@@ -26,7 +26,7 @@ use self::{
     servers::{FenceArgs, PolicyArgs, SalvageArgs},
     sync::{AdviseArgs, AppArgs, LevelArgs, MonitorArgs, SyncArgs},
     versions::{
-        CheckpointArgs, DeployArgs, MigrateArgs, RehearseArgs, ReleasesArgs, RollbackArgs, ShadowArgs, SheetArgs,
+        CheckpointArgs, DeployArgs, MigrateArgs, RedeployArgs, RehearseArgs, ReleasesArgs, RollbackArgs, ShadowArgs, SheetArgs,
     },
 };
 
@@ -218,6 +218,9 @@ pub enum Command {
     /// Keeps a copy of a backup beside the live database, ready to take its place
     #[command(after_help = help::SHADOW, display_order = 13)]
     Shadow(ShadowArgs),
+    /// Deploys everything that runs the code once more, edge functions last
+    #[command(after_help = help::REDEPLOY, display_order = 14)]
+    Redeploy(RedeployArgs),
     /// Goes back to a former release: application and database together, by the shortest way
     #[command(after_help = help::ROLLBACK, display_order = 15)]
     Rollback(RollbackArgs),

@@ -60,7 +60,7 @@ pub use plan::{
     Action, ExpectedFact, ExportPart, Fact, Foreign, KeptFor, Lease, OnFailure, Part, PgAction, Phase, Plan,
     SchemaNames, SchemaReturn, Step, StepClass, StoredPart, Undo,
 };
-pub use platform::{BranchAction, PlatformAsk, WorkflowAction};
+pub use platform::{BranchAction, PlatformAsk, RedeployAction, WorkflowAction};
 pub use postgres::PostgresFacts;
 pub use predict::{Prediction, Sample, predict};
 pub use proof::{Proof, ProofLevel, level_reached};

@@ -206,6 +206,8 @@ pub enum OnFailure {
     /// As [`OnFailure::Unwind`]; but when somebody interrupts it, the operation waits where it is, to be resumed or aborted: who
     /// ends a terminal has not asked for a rollback.
     Hold,
+    /// The operation waits where it is, to be resumed or aborted: what was done by then is good as it is.
+    Wait,
 }
 
 /// What a plan rests on.

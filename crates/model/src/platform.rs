@@ -37,6 +37,13 @@ pub enum PlatformAsk {
         /// Why; the workflow's input.
         why: String,
     },
+    /// Bring everything that runs the app's code to where it runs once more, out of its repository and by its platforms.
+    Redeploy {
+        /// Which targets; all of them when none is named.
+        targets: Vec<ResourceName>,
+        /// Why.
+        why: String,
+    },
 }
 
 impl PlatformAsk {
@@ -45,6 +52,7 @@ impl PlatformAsk {
         match self {
             PlatformAsk::TakeOut { .. } => "take-out",
             PlatformAsk::Workflow { .. } => "workflow",
+            PlatformAsk::Redeploy { .. } => "redeploy",
         }
     }
 }
@@ -143,6 +151,29 @@ pub enum WorkflowAction {
         asked_by: StepId,
         /// How long it may take, in milliseconds.
         limit_ms: u64,
+    },
+}
+
+/// How a version comes once more to where it runs, whatever is there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "does", rename_all = "kebab-case")]
+pub enum RedeployAction {
+    /// By its driver's own call, or its link.
+    Again {
+        /// The version.
+        version: String,
+    },
+    /// Built for production by its platform, out of a fresh copy of the repository.
+    Build {
+        /// The copy.
+        from: PathBuf,
+    },
+    /// One edge function, out of the worktree of a version; it has to be there and active afterwards.
+    Function {
+        /// The version.
+        version: String,
+        /// The function.
+        function: String,
     },
 }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     backup::BackupChoice,
     id::StepId,
-    platform::{BranchAction, WorkflowAction},
+    platform::{BranchAction, RedeployAction, WorkflowAction},
     resource::ResourceName,
     time::Timestamp,
 };
@@ -18,7 +18,8 @@ mod driver;
 pub use driver::{
     Brings, Driver, EnvBinding, FlyRelease, Instance, Looked, VercelDeployment, docker_containers, docker_create,
     docker_fields, docker_inspect, docker_pull, docker_rename, docker_tag, fly_current, fly_previous, fly_releases,
-    is_new, pm2_entries, supabase_deploy, systemd_has_failed, vercel_deployment, vercel_inspect, vercel_urls,
+    is_new, pm2_entries, supabase_deploy, systemd_has_failed, vercel_build, vercel_deployment, vercel_inspect,
+    vercel_link, vercel_urls,
 };
 
 /// An app's code, in a folder under git or wherever its driver says, run by commands.
@@ -413,6 +414,8 @@ pub enum TargetAction {
     },
     /// Something about the branch that a platform builds.
     Branch(BranchAction),
+    /// A version comes once more to where it runs.
+    Redeploy(RedeployAction),
     /// Something about a workflow of GitHub.
     Workflow(WorkflowAction),
     /// Logs in, makes a record, and takes it away again.

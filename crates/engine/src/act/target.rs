@@ -5,6 +5,7 @@ mod delivery;
 mod log;
 mod platform;
 mod probes;
+mod redeploy;
 mod versions;
 mod watch;
 mod workflow;
@@ -48,6 +49,7 @@ pub fn perform(hands: &Hands, target: &Target, action: &TargetAction, context: &
         | TargetAction::FreshCopy { .. }
         | TargetAction::TakeOver { .. } => versions::perform(hands, target, action, context),
         TargetAction::Branch(action) => branch::perform(hands, target, action, context),
+        TargetAction::Redeploy(action) => redeploy::perform(hands, target, action, context),
         TargetAction::Workflow(action) => workflow::perform(hands, target, action, context),
         TargetAction::CheckPort { .. }
         | TargetAction::Probe { .. }

@@ -93,16 +93,8 @@ fn planned(engine: &Engine, request: &Request, asked: &Asked<'_>) -> Result<Plan
 fn look(engine: &Engine, asked: &Asked<'_>) -> Result<Known, Failure> {
     let target = asked.target;
     let refused = |message: String| Failure::new(FailureKind::Refused, message);
-    let branch = match asked.branch.or(target.branch.as_deref()) {
-        Some(branch) => branch.to_owned(),
-        None => own_branch(engine, target)?,
-    };
-    let reference = format!("refs/heads/{branch}");
-    let listed = engine.git(target, &["ls-remote", "--quiet", "--", &target.remote, &reference])?;
-    let Some((tip, _)) = listed.lines().find_map(|line| line.split_once('\t')) else {
-        let failure = refused(format!("{} has no branch {branch}", target.remote));
-        return Err(failure.hint(format!("git ls-remote --heads {} shows what it has", target.remote)));
-    };
+    let (branch, tip) = tip(engine, target, asked.branch)?;
+    let tip = tip.as_str();
     let folder = target.folder.display();
     if engine.git(target, &["cat-file", "-e", &format!("{tip}^{{commit}}")]).is_err() {
         let failure =
@@ -134,6 +126,28 @@ fn look(engine: &Engine, asked: &Asked<'_>) -> Result<Known, Failure> {
         commit,
         parents,
     })
+}
+
+/// The branch of a target that is deployed, and where the remote has it.
+///
+/// # Errors
+/// The remote does not answer, or has no such branch.
+pub(super) fn tip(engine: &Engine, target: &Target, branch: Option<&str>) -> Result<(String, String), Failure> {
+    let branch = match branch.or(target.branch.as_deref()) {
+        Some(branch) => branch.to_owned(),
+        None => own_branch(engine, target)?,
+    };
+    let reference = format!("refs/heads/{branch}");
+    let listed = engine.git(target, &["ls-remote", "--quiet", "--", &target.remote, &reference])?;
+    let found = listed.lines().find_map(|line| line.split_once('\t')).map(|(tip, _)| tip.to_owned());
+    match found {
+        Some(tip) => Ok((branch, tip)),
+        None => {
+            let message = format!("{} has no branch {branch}", target.remote);
+            let hint = format!("git ls-remote --heads {} shows what it has", target.remote);
+            Err(Failure::new(FailureKind::Refused, message).hint(hint))
+        }
+    }
 }
 
 /// The branch that the remote calls its own.

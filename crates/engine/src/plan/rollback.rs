@@ -46,11 +46,11 @@ const BUDGETS_MS: [(&str, u64); 11] = [
     ("report", 60_000),
 ];
 /// A target, what it runs, and what it ran in the release.
-struct App {
-    target: Target,
-    running: String,
-    log: level::Log,
-    wanted: Artifact,
+pub(super) struct App {
+    pub target: Target,
+    pub running: String,
+    pub log: level::Log,
+    pub wanted: Artifact,
 }
 
 /// What is known when a rollback is planned.
@@ -409,7 +409,7 @@ impl App {
         self.running != self.wanted.version
     }
 
-    fn check(&self) -> Step {
+    pub fn check(&self) -> Step {
         let action = TargetAction::CheckRuns { version: self.running.clone() };
         of(
             self.acts().read("runs", &format!("{} runs {}", self.target.name, level::short(&self.running)), action),
@@ -418,7 +418,7 @@ impl App {
     }
 
     /// Brings the version; nothing that runs notices.
-    fn stage(&self) -> Step {
+    pub fn stage(&self) -> Step {
         let title =
             format!("bring {} of {}, without starting it", level::short(&self.wanted.version), self.target.name);
         let (version, origin) = (self.wanted.version.clone(), self.wanted.origin.clone());
@@ -426,12 +426,12 @@ impl App {
         of(self.acts().step("stage", title, action, Undo::Nothing), &self.target)
     }
 
-    fn note(&self) -> Step {
+    pub fn note(&self) -> Step {
         of(self.acts().read("instance", "note which instance answers", TargetAction::NoteInstance), &self.target)
     }
 
     /// Keeps what tells of the former instance, stops it, and looks whether it is gone.
-    fn stop(&self) -> Vec<Step> {
+    pub fn stop(&self) -> Vec<Step> {
         let acts = self.acts();
         let mut steps = vec![self.evidence()];
         if self.target.stop_call().is_some() {
@@ -459,7 +459,7 @@ impl App {
     }
 
     /// Starts it, and shows that what answers is a new instance of the wanted version.
-    fn start(&self) -> Vec<Step> {
+    pub fn start(&self) -> Vec<Step> {
         self.started(self.wanted.served.clone(), &self.wanted.version, self.changes())
     }
 

@@ -509,6 +509,19 @@ Examples:
   lifeboat deploy v1.5 --yes
   lifeboat deploy v1.5 --accept lossy --confirm shop/production";
 
+pub const REDEPLOY: &str = "\
+After a platform has lost what it ran, or when nobody knows any more what is there. Nothing becomes another version: each target gets what it
+runs once more - what a release says to be live, where nothing runs -; one that Vercel builds is built for production out of a fresh copy of
+the newest commit at the remote. Targets come in the order of their names, then every edge function, one by one; each has to answer anew. Data and
+variables are not touched.
+
+One that fails takes nothing back: the operation waits, says what is deployed and what is not, and `lifeboat resume` goes on with that one.
+
+Examples:
+  lifeboat redeploy --dry-run
+  lifeboat redeploy --reason 'the project was deleted' --yes
+  lifeboat redeploy web functions --yes";
+
 pub const ROLLBACK: &str = "\
 Without a name it goes back to the newest good release that runs something else than what runs. The shortest way that works is taken:
 app-only (no database is touched), app-and-down (DOWN scripts, newest first, in one transaction), full (the database from that release's

@@ -100,6 +100,20 @@ pub struct DeployArgs {
     pub consent: ConsentArgs,
 }
 
+/// `redeploy`.
+#[derive(Clone, Debug, Args)]
+pub struct RedeployArgs {
+    /// Which targets [default: all of them]
+    #[arg(value_name = "TARGET")]
+    pub targets: Vec<String>,
+    /// Why
+    #[arg(long, value_name = "WHY", default_value = "")]
+    pub reason: String,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub consent: ConsentArgs,
+}
+
 /// What somebody agrees to of migrations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum AcceptArg {

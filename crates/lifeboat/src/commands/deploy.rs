@@ -1,7 +1,8 @@
 //! `deploy`: a checkpoint, then the version - and back by itself when it does not do. One lease over all of it.
 
 use lifeboat_model::{
-    DeployAsk, ExitCode, Failure, Plan, Request, Reversibility, VersionAsk, decision::DecisionRecord,
+    DeployAsk, ExitCode, Failure, FailureKind, Plan, PlatformAsk, Request, ResourceName, Reversibility, VersionAsk,
+    decision::DecisionRecord,
 };
 use serde_json::json;
 
@@ -12,7 +13,7 @@ use super::{
     versions::{backed_up, did_not_end},
 };
 use crate::{
-    cli::versions::{AcceptArg, DeployArgs},
+    cli::versions::{AcceptArg, DeployArgs, RedeployArgs},
     error::{Done, Ended},
     ui::{ask, plan},
 };
@@ -73,6 +74,16 @@ pub fn run(app: &App, args: &DeployArgs) -> Done {
     };
     put_failure_on_record(app, &session, &plan)?;
     done
+}
+
+/// Everything once more, as it is.
+pub fn once_more(app: &App, args: &RedeployArgs) -> Done {
+    let session = app.open(&[])?;
+    let named = args.targets.iter().map(|name| ResourceName::new(name.as_str())).collect::<Result<_, _>>();
+    let targets = named.map_err(|error| Failure::new(FailureKind::Usage, error.to_string()))?;
+    let ask = PlatformAsk::Redeploy { targets, why: args.reason.clone() };
+    let plan = session.engine.plan(&Request::Version { about: VersionAsk::Platform(Box::new(ask)) })?;
+    carry_out(app, &session, &plan, args.consent.consent())
 }
 
 /// MIG-08: a migration that failed is a decision on record.

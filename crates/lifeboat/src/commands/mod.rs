@@ -100,6 +100,7 @@ pub fn dispatch(app: &App, command: Option<Command>) -> Done {
         Command::Vault(args) => vault::run(app, &args.command),
         Command::Checkpoint(args) => versions::checkpoint(app, &args),
         Command::Deploy(args) => deploy::run(app, &args),
+        Command::Redeploy(args) => deploy::once_more(app, &args),
         Command::Rollback(args) => rollback::run(app, &args),
         Command::Rehearse(args) => rehearse::run(app, &args.command),
         Command::Checklist(args) => checklists::run(app, &args.command),

@@ -6,7 +6,8 @@ use lifeboat_engine::{
 };
 use lifeboat_model::{
     Action, BackupId, ExitCode, Failure, FailureKind, LossLine, Operation, OperationState, PgAction, PlatformAsk,
-    Profile, Proof, Request, StepState, Tri, VersionAsk, advice, predict, sync::SyncAsk, time::show_bytes,
+    Profile, Proof, RedeployAction, Request, StepState, TargetAction, Tri, VersionAsk, advice, predict,
+    sync::SyncAsk, time::show_bytes,
 };
 use serde_json::{Value, json};
 
@@ -277,6 +278,10 @@ pub fn show_trouble(operation: &Operation, again: &str) -> String {
         OperationState::Paused { .. } if operation.past_pivot => {
             format!("It is past its point of no return and waits; go on with: lifeboat resume {id}{again}\n")
         }
+        OperationState::Paused { .. } | OperationState::Running if is_redeploy(operation) => format!(
+            "{}Go on with the one that failed: lifeboat resume {id}{again}\nOr leave it at that: lifeboat abort {id}{again}\n",
+            deployed(operation)
+        ),
         OperationState::Paused { .. } | OperationState::Running => format!(
             "It stands at a safe point; nothing that is live was changed.\nGo on: lifeboat resume {id}{again}\n\
              Or put back what was done: lifeboat abort {id}{again}\n"
@@ -286,6 +291,26 @@ pub fn show_trouble(operation: &Operation, again: &str) -> String {
              Remove the cause, then: lifeboat resume {id}{again}\n"
         ),
     }
+}
+
+fn is_redeploy(operation: &Operation) -> bool {
+    let Request::Version { about: VersionAsk::Platform(ask) } = &operation.plan.request else { return false };
+    matches!(**ask, PlatformAsk::Redeploy { .. })
+}
+
+/// What is deployed by now, and what is not.
+fn deployed(operation: &Operation) -> String {
+    let (mut done, mut open) = (Vec::new(), Vec::new());
+    for (step, state) in operation.plan.steps().zip(&operation.steps) {
+        let Action::Target { target, action: TargetAction::Redeploy(action) } = &step.action else { continue };
+        let name = match action {
+            RedeployAction::Function { function, .. } => format!("{}/{function}", target.name),
+            RedeployAction::Again { .. } | RedeployAction::Build { .. } => target.name.to_string(),
+        };
+        if matches!(state, StepState::Done { .. }) { done.push(name) } else { open.push(name) }
+    }
+    let shown = |names: Vec<String>| if names.is_empty() { "nothing".to_owned() } else { names.join(", ") };
+    format!("Deployed: {}. Not deployed: {}.\n", shown(done), shown(open))
 }
 
 /// The command that takes an operation back, where there is one.

@@ -22,7 +22,7 @@ fn program(home: &Home, name: &str, text: &str) {
 }
 
 /// What is called with which words, and whether the token came along.
-fn noted(rest: &str) -> String {
+pub fn noted(rest: &str) -> String {
     format!(
         "#!/bin/bash\nnoted=\"$(basename \"$0\") $*\"; for name in FLY_API_TOKEN VERCEL_TOKEN SUPABASE_ACCESS_TOKEN HTTPS_PROXY; do\n\
          [ -n \"${{!name:-}}\" ] && noted=\"$noted +$name\"; done; echo \"$noted\" >> \"$HOME/calls\"\n{rest}"
@@ -467,7 +467,7 @@ fn compose_leads_its_tag_to_the_image() {
 
 /// `vercel` as documented: `inspect` writes for people, on standard error, with colours; `list` prints addresses; a rollback on the
 /// smallest plan goes one step only; variables are read and never change what runs.
-const VERCEL: &str = r#"
+pub const VERCEL: &str = r#"
 cd "$HOME/vercel"
 case $1 in
     inspect) case $2 in shop.example) id=$(cat production) ;; https://*) id=dpl_${2#https://shop-}; id=${id%.vercel.app} ;; *) id=$2 ;; esac
@@ -540,10 +540,10 @@ fn app_05_vercel_goes_back_to_the_deployment_before() {
 
 /// `supabase functions` as documented: a deploy counts the version up, unless nothing has changed; there is no way to ask which
 /// commit runs.
-const SUPABASE: &str = r#"
+pub const SUPABASE: &str = r#"
 cd "$HOME/supabase"
 case "$1 $2" in
-    "functions list") sep=; printf '['; for one in *; do printf '%s{"slug":"%s","version":%s,"status":"ACTIVE"}' "$sep" "$one" $(cut -d' ' -f1 $one); sep=,; done; printf ']' ;;
+    "functions list") shopt -s nullglob; sep=; printf '['; for one in *; do printf '%s{"slug":"%s","version":%s,"status":"ACTIVE"}' "$sep" "$one" $(cut -d' ' -f1 $one); sep=,; done; printf ']' ;;
     "functions deploy") [ -e "$HOME/supabase-is-down" ] && [ "$3" = second ] && { echo "Error: 500" >&2; exit 1; }
         text=$(cat "$7/supabase/functions/$3/index.ts") || exit 1
         [ "$(cut -d' ' -f2- "$3")" = "$text" ] && { echo "No change found in Function: $3"; exit 0; }

@@ -35,6 +35,7 @@ mod postgres_verify;
 mod postgres_without;
 mod prove;
 mod records;
+mod redeploy;
 mod reference;
 mod rehearsal;
 mod restore;

@@ -21,7 +21,7 @@ pub use instance::{Instance, Looked, is_new};
 pub use pm2::pm2_entries;
 pub use supabase::supabase_deploy;
 pub use systemd::systemd_has_failed;
-pub use vercel::{VercelDeployment, vercel_deployment, vercel_inspect, vercel_urls};
+pub use vercel::{VercelDeployment, vercel_build, vercel_deployment, vercel_inspect, vercel_link, vercel_urls};
 
 /// How a version is brought and put in use.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -159,7 +159,7 @@ fn image(
     .hint("choose another release: lifeboat releases list; or load it: docker image load"))
 }
 
-fn run(
+pub(super) fn run(
     hands: &Hands,
     target: &Target,
     folder: &Path,
@@ -250,12 +250,12 @@ fn switch(hands: &Hands, target: &Target, version: &str, back: bool, context: &C
     }
 }
 
-fn checked_out(target: &Target, version: &str) -> Result<std::path::PathBuf, Failure> {
+pub(super) fn checked_out(target: &Target, version: &str) -> Result<std::path::PathBuf, Failure> {
     let at = place(target, version).filter(|at| files::is_folder(at));
     at.ok_or_else(|| Failure::new(FailureKind::Refused, format!("{version} of {} is not there", target.name)))
 }
 
-fn lead_to(target: &Target, version: &str) -> Result<(), Failure> {
+pub(super) fn lead_to(target: &Target, version: &str) -> Result<(), Failure> {
     let Some((_, current)) = driver(target)?.places() else { return Ok(()) };
     files::lead_link_to(&checked_out(target, version)?, current).map_err(|error| path_failure(&error))
 }

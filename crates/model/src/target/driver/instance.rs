@@ -28,7 +28,7 @@ pub struct Instance {
     pub process: Option<u32>,
 }
 
-/// Whether what runs now was started since, and is what is wanted.
+/// Whether what runs now was started since, and is what is wanted; nothing wanted is any version.
 ///
 /// # Errors
 /// Why not, in words.
@@ -42,7 +42,9 @@ pub fn is_new(before: &[Instance], now: &[Instance], wanted: &str) -> Result<(),
     if let Some(old) = now.iter().find(|one| before.iter().any(|former| former.is_up && former.id == one.id)) {
         return Err(format!("an instance is the one from before ({}): it was not started anew", old.id));
     }
-    let other = now.iter().find_map(|one| one.version.as_deref().filter(|version| !is_same(version, wanted)));
+    let other = now
+        .iter()
+        .find_map(|one| one.version.as_deref().filter(|version| !wanted.is_empty() && !is_same(version, wanted)));
     match other {
         Some(version) => Err(format!("an instance runs {version}, and {wanted} is wanted")),
         None => Ok(()),

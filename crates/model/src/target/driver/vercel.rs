@@ -18,6 +18,16 @@ pub fn vercel_inspect(what: &str, scope: Option<&str>) -> Vec<String> {
     call(&["inspect", what], scope)
 }
 
+/// Says of a fresh folder which project it belongs to.
+pub fn vercel_link(project: &str, scope: Option<&str>) -> Vec<String> {
+    call(&["link", "--yes", "--project", project], scope)
+}
+
+/// Builds the folder in which it runs for production, and leads the domain there; ends when that is over.
+pub fn vercel_build(scope: Option<&str>) -> Vec<String> {
+    call(&["deploy", "--prod", "--yes"], scope)
+}
+
 pub(super) fn build_log(domain: &str, scope: Option<&str>) -> Vec<String> {
     call(&["inspect", domain, "--logs"], scope)
 }
