@@ -155,7 +155,9 @@ fn looks_only(action: &Action) -> bool {
             use lifeboat_model::{BranchAction, WorkflowAction};
             let tip = matches!(action, T::Branch(BranchAction::CheckTip { .. }));
             let runs = matches!(action, T::Workflow(WorkflowAction::Look { .. }));
-            tip || runs || matches!(action, T::CheckClean | T::CheckRuns { .. } | T::NoteInstance)
+            tip || runs
+                || matches!(action, T::CheckVariables)
+                || matches!(action, T::CheckClean | T::CheckRuns { .. } | T::NoteInstance)
         }
         Action::Release(_) | Action::Env(_) | Action::Notify { .. } => false,
         Action::Postgres(action) => matches!(action, lifeboat_model::PgAction::CheckSource { .. }),

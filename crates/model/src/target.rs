@@ -16,10 +16,10 @@ use crate::{
 mod driver;
 
 pub use driver::{
-    Brings, Driver, EnvBinding, FlyRelease, Instance, Looked, VercelDeployment, docker_containers, docker_create,
-    docker_fields, docker_inspect, docker_pull, docker_rename, docker_tag, fly_current, fly_previous, fly_releases,
-    is_new, pm2_entries, supabase_deploy, systemd_has_failed, vercel_build, vercel_deployment, vercel_inspect,
-    vercel_link, vercel_urls,
+    Batch, Brings, Driver, EnvBinding, FlyRelease, Instance, Looked, VariablesCall, VercelDeployment,
+    docker_containers, docker_create, docker_fields, docker_inspect, docker_pull, docker_rename, docker_tag,
+    fly_current, fly_previous, fly_releases, is_new, pm2_entries, supabase_deploy, systemd_has_failed, vercel_build,
+    vercel_deployment, vercel_inspect, vercel_link, vercel_urls,
 };
 
 /// An app's code, in a folder under git or wherever its driver says, run by commands.
@@ -418,6 +418,15 @@ pub enum TargetAction {
     Redeploy(RedeployAction),
     /// Something about a workflow of GitHub.
     Workflow(WorkflowAction),
+    /// Fails when the platform does not let its variables be looked at.
+    CheckVariables,
+    /// Gives the platform variables as a file has them, in one batch and by standard input; those that are not in it go.
+    GiveVariables {
+        /// The file.
+        file: PathBuf,
+        /// The variables.
+        names: Vec<String>,
+    },
     /// Logs in, makes a record, and takes it away again.
     Try {
         /// The database that it lands in.

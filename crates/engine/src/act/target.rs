@@ -6,6 +6,7 @@ mod log;
 mod platform;
 mod probes;
 mod redeploy;
+mod variables;
 mod versions;
 mod watch;
 mod workflow;
@@ -48,6 +49,8 @@ pub fn perform(hands: &Hands, target: &Target, action: &TargetAction, context: &
         | TargetAction::Push { .. }
         | TargetAction::FreshCopy { .. }
         | TargetAction::TakeOver { .. } => versions::perform(hands, target, action, context),
+        TargetAction::CheckVariables => variables::check(hands, target, context),
+        TargetAction::GiveVariables { file, names } => variables::give(hands, target, file, names, context),
         TargetAction::Branch(action) => branch::perform(hands, target, action, context),
         TargetAction::Redeploy(action) => redeploy::perform(hands, target, action, context),
         TargetAction::Workflow(action) => workflow::perform(hands, target, action, context),
@@ -149,7 +152,12 @@ fn called_for(
 
 /// Runs a program that has to end well; what it printed is told without secrets.
 fn called(hands: &Hands, invocation: &Invocation, context: &Context<'_>) -> Result<String, Failure> {
-    let exit = hands.io.exec.run(invocation, None, context.stop);
+    fed(hands, invocation, None, context)
+}
+
+/// The same, with something to read.
+fn fed(hands: &Hands, invocation: &Invocation, stdin: Option<&[u8]>, context: &Context<'_>) -> Result<String, Failure> {
+    let exit = hands.io.exec.run(invocation, stdin, context.stop);
     let exit = exit.map_err(|error| {
         Failure::from_error(FailureKind::Outside, &error).while_doing(format!("`{invocation}` did not run"))
     })?;

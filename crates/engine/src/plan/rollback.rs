@@ -300,7 +300,7 @@ pub(crate) fn plan(engine: &Engine, known: &Known, request: &Request) -> Result<
     let mut plan = steps::new_plan(common, request, title, Lease::Environment);
     let why = if why.trim().is_empty() { "a rollback" } else { why.trim() };
     match chosen.profile {
-        Profile::EnvOnly => env_only(known, &mut plan),
+        Profile::EnvOnly => env_only(engine, known, &mut plan),
         Profile::AppOnly => app_only(known, &mut plan),
         Profile::AppAndDown => app_and_down(known, why, &mut plan)?,
         Profile::Full => full(engine, known, why, &mut plan)?,
@@ -463,9 +463,17 @@ impl App {
         self.started(self.wanted.served.clone(), &self.wanted.version, self.changes())
     }
 
-    /// The same of what was running, with whatever version it tells.
+    /// The same of what was running, with whatever version it tells. Vercel builds another deployment of it; functions read their
+    /// variables at each call, and nothing is started.
     fn start_again(&self) -> Vec<Step> {
-        self.started(None, &self.running, false)
+        match &self.target.driver {
+            Some(Driver::Vercel { .. }) => self.started(None, "", false),
+            Some(Driver::SupabaseFunctions { .. }) => {
+                let steps = self.acts().works(self.log, &self.target.probes);
+                steps.into_iter().map(|step| of(step, &self.target)).collect()
+            }
+            _any => self.started(None, &self.running, false),
+        }
     }
 
     fn started(&self, version: Option<String>, artifact: &str, switched: bool) -> Vec<Step> {
@@ -473,7 +481,10 @@ impl App {
         let mut steps: Vec<Step> = self.target.start_call().map(|_| acts.start()).into_iter().collect();
         if self.target.tells_instances() {
             let wanted = version.as_deref().unwrap_or(level::short(artifact));
-            let title = format!("a new instance answers with {wanted}");
+            let title = match wanted {
+                "" => "a new instance answers".to_owned(),
+                wanted => format!("a new instance answers with {wanted}"),
+            };
             let id = |step: &str| -> StepId { format!("{step}.{}", self.target.name).as_str().into() };
             let action = TargetAction::NewInstance {
                 version,
@@ -510,17 +521,19 @@ fn report(known: &Known) -> Step {
 }
 
 /// The app stands still while its variables change, and is started with them; its version stays.
-fn env_only(known: &Known, plan: &mut Plan) {
+fn env_only(engine: &Engine, known: &Known, plan: &mut Plan) {
     let common = &known.common;
     let edits: Vec<&Edit> = known.edits.iter().flatten().filter(|edit| !edit.is_empty()).collect();
     let mut preflight: Vec<Step> = known.apps.iter().map(App::check).collect();
     preflight.extend(edits.iter().map(|edit| edit.check(common)));
+    preflight.extend(edits.iter().flat_map(|edit| edit.check_platforms(engine)));
     let mut stop: Vec<Step> = known.apps.iter().map(App::note).collect();
     stop.extend(known.apps.iter().flat_map(App::stop));
     plan.phases = vec![
         phase(common, "preflight", vec![], preflight),
         phase(common, "stop", vec![], stop),
         phase(common, "variables", vec![], edits.iter().map(|edit| edit.step(common)).collect()),
+        phase(common, "platform", vec![], edits.iter().flat_map(|edit| edit.give(engine)).collect()),
         phase(common, "restart", vec![], known.apps.iter().flat_map(App::start_again).collect()),
     ];
     plan.facts = edits.iter().map(|edit| edit.fact()).collect();

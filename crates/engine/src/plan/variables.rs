@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 
 use lifeboat_io::files;
 use lifeboat_model::{
-    Action, Backup, EnvAction, EnvAsk, ExpectedFact, Fact, Failure, FailureKind, Lease, Plan, Request, Resource,
-    ResourceName, Step, StepClass,
+    Action, Backup, Driver, EnvAction, EnvAsk, ExpectedFact, Fact, Failure, FailureKind, Lease, Plan, Request,
+    Resource, ResourceName, Step, StepClass, Target, TargetAction,
 };
 
 use super::{
+    level::Acts,
+    release::of,
     restore,
     steps::{self, by, phase, read, step},
 };
@@ -149,6 +151,45 @@ impl Edit {
         format!("variables.{}", self.resource)
     }
 
+    /// The targets of which this file holds the platform's own variables.
+    fn platforms<'a>(&self, engine: &'a Engine) -> impl Iterator<Item = (&'a Target, &'a Driver)> {
+        let file = self.file.clone();
+        let targets = engine.setup().targets.iter();
+        targets.filter_map(move |target| {
+            let is_it = target.env_file.as_deref().is_some_and(|own| files::resolved(own) == file);
+            let driver = target.driver.as_ref().filter(|driver| is_it && driver.variables().is_some())?;
+            Some((target, driver))
+        })
+    }
+
+    /// The variables that a platform gets: those that are its own nobody can set.
+    fn given(&self, driver: &Driver) -> Vec<String> {
+        let names = self.set.iter().chain(&self.remove);
+        names.filter(|name| !driver.owns_variable(name)).cloned().collect()
+    }
+
+    /// What is looked at before: whether the platforms let their variables be changed.
+    pub fn check_platforms(&self, engine: &Engine) -> Vec<Step> {
+        let one = |(target, driver): (&Target, &Driver)| {
+            let call = driver.variables().unwrap_or_default().join(" ");
+            let title = format!("{} lets its variables be looked at: {call}", target.name);
+            of(Acts { target }.read("access", &title, TargetAction::CheckVariables), target)
+        };
+        self.platforms(engine).filter(|(_, driver)| !self.given(driver).is_empty()).map(one).collect()
+    }
+
+    /// The platforms get them, each in one batch; taken back, they get what the former file has.
+    pub fn give(&self, engine: &Engine) -> Vec<Step> {
+        let one = |(target, driver): (&Target, &Driver)| {
+            let (acts, names) = (Acts { target }, self.given(driver));
+            let title = format!("give {} {} in one batch, by standard input", target.name, names.join(", "));
+            let give = |file: &Path| TargetAction::GiveVariables { file: file.to_owned(), names: names.clone() };
+            let undo = by(acts.action(give(&self.kept)));
+            of(acts.step("give", title, give(&self.file), undo), target)
+        };
+        self.platforms(engine).filter(|(_, driver)| !self.given(driver).is_empty()).map(one).collect()
+    }
+
     pub fn fact(&self) -> ExpectedFact {
         let fact = Fact::Untouched { path: self.file.clone() };
         ExpectedFact { fact, value: self.untouched.clone(), until: Some(self.id().as_str().into()) }
@@ -193,14 +234,23 @@ pub(crate) fn plan(engine: &Engine, request: &Request, ask: &EnvAsk) -> Result<P
     if edit.is_empty() {
         return Ok(plan);
     }
+    let mut preflight = vec![edit.check(&common)];
+    preflight.extend(edit.check_platforms(engine));
+    let given = edit.give(engine);
+    let is_given = !given.is_empty();
     plan.phases = vec![
-        phase(&common, "preflight", vec![], vec![edit.check(&common)]),
+        phase(&common, "preflight", vec![], preflight),
         phase(&common, "variables", vec![], vec![edit.step(&common)]),
+        phase(&common, "platform", vec![], given),
     ];
+    plan.phases.retain(|phase| !phase.steps.is_empty());
     plan.facts = vec![edit.fact()];
-    plan.notes.push(
-        "An app reads its variables when it starts; lifeboat rollback RELEASE --profile env-only starts it anew."
-            .to_owned(),
-    );
+    plan.notes.push(match is_given {
+        true => "The platform starts what it runs anew, once for all of them.".to_owned(),
+        false => {
+            "An app reads its variables when it starts; lifeboat rollback RELEASE --profile env-only starts it anew."
+                .to_owned()
+        }
+    });
     Ok(plan)
 }

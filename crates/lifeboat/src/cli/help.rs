@@ -456,7 +456,8 @@ pub const ENV: &str = "\
 A fingerprint stands for a value: it tells whether two are the same, and nobody can guess a value by it without the vault.
 `diff` ends with exit code 10 when something differs. `restore` sets single variables, or all that differ, each in its place: comments and
 order stay, variables that came since are taken out unless --keep-new says otherwise, and `undo` takes it back. Values that were said to be
-compromised never come back. The file as a whole comes back with `lifeboat restore`.
+compromised never come back. The file as a whole comes back with `lifeboat restore`. Where it is the env_file of a target at Fly, Vercel or Supabase,
+the platform gets what has changed as well, in one batch and by standard input: one release, and no value in any argument.
 
 Examples:
   lifeboat env diff

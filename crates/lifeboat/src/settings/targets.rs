@@ -110,7 +110,8 @@ pub struct TargetSettings {
     pub remote: Option<String>,
     /// The branch there that is built and deployed when somebody pushes to it. Default: the repository's own.
     pub branch: Option<String>,
-    /// The app's file of variables, in which level 3 sets `ENABLE_SUPABASE=false`.
+    /// The app's file of variables, in which level 3 sets `ENABLE_SUPABASE=false`; with `fly`, `vercel` and `supabase-functions`, what the
+    /// platform is to have.
     #[schemars(extend("x-kind" = "path"))]
     pub env_file: Option<PathBuf>,
     /// Where it answers: `http://127.0.0.1:3002`.

@@ -18,6 +18,7 @@ mod drivers;
 mod exits;
 mod export;
 mod faults;
+mod given;
 mod history;
 mod home;
 mod journal;

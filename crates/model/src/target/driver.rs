@@ -11,6 +11,7 @@ mod instance;
 mod pm2;
 mod supabase;
 mod systemd;
+mod variables;
 mod vercel;
 
 pub use docker::{
@@ -21,6 +22,7 @@ pub use instance::{Instance, Looked, is_new};
 pub use pm2::pm2_entries;
 pub use supabase::supabase_deploy;
 pub use systemd::systemd_has_failed;
+pub use variables::{Batch, VariablesCall};
 pub use vercel::{VercelDeployment, vercel_build, vercel_deployment, vercel_inspect, vercel_link, vercel_urls};
 
 /// How a version is brought and put in use.

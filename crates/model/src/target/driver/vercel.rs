@@ -6,7 +6,7 @@ use super::{Instance, Looked, words};
 /// How long the platform may take to lead its domain to another deployment.
 const PATIENCE: &str = "3m";
 
-fn call(rest: &[&str], scope: Option<&str>) -> Vec<String> {
+pub(super) fn call(rest: &[&str], scope: Option<&str>) -> Vec<String> {
     let mut argv = words(&["vercel"]);
     argv.extend(words(rest));
     argv.extend(scope.iter().flat_map(|scope| words(&["--scope", scope])));
