@@ -26,7 +26,8 @@ use self::{
     servers::{FenceArgs, PolicyArgs, SalvageArgs},
     sync::{AdviseArgs, AppArgs, LevelArgs, MonitorArgs, SyncArgs},
     versions::{
-        CheckpointArgs, DeployArgs, MigrateArgs, RedeployArgs, RehearseArgs, ReleasesArgs, RollbackArgs, ShadowArgs, SheetArgs,
+        CheckpointArgs, DeployArgs, MigrateArgs, RedeployArgs, RehearseArgs, ReleasesArgs, RollbackArgs, ShadowArgs,
+        SheetArgs,
     },
 };
 

@@ -6,8 +6,8 @@ use lifeboat_engine::{
 };
 use lifeboat_model::{
     Action, BackupId, ExitCode, Failure, FailureKind, LossLine, Operation, OperationState, PgAction, PlatformAsk,
-    Profile, Proof, RedeployAction, Request, StepState, TargetAction, Tri, VersionAsk, advice, predict,
-    sync::SyncAsk, time::show_bytes,
+    Profile, Proof, RedeployAction, Request, StepState, TargetAction, Tri, VersionAsk, advice, predict, sync::SyncAsk,
+    time::show_bytes,
 };
 use serde_json::{Value, json};
 
