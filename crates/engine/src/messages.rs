@@ -121,7 +121,10 @@ pub(crate) fn tell(
 
 /// Tells of a rollback that did not come to its end, where its beginning was told.
 pub(crate) fn tell_of_failure(outbox: &Outbox<'_>, operation: &Operation) {
-    let Request::Version { about: VersionAsk::RollBack { .. } } = operation.plan.request else { return };
+    let Request::Version { about: VersionAsk::RollBack { .. } | VersionAsk::Platform(_) } = operation.plan.request
+    else {
+        return;
+    };
     let steps = operation.plan.steps().zip(&operation.steps);
     let begun =
         steps.filter(|(_, state)| !matches!(state, StepState::Planned)).find_map(|(step, _)| match &step.action {

@@ -287,8 +287,12 @@ pub(crate) fn call(io: &Io, target: &Target, argv: &[String], limit: Duration) -
     let Some((program, args)) = argv.split_first() else {
         return Err(Failure::new(FailureKind::Usage, "a configured command has no words"));
     };
-    let call = Invocation::new(program, limit).args(args).folder(&target.folder);
-    Ok(passed(io, target).into_iter().fold(call, |call, (name, value)| call.env(name, value)))
+    Ok(with_passed(io, target, Invocation::new(program, limit).args(args).folder(&target.folder)))
+}
+
+/// A call with the variables that this target's programs are given by name: git needs an agent, or a proxy.
+pub(crate) fn with_passed(io: &Io, target: &Target, call: Invocation) -> Invocation {
+    passed(io, target).into_iter().fold(call, |call, (name, value)| call.env(name, value))
 }
 
 /// What its programs get by name from our own environment.

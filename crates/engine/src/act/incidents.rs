@@ -13,7 +13,7 @@ pub fn tell(hands: &Hands, operation: &Operation) -> Result<(), Failure> {
         operation.plan.request,
         Request::Restore { into: None, .. }
             | Request::Undo { .. }
-            | Request::Version { about: VersionAsk::RollBack { .. } }
+            | Request::Version { about: VersionAsk::RollBack { .. } | VersionAsk::Platform(_) }
     );
     if !live {
         return Ok(());

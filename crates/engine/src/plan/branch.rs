@@ -9,8 +9,9 @@
 //! that does not come leaves the operation waiting: it waits again, or what was pushed is taken back by another commit.
 
 use lifeboat_model::{
-    Action, BranchAction, Failure, FailureKind, Lease, OnFailure, Operation, OperationState, Plan, PlatformAsk,
-    Request, Step, StepId, Target, TargetAction, Undo,
+    Action, BranchAction, Failure, FailureKind, Lease, OnFailure, Operation, OperationState, Phase, Plan, PlatformAsk,
+    Request, Step, StepClass, StepId, Target, TargetAction, Undo,
+    message::{self, Notice},
 };
 
 use super::{
@@ -59,7 +60,29 @@ pub(super) fn plan(engine: &Engine, request: &Request, ask: &PlatformAsk) -> Res
     };
     let target = engine.target(target.as_ref())?;
     let asked = Asked { target, commit, branch: branch.as_deref(), wait_ms: *wait_ms, why: why.trim() };
-    planned(engine, request, &asked)
+    let mut plan = planned(engine, request, &asked)?;
+    tell(engine, &asked, &mut plan);
+    Ok(plan)
+}
+
+/// Tells everybody that it begins, once it is known that it can, and that it is over, once its build was seen.
+fn tell(engine: &Engine, asked: &Asked<'_>, plan: &mut Plan) {
+    let channels = &engine.setup().channels;
+    if channels.is_empty() {
+        return;
+    }
+    let (scope, to) = (&engine.setup().scope, format!("a version without {}", asked.commit));
+    let why = if asked.why.is_empty() { "a rollback" } else { asked.why };
+    let step = |id: &str, title: &str, notice: Notice| {
+        let action = Action::Notify { channels: channels.clone(), notice };
+        steps::step(id, title, StepClass::Idempotent, action, Undo::Nothing)
+    };
+    let begun = step("notify", "tell that it begins", message::begun(scope, &to, why, None));
+    let over = step("notify-over", "tell that it is over", message::over(scope, &to, true));
+    let alone =
+        |name: &str, step: Step| Phase { name: name.to_owned(), budget_ms: None, expected: None, steps: vec![step] };
+    plan.phases.insert(1, alone("notify", begun));
+    plan.phases.push(alone("report", over));
 }
 
 fn planned(engine: &Engine, request: &Request, asked: &Asked<'_>) -> Result<Plan, Failure> {

@@ -90,6 +90,7 @@ impl Engine {
     /// The same, byte by byte: a file.
     pub(crate) fn git_as_it_is(&self, target: &Target, words: &[&str]) -> Result<String, Failure> {
         let call = git::call(&target.folder, words, Duration::from_secs(30));
+        let call = targets::with_passed(self.io(), target, call);
         let exit = self.io().exec.run(&call, None, &Stop::default()).map_err(|error| self.failure(&error))?;
         match exit.ok() {
             true if exit.stdout_cut => {

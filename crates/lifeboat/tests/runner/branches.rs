@@ -29,7 +29,8 @@ impl Front {
             "lifeboat.toml",
             format!(
                 "{settings}[environments.local.targets.web]\nfolder = \"./code\"\nstop = [\"true\"]\nstart = [\"true\"]\n\
-                 tells = {{ path = \"/version.json\", command = [\"../served.sh\"], version = \"/build\" }}\n"
+                 tells = {{ path = \"/version.json\", command = [\"../served.sh\"], version = \"/build\" }}\n\
+                 [notify.status]\nfile = \"./messages.jsonl\"\n"
             ),
         );
         home.write("served.sh", SERVED.replace("slow=", "cd \"$(dirname \"$0\")\"\nslow="));
@@ -104,6 +105,9 @@ fn app_10_exactly_the_bad_commit_is_taken_back_and_its_build_is_waited_for() {
     let done = front.run(&["rollback", "--revert", "main~2", "--reason", "blank page", "--yes", "--json"]);
     let done = done.ends(ExitCode::Ok).json();
     assert_eq!(front.files(), "good later side");
+    let told = front.shell("cat messages.jsonl");
+    let (begun, over) = (told.find("ROLLBACK IN PROGRESS"), told.find("Rollback complete"));
+    assert!(begun.is_some() && over > begun && told.contains("due to blank page"), "{told}");
     let said = front.shell("git -C remote.git log -1 --format=%B main");
     assert!(said.starts_with("Revert \"add bad\"\n\nThis reverts commit ") && said.contains(&bad), "{said}");
     assert!(said.ends_with("blank page"), "{said}");
@@ -145,6 +149,7 @@ fn app_10_a_push_that_is_refused_changes_nothing() {
     let refused = front.run(&["rollback", "--revert", "main~2", "--yes"]).ends(ExitCode::FailedUndone);
     refused.says(&["origin did not take the commit for main", "GH006: Protected branch update failed"]);
     assert_eq!((front.tip(), front.checkout()), (tip, before));
+    assert!(front.shell("cat messages.jsonl").contains("ROLLBACK FAILED: everything is as it was before"));
     // Nothing waits for anybody.
     front.run(&["abort"]).ends(ExitCode::Refused);
 }

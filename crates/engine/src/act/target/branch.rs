@@ -9,7 +9,7 @@ use lifeboat_model::{
 };
 use serde_json::{Value, json};
 
-use super::{GIT_LIMIT, GIT_REMOTE_LIMIT, Hands, called};
+use super::{GIT_LIMIT, GIT_REMOTE_LIMIT, Hands, called, called_for};
 use crate::{act::path_failure, perform::Context, targets};
 
 /// How long between two looks at what is served. A platform builds for minutes, and counts who asks.
@@ -70,7 +70,8 @@ struct Made {
 
 impl Branch<'_> {
     fn git(&self, folder: &Path, words: &[&str], limit: Duration) -> Result<String, Failure> {
-        called(self.hands, &git::call(folder, words, limit), self.context)
+        let call = targets::with_passed(&self.hands.io, self.target, git::call(folder, words, limit));
+        called_for(self.hands, self.target, &call, self.context)
     }
 
     fn here(&self, words: &[&str]) -> Result<String, Failure> {

@@ -168,13 +168,21 @@ impl<'a> Workflow<'a> {
             };
             let elapsed = clock.elapsed().saturating_sub(began);
             let late = || self.late(wanted.file, &why, limit);
-            if elapsed >= limit {
-                return Err(late());
+            match (&runs, found) {
+                // Nobody could ever wait for it: it was taken away, or never came to be.
+                (Ok(_), None) if elapsed >= limit => return Err(self.lost(wanted.file, limit)),
+                _any if elapsed >= limit => return Err(late()),
+                _any => {}
             }
             self.context.watch.progress(elapsed.as_millis() as u64, Some(limit.as_millis() as u64));
             let pause = LOOK_EVERY.min(limit - elapsed);
             clock.sleep(pause, self.context.stop).map_err(|_stopped| late().while_doing("the wait was broken off"))?;
         }
+    }
+
+    fn lost(&self, file: &str, limit: Duration) -> Failure {
+        let message = format!("GitHub lists no run of {file} that was asked for, after {}", show_duration(limit));
+        Failure::new(FailureKind::Outside, message).hint(format!("look by hand: gh run list --workflow {file}"))
     }
 
     fn late(&self, file: &str, why: &str, limit: Duration) -> Failure {
