@@ -4,6 +4,7 @@ use lifeboat_engine::decide::{Recorded, Said};
 use lifeboat_io::Stop;
 use lifeboat_model::{
     ExitCode, Failure, FailureKind, Request, Timestamp,
+    advice::{Advice, advise},
     decision::{Basis, Decided, Decision, DecisionRecord, Fact, Impact, QuickFix, Rule, Verdict},
     time::{parse_duration, show_age, since},
 };
@@ -94,8 +95,12 @@ fn tell(app: &App, session: &Session, decision: &Decision) -> Done {
     let (verdict, now) = (decision.verdict(), decision.basis.at);
     let code = code(verdict);
     let next = next(session, decision);
+    let advice = of_mirror(session, now)?;
+    let code = if code == ExitCode::Ok && !advice.is_empty() { ExitCode::ActionAdvised } else { code };
     if app.ui.json.is_some() {
-        let fields = json!({ "decision": decision, "verdict": verdict, "next": next, "exit_code": code as u8 });
+        let fields = json!({
+            "decision": decision, "verdict": verdict, "next": next, "advice": advice, "exit_code": code as u8,
+        });
         app.ui.document("lifeboat/decision@1", fields)?;
         return Ok(code);
     }
@@ -130,8 +135,23 @@ fn tell(app: &App, session: &Session, decision: &Decision) -> Done {
     for next in &next {
         out += &format!("  next      {next}\n");
     }
+    for one in &advice {
+        let level = one.level.map_or_else(String::new, |level| format!("level {level}: "));
+        out += &format!("  mirror    {level}{}; {}\n", words::one_line(&one.because), one.command);
+    }
     app.ui.out(&out)?;
     Ok(code)
+}
+
+/// What the mirror's own limits say, where there is one: the emergency levels are decided by the same measured facts.
+fn of_mirror(session: &Session, now: Timestamp) -> Result<Vec<Advice>, Failure> {
+    if session.engine.setup().links.len() != 1 {
+        return Ok(Vec::new());
+    }
+    let mut measured = session.engine.measure(None)?;
+    // Whether the app works is the other rules' business.
+    measured.app = None;
+    Ok(advise(&measured, now))
 }
 
 /// What to type next.

@@ -12,7 +12,7 @@ use crate::{home::Home, serve::Serving, sync::Shop};
 
 /// EMRG-02, DEC-13: by what is measured, by words, and the whole table.
 #[test]
-fn emrg_02_the_level_is_advised_by_what_is_measured() {
+fn emrg_02_and_dec_13_the_level_is_advised_by_what_is_measured() {
     let shop = Shop::attached();
     let advise = |words: &[&str]| shop.home.run(&[&["advise"], words].concat());
     shop.run(&["trigger"]).ends(ExitCode::Ok);
@@ -31,6 +31,10 @@ fn emrg_02_the_level_is_advised_by_what_is_measured() {
         "{told}"
     );
     assert_eq!(first["urgency"], "advise");
+    // DEC-13: whoever asks for a decision is told the level, by the same limits.
+    let decided = shop.home.run(&["decide", "--rest-is-fine", "--json"]).ends(ExitCode::ActionAdvised).json();
+    assert_eq!((&decided["verdict"], &decided["advice"][0]["level"]), (&"stay".into(), &2.into()), "{decided}");
+    shop.home.run(&["decide", "--dry-run"]).says(&["mirror    level 2: 1001 changes wait"]);
     advise(&["queue growing"]).ends(ExitCode::ActionAdvised).says(&["1001 changes wait", "Takes < 2:00; risk: low"]);
     advise(&["--list"]).ends(ExitCode::Ok).says(&["complete failure", "lifeboat level 5", "< 2:00:00", "automatic"]);
     advise(&["coffee"]).ends(ExitCode::Usage).says(&["coffee", "queue growing"]);
