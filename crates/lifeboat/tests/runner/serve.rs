@@ -81,7 +81,7 @@ impl Drop for Serving {
 }
 
 #[test]
-fn sync_02_the_document_s_commands_work_as_they_are_written() {
+fn sync_02_and_06_the_document_s_commands_work_as_they_are_written() {
     let shop = Shop::attached();
     let daemon = Serving::start(&shop, &[]);
     daemon.until("synced", |status| !status["lastSync"].is_null());
@@ -171,14 +171,56 @@ fn the_monitor_says_what_is_wrong_also_when_nothing_answers() {
     monitor(&address).ends(ExitCode::ActionAdvised).says(&["ALERT: Sync queue size is 101 (threshold: 100)"]);
 }
 
+/// SYNC-09: numbers are numbers and truths are truths in each state; `lastSync` is UTC or null.
 #[test]
-fn emrg_01_levels_of_the_mirror_are_plans_with_budgets() {
+fn sync_09_the_status_has_the_documents_types_in_every_state() {
+    let shop = Shop::attached();
+    shop.run(&["disable"]).ends(ExitCode::Ok);
+    let daemon = Serving::start(&shop, &[]);
+    let typed = |state: &str| {
+        let status = daemon.status();
+        let (queue, last) = (&status["queue"], &status["lastSync"]);
+        assert!(status["enabled"].is_boolean() && status["mode"].is_string(), "{state}: {status}");
+        assert!(queue["queueSize"].is_u64() && queue["totalFailed"].is_u64(), "{state}: {status}");
+        match last.as_str() {
+            Some(at) => {
+                let read: lifeboat_model::Timestamp =
+                    at.parse().unwrap_or_else(|_| panic!("{state}: {at} is no instant"));
+                assert!(at.ends_with('Z') && read > lifeboat_model::Timestamp::UNIX_EPOCH, "{state}: {at}");
+            }
+            None => assert!(last.is_null(), "{state}: {status}"),
+        }
+        status
+    };
+    assert_eq!(typed("never delivered")["lastSync"], Value::Null);
+    shop.home.sell(3);
+    assert_eq!(typed("held")["queue"]["queueSize"], 3);
+    daemon.ask("POST", "/api/sync/enable", &[]);
+    daemon.until("synced", |status| !status["lastSync"].is_null() && status["queue"]["queueSize"] == 0);
+    typed("delivered");
+    // The cloud refuses a row: a number that is not null.
+    shop.server.sql("cloud", "ALTER TABLE mirror.orders ADD CHECK (what <> 'thing 0') NOT VALID");
+    shop.home.sell(1);
+    daemon.until("refused", |status| status["queue"]["totalFailed"] == 1);
+    assert!(typed("refused")["queue"]["totalFailed"].is_u64());
+}
+
+#[test]
+fn emrg_01_and_04_levels_of_the_mirror_are_plans_with_budgets() {
     let shop = Shop::attached();
     let level = |words: &[&str]| shop.home.run(&[&["level"], words].concat());
     level(&["1", "--reason", "odd errors"]).ends(ExitCode::Ok);
     shop.home.sell(30);
     level(&["2", "--yes"]).ends(ExitCode::Refused).says(&["no reason"]);
     level(&["2", "--yes", "--reason", "corrupted"]).ends(ExitCode::Ok);
+    // EMRG-04: nobody asked for a copy, and there is one, with all that was dropped.
+    let mut found = Vec::new();
+    crate::home::collect(&shop.home.app(), &mut found);
+    let of_queue = |path: &std::path::Path| path.file_name().unwrap().to_str().unwrap().starts_with("queue-backup-");
+    let saved: Vec<_> = found.iter().filter(|(path, _)| of_queue(path)).collect();
+    assert_eq!(saved.len(), 1, "{:?}", found.iter().map(|one| &one.0).collect::<Vec<_>>());
+    let document: Value = serde_json::from_slice(&saved[0].1).unwrap();
+    assert_eq!(document["entries"].as_array().unwrap().len(), 30);
     shop.server
         .sql("cloud", "DELETE FROM mirror.orders WHERE id = 1; INSERT INTO mirror.orders VALUES (999, 'stray', '')");
     let plan = level(&["4", "--dry-run", "--json"]).ends(ExitCode::Ok).json();

@@ -52,6 +52,41 @@ impl Shop {
     }
 }
 
+/// EMRG-12: a re-sync of a hundred thousand rows is killed on its way; begun again it ends, and nothing is there twice.
+#[test]
+fn emrg_12_a_re_sync_that_was_killed_ends_when_it_is_begun_again() {
+    let shop = Shop::attached();
+    shop.run(&["disable"]).ends(ExitCode::Ok);
+    shop.home
+        .db()
+        .execute_batch(
+            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 99960)
+             INSERT INTO orders (what, created_at) SELECT 'thing ' || i, datetime('now') FROM n",
+        )
+        .unwrap();
+    shop.run(&["queue", "clear", "--yes", "--reason", "a re-sync follows"]).ends(ExitCode::Ok);
+    // Slow enough to be caught in the middle.
+    shop.cloud(
+        "TRUNCATE mirror.orders;
+         CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.02); RETURN NULL; END';
+         CREATE TRIGGER slow AFTER INSERT ON mirror.orders FOR EACH STATEMENT EXECUTE FUNCTION slow()",
+    );
+    let mut resync = shop.home.command(&["sync", "resync", "--yes", "-q"]).spawn().unwrap();
+    let arrived = || shop.orders().parse::<u32>().unwrap();
+    while arrived() < 40_000 {
+        assert_eq!(resync.try_wait().unwrap(), None, "it ended before it was caught");
+    }
+    resync.kill().unwrap();
+    resync.wait().unwrap();
+    let half = arrived();
+    assert!((40_000..100_000).contains(&half), "{half}");
+    shop.cloud("DROP TRIGGER slow ON mirror.orders");
+    shop.run(&["resync", "--yes"]).ends(ExitCode::Ok);
+    assert_eq!(shop.orders(), "100000");
+    assert_eq!(shop.cloud("SELECT count(DISTINCT id) FROM mirror.orders"), "100000");
+    shop.run(&["check"]).ends(ExitCode::Ok).says(&["The cloud holds what the file holds"]);
+}
+
 #[test]
 fn a_shop_is_mirrored_switched_off_cleared_and_made_equal_again() {
     let shop = Shop::new();
