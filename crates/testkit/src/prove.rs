@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use lifeboat_engine::Unwatched;
 use lifeboat_io::Stop;
-use lifeboat_model::{Operation, OperationState, Request};
+use lifeboat_model::{OnFailure, Operation, OperationState, Request};
 
 use crate::{
     trouble::{InTrouble, Trouble, unless_it_dies},
@@ -42,6 +42,16 @@ pub fn prove_plan(case: &Case<'_>) -> Tried {
 
 /// The same, where only some of its steps get into trouble: others of them are proven elsewhere.
 pub fn prove_steps(case: &Case<'_>, is_meant: impl Fn(&str) -> bool) -> Tried {
+    prove(case, is_meant, false)
+}
+
+/// The same, and each way out leads where it is said to lead: before the point of no return an abort ends as before, after it as meant, and
+/// who resumes, or does a step twice, ends as meant wherever it was.
+pub fn prove_ways_out(case: &Case<'_>, is_meant: impl Fn(&str) -> bool) -> Tried {
+    prove(case, is_meant, true)
+}
+
+fn prove(case: &Case<'_>, is_meant: impl Fn(&str) -> bool, each_way: bool) -> Tried {
     let before = case.world.look();
     let clean = case.world.copy();
     let done = clean.must(&clean.request_here(&case.request, case.world));
@@ -56,7 +66,11 @@ pub fn prove_steps(case: &Case<'_>, is_meant: impl Fn(&str) -> bool) -> Tried {
                 let end = run_in(&world, &world.request_here(&case.request, case.world), trouble, *afterwards);
                 let look = world.look();
                 tried.runs += 1;
-                judge(&end, &look, &before, &meant, &format!("{trouble:?}, then {afterwards:?}"), &mut tried);
+                let what = format!("{trouble:?} ({}), then {afterwards:?}", ids[step]);
+                judge(&end, &look, &before, &meant, &what, &mut tried);
+                if each_way {
+                    led_there(&end, &done, step, trouble, *afterwards, &what);
+                }
             }
         }
     }
@@ -123,6 +137,19 @@ fn judge(end: &Operation, look: &Look, before: &Look, meant: &Look, what: &str, 
             panic!("{what}: it ended as {:?}", end.state)
         }
     }
+}
+
+/// A step of which the plan says that its failure is only noted does not turn the plan back.
+fn led_there(end: &Operation, clean: &Operation, step: usize, trouble: Trouble, afterwards: Afterwards, what: &str) {
+    let pivot = clean.plan.pivot().unwrap_or(usize::MAX);
+    let is_noted = clean.plan.steps().nth(step).is_some_and(|step| step.on_failure == OnFailure::Note);
+    let is_past = step > pivot || (step == pivot && matches!(trouble, Trouble::DieAfter(_)));
+    let goes_on = match trouble {
+        Trouble::None | Trouble::Repeat(_) => true,
+        Trouble::Fail(_) => is_past || is_noted,
+        Trouble::DieBefore(_) | Trouble::DieAfter(_) => is_past || afterwards == Afterwards::Resume,
+    };
+    assert_eq!(end.state == OperationState::Done, goes_on, "{what}: it ended as {:?}", end.state);
 }
 
 fn undo_and_redo(world: &World, done: &Operation, before: &Look, meant: &Look) {

@@ -527,7 +527,25 @@ pub(super) fn is_meant(operation: &Operation) -> bool {
         Request::Level { about: LevelAsk::Recover { .. }, .. } => false,
         Request::Level { .. } | Request::Policy { .. } => true,
         Request::Version { about: VersionAsk::RollBack { .. } | VersionAsk::Env(_) } => true,
+        // What was taken back in this way is done again in the same.
+        Request::Undo { .. } => {
+            let is_ours = |step: &Step| [BACK, AGAIN].iter().any(|word| step.id.0.starts_with(word));
+            operation.plan.steps().next().is_some() && operation.plan.steps().all(is_ours)
+        }
         _other => false,
+    }
+}
+
+/// How steps begin that take others back, and those that take these back.
+const BACK: &str = "back.";
+const AGAIN: &str = "again.";
+
+/// The words for taking something back, or for doing it again when it was taken back.
+fn turned(text: &str, back: &str, again: &str) -> String {
+    match (text.strip_prefix(back), text.strip_prefix(again)) {
+        (Some(first), _) => format!("{again}{first}"),
+        (None, Some(first)) => format!("{back}{first}"),
+        (None, None) => format!("{back}{text}"),
     }
 }
 
@@ -576,13 +594,13 @@ pub(super) fn undo(engine: &Engine, operation: &Operation, request: &Request) ->
                 Action::Say { .. } => Undo::Nothing,
                 _ => by(done.action.clone()),
             };
-            let title = format!("take back: {}", done.title);
-            Some(step(format!("back.{}", done.id), title, StepClass::Idempotent, always(action), back))
+            let title = turned(&done.title, "take back: ", "again: ");
+            Some(step(turned(&done.id.0, BACK, AGAIN), title, StepClass::Idempotent, always(action), back))
         })
         .collect();
     steps.reverse();
-    let mut plan =
-        steps::new_plan(&common, request, format!("take back {}", operation.plan.title), operation.plan.lease);
+    let title = turned(&operation.plan.title, "take back ", "again: ");
+    let mut plan = steps::new_plan(&common, request, title, operation.plan.lease);
     plan.phases = vec![phase(&common, "rollback", vec![], steps)];
     Ok(plan)
 }
