@@ -1,8 +1,8 @@
 //! `deploy`: a checkpoint, then the version - and back by itself when it does not do. One lease over all of it.
 
 use lifeboat_model::{
-    DeployAsk, ExitCode, Failure, FailureKind, Plan, PlatformAsk, Request, ResourceName, Reversibility, VersionAsk,
-    decision::DecisionRecord,
+    DeployAsk, ExitCode, Failure, FailureKind, OperationId, Plan, PlatformAsk, Request, ResourceName, Reversibility,
+    VersionAsk, decision::DecisionRecord,
 };
 use serde_json::json;
 
@@ -72,7 +72,9 @@ pub fn run(app: &App, args: &DeployArgs) -> Done {
         true => run_watched(app, &session, Goal::Forward, |watch, stop| engine.run(&plan, &app.by(), watch, stop)),
         false => carry_out(app, &session, &plan, args.consent.consent()),
     };
-    put_failure_on_record(app, &session, &plan)?;
+    if let Some(id) = operation_of(&session, &plan)? {
+        put_failure_on_record(app, &session, &id)?;
+    }
     done
 }
 
@@ -86,20 +88,24 @@ pub fn once_more(app: &App, args: &RedeployArgs) -> Done {
     carry_out(app, &session, &plan, args.consent.consent())
 }
 
-/// MIG-08: a migration that failed is a decision on record.
-fn put_failure_on_record(app: &App, session: &Session, plan: &Plan) -> Result<(), Ended> {
+/// MIG-08: a migration that failed is a decision on record, whoever brought its deploy to an end.
+pub fn put_failure_on_record(app: &App, session: &Session, id: &OperationId) -> Result<(), Ended> {
     let engine = &session.engine;
-    for row in engine.look().operations(1)? {
-        let deploy = engine.look().operation(&row.id)?;
-        if deploy.plan.id != plan.id {
-            continue;
-        }
-        if let Some(decision) = engine.decided_by_failure(&deploy)? {
-            let about = DecisionRecord::Decision(Box::new(decision));
-            put_on_record(app, session, &Request::Decide { about })?;
-        }
+    if let Some(decision) = engine.decided_by_failure(&engine.look().operation(id)?)? {
+        let about = DecisionRecord::Decision(Box::new(decision));
+        put_on_record(app, session, &Request::Decide { about })?;
     }
     Ok(())
+}
+
+/// The operation that was this plan, if it was begun.
+fn operation_of(session: &Session, plan: &Plan) -> Result<Option<OperationId>, Failure> {
+    for row in session.engine.look().operations(1)? {
+        if session.engine.look().operation(&row.id)?.plan.id == plan.id {
+            return Ok(Some(row.id));
+        }
+    }
+    Ok(None)
 }
 
 fn planned(session: &Session, asked: &DeployAsk) -> Result<Plan, Failure> {

@@ -5,6 +5,7 @@ use lifeboat_model::{ExitCode, OperationId};
 use super::{
     App, Session,
     carry::{Goal, run},
+    deploy::put_failure_on_record,
 };
 use crate::{
     cli::UnfinishedArgs,
@@ -18,7 +19,9 @@ pub fn resume(app: &App, args: &UnfinishedArgs) -> Done {
     if args.dry_run {
         return show(app, &session, &id, "resume");
     }
-    run(app, &session, Goal::Forward, |watch, stop| session.engine.resume(&id, &app.by(), watch, stop))
+    let done = run(app, &session, Goal::Forward, |watch, stop| session.engine.resume(&id, &app.by(), watch, stop));
+    put_failure_on_record(app, &session, &id)?;
+    done
 }
 
 pub fn abort(app: &App, args: &UnfinishedArgs) -> Done {
@@ -27,7 +30,9 @@ pub fn abort(app: &App, args: &UnfinishedArgs) -> Done {
     if args.dry_run {
         return show(app, &session, &id, "abort");
     }
-    run(app, &session, Goal::Back, |watch, _stop| session.engine.abort(&id, &app.by(), watch))
+    let done = run(app, &session, Goal::Back, |watch, _stop| session.engine.abort(&id, &app.by(), watch));
+    put_failure_on_record(app, &session, &id)?;
+    done
 }
 
 fn meant(session: &Session, args: &UnfinishedArgs) -> Result<OperationId, lifeboat_model::Failure> {

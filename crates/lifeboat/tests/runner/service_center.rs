@@ -385,6 +385,41 @@ fn mig_08_a_migration_that_fails_is_a_decision_with_its_way() {
     assert!(decision().to_string().contains("\"taken\":false"));
 }
 
+/// MIG-08: whoever brings the deploy to an end, the failure is on record: here it was killed while it migrated, and goes on.
+#[test]
+fn mig_08_a_migration_that_fails_when_its_deploy_goes_on_is_a_decision() {
+    let center = Center::open();
+    center.home.write(
+        "supabase/migrations/20251021000000_here.sql",
+        "DO $$ BEGIN IF current_database() = 'center' THEN
+             IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'goes_on') THEN PERFORM pg_sleep(120); END IF;
+             RAISE EXCEPTION 'only here';
+         END IF; END $$;\n",
+    );
+    center.home.write("supabase/migrations/20251021000000_here_DOWN.sql", "SELECT 1;\n");
+    center.shell("git add . && git commit --quiet -m 'it fails'");
+    let words = ["deploy", "main", "--label", "2.1", "--yes"];
+    let mut deploy = center.command(&mut center.home.command(&words));
+    let mut deploy = deploy.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let asleep = "FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = 'center'";
+    let waits = std::time::Instant::now();
+    while center.sql(&format!("SELECT count(*) {asleep}")) == "0" {
+        assert!(waits.elapsed() < Duration::from_secs(120), "it does not migrate");
+        std::thread::yield_now();
+    }
+    deploy.kill().unwrap();
+    deploy.wait().unwrap();
+    center.server.sql("postgres", &format!("SELECT pg_terminate_backend(pid) {asleep}; CREATE ROLE goes_on"));
+    center.run(&["resume"]).ends(ExitCode::FailedUndone).says(&["only here", "put back"]);
+    assert_eq!(center.health()["version"], "1.0");
+    let history = center.run(&["history", "--json"]).ends(ExitCode::Ok).json();
+    let (last, before) = (&history["operations"][0], &history["operations"][1]);
+    assert_eq!((&last["kind"], &before["kind"]), (&"decide".into(), &"deploy".into()), "{history}");
+    let journal = center.run(&["journal", "export", last["id"].as_str().unwrap()]).ends(ExitCode::Ok).out;
+    assert!(journal.contains("migration_failure") && journal.contains("only here"), "{journal}");
+    assert!(journal.contains("\"way\":\"down\"") && journal.contains("\"taken\":true"), "{journal}");
+}
+
 /// A deploy that runs when somebody rolls back: it stops at its safe point, is taken back, and the version is held. Rows that came in the
 /// meantime stay.
 #[test]
