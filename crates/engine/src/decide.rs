@@ -143,10 +143,25 @@ impl Engine {
                 self.look().operation(&row.id)?.plan.request
                 && !failed::is_over(&decision)
             {
+                if self.deploy_gone_since(row.started_at)? {
+                    return Ok(None);
+                }
                 return Ok(Some((row.id, *decision)));
             }
         }
         Ok(None)
+    }
+
+    /// Whether a deploy has ended since, and not as it was meant: what was decided of it is done.
+    fn deploy_gone_since(&self, at: Timestamp) -> Result<bool, Failure> {
+        let scope = self.setup.scope.to_string();
+        for row in self.look().operations(LOOK_BACK)? {
+            let is_gone = row.scope == scope && row.kind == "deploy" && row.closed && row.state != "done";
+            if is_gone && self.look().operation(&row.id)?.last_at >= at {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The rollback that a decision leads to by itself: of the application alone, so that no row is lost, and once for each
@@ -156,14 +171,40 @@ impl Engine {
     /// The settings do not allow it; the rules did not call it critical; the release was left by itself before; another way
     /// back than the application's alone is needed.
     pub fn by_itself(&self, decision: &Decision) -> Result<Plan, Failure> {
+        let why = self.may_by_itself(decision)?;
+        let plan = self.plan(&Request::Version { about: VersionAsk::RollBack { to: None, profile: None, why } })?;
+        match Profile::of(&plan) {
+            Some(Profile::AppOnly) if plan.losses.is_empty() => Ok(plan),
+            other => {
+                let word = other.map_or("another way", Profile::word);
+                let failure =
+                    self.a_person_can(format!("the shortest way back is {word}, and rows might be lost by it"));
+                Err(failure.because("without a person only the application goes back".to_owned()))
+            }
+        }
+    }
+
+    fn a_person_can(&self, message: String) -> Failure {
         let by_hand = format!("a person can: lifeboat rollback --env {} --dry-run", self.setup.scope.environment);
-        let refused = |message: String| Failure::new(FailureKind::Refused, message).hint(by_hand.clone());
+        Failure::new(FailureKind::Refused, message).hint(by_hand)
+    }
+
+    /// Whether the settings and what was done so far let a decision be carried out without a person; and in which words it is put on record.
+    ///
+    /// # Errors
+    /// Why they do not.
+    pub fn may_by_itself(&self, decision: &Decision) -> Result<String, Failure> {
+        let refused = |message: String| self.a_person_can(message);
         if !self.setup.matrix.executes {
             let failure = refused(format!("{} rolls nothing back without a person", self.setup.scope));
             return Err(failure.because("decide.execute is not true in the settings".to_owned()));
         }
         if decision.instead.is_some() || decision.decided.severity != Some(Severity::Critical) {
             return Err(refused("only what the rules call critical is rolled back without a person".to_owned()));
+        }
+        if let Some(open) = self.standing()?.deploy.filter(|open| open.past_point_of_no_return) {
+            let failure = refused(format!("{} is not over, and cannot be taken back", open.operation));
+            return Err(failure.because("without a person only what loses nothing is taken back".to_owned()));
         }
         let scope = self.setup.scope.to_string();
         // Newest first: what was sealed after a rollback is another release.
@@ -183,16 +224,7 @@ impl Engine {
             }
         }
         let keys: Vec<&str> = decision.decided.matched.iter().map(|(key, _)| key.as_str()).collect();
-        let why = format!("{BY_ITSELF}{}", keys.join(", "));
-        let plan = self.plan(&Request::Version { about: VersionAsk::RollBack { to: None, profile: None, why } })?;
-        match Profile::of(&plan) {
-            Some(Profile::AppOnly) if plan.losses.is_empty() => Ok(plan),
-            other => {
-                let word = other.map_or("another way", Profile::word);
-                let failure = refused(format!("the shortest way back is {word}, and rows might be lost by it"));
-                Err(failure.because("without a person only the application goes back".to_owned()))
-            }
-        }
+        Ok(format!("{BY_ITSELF}{}", keys.join(", ")))
     }
 
     /// When it was noticed, when nobody says: as the open incident began, else as what is on record says, else now.

@@ -570,6 +570,8 @@ pub enum PlanCommand {
     Restore(RestoreAsk),
     /// Plans a proof
     Prove(ProveAsk),
+    /// Plans a rollback
+    Rollback(versions::RollbackAsk),
     /// Plans which backups may go
     Retention,
     /// Plans freeing the space that no backup needs

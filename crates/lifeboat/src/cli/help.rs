@@ -149,10 +149,13 @@ pub const PLAN: &str = "\
 Examples:
   lifeboat plan restore db --before 14:05
   lifeboat plan backup
+  lifeboat plan rollback --reason 'error rate'
   lifeboat plan undo
   lifeboat plan retention --json";
 
 pub const APPLY: &str = "\
+A plan that rolls back has whoever works there make way, and a deploy that is not over taken back first, as `lifeboat rollback` does.
+
 Examples:
   lifeboat apply p-3fz
   lifeboat apply ./plan.json --yes
@@ -405,7 +408,8 @@ A rate needs its samples and its time: error_rate=61/1200,window=5m. A quick fix
 30 minutes from the detection: ask again then.
 
 Exit codes: 0 no rollback, 10 roll back or try the fix, 6 undecided. With --execute those of the rollback: only what the rules call
-critical, where `decide.execute` in the settings is true, by the application alone, and once for each release.
+critical, where `decide.execute` in the settings is true, by the application alone, and once for each release. A deploy that is not over makes way,
+and is taken back as it would take itself back.
 
 Examples:
   lifeboat decide --fact system_unavailable=6m

@@ -172,6 +172,19 @@ pub struct RollbackArgs {
     pub consent: ConsentArgs,
 }
 
+/// `plan rollback`.
+#[derive(Clone, Debug, Args)]
+pub struct RollbackAsk {
+    /// Which release: its id, the beginning of it, or its label [default: the last known good one]
+    pub release: Option<String>,
+    /// How: app-only, app-and-down or full [default: the shortest way that works]
+    #[arg(long, value_name = "WAY", hide_possible_values = true)]
+    pub profile: Option<ProfileArg>,
+    /// Why
+    #[arg(long, value_name = "WHY", default_value = "")]
+    pub reason: String,
+}
+
 /// `rehearse`.
 #[derive(Clone, Debug, Args)]
 pub struct RehearseArgs {

@@ -16,6 +16,7 @@ use lifeboat_model::{
 use super::{
     App, Session,
     carry::{Goal, carry_out, tell, watched},
+    rollback::{deploy_goes_first, make_way, taken_over},
 };
 use crate::{
     cli::versions::RollbackArgs,
@@ -38,13 +39,19 @@ pub fn rollback(app: &App, session: &Session, args: &RollbackArgs) -> Done {
     match (open, from) {
         (Some(id), _) => go_on(app, session, args, &id, from, to),
         (None, 1) => {
+            deploy_goes_first(app, session, args.consent.consent())?;
+            let dry_run = args.consent.consent().dry_run;
+            let _hold = if dry_run { None } else { Some(make_way(app, session, &args.reason, args.wait)?) };
+            if !dry_run && let Some(code) = taken_over(app, session, args.release.as_deref(), &args.reason)? {
+                return Ok(code);
+            }
             let about = VersionAsk::RollBack {
                 to: args.release.clone(),
                 profile: args.profile.map(Into::into),
                 why: args.reason.clone(),
             };
             let plan = session.engine.plan(&Request::Version { about })?;
-            if args.consent.consent().dry_run {
+            if dry_run {
                 app.ui.talk(&overview(&session.engine.sheet(&plan)?, &plan));
                 return carry_out(app, session, &plan, args.consent.consent());
             }
@@ -87,6 +94,7 @@ fn go_on(app: &App, session: &Session, args: &RollbackArgs, id: &OperationId, fr
         let failure = Failure::new(FailureKind::Refused, format!("{id} is at step {next} already"));
         return Err(failure.hint(format!("lifeboat rollback --manual --from {next}")).into());
     }
+    let _hold = make_way(app, session, &args.reason, args.wait)?;
     let steps = Steps::new(app, session, &operation.plan, args, to)?;
     let done =
         watched(app, session, |watch, stop| session.engine.resume(id, &app.by(), &By { watch, steps: &steps }, stop))?;

@@ -10,7 +10,13 @@ use lifeboat_model::{
 };
 use serde_json::json;
 
-use super::{App, Session, carry::carry_out, evidence::put_on_record, requests::dry};
+use super::{
+    App, Session,
+    carry::carry_out,
+    evidence::put_on_record,
+    requests::dry,
+    rollback::{WAIT, deploy_goes_first, make_way, taken_over},
+};
 use crate::{
     cli::decisions::{AssessArgs, DecideArgs, YesNo},
     error::Done,
@@ -45,8 +51,20 @@ pub fn run(app: &App, args: &DecideArgs) -> Done {
     if app.ui.json.is_none() {
         tell(app, &session, &decision)?;
     }
-    let plan = session.engine.by_itself(&decision)?;
-    carry_out(app, &session, &plan, dry(args.run.dry_run))
+    let (why, consent) = (session.engine.may_by_itself(&decision)?, dry(args.run.dry_run));
+    match session.engine.standing()?.deploy {
+        Some(_open) => deploy_goes_first(app, &session, consent)?,
+        // What is refused asks nobody to make way.
+        None => drop(session.engine.by_itself(&decision)?),
+    }
+    let _hold = if consent.dry_run { None } else { Some(make_way(app, &session, &why, WAIT)?) };
+    // A deploy goes back as it does by itself: what its migrations hold since is kept.
+    if !consent.dry_run
+        && let Some(code) = taken_over(app, &session, None, &why)?
+    {
+        return Ok(code);
+    }
+    carry_out(app, &session, &session.engine.by_itself(&decision)?, consent)
 }
 
 fn decide(app: &App, session: &Session, args: &DecideArgs, recorded: &[Recorded]) -> Result<Decision, Failure> {

@@ -3,12 +3,16 @@
 use std::path::{Path, PathBuf};
 
 use lifeboat_io::files;
-use lifeboat_model::{ExitCode, Failure, FailureKind, Plan, PlanId, Request, id::find_by_start, plan::PLAN_SCHEMA};
+use lifeboat_model::{
+    Action, ExitCode, Failure, FailureKind, Plan, PlanId, ReleaseRecord, Request, VersionAsk, id::find_by_start,
+    plan::PLAN_SCHEMA,
+};
 use serde_json::json;
 
 use super::{
     App, Session, asks,
     carry::{carry_out, print_plan},
+    rollback::{WAIT, deploy_goes_first, make_way, taken_over},
 };
 use crate::{
     cli::{ApplyArgs, PlanCommand},
@@ -21,7 +25,7 @@ pub fn plan(app: &App, what: &PlanCommand) -> Done {
         PlanCommand::Backup(ask) => ask.resources.clone(),
         PlanCommand::Restore(ask) => vec![ask.resource.clone()],
         PlanCommand::Prove(_) | PlanCommand::Retention | PlanCommand::Prune => vec![],
-        PlanCommand::Undo(_) | PlanCommand::Release { .. } => vec![],
+        PlanCommand::Undo(_) | PlanCommand::Release { .. } | PlanCommand::Rollback(_) => vec![],
     };
     let session = app.open(&named)?;
     let request = match what {
@@ -29,6 +33,10 @@ pub fn plan(app: &App, what: &PlanCommand) -> Done {
         PlanCommand::Restore(ask) => asks::restore(app, &session, ask)?,
         PlanCommand::Prove(ask) => asks::prove(&session, ask)?,
         PlanCommand::Retention => Request::Retention,
+        PlanCommand::Rollback(ask) => {
+            let (to, profile, why) = (ask.release.clone(), ask.profile.map(Into::into), ask.reason.clone());
+            Request::Version { about: VersionAsk::RollBack { to, profile, why } }
+        }
         PlanCommand::Prune => Request::Prune,
         PlanCommand::Undo(args) => asks::undo(&session, args.operation.as_deref())?,
         PlanCommand::Release { operation } => Request::Release { operation: session.operation_named(operation)? },
@@ -72,8 +80,44 @@ pub fn apply(app: &App, args: &ApplyArgs) -> Done {
         return Err(failure.hint(format!("name the environment it is for: --env {}", planned.environment)).into());
     }
     session.engine.must_be_acknowledged(&plan)?;
+    let (consent, reason) = (args.consent.consent(), rolls_back(&plan));
+    if reason.is_some() {
+        deploy_goes_first(app, &session, consent)?;
+    }
+    let _hold = match &reason {
+        Some(reason) if !consent.dry_run => {
+            let hold = make_way(app, &session, reason, WAIT)?;
+            // Where a deploy began may be where this plan leads to; if not, its facts tell whether it still holds.
+            let to = leads_to(&plan);
+            if let Some(code) = to.map_or(Ok(None), |to| taken_over(app, &session, Some(&to), reason))? {
+                return Ok(code);
+            }
+            Some(hold)
+        }
+        _other => None,
+    };
     session.engine.check_losses(&plan)?;
     carry_out(app, &session, &plan, args.consent.consent()).map_err(name_a_new_plan)
+}
+
+/// Why it rolls back, where a plan does.
+fn rolls_back(plan: &Plan) -> Option<String> {
+    match &plan.request {
+        Request::Version { about: VersionAsk::RollBack { why, .. } } => Some(why.clone()),
+        _other => None,
+    }
+}
+
+/// Which release a rollback says is live at its end; of one that was never sealed, the name that was asked for.
+fn leads_to(plan: &Plan) -> Option<String> {
+    let live = plan.steps().find_map(|step| match &step.action {
+        Action::Release(ReleaseRecord::Live { release, .. }) => release.as_ref().map(ToString::to_string),
+        _other => None,
+    });
+    live.or_else(|| match &plan.request {
+        Request::Version { about: VersionAsk::RollBack { to, .. } } => to.clone(),
+        _other => None,
+    })
 }
 
 fn name_a_new_plan(mut ended: Ended) -> Ended {

@@ -1,10 +1,14 @@
 //! `rollback`: whoever works here makes way, a deploy that is not over is taken back, and then application, database and environment go back.
 
+use std::time::Duration;
+
+use lifeboat_engine::Hold;
 use lifeboat_model::{ExitCode, Failure, FailureKind, OperationState, PlatformAsk, Request, ResourceName, VersionAsk};
 
 use super::{
     App, Session, by_steps,
-    carry::{Goal, carry_out, tell, watched, watched_by},
+    carry::{Consent, Goal, carry_out, tell, watched, watched_by},
+    deploy::put_failure_on_record,
 };
 use crate::{
     cli::versions::RollbackArgs,
@@ -12,38 +16,29 @@ use crate::{
     ui::{ask, words},
 };
 
+/// How long whoever works here may take to its next safe point, where nobody says otherwise.
+pub const WAIT: Duration = Duration::from_secs(60);
+
 pub fn run(app: &App, args: &RollbackArgs) -> Done {
     let session = app.open(&[])?;
     if let Some(ask) = by_platform(args)? {
         let plan = session.engine.plan(&Request::Version { about: VersionAsk::Platform(Box::new(ask)) })?;
         return carry_out(app, &session, &plan, args.consent.consent());
     }
+    let consent = args.consent.consent();
     if args.manual {
         return by_steps::rollback(app, &session, args);
     }
-    let engine = &session.engine;
-    let (scope, consent) = (&engine.setup().scope, args.consent.consent());
-    let open = engine.standing()?.deploy;
-    if let Some(open) = &open {
-        let says = format!("{} ({}) is not over, and is taken back first", open.operation, open.title);
-        match consent.dry_run {
-            true => app.ui.talk(&format!("{}.\n", words::sentence(&says))),
-            false => ask::agree_to(app, scope, &says, consent.confirm)?,
-        }
-    }
+    deploy_goes_first(app, &session, consent)?;
     let planned = || {
         let (to, profile, why) = (args.release.clone(), args.profile.map(Into::into), args.reason.clone());
-        engine.plan(&Request::Version { about: VersionAsk::RollBack { to, profile, why } })
+        session.engine.plan(&Request::Version { about: VersionAsk::RollBack { to, profile, why } })
     };
     if consent.dry_run {
         return carry_out(app, &session, &planned()?, consent);
     }
-    let why = match args.reason.trim() {
-        "" => format!("roll {scope} back"),
-        why => format!("roll {scope} back: {why}"),
-    };
-    let _hold = watched_by(app, |watch, stop| engine.make_way(&app.by(), &why, args.wait, watch, stop))?;
-    if let Some(code) = taken_over(app, &session, args)? {
+    let _hold = make_way(app, &session, &args.reason, args.wait)?;
+    if let Some(code) = taken_over(app, &session, args.release.as_deref(), &args.reason)? {
         return Ok(code);
     }
     carry_out(app, &session, &planned()?, consent)
@@ -72,15 +67,38 @@ fn by_platform(args: &RollbackArgs) -> Result<Option<PlatformAsk>, Failure> {
     }
 }
 
+/// A deploy that is not over is taken back before anything else: it is told, and has to be agreed to.
+pub fn deploy_goes_first(app: &App, session: &Session, consent: Consent<'_>) -> Result<(), Failure> {
+    let Some(open) = session.engine.standing()?.deploy else { return Ok(()) };
+    let says = format!("{} ({}) is not over, and is taken back first", open.operation, open.title);
+    match consent.dry_run {
+        true => {
+            app.ui.talk(&format!("{}.\n", words::sentence(&says)));
+            Ok(())
+        }
+        false => ask::agree_to(app, &session.engine.setup().scope, &says, consent.confirm),
+    }
+}
+
+/// Has whoever works here make way, and keeps the place until the rollback is over.
+pub fn make_way<'a>(app: &App, session: &'a Session, reason: &str, wait: Duration) -> Result<Hold<'a>, Failure> {
+    let scope = &session.engine.setup().scope;
+    let why = match reason.trim() {
+        "" => format!("roll {scope} back"),
+        reason => format!("roll {scope} back: {reason}"),
+    };
+    watched_by(app, |watch, stop| session.engine.make_way(&app.by(), &why, wait, watch, stop))
+}
+
 /// Takes back a deploy that is not over; how it ended, when that was all that was asked for.
-fn taken_over(app: &App, session: &Session, args: &RollbackArgs) -> Result<Option<ExitCode>, Ended> {
+pub fn taken_over(app: &App, session: &Session, to: Option<&str>, reason: &str) -> Result<Option<ExitCode>, Ended> {
     let engine = &session.engine;
     let Some(open) = engine.standing()?.deploy else { return Ok(None) };
-    let done = watched(app, session, |watch, _stop| engine.take_over(&open.operation, &app.by(), &args.reason, watch))?;
+    let done = watched(app, session, |watch, _stop| engine.take_over(&open.operation, &app.by(), reason, watch))?;
+    put_failure_on_record(app, session, &open.operation)?;
     let is_put_back = matches!(done.state, OperationState::PutBack { .. });
     // Who names no release wanted to be rid of that one.
-    let is_there = |release: &String| engine.stands_at(release);
-    match is_put_back && args.release.as_ref().map_or(Ok(true), is_there)? {
+    match is_put_back && to.map_or(Ok(true), |release| engine.stands_at(release))? {
         true => Ok(Some(tell(app, session, &done, Goal::Back)?)),
         false => Ok(None),
     }

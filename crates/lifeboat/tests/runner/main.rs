@@ -34,6 +34,7 @@ mod postgres_out;
 mod postgres_to;
 mod postgres_verify;
 mod postgres_without;
+mod preempted;
 mod prove;
 mod records;
 mod redeploy;
