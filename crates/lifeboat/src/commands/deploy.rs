@@ -72,10 +72,13 @@ pub fn run(app: &App, args: &DeployArgs) -> Done {
         true => run_watched(app, &session, Goal::Forward, |watch, stop| engine.run(&plan, &app.by(), watch, stop)),
         false => carry_out(app, &session, &plan, args.consent.consent()),
     };
-    if let Some(id) = operation_of(&session, &plan)? {
-        put_failure_on_record(app, &session, &id)?;
-    }
-    done
+    let recorded = operation_of(&session, &plan).map_err(Ended::from).and_then(|id| match id {
+        Some(id) => put_failure_on_record(app, &session, &id),
+        None => Ok(()),
+    });
+    // How it ended is what is asked for.
+    let code = done?;
+    recorded.map(|()| code)
 }
 
 /// Everything once more, as it is.

@@ -20,8 +20,10 @@ pub fn resume(app: &App, args: &UnfinishedArgs) -> Done {
         return show(app, &session, &id, "resume");
     }
     let done = run(app, &session, Goal::Forward, |watch, stop| session.engine.resume(&id, &app.by(), watch, stop));
-    put_failure_on_record(app, &session, &id)?;
-    done
+    let recorded = put_failure_on_record(app, &session, &id);
+    // How it ended is what is asked for.
+    let code = done?;
+    recorded.map(|()| code)
 }
 
 pub fn abort(app: &App, args: &UnfinishedArgs) -> Done {
@@ -31,8 +33,10 @@ pub fn abort(app: &App, args: &UnfinishedArgs) -> Done {
         return show(app, &session, &id, "abort");
     }
     let done = run(app, &session, Goal::Back, |watch, _stop| session.engine.abort(&id, &app.by(), watch));
-    put_failure_on_record(app, &session, &id)?;
-    done
+    let recorded = put_failure_on_record(app, &session, &id);
+    // How it ended is what is asked for.
+    let code = done?;
+    recorded.map(|()| code)
 }
 
 fn meant(session: &Session, args: &UnfinishedArgs) -> Result<OperationId, lifeboat_model::Failure> {
