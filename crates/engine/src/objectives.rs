@@ -119,8 +119,14 @@ impl Engine {
         let now = self.io.clock.now();
         let measured = Measured::gather(self)?;
         let mut rows = Vec::new();
-        for status in &self.look().status()?.resources {
-            rows.push(self.recovery_point(status, now));
+        let looked = self.look().status()?;
+        for status in &looked.resources {
+            let mut row = self.recovery_point(status, now);
+            if let Some(trouble) = &looked.vault_trouble {
+                // Whether there is one cannot be told; that is no reason to say that there is none.
+                (row.outcome, row.why) = (Tri::Unknown, format!("the vault cannot be read: {trouble}"));
+            }
+            rows.push(row);
             rows.push(self.restoring(status, &measured));
         }
         for (resource, runs) in &measured.by_provider {

@@ -3,7 +3,7 @@
 
 use lifeboat_model::{
     Action, BackupChoice, BackupId, ExpectedFact, Fact, Failure, FailureKind, Lease, PgAction, Phase, Plan, Request,
-    ResourceKind, ResourceName, StepClass, Undo,
+    ResourceKind, ResourceName, StepClass, Undo, id::ID_DIGITS,
 };
 
 use super::{
@@ -64,7 +64,11 @@ pub(super) fn plan(
     };
     let address = engine.vaults.database(url)?;
     let live = address.database.clone();
-    let there = hands::databases_named(&address, &format!("{live}_{WORD}"))?;
+    // Of any backup: all such names are equally long, and begin alike. Somebody's own database may begin so, too.
+    let some = name(&live, &BackupId::from_random(0));
+    let head = &some[..some.len() - ID_DIGITS];
+    let mut there = hands::databases_named(&address, head)?;
+    there.retain(|found| BackupId::parse(&format!("{}{}", BackupId::PREFIX, &found[head.len()..])).is_ok());
     let drop = |database: &String| {
         let drop = Action::Postgres(PgAction::Drop { url: url.clone(), database: database.clone() });
         step(format!("drop.{database}"), format!("drop {database}"), StepClass::Idempotent, drop, Undo::Nothing)

@@ -105,3 +105,15 @@ fn obj_03_a_backup_that_is_too_old_is_told() {
     assert_eq!((code, &old["outcome"]), (Some(10), &"fail".into()));
     assert!(now_ms(&old) > now_ms(&young));
 }
+
+/// A vault that cannot be read says nothing about what is in it.
+#[test]
+fn obj_03_a_vault_that_cannot_be_read_is_not_an_empty_one() {
+    let home = promised("rpo = \"1h\"");
+    home.backup();
+    let mut command = home.command(&["objectives"]);
+    let ran = command.env("LIFEBOAT_VAULT_PASSWORD", "wrong").output().unwrap();
+    let ran = home.ran(&["objectives"], ran).ends(ExitCode::ActionAdvised);
+    assert!(!ran.out.contains("no good backup"), "{}", ran.out);
+    ran.says(&["the vault cannot be read"]);
+}
