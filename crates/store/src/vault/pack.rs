@@ -270,17 +270,18 @@ impl Packer {
     pub fn add(&mut self, kind: BlobKind, id: Id, mark: Mark, plain: &[u8], sealer: &Sealer) {
         let start = self.bytes.len();
         let body = start + NONCE;
+        self.bytes.resize(body, 0);
         let compressed = self.compressor.as_mut().and_then(|compressor| {
-            // Room for one byte less than the blob: where that is too little, compressing is of no use.
-            self.bytes.resize(body + plain.len().saturating_sub(1), 0);
-            compressor.compress_to_buffer(plain, &mut self.bytes[body..]).ok()
+            // Behind what is there, without clearing the place first. With room for whatever may come out, the compressor need
+            // not look after each step whether there is some.
+            self.bytes.reserve(zstd::zstd_safe::compress_bound(plain.len()));
+            let mut behind = Cursor::new(&mut self.bytes);
+            behind.set_position(body as u64);
+            compressor.compress_to_buffer(plain, &mut behind).ok().filter(|length| *length < plain.len())
         });
-        match compressed {
-            Some(length) => self.bytes.truncate(body + length),
-            None => {
-                self.bytes.resize(body, 0);
-                self.bytes.extend_from_slice(plain);
-            }
+        if compressed.is_none() {
+            self.bytes.truncate(body);
+            self.bytes.extend_from_slice(plain);
         }
         sealer.seal_in_place(&mut self.bytes, start);
         self.marks.push(mark);
