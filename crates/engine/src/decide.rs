@@ -8,10 +8,12 @@ use std::{collections::BTreeMap, time::Duration};
 
 use lifeboat_io::{HttpRequest, Invocation, Io, Stop, ask_over_http};
 use lifeboat_model::{
-    Failure, FailureKind, OperationId, Plan, Profile, Request, Timestamp, VersionAsk,
+    Failure, FailureKind, KnownRelease, OperationId, Plan, Profile, ReleaseState, Request, Timestamp, VersionAsk,
+    baseline::{self, Compared},
     decision::{
         Basis, Decision, DecisionRecord, Fact, Impact, Matrix, Number, QuickFix, Rule, Severity, Source, Value, Verdict,
     },
+    release,
     time::since,
 };
 
@@ -254,6 +256,42 @@ impl Engine {
             }
         }
         Ok(found)
+    }
+
+    /// The release of which something was measured when it was sealed: the named one, else what runs, else the newest good one;
+    /// and what is measured now beside it.
+    ///
+    /// # Errors
+    /// There is no such release, or nothing was measured of it.
+    pub fn against_baseline(
+        &self,
+        wanted: Option<&str>,
+        stop: &Stop,
+    ) -> Result<(KnownRelease, Vec<Compared>), Failure> {
+        let all = self.releases()?;
+        let has_one = |one: &&KnownRelease| !one.release.baseline.is_empty();
+        let known = match wanted {
+            Some(_) => release::choose(&all, wanted, &[])?,
+            None => {
+                let live = all.iter().find(|one| one.is_live).filter(has_one);
+                let good = || all.iter().rev().filter(has_one).find(|one| one.state == ReleaseState::Good);
+                live.or_else(good).ok_or_else(|| {
+                    let message =
+                        format!("nothing was measured of what runs in {} when it was sealed", self.setup.scope);
+                    Failure::new(FailureKind::Refused, message).hint(
+                        "say where error_rate and response_time are measured, in [environments.NAME.decide.facts] of \
+                         lifeboat.toml, and seal it: lifeboat checkpoint",
+                    )
+                })?
+            }
+        };
+        if !has_one(&known) {
+            let message = format!("nothing was measured of {} when it was sealed", known.release.shown());
+            return Err(Failure::new(FailureKind::Refused, message).hint("lifeboat releases list"));
+        }
+        let now = self.measure_facts(stop);
+        let compared = baseline::compare(&self.setup.matrix.rules, &known.release.baseline, &now);
+        Ok((known.clone(), compared))
     }
 
     /// Measures what can be measured, by the rules' keys. What cannot be is unknown, with the reason.

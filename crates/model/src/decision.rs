@@ -46,6 +46,11 @@ impl Number {
         Number(number.saturating_mul(ONE))
     }
 
+    /// So many times as much.
+    pub const fn times(self, count: i64) -> Number {
+        Number(self.0.saturating_mul(count))
+    }
+
     /// So many of so many, in percent, rounded up: what is above a limit by less than a millionth is above it.
     pub fn percent(part: u64, of: u64) -> Option<Number> {
         let of = i128::from(of);
@@ -304,6 +309,14 @@ impl Rule {
         let time = parse_duration(text).map_err(|error| error.to_string())?;
         let micros = i64::try_from(time.as_micros()).map_err(|_| format!("{text:?} is too long"))?;
         Ok(Number((i128::from(micros) * i128::from(ONE) / per) as i64))
+    }
+
+    /// What would have to be known before a fact says anything, if something has.
+    pub fn asks(&self, fact: &Fact) -> Option<String> {
+        match self.judge(Some(fact)) {
+            Says::Needs(ask) => Some(ask),
+            Says::Holds(_) | Says::HoldsNot => None,
+        }
     }
 
     fn judge(&self, fact: Option<&Fact>) -> Says {

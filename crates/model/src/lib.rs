@@ -8,6 +8,7 @@
 pub mod advice;
 pub mod assertion;
 pub mod backup;
+pub mod baseline;
 pub mod check;
 pub mod checklist;
 pub mod compare;
@@ -43,6 +44,7 @@ pub mod time;
 pub mod variables;
 
 pub use backup::{Backup, BackupChoice, BackupReason, NoBackup, choose_backup};
+pub use baseline::Baseline;
 pub use check::{Check, Tri};
 pub use drill::Drill;
 pub use export::{Export, ExportFormat, ExportedFile, ExportedResource};

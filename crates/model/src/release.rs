@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     backup::BackupChoice,
+    baseline::Baseline,
     failure::{Failure, FailureKind},
     id::{BackupId, ReleaseId, StepId, find_by_start},
     manifest::EnvFacts,
@@ -47,6 +48,9 @@ pub struct Release {
     /// The backup of its data from when it was sealed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backup: Option<BackupId>,
+    /// What was measured of it when it was sealed.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub baseline: Baseline,
 }
 
 impl Release {
@@ -438,6 +442,7 @@ mod tests {
             env: BTreeMap::new(),
             databases: BTreeMap::new(),
             backup: None,
+            baseline: Baseline::new(),
         }
     }
 

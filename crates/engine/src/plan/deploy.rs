@@ -18,10 +18,10 @@ use std::collections::BTreeMap;
 
 pub(super) use again::{took_back, undo};
 use lifeboat_model::{
-    Action, Artifact, Backup, BackupChoice, Brings, Content, DeployAsk, EnvFacts, Failure, FailureKind, KeptFor,
-    KnownRelease, Lease, Migrations, OnFailure, PgAction, Plan, Release, ReleaseId, ReleaseRecord, ReleaseState,
-    Request, Resource, ResourceManifest, ResourceName, Reversibility, SchemaState, Step, StepClass, StepId, Target,
-    TargetAction, Undo, migration,
+    Action, Artifact, Backup, BackupChoice, Baseline, Brings, Content, DeployAsk, EnvFacts, Failure, FailureKind,
+    KeptFor, KnownRelease, Lease, Migrations, OnFailure, PgAction, Plan, Release, ReleaseId, ReleaseRecord,
+    ReleaseState, Request, Resource, ResourceManifest, ResourceName, Reversibility, SchemaState, Step, StepClass,
+    StepId, Target, TargetAction, Undo, migration,
     release::RELEASE_SCHEMA,
     time::{Duration, show_duration},
 };
@@ -420,6 +420,8 @@ fn release(known: &Known, ask: &DeployAsk) -> Release {
         databases,
         // The one before holds the data of the version before.
         backup: None,
+        // Nothing can be measured of what does not run yet.
+        baseline: Baseline::new(),
     }
 }
 

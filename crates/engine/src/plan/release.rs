@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use lifeboat_model::{
-    Action, Artifact, Backup, Content, Driver, Failure, FailureKind, KnownRelease, Lease, OnFailure, Plan, Release,
-    ReleaseId, ReleaseRecord, ReleaseState, Request, ResourceName, SchemaState, Step, StepClass, Target, TargetAction,
-    Undo, VersionAsk, release,
+    Action, Artifact, Backup, Baseline, Content, Driver, Failure, FailureKind, KnownRelease, Lease, OnFailure, Plan,
+    Release, ReleaseId, ReleaseRecord, ReleaseState, Request, ResourceName, SchemaState, Step, StepClass, Target,
+    TargetAction, Undo, VersionAsk, baseline, release,
 };
 
 use super::{
@@ -31,6 +31,7 @@ pub(crate) struct Known {
     backup: Option<Backup>,
     env: BTreeMap<ResourceName, lifeboat_model::EnvFacts>,
     databases: BTreeMap<ResourceName, SchemaState>,
+    baseline: Baseline,
 }
 
 /// What each target runs of which somebody has said how versions of it are put in use.
@@ -70,7 +71,9 @@ pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failur
     };
     let names = engine.setup().migrations.keys();
     let databases = names.map(|name| Ok((name.clone(), engine.schema_state(name)?))).collect::<Result<_, Failure>>()?;
-    Ok(Known { common, running, backup, env, databases })
+    let matrix = &engine.setup().matrix;
+    let baseline = baseline::fit(&matrix.rules, engine.measure_facts(&lifeboat_io::Stop::default()));
+    Ok(Known { common, running, backup, env, databases, baseline })
 }
 
 /// Plans to seal what runs: it is looked at first, since what does not work is nothing to go back to.
@@ -105,6 +108,7 @@ pub(crate) fn seal(known: &Known, request: &Request) -> Result<Plan, Failure> {
         env: known.env.clone(),
         databases: known.databases.clone(),
         backup: known.backup.as_ref().map(|backup| backup.id.clone()),
+        baseline: known.baseline.clone(),
     };
     let mut looks = Vec::new();
     for one in &known.running {

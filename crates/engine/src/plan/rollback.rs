@@ -175,6 +175,7 @@ fn of_platform(
         env: Default::default(),
         databases: Default::default(),
         backup: None,
+        baseline: Default::default(),
     };
     Ok(Some(KnownRelease { release, state: ReleaseState::Candidate, is_live: false, why: None }))
 }
@@ -374,6 +375,14 @@ fn notes(known: &Known, ways: &[Way], chosen: Profile) -> Vec<String> {
     }
     let (target, max) = chosen.limits_s();
     let shown = |s: u64| lifeboat_model::time::show_duration(lifeboat_model::Duration::from_secs(s));
+    let measured: Vec<&str> = known.to.release.baseline.keys().map(String::as_str).collect();
+    if !measured.is_empty() {
+        notes.push(format!(
+            "When it has run for some minutes, lifeboat releases baseline {} says whether it does as it did then: {}.",
+            known.to.release.id,
+            measured.join(", ")
+        ));
+    }
     notes.push(format!("It should be over within {}, and has to be within {}.", shown(target), shown(max)));
     notes
 }

@@ -579,6 +579,7 @@ A bad release is held: no rollback chooses it by itself.
 Examples:
   lifeboat releases list
   lifeboat releases show v1.4
+  lifeboat releases baseline
   lifeboat releases mark v1.5 bad --reason 'orders are lost'";
 
 pub const MIGRATE: &str = "\

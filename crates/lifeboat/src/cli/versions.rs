@@ -326,6 +326,11 @@ pub enum ReleasesCommand {
         /// Its id, the beginning of it, or its label
         release: String,
     },
+    /// Compares error rate and response time with what they were when it was sealed
+    Baseline {
+        /// Its id, the beginning of it, or its label [default: what runs, or the newest good one]
+        release: Option<String>,
+    },
     /// Says how well one does
     Mark {
         /// Its id, the beginning of it, or its label

@@ -2,7 +2,7 @@
 
 use lifeboat_model::{
     Action, BackupChoice, BackupId, BackupReason, ExitCode, Failure, FailureKind, KnownRelease, OperationState, Plan,
-    Request, ResourceKind, ResourceName, Reversibility, RevertTo, VersionAsk, release,
+    Request, ResourceKind, ResourceName, Reversibility, RevertTo, Tri, VersionAsk, release,
 };
 use serde_json::json;
 
@@ -113,6 +113,7 @@ pub fn releases(app: &App, command: &ReleasesCommand) -> Done {
         ReleasesCommand::List => list(app, &session),
         ReleasesCommand::Platform { target } => platform(app, &session, target.as_deref()),
         ReleasesCommand::Show { release } => show(app, &session, release),
+        ReleasesCommand::Baseline { release } => baseline(app, &session, release.as_deref()),
         ReleasesCommand::Mark { release, verdict, reason, run } => {
             let (release, state, why) = (release.clone(), (*verdict).into(), reason.clone());
             let plan = session.engine.plan(&Request::Version { about: VersionAsk::Mark { release, state, why } })?;
@@ -208,8 +209,39 @@ fn show(app: &App, session: &Session, wanted: &str) -> Done {
         let count = words::count(schema.applied.len() as u64, "migration", "migrations");
         line("Database", format!("{name}: {count} up to {head}{}", missing.unwrap_or_default()));
     }
+    for (key, fact) in &release.baseline {
+        line("Measured", format!("{key} {fact}"));
+    }
     app.ui.out(&text)?;
     Ok(ExitCode::Ok)
+}
+
+/// What was measured then, beside what is measured now.
+fn baseline(app: &App, session: &Session, wanted: Option<&str>) -> Done {
+    let (known, compared) = session.engine.against_baseline(wanted, &lifeboat_io::Stop::default())?;
+    let release = &known.release;
+    let code = match Tri::worst(compared.iter().map(|one| one.back)) {
+        Tri::Pass => ExitCode::Ok,
+        Tri::Unknown => ExitCode::Unknown,
+        Tri::Fail => ExitCode::ActionAdvised,
+    };
+    if app.ui.json.is_some() {
+        let fields = json!({ "release": release.id, "sealed_at": release.sealed_at, "compared": compared, "exit_code": code as u8 });
+        app.ui.document("lifeboat/baseline@1", fields)?;
+        return Ok(code);
+    }
+    let mut table = Table::new(&["MEASURED", "THEN", "NOW", "BACK"]);
+    for one in &compared {
+        let back = match one.back {
+            Tri::Pass => "yes".to_owned(),
+            Tri::Unknown => format!("unknown: {}", one.why),
+            Tri::Fail => format!("NO: {}", one.why),
+        };
+        table.row([&one.key, &one.before.to_string(), &one.now.to_string(), &back].map(|text| words::one_line(text)));
+    }
+    let sealed = words::instant(release.sealed_at, &session.zone);
+    app.ui.out(&format!("{}, as it was when it was sealed, {sealed}\n{}", release.shown(), table.render("  ")))?;
+    Ok(code)
 }
 
 pub fn migrate(app: &App, command: &MigrateCommand) -> Done {

@@ -118,6 +118,47 @@ fn dec_10_facts_are_measured_where_the_settings_say() {
     assert!(told["decision"]["decided"]["missing"][0].as_str().unwrap().contains("printed \"maybe\""), "{told}");
 }
 
+/// DEC-10, VFY-27: what was measured when a release was sealed is its baseline; three times as many errors are not back there.
+#[test]
+fn vfy_27_errors_return_to_what_they_were_at_the_checkpoint() {
+    let home = two_releases_of(
+        "[environments.local.decide.facts.error_rate]\ncommand = [\"sh\", \"-c\", \"cat errors\"]\n\
+         [environments.local.decide.facts.response_time]\ncommand = [\"sh\", \"-c\", \"cat times\"]\n",
+        &|home| {
+            home.write("errors", "4/1000,window=5m");
+            home.write("times", "0.2,n=12,window=5m");
+        },
+    );
+    // Of twelve answers nobody can tell how slow it is: no baseline is made from them.
+    let sealed =
+        home.run(&["releases", "show", "first"]).ends(ExitCode::Ok).says(&["Measured    error_rate 0.4, n=1000"]);
+    assert!(!sealed.out.contains("response_time"), "{}", sealed.out);
+    home.write("errors", "12/1000,window=5m");
+    home.run(&["releases", "baseline"]).ends(ExitCode::ActionAdvised).says(&[
+        "(first)",
+        "error_rate",
+        "0.4, n=1000",
+        "1.2, n=1000",
+        "NO: error_rate: 1.2 is more than twice 0.4",
+    ]);
+    home.write("errors", "8/1000,window=5m");
+    let told = home.run(&["releases", "baseline", "first", "--json"]).ends(ExitCode::Ok).json();
+    assert_eq!(told["compared"][0]["back"], "pass", "{told}");
+    home.write("errors", "1/3,window=5m");
+    home.run(&["releases", "baseline"]).ends(ExitCode::Unknown).says(&["unknown: error_rate", "it is of 3"]);
+    home.run(&["rollback", "--dry-run"]).says(&["lifeboat releases baseline", "error_rate"]);
+
+    let bare = two_releases(false);
+    let refused = bare.run(&["releases", "baseline"]).ends(ExitCode::Refused);
+    assert!(
+        refused.err.contains("nothing was measured") && refused.err.contains("lifeboat checkpoint"),
+        "{}",
+        refused.err
+    );
+    let refused = bare.run(&["releases", "baseline", "first"]).ends(ExitCode::Refused);
+    assert!(refused.err.contains("nothing was measured of"), "{}", refused.err);
+}
+
 /// DEC-06: the form has all its fields, filled in or not.
 #[test]
 fn dec_06_the_form_lists_what_is_not_filled_in() {
@@ -170,8 +211,12 @@ fn planned_maintenance_is_no_trigger() {
 
 /// A folder of releases with the first sealed as good and the second in use.
 fn two_releases(execute: bool) -> Home {
+    two_releases_of(&format!("execute = {execute}\n"), &|_home| ())
+}
+
+fn two_releases_of(decide: &str, before: &dyn Fn(&Home)) -> Home {
     let home = measured(&format!(
-        "execute = {execute}\n[environments.local.targets.app]\ndriver = \"release-dir\"\nreleases = \"./releases\"\n\
+        "{decide}[environments.local.targets.app]\ndriver = \"release-dir\"\nreleases = \"./releases\"\n\
          current = \"./current\"\nstop = [\"true\"]\nstart = [\"true\"]\n"
     ));
     for version in ["one", "two"] {
@@ -179,6 +224,7 @@ fn two_releases(execute: bool) -> Home {
         home.write(&format!("releases/{version}/app"), version);
     }
     in_use(&home, "one");
+    before(&home);
     home.run(&["checkpoint", "--label", "first"]).ends(ExitCode::Ok);
     home.run(&["releases", "mark", "first", "good"]).ends(ExitCode::Ok);
     in_use(&home, "two");
