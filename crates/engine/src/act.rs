@@ -17,6 +17,7 @@ mod pour;
 mod proofs;
 pub(crate) mod readme;
 mod releases;
+mod sends;
 mod stores;
 pub mod summary;
 mod sync;
@@ -124,6 +125,7 @@ impl Perform for Hands {
             Action::Mark { backup, mark } => proofs::mark(backup, mark),
             Action::CopyBackup { from, to, backup } => copies::copy_backup(self, from, to, backup, context),
             Action::CopyJournals { from, to } => copies::copy_journals(self, from, to, context),
+            Action::Send { file, to, of } => sends::send(self, file, to, *of, context),
             Action::Postgres(action) => postgres::perform(self, action, context),
             Action::Sync { link, action } => sync::perform(self, link, action, context),
             Action::Target { target, action } => target::perform(self, target, action, context),
@@ -159,6 +161,7 @@ impl Perform for Hands {
             Action::Prune { .. } | Action::Mark { .. } => again(context),
             Action::MakeFolder { .. } | Action::WriteExport { .. } | Action::EncryptFolder { .. } => again(context),
             Action::CopyBackup { .. } | Action::CopyJournals { .. } | Action::Say { .. } => again(context),
+            Action::Send { .. } => again(context),
         }
     }
 

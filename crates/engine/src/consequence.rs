@@ -24,7 +24,7 @@ pub fn consequence(plan: &Plan) -> Consequence {
     match &plan.request {
         Request::Backup { .. } | Request::Prove { .. } | Request::Mark { .. } => Consequence::Harmless,
         // What is dropped is a copy of what is in the vault.
-        Request::Shadow { .. } => Consequence::Harmless,
+        Request::Shadow { .. } | Request::Send { .. } => Consequence::Harmless,
         Request::Restore { into: Some(_), .. } | Request::Export { .. } => Consequence::Harmless,
         Request::Adopt { .. } | Request::Copy { .. } => Consequence::Harmless,
         Request::Compromise { .. } | Request::Attest { .. } | Request::Incident { .. } => Consequence::Harmless,

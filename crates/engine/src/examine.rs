@@ -149,6 +149,7 @@ fn looks_only(action: &Action) -> bool {
         Action::Prune { .. } | Action::Mark { .. } => false,
         Action::MakeFolder { .. } | Action::WriteExport { .. } | Action::EncryptFolder { .. } => false,
         Action::CopyBackup { .. } | Action::CopyJournals { .. } | Action::Say { .. } => false,
+        Action::Send { .. } => false,
         Action::Sync { .. } => false,
         Action::Target { action, .. } => {
             use lifeboat_model::TargetAction as T;

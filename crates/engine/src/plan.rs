@@ -26,6 +26,7 @@ mod revert;
 mod rollback;
 mod salvage;
 mod schemas;
+pub mod send;
 mod shadow;
 pub mod steps;
 mod sync;
@@ -115,6 +116,7 @@ fn planned(engine: &Engine, request: &Request) -> Result<Plan, Failure> {
             }
         }
         Request::Copy { .. } => copy::plan(&copy::gather(engine, request)?, request),
+        Request::Send { .. } => send::plan(&send::gather(engine, request)?, request),
         Request::Fence { .. } => databases::fence(engine, request),
         Request::BringBack { .. } => salvage::plan(engine, request),
         Request::RestoreTable { .. } => tables::plan(engine, request),

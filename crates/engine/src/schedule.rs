@@ -181,8 +181,9 @@ impl Engine {
             Task::Retention => bring_about(Request::Retention, run).map(|_operation| ()),
             Task::Prune => bring_about(Request::Prune, run).map(|_operation| ()),
             Task::Copy => {
-                let copies = self.setup.copies.iter();
-                let copied = copies.map(|copy| bring_about(Request::Copy { to: copy.name.clone() }, run));
+                let copies = self.setup.copies.iter().map(|copy| Request::Copy { to: copy.name.clone() });
+                let plain = self.setup.elsewhere.keys().map(|name| Request::Send { resource: name.clone() });
+                let copied = copies.chain(plain).map(|request| bring_about(request, run));
                 // Each is tried: one that does not answer keeps no other from being served.
                 let failed: Vec<Failure> = copied.filter_map(Result::err).collect();
                 failed.into_iter().next().map_or(Ok(()), Err)

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use lifeboat_io::database::postgres::Address;
+use lifeboat_io::{ObjectStore, database::postgres::Address};
 use lifeboat_model::{Duration, Failure, FailureKind, Keep, Resource, ResourceName, Scope, SwapStrategy, VaultName};
 use lifeboat_store::vault::Vault;
 use secrecy::SecretString;
@@ -62,6 +62,8 @@ pub struct Setup {
     pub aliases: Vec<ResourceName>,
     /// Databases beside which each backup makes a file `NAME.backup.YYYYMMDD`, and after how many days those go.
     pub dated: BTreeMap<ResourceName, u32>,
+    /// Databases of which a plain file a day goes elsewhere, and where to.
+    pub elsewhere: BTreeMap<ResourceName, lifeboat_model::Elsewhere>,
     /// Folders in which files from before may lie that look like backups.
     pub backup_folders: Vec<std::path::PathBuf>,
     /// What was deployed when a backup is taken, as somebody says it: a tag, an image. Else it is looked up.
@@ -111,6 +113,7 @@ impl Setup {
             copies: Vec::new(),
             aliases: Vec::new(),
             dated: BTreeMap::new(),
+            elsewhere: BTreeMap::new(),
             backup_folders: Vec::new(),
             deploy_said: None,
             swaps: BTreeMap::new(),
@@ -187,6 +190,12 @@ pub trait Vaults: Send + Sync {
     /// # Errors
     /// The address cannot be understood, or its password is not where it should be.
     fn database(&self, url: &str) -> Result<Address, Failure>;
+
+    /// A place for plain objects, which is no vault.
+    ///
+    /// # Errors
+    /// It cannot be understood, or what opens it is not there.
+    fn objects(&self, location: &str) -> Result<Arc<dyn ObjectStore>, Failure>;
 
     /// The folder it lies in, when it is one on this host.
     fn folder(&self, location: &str) -> Option<std::path::PathBuf>;

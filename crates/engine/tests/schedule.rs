@@ -1,7 +1,7 @@
 //! What happens by itself: at its time, once, also after a time that was missed, and never beside other work.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "a test says what went wrong by ending")]
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use lifeboat_engine::{
     Engine, Unwatched,
@@ -12,9 +12,11 @@ use lifeboat_io::{
     Clock, Stop,
     database::sqlite,
     lease::{self, Claim},
+    objects::folder::Folder,
+    testing::{Faults, FaultyObjects},
 };
 use lifeboat_model::{
-    BackupReason, FailureKind, Lease, Request, Timestamp, Tri,
+    BackupReason, Elsewhere, FailureKind, Lease, Operation, Request, Timestamp, Tri,
     schedule::{Cron, Job, JobStatus, Run, Task},
 };
 use lifeboat_testkit::World;
@@ -136,6 +138,69 @@ fn bkp_07_each_day_leaves_a_plain_file_and_the_old_ones_go() {
     }
     world.must(&Request::Retention);
     assert!(named("shop.db.backup.20251218").exists());
+}
+
+/// The document's three lines of cron: a file at two, the old ones away at three, the copy elsewhere at four.
+#[test]
+fn bkp_07_the_file_of_the_night_goes_to_a_bucket_under_its_name() {
+    let mut world = world();
+    // What a bucket's own protocol makes of it, crates/io/tests/objects looks at.
+    let bucket = world.app("").with_file_name("your-bucket").join("backups");
+    let objects = || Arc::new(Folder::new(bucket.clone()));
+    let db = world.setup.resources[0].name.clone();
+    world.setup.dated.insert(db.clone(), 7);
+    let to = Elsewhere::parse("s3://your-bucket/backups/collision-os-YYYYMMDD.sqlite").unwrap();
+    world.vaults.add(&to.place, objects());
+    world.setup.elsewhere.insert(db.clone(), to.clone());
+    std::fs::write(world.app("shop.db.backup.20251201"), "old").unwrap();
+    let sent = |name: &str| bucket.join(name);
+    let (file, object) = (world.app("shop.db.backup.20260101"), sent("collision-os-20260101.sqlite"));
+    let seen = || (file.exists(), world.app("shop.db.backup.20251201").exists(), object.exists());
+    waits(&world, "2026-01-01T02:00:00Z");
+    for (at, name, then) in [
+        ("02:00", "backup", (true, true, false)),
+        ("03:00", "retention", (true, false, false)),
+        ("04:00", "copy", (true, false, true)),
+    ] {
+        goes_to(&world, &format!("2026-01-01T{at}:00Z"));
+        // What is written meanwhile is in none of them: the copy is of what was backed up, and not of the live file.
+        world.sell(1);
+        let (job, run) = ran(&world);
+        assert_eq!((job.as_str(), &run.why, run.notes.len()), (name, &None, 0), "{run:?}");
+        assert_eq!(seen(), then, "{name}");
+        assert!(matches!(turn(&world), Turn::Waits(_)), "once");
+    }
+    let plain = std::fs::read(&file).unwrap();
+    assert!(std::fs::read(&object).unwrap() == plain, "the same plain file");
+    assert_eq!(sqlite::quick_check(&object, Duration::from_secs(9)).sound, Tri::Pass);
+    assert_eq!(
+        sqlite::count_rows(&object).unwrap()["orders"] + 2,
+        sqlite::count_rows(&world.app("shop.db")).unwrap()["orders"]
+    );
+    // The same is not sent again; another one of that day takes no other's name.
+    let send = Request::Send { resource: db };
+    let told = |operation: &Operation| operation.output(&"send".into()).unwrap().clone();
+    assert_eq!(told(&world.must(&send))["was_there"], true);
+    world.backup();
+    let second = told(&world.must(&send));
+    assert_eq!((&second["name"], &second["was_there"]), (&"collision-os-20260101-2.sqlite".into(), &false.into()));
+    assert!(sent("collision-os-20260101-2.sqlite").exists() && std::fs::read(&object).unwrap() == plain);
+    // One that is damaged on its way is told, is not left there, and the next try sends it.
+    goes_to(&world, "2026-01-02T02:00:00Z");
+    while ran(&world).0 != "backup" {}
+    let damaging = Faults { damaged_put: 1000, ..Faults::default() };
+    world.vaults.add(&to.place, Arc::new(FaultyObjects::new(objects(), world.clock.clone(), 1, damaging)));
+    goes_to(&world, "2026-01-02T04:00:00Z");
+    while ran(&world).0 != "retention" {}
+    let (_, run) = ran(&world);
+    assert!(run.why.as_ref().unwrap().contains("did not arrive"), "{run:?}");
+    assert!(!sent("collision-os-20260102.sqlite").exists());
+    assert_eq!(status(&world.engine(), "copy").good, Tri::Fail);
+    world.vaults.add(&to.place, objects());
+    world.clock.advance(Duration::from_secs(300));
+    while ran(&world).0 != "copy" {}
+    assert!(sent("collision-os-20260102.sqlite").exists());
+    assert_eq!(status(&world.engine(), "copy").good, Tri::Pass);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 pub mod folder;
 pub mod location;
+pub mod parts;
 pub mod retry;
 pub mod s3;
 
@@ -43,6 +44,11 @@ pub trait ObjectStore: Send + Sync + std::fmt::Debug {
     /// somebody's memory does not count.
     fn lists_at_once(&self) -> bool {
         false
+    }
+
+    /// How an object comes here in parts. Where there is no such way, it comes as a whole.
+    fn in_parts(&self) -> Option<&dyn parts::InParts> {
+        None
     }
 
     /// What writers of ours that died left half-written: never listed, never read, of no use. A writer that lives has such

@@ -643,7 +643,7 @@ pub enum VaultCommand {
     },
     /// Frees the space that no backup needs, after a grace period
     Prune(ConsentArgs),
-    /// Copies backups into the second vaults that the settings name; only what is missing there goes over
+    /// Brings second vaults up to date, and sends plain files where the settings say
     Copy {
         /// Only into this one, by its name in the settings [default: all]
         #[arg(long, value_name = "NAME")]

@@ -365,6 +365,8 @@ pub struct ResourceSettings {
     /// SQLite: each backup also makes the plain file `NAME.backup.YYYYMMDD` beside the database; after so many days retention
     /// deletes it.
     pub dated_days: Option<u32>,
+    /// SQLite: where a plain file a day goes, at the time of `copy`: `s3://bucket/folder/NAME-YYYYMMDD.sqlite`.
+    pub send_to: Option<String>,
     /// Times of its own, instead of the general ones; `never` for none.
     #[serde(default)]
     pub schedule: schedules::OwnScheduleSettings,

@@ -212,6 +212,10 @@ impl Vaults for OpenVaults {
         Ok(url)
     }
 
+    fn objects(&self, location: &str) -> Result<Arc<dyn ObjectStore>, Failure> {
+        self.store(location)
+    }
+
     fn folder(&self, location: &str) -> Option<PathBuf> {
         match parse_location(location) {
             Ok(Location::Folder(path)) => Some(path),

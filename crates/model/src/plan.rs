@@ -592,6 +592,15 @@ pub enum Action {
         /// Where to.
         to: String,
     },
+    /// Sends a plain file elsewhere under the name of its day, and reads it back.
+    Send {
+        /// Which file.
+        file: PathBuf,
+        /// Where to.
+        to: crate::elsewhere::Elsewhere,
+        /// Up to when it is complete: the day in its name.
+        of: Timestamp,
+    },
     /// Puts on record what a person says. The journal is the record.
     Say {
         /// What is said, in sentences.

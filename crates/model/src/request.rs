@@ -176,6 +176,11 @@ pub enum Request {
         /// Which copy, by its name in the settings.
         to: VaultName,
     },
+    /// Send a plain file of a database to the place that the settings name for it.
+    Send {
+        /// Which database.
+        resource: ResourceName,
+    },
     /// Say that a secret got into wrong hands: values of it in backups of that time are not to come back.
     Compromise {
         /// The variable that held it.
@@ -296,6 +301,7 @@ impl Request {
             Request::Mark { .. } => "mark",
             Request::Release { .. } => "release",
             Request::Copy { .. } => "copy",
+            Request::Send { .. } => "send",
             Request::Compromise { .. } => "compromise",
             Request::Attest { .. } => "attest",
             Request::Fence { .. } => "fence",
@@ -327,7 +333,7 @@ impl Request {
     pub fn makes_way(&self) -> bool {
         match self {
             Request::Backup { .. } | Request::Prove { .. } | Request::Export { .. } | Request::Copy { .. } => true,
-            Request::Shadow { .. } => true,
+            Request::Shadow { .. } | Request::Send { .. } => true,
             Request::Restore { .. } | Request::Undo { .. } | Request::Retention | Request::Release { .. } => false,
             Request::Prune | Request::Mark { .. } | Request::Adopt { .. } | Request::Sync { .. } => false,
             Request::Compromise { .. } | Request::Attest { .. } | Request::Incident { .. } => false,
@@ -348,7 +354,7 @@ impl Request {
     pub fn may_be_put_back_unasked(&self) -> bool {
         match self {
             Request::Backup { .. } | Request::Prove { .. } | Request::Prune | Request::Mark { .. } => true,
-            Request::Shadow { .. } => true,
+            Request::Shadow { .. } | Request::Send { .. } => true,
             Request::Export { .. } | Request::Adopt { .. } | Request::Copy { .. } => true,
             Request::Compromise { .. } | Request::Attest { .. } | Request::Incident { .. } => true,
             Request::Maintenance { .. } | Request::Decide { .. } | Request::Provider { .. } => true,

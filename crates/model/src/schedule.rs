@@ -36,7 +36,7 @@ pub enum Task {
     },
     /// Backups that no rule keeps go off the list.
     Retention,
-    /// Second vaults are brought up to date.
+    /// Second vaults are brought up to date, and plain files sent where the settings say.
     Copy,
     /// The newest backup is proven.
     Prove {

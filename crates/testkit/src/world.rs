@@ -614,6 +614,10 @@ impl Vaults for OneVault {
         vault.map(|vault| self.keep(location, vault)).map_err(|error| vault_failure(&error))
     }
 
+    fn objects(&self, location: &str) -> Result<Arc<dyn ObjectStore>, Failure> {
+        Ok(self.store(location))
+    }
+
     fn folder(&self, location: &str) -> Option<PathBuf> {
         let is_other = self.others.lock().unwrap().contains_key(location);
         Some(if is_other { self.folder.with_file_name(location.replace(' ', "-")) } else { self.folder.clone() })

@@ -139,7 +139,7 @@ fn swapped(operation: &Operation) -> Option<Swapped> {
         Request::Version { about: VersionAsk::RollBack { .. } } => None,
         Request::Version { .. } => return None,
         Request::Backup { .. } | Request::Prove { .. } | Request::Retention => return None,
-        Request::Shadow { .. } => return None,
+        Request::Shadow { .. } | Request::Send { .. } => return None,
         Request::Export { .. } | Request::Adopt { .. } | Request::Copy { .. } => return None,
         Request::Compromise { .. } | Request::Attest { .. } | Request::Fence { .. } | Request::Decide { .. } => {
             return None;
@@ -195,7 +195,9 @@ pub fn plan(known: &Known, request: &Request) -> Result<Plan, Failure> {
             Request::Restore { .. } | Request::Prove { .. } | Request::Prune | Request::Release { .. } => {
                 Err(nothing_to_undo(operation))
             }
-            Request::Export { .. } | Request::Copy { .. } | Request::Shadow { .. } => Err(nothing_to_undo(operation)),
+            Request::Export { .. } | Request::Copy { .. } | Request::Shadow { .. } | Request::Send { .. } => {
+                Err(nothing_to_undo(operation))
+            }
             Request::Compromise { .. } | Request::Attest { .. } | Request::Decide { .. } => {
                 Err(nothing_to_undo(operation))
             }
@@ -490,6 +492,7 @@ pub fn is_undoable(operation: &Operation) -> bool {
         }
         Request::Backup { .. } | Request::Prove { .. } | Request::Prune | Request::Release { .. } => false,
         Request::Export { .. } | Request::Adopt { .. } | Request::Copy { .. } | Request::Shadow { .. } => false,
+        Request::Send { .. } => false,
         Request::Compromise { .. } | Request::Attest { .. } | Request::Fence { .. } | Request::Decide { .. } => false,
         Request::Incident { .. } | Request::Sync { .. } | Request::Maintenance { .. } => false,
         Request::Provider { .. } | Request::Drill { .. } => false,

@@ -11,7 +11,7 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{HalfWritten, ObjectError, ObjectErrorKind, ObjectInfo, ObjectStore};
+use super::{HalfWritten, ObjectError, ObjectErrorKind, ObjectInfo, ObjectStore, parts::InParts};
 use crate::{behind, files};
 
 /// Files whose name ends so are half-written: they are never listed.
@@ -47,13 +47,18 @@ impl Folder {
         }
     }
 
-    /// Writes the body under a name of its own and returns that name's path, synced.
-    fn write_beside(&self, path: &Path, body: &[u8]) -> io::Result<PathBuf> {
+    /// A name for what is not whole yet, in the folder of what it becomes, which is made.
+    fn beside(path: &Path) -> io::Result<PathBuf> {
         let folder = files::parent(path);
         files::private_folders(folder)?;
         let number = NEXT_PARTIAL.fetch_add(1, Ordering::Relaxed);
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let beside = folder.join(format!(".{name}.{}.{number}{PARTIAL}", std::process::id()));
+        Ok(folder.join(format!(".{name}.{}.{number}{PARTIAL}", std::process::id())))
+    }
+
+    /// Writes the body under a name of its own and returns that name's path, synced.
+    fn write_beside(&self, path: &Path, body: &[u8]) -> io::Result<PathBuf> {
+        let beside = Folder::beside(path)?;
         let written = (|| {
             use std::os::unix::fs::OpenOptionsExt;
             let file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
@@ -132,6 +137,10 @@ const LOCAL: [i64; 7] = [
 ];
 
 impl ObjectStore for Folder {
+    fn in_parts(&self) -> Option<&dyn InParts> {
+        Some(self)
+    }
+
     fn lists_at_once(&self) -> bool {
         rustix::fs::statfs(&self.root).is_ok_and(|about| LOCAL.contains(&about.f_type))
     }
@@ -222,6 +231,51 @@ impl ObjectStore for Folder {
 
     fn delete(&self, key: &str) -> Result<(), ObjectError> {
         match fs::remove_file(self.path(key)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(self.error("delete", key, error)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A half-written file that grows, and takes its name when it is whole.
+impl InParts for Folder {
+    fn begin(&self, key: &str) -> Result<String, ObjectError> {
+        let begin = || {
+            use std::os::unix::fs::OpenOptionsExt;
+            let beside = Folder::beside(&self.path(key))?;
+            fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
+            Ok(beside.file_name().unwrap_or_default().to_string_lossy().into_owned())
+        };
+        begin().map_err(|error: io::Error| self.error("write", key, error))
+    }
+
+    fn part(&self, key: &str, upload: &str, number: usize, body: Bytes) -> Result<String, ObjectError> {
+        use std::io::Write;
+        let beside = self.path(key).with_file_name(upload);
+        let write = || {
+            let mut file = fs::OpenOptions::new().append(true).open(&beside)?;
+            let whole = file.metadata()?.len();
+            file.write_all(&body).inspect_err(|_error| {
+                let _ = file.set_len(whole); // half a part must not lie before the same one again
+            })
+        };
+        write().map_err(|error: io::Error| self.error("write", key, error))?;
+        Ok(number.to_string())
+    }
+
+    fn finish(&self, key: &str, upload: &str, _parts: &[String]) -> Result<(), ObjectError> {
+        let path = self.path(key);
+        let finish = || {
+            let beside = path.with_file_name(upload);
+            fs::File::open(&beside)?.sync_all()?;
+            fs::rename(&beside, &path)?;
+            files::sync_folder(files::parent(&path))
+        };
+        finish().map_err(|error: io::Error| self.error("write", key, error))
+    }
+
+    fn give_up(&self, key: &str, upload: &str) -> Result<(), ObjectError> {
+        match fs::remove_file(self.path(key).with_file_name(upload)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(self.error("delete", key, error)),
             _ => Ok(()),
         }

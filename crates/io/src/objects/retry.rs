@@ -4,7 +4,7 @@ use std::{ops::Range, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
-use super::{HalfWritten, ObjectError, ObjectErrorKind, ObjectInfo, ObjectStore};
+use super::{HalfWritten, ObjectError, ObjectErrorKind, ObjectInfo, ObjectStore, parts::InParts};
 use crate::{Clock, Io, Random, Stop};
 
 /// How often and how long.
@@ -135,11 +135,60 @@ impl ObjectStore for Retry {
         self.inner.lists_at_once()
     }
 
+    fn in_parts(&self) -> Option<&dyn InParts> {
+        self.inner.in_parts().map(|_its| self as &dyn InParts)
+    }
+
     fn half_written(&self) -> Result<Vec<HalfWritten>, ObjectError> {
         self.call(0, || self.inner.half_written()).map(|(done, _)| done)
     }
 
     fn delete(&self, key: &str) -> Result<(), ObjectError> {
         self.call(0, || self.inner.delete(key)).map(|(done, _)| done)
+    }
+}
+
+impl Retry {
+    /// One that has no parts is never asked for them.
+    fn its_parts(&self, key: &str) -> Result<&dyn InParts, ObjectError> {
+        self.inner.in_parts().ok_or_else(|| ObjectError {
+            kind: ObjectErrorKind::Other,
+            place: self.place(),
+            key: key.to_owned(),
+            doing: "write",
+            source: "it takes no parts".into(),
+        })
+    }
+}
+
+impl InParts for Retry {
+    fn begin(&self, key: &str) -> Result<String, ObjectError> {
+        let parts = self.its_parts(key)?;
+        self.call(0, || parts.begin(key)).map(|(upload, _)| upload)
+    }
+
+    fn part(&self, key: &str, upload: &str, number: usize, body: Bytes) -> Result<String, ObjectError> {
+        let parts = self.its_parts(key)?;
+        self.call(body.len() as u64, || parts.part(key, upload, number, body.clone())).map(|(name, _)| name)
+    }
+
+    fn finish(&self, key: &str, upload: &str, names: &[String]) -> Result<(), ObjectError> {
+        let (parts, mut tries) = (self.its_parts(key)?, 0);
+        let finish = || {
+            tries += 1;
+            match parts.finish(key, upload, names) {
+                // After a lost answer the upload is not there any more because it has become the object.
+                Err(error) if tries > 1 && error.kind == ObjectErrorKind::Missing => {
+                    self.inner.size(key).map(|_size| ())
+                }
+                other => other,
+            }
+        };
+        self.call(0, finish).map(|(done, _)| done)
+    }
+
+    fn give_up(&self, key: &str, upload: &str) -> Result<(), ObjectError> {
+        let parts = self.its_parts(key)?;
+        self.call(0, || parts.give_up(key, upload)).map(|(done, _)| done)
     }
 }

@@ -19,18 +19,21 @@ use object_store::{
     BackoffConfig, ClientOptions, Error as DriverError, GetOptions, GetRange, ObjectStoreExt, PutMode, PutOptions,
     RetryConfig,
     aws::{AmazonS3, AmazonS3Builder, S3ConditionalPut},
+    multipart::{MultipartStore, PartId},
     path::Path as ObjectPath,
 };
 use secrecy::{ExposeSecret, SecretString};
 use tokio::runtime::Runtime;
 
-use super::{ObjectError, ObjectErrorKind, ObjectInfo, ObjectStore};
+use super::{ObjectError, ObjectErrorKind, ObjectInfo, ObjectStore, parts::InParts};
 use observe::{LastStatus, Observed};
 
 /// How long a server may take to accept a connection.
 const CONNECT_LIMIT: Duration = Duration::from_secs(3);
 /// How long a server may take to begin its answer, and between two pieces of it. A body to send adds to it.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+/// How long a server may take to make one object of its parts.
+const FINISH_LIMIT: Duration = Duration::from_secs(120);
 /// The slowest line we count on: it gives a body to send its share of the limit.
 const BYTES_PER_SECOND_MIN: u64 = 256 << 10;
 
@@ -129,6 +132,12 @@ impl S3 {
         ObjectError { kind, place: self.place.clone(), key: key.to_owned(), doing, source: cause }
     }
 
+    /// What work on an object needs.
+    fn of(&self, key: &str) -> Result<(ObjectPath, Arc<AmazonS3>), ObjectError> {
+        let path = self.path(key).map_err(|failed| self.error("write", key, failed))?;
+        Ok((path, Arc::clone(&self.store)))
+    }
+
     fn put_as(&self, key: &str, body: Bytes, mode: PutMode) -> Result<(), ObjectError> {
         let path = self.path(key).map_err(|failed| self.error("write", key, failed))?;
         let store = Arc::clone(&self.store);
@@ -190,6 +199,10 @@ impl ObjectStore for S3 {
         }
     }
 
+    fn in_parts(&self) -> Option<&dyn InParts> {
+        Some(self)
+    }
+
     fn get(&self, key: &str) -> Result<Bytes, ObjectError> {
         self.read(key, None)
     }
@@ -238,6 +251,36 @@ impl ObjectStore for S3 {
             Err(error) if error.kind == ObjectErrorKind::Missing => Ok(()),
             other => other,
         }
+    }
+}
+
+/// The protocol's own uploads in parts.
+impl InParts for S3 {
+    fn begin(&self, key: &str) -> Result<String, ObjectError> {
+        let (path, store) = self.of(key)?;
+        self.run("write", key, async move { within(ANSWER_LIMIT, store.create_multipart(&path)).await })
+    }
+
+    fn part(&self, key: &str, upload: &str, number: usize, body: Bytes) -> Result<String, ObjectError> {
+        let ((path, store), upload) = (self.of(key)?, upload.to_owned());
+        let limit = ANSWER_LIMIT + Duration::from_secs(body.len() as u64 / BYTES_PER_SECOND_MIN);
+        self.run("write", key, async move {
+            Ok(within(limit, store.put_part(&path, &upload, number, body.into())).await?.content_id)
+        })
+    }
+
+    fn finish(&self, key: &str, upload: &str, parts: &[String]) -> Result<(), ObjectError> {
+        let ((path, store), upload) = (self.of(key)?, upload.to_owned());
+        let parts: Vec<PartId> = parts.iter().map(|name| PartId { content_id: name.clone() }).collect();
+        self.run("write", key, async move {
+            within(FINISH_LIMIT, store.complete_multipart(&path, &upload, parts)).await?;
+            Ok(())
+        })
+    }
+
+    fn give_up(&self, key: &str, upload: &str) -> Result<(), ObjectError> {
+        let ((path, store), upload) = (self.of(key)?, upload.to_owned());
+        self.run("delete", key, async move { within(ANSWER_LIMIT, store.abort_multipart(&path, &upload)).await })
     }
 }
 

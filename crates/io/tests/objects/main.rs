@@ -14,6 +14,7 @@ use lifeboat_io::{
     Io, ObjectErrorKind, ObjectStore, Stop,
     objects::{
         folder::Folder,
+        parts,
         retry::{Retry, RetryPolicy},
     },
     open_location, parse_location,
@@ -55,6 +56,42 @@ fn s3_conforms() {
     let server = Server::start();
     let name = numbered("shop/vault");
     conform_objects(&|| Arc::new(server.open(&name())));
+}
+
+/// Large enough for three parts. Nothing is to be seen of it before, and nothing but it afterwards.
+#[test]
+fn bkp_07_a_file_of_many_parts_arrives_as_it_is() {
+    let (home, server, io) = (tempfile::tempdir().unwrap(), Server::start(), twin_io());
+    let file = home.path().join("shop.sqlite");
+    let folder = || Arc::new(Folder::new(home.path().join("folder")));
+    let tried = |store| Retry::new(store, &io, &Stop::default(), RetryPolicy::default());
+    let stores: [Arc<dyn ObjectStore>; 4] = [
+        folder(),
+        Arc::new(MemoryObjects::new()),
+        Arc::new(tried(Arc::new(Folder::new(home.path().join("tried"))))),
+        Arc::new(server.open("plain")),
+    ];
+    let body = |begin: u8, bytes: u32| (0..bytes).map(|n| (n >> 8) as u8 ^ n as u8 ^ begin).collect::<Vec<u8>>();
+    for store in stores {
+        for (begin, bytes) in [(2, (17 << 20) + 3), (3, 5), (4, 0)] {
+            let body = body(begin, bytes);
+            std::fs::write(&file, &body).unwrap();
+            let sent = parts::put_file(&*store, "shop.sqlite", &file, &Stop::default(), &|_, _| ()).unwrap();
+            assert_eq!(sent.bytes, u64::from(bytes), "{store:?}");
+            assert!(store.get("shop.sqlite").unwrap() == body, "{store:?}, {bytes}");
+            assert_eq!(parts::look_through(&*store, "shop.sqlite", &Stop::default(), &|_, _| ()).unwrap(), sent);
+            assert_eq!(parts::digest_of_file(&file, &Stop::default()).unwrap(), sent);
+            assert_eq!(store.list("").unwrap().len(), 1, "{store:?}");
+        }
+        // Broken off in the middle, the former one stays, and nothing lies about.
+        std::fs::write(&file, body(9, 17 << 20)).unwrap();
+        let stop = Stop::default();
+        if store.in_parts().is_some() {
+            let broken = parts::put_file(&*store, "shop.sqlite", &file, &stop, &|_, _| stop.now());
+            assert!(matches!(broken, Err(parts::SendError::Stopped(_))), "{store:?}: {broken:?}");
+            assert_eq!((store.size("shop.sqlite").unwrap(), store.half_written().unwrap()), (0, vec![]), "{store:?}");
+        }
+    }
 }
 
 /// As the program opens it: by its written place and the environment, with tries, at the root of the bucket.

@@ -1,4 +1,4 @@
-//! Second vaults: brought up to date when somebody asks, or after each backup.
+//! Second vaults, and plain files elsewhere: brought up to date when somebody asks, or after each backup.
 
 use lifeboat_engine::Copy;
 use lifeboat_model::{ExitCode, Failure, FailureKind, OperationState, Request, VaultName};
@@ -18,24 +18,34 @@ use crate::{
 pub fn run(app: &App, to: Option<&str>, dry_run: bool) -> Done {
     let session = app.open(&[])?;
     let setup = session.engine.setup();
-    let names: Vec<VaultName> = match to {
+    let requests: Vec<Request> = match to {
         Some(name) => {
             let name = VaultName::new(name).map_err(|error| Failure::from_error(FailureKind::Usage, &error))?;
-            vec![setup.copy(&name)?.name.clone()]
+            vec![Request::Copy { to: setup.copy(&name)?.name.clone() }]
         }
-        None if setup.copies.is_empty() => {
+        None if setup.copies.is_empty() && setup.elsewhere.is_empty() => {
             let failure = Failure::new(FailureKind::Usage, format!("the settings of {} name no copy", setup.scope));
             let hint = "write [vault.copies.offsite] with location and password into lifeboat.toml";
             return Err(failure.hint(hint).into());
         }
-        None => setup.copies.iter().map(|copy| copy.name.clone()).collect(),
+        None => {
+            let copies = setup.copies.iter().map(|copy| Request::Copy { to: copy.name.clone() });
+            copies.chain(setup.elsewhere.keys().map(|name| Request::Send { resource: name.clone() })).collect()
+        }
     };
     let mut worst = ExitCode::Ok;
-    for name in names {
-        let copied = session.engine.plan(&Request::Copy { to: name.clone() }).map_err(error::Ended::from);
+    for request in requests {
+        let copied = session.engine.plan(&request).map_err(error::Ended::from);
         let code = match copied.and_then(|plan| carry_out(app, &session, &plan, dry(dry_run))) {
             Ok(code) => code,
-            Err(ended) => error::tell(app, &error::Ended { failure: about(&name, ended.failure), ..ended }),
+            Err(ended) => {
+                let failure = if let Request::Copy { to } = &request {
+                    about(to, ended.failure)
+                } else {
+                    ended.failure.while_doing("the plain file could not be sent elsewhere")
+                };
+                error::tell(app, &error::Ended { failure, ..ended })
+            }
         };
         if worst == ExitCode::Ok {
             worst = code;

@@ -210,6 +210,7 @@ impl ResourceSettings {
             statement_timeout: None,
             alias: false,
             dated_days: None,
+            send_to: None,
             schedule: super::schedules::OwnScheduleSettings::default(),
         }
     }

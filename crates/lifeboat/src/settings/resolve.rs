@@ -8,7 +8,7 @@ use std::{
 use lifeboat_engine::{Setup, Upstream};
 use lifeboat_io::{Io, files};
 use lifeboat_model::{
-    Duration, Failure, FailureKind, Keep, Resource, ResourceKind, ResourceName, Scope, SqlCheck, Writer,
+    Duration, Elsewhere, Failure, FailureKind, Keep, Resource, ResourceKind, ResourceName, Scope, SqlCheck, Writer,
     escalation::Contacts,
 };
 use serde::{Serialize, Serializer};
@@ -307,6 +307,13 @@ pub fn environment_of(loaded: &Loaded, environment: &str, global: &GlobalArgs, i
         }
         if let Some(days) = what.dated_days {
             resolved.setup.dated.insert(resource.name.clone(), days);
+        }
+        if let Some(to) = &what.send_to {
+            let to = Elsewhere::parse(to).map_err(|error| usage(format!("send_to of {name}: {error}")))?;
+            let to = Elsewhere { place: outside::place(&to.place, folder)?.location, ..to };
+            let line = choice.line(&["environments", environment, "resources", name, "send_to"]);
+            choice.tell(&format!("resources.{name}.send_to"), to.to_string(), line);
+            resolved.setup.elsewhere.insert(resource.name.clone(), to);
         }
         resolved.setup.resources.push(resource);
     }

@@ -33,7 +33,7 @@ pub struct ScheduleSettings {
     /// Backups that no rule keeps go off the list.
     #[schemars(extend("x-kind" = "cron"))]
     pub retention: Option<String>,
-    /// Second vaults are brought up to date.
+    /// Second vaults are brought up to date, and plain files sent where the settings say.
     #[schemars(extend("x-kind" = "cron"))]
     pub copy: Option<String>,
     /// Space is freed that no backup needs, after `vault.prune_grace`.

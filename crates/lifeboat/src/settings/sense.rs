@@ -75,7 +75,9 @@ pub fn suspicion(key: &str, text: &str) -> Option<(String, String)> {
     if name == "sql" {
         return None; // brackets and angles mean something there
     }
-    let found = PLACEHOLDERS.iter().find(|word| text.contains(**word)).map(|word| (*word).to_owned());
+    // There it stands for the day of each file.
+    let meant = |word: &str| name == "send_to" && word == lifeboat_model::elsewhere::DAY;
+    let found = PLACEHOLDERS.iter().find(|word| text.contains(**word) && !meant(word)).map(|word| (*word).to_owned());
     let found = found.or_else(|| bracketed(text))?;
     Some((format!("{key} still has the placeholder {found:?}"), "write your own value".to_owned()))
 }
@@ -252,11 +254,23 @@ impl Resource<'_> {
             ("checks", !checks.is_empty()),
             ("alias", *alias),
             ("dated_days", self.what.dated_days.is_some()),
+            ("send_to", self.what.send_to.is_some()),
         ];
         if !kind.is_database() {
             for (key, _) in tables.iter().filter(|(_, said)| *said) {
                 tell(key, format!("{name} is no database and has no {key}"), "take it out, or write kind = \"sqlite\"");
             }
+        }
+        let sent = self.what.send_to.as_deref().map(lifeboat_model::Elsewhere::parse);
+        if let Some(Err(why)) = sent {
+            tell("send_to", format!("send_to of {name} is no place for a file a day"), &why.to_string());
+        }
+        if sent.is_some() && *kind == KindSettings::Postgres {
+            tell(
+                "send_to",
+                format!("{name} is no file that could be sent"),
+                "take it out; lifeboat export writes dumps",
+            );
         }
         let leaving = [
             ("owner_columns", !self.what.owner_columns.is_empty()),

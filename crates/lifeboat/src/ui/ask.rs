@@ -93,7 +93,7 @@ fn what_it_does(plan: &Plan) -> String {
         Request::Prune => format!("this deletes for good what no backup of {scope} needs"),
         Request::Release { operation } => format!("this deletes for good what {operation} set aside in {scope}"),
         Request::Backup { .. } | Request::Prove { .. } | Request::Mark { .. } => plan.title.clone(),
-        Request::Shadow { .. } => plan.title.clone(),
+        Request::Shadow { .. } | Request::Send { .. } => plan.title.clone(),
         Request::Export { .. } | Request::Adopt { .. } | Request::Copy { .. } => plan.title.clone(),
         Request::Compromise { .. } | Request::Attest { .. } | Request::Incident { .. } => plan.title.clone(),
         Request::Decide { .. } | Request::Provider { .. } => plan.title.clone(),

@@ -325,7 +325,7 @@ pub fn undo(operation: &Operation) -> Option<String> {
             let is_kind = takes_out || matches!(about, VersionAsk::RollBack { .. } | VersionAsk::Env(_));
             is_kind && !operation.past_pivot
         }
-        Request::Export { .. } | Request::Copy { .. } => false,
+        Request::Export { .. } | Request::Copy { .. } | Request::Send { .. } => false,
         Request::Compromise { .. } | Request::Attest { .. } | Request::Fence { .. } | Request::Decide { .. } => false,
         Request::Incident { .. } | Request::Sync { .. } | Request::Maintenance { .. } => false,
         Request::Provider { .. } | Request::Drill { .. } => false,

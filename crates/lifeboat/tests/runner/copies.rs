@@ -59,3 +59,34 @@ fn doctor_flags_a_copy_on_the_disk_of_the_data() {
     assert!(told.out.contains("it is on the same file system as what it keeps"), "{}", told.out);
     home.run(&["vault", "copy", "--to", "nowhere"]).ends(ExitCode::Usage);
 }
+
+/// BKP-07: a plain file that everybody can read, by `vault copy` too, where no second vault is named.
+#[test]
+fn bkp_07_a_plain_file_goes_elsewhere_with_vault_copy() {
+    let home = Home::shop();
+    let settings = std::fs::read_to_string(home.path("lifeboat.toml")).unwrap();
+    home.write("lifeboat.toml", format!("{settings}send_to = \"../bucket/plain/shop-YYYYMMDD.sqlite\"\n"));
+    home.run(&["vault", "copy"]).ends(ExitCode::Refused);
+    home.backup();
+    home.sell(2);
+    let bucket = home.app().with_file_name("bucket").join("plain");
+    home.run(&["vault", "copy", "--dry-run"]).ends(ExitCode::Ok).says(&["send db of", "shop-20"]);
+    assert!(!bucket.exists(), "nothing is sent of a plan");
+    home.run(&["vault", "copy"]).ends(ExitCode::Ok);
+    home.run(&["vault", "copy"]).ends(ExitCode::Ok);
+    let files: Vec<_> = std::fs::read_dir(&bucket).unwrap().map(|one| one.unwrap().path()).collect();
+    assert_eq!(files.len(), 1, "{files:?}");
+    let copy = rusqlite::Connection::open(&files[0]).unwrap();
+    let count: u32 = copy.query_row("SELECT count(*) FROM orders", [], |row| row.get(0)).unwrap();
+    assert_eq!(count, 40, "of the backup, not of what was written since");
+    home.run(&["config", "show"]).ends(ExitCode::Ok).says(&["resources.db.send_to"]);
+    home.write("lifeboat.toml", format!("{settings}send_to = \"./copy.key/nowhere/shop-YYYYMMDD.sqlite\"\n"));
+    home.write("copy.key", "no folder");
+    let told = home.run(&["vault", "copy"]);
+    assert_ne!(told.code, Some(0), "{}", told.err);
+    assert!(
+        told.err.contains("the plain file could not be sent elsewhere") || told.err.contains("was not sent"),
+        "{}",
+        told.err
+    );
+}

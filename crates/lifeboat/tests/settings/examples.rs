@@ -51,6 +51,10 @@ fn collisionos_shows_its_database_and_tables() {
         |key: &str| values.iter().find(|value| value["key"] == key).unwrap()["value"].as_str().unwrap().to_owned();
     assert!(value("resources.db.path").ends_with("/database.sqlite"));
     assert_eq!(value("resources.db.stop"), "pm2 stop collision-os");
+    // BKP-07: the document's three lines of cron.
+    let times = ["backup", "retention", "copy"].map(|job| value(&format!("schedule.{job}")));
+    assert_eq!(times, ["0 2 * * *", "0 3 * * *", "0 4 * * *"]);
+    assert!(value("resources.db.send_to").ends_with("/backups/collision-os-YYYYMMDD.sqlite"));
     let tables = format!("{} {}", value("resources.db.critical_tables"), value("resources.db.may_be_empty"));
     assert_eq!(tables, "customers vehicles repair_orders parts purchase_orders");
 }

@@ -78,6 +78,20 @@ fn unknown_keys_come_with_a_near_miss() {
 }
 
 #[test]
+fn bkp_07_a_file_a_day_needs_a_place_and_a_day() {
+    check(
+        &about_db("send_to = \"s3://bucket/shop.sqlite\"\n"),
+        &["7: send_to of db is no place for a file a day; its name has no day: YYYYMMDD is needed in it, once"],
+    );
+    check(
+        &about_db("send_to = \"shop-YYYYMMDD.sqlite\"\n"),
+        &[
+            "7: send_to of db is no place for a file a day; it needs a place and a name: s3://bucket/folder/NAME-YYYYMMDD.sqlite",
+        ],
+    );
+}
+
+#[test]
 fn what_is_missing_is_named() {
     check(
         "",
@@ -242,7 +256,7 @@ fn several_at_once_come_in_the_order_of_their_lines() {
             "7: environments.production.resources.db.kind is no kind of resource; did you mean \"sqlite\"?",
             "8: environments.production.resources.db.path still has the placeholder \"/path/to/\"; write your own value",
             "9: there is no setting \"colour\" in [environments.production.resources.db]; known here: alias, checks, critical_tables, dated_days, exclude, kind, \
-             lock_timeout, may_be_empty, migrations, owner_columns, password, path, roles, salvage_columns, schedule, schemas, start, \
+             lock_timeout, may_be_empty, migrations, owner_columns, password, path, roles, salvage_columns, schedule, schemas, send_to, start, \
              statement_timeout, stop, swap, url, url_from",
         ],
     );
