@@ -16,7 +16,7 @@ use lifeboat_io::{
 use lifeboat_model::{Backup, Failure, Resource, ResourceKind, ResourceName, Timestamp, stamp_in};
 use serde::Serialize;
 
-use crate::{Engine, facts::path_with};
+use crate::{Engine, aliases::day_of, facts::path_with};
 
 /// A file that looks like a backup and has no manifest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -94,7 +94,7 @@ impl Engine {
         let live = databases.iter().any(|database| database.kind.path() == Some(&path));
         let sidecar = sqlite::SIDECARS.iter().any(|end| name.ends_with(end));
         let is_folder = files::is_folder(&path) && !matches!(dump_form(&path), Ok(DumpForm::Archive));
-        if !looks || live || sidecar || name.contains(OURS) || is_folder || self.is_alias(&path) {
+        if !looks || live || sidecar || name.contains(OURS) || is_folder || self.is_ours(&path, backups) {
             return None;
         }
         let at = stamp.map(|stamp| stamp.at).or_else(|| files::modified(&path).ok())?;
@@ -125,10 +125,23 @@ impl Engine {
         })
     }
 
-    /// Whether it is the file that each backup renews.
-    fn is_alias(&self, path: &Path) -> bool {
-        let aliases = self.setup.resources.iter().filter(|resource| self.setup.aliases.contains(&resource.name));
-        aliases.filter_map(|resource| resource.kind.path()).any(|live| path_with(live, ".backup") == path)
+    /// Whether it is the file that each backup renews, or the plain copy that one of these backups made on its day.
+    fn is_ours(&self, path: &Path, backups: &[Backup]) -> bool {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let day = day_of(&name);
+        self.setup.resources.iter().any(|resource| {
+            let Some(live) = resource.kind.path() else { return false };
+            let is_alias = || self.setup.aliases.contains(&resource.name) && path_with(live, ".backup") == path;
+            let of_day = |backup: &Backup| {
+                let made = backup.recovery_point.strftime("%Y%m%d").to_string();
+                backup.resources.contains(&resource.name) && day == Some(made.as_str())
+            };
+            let is_dated = || {
+                let beside = path_with(live, ".backup.").display().to_string();
+                self.setup.dated.contains_key(&resource.name) && path.display().to_string().starts_with(&beside)
+            };
+            is_alias() || (is_dated() && backups.iter().any(of_day))
+        })
     }
 }
 

@@ -65,14 +65,19 @@ pub fn backup(app: &App, session: &Session, ask: &BackupAsk, wanted: &Wanted<'_>
     report(app, &backup.id, &path, alias.as_deref())
 }
 
-/// Renews the file beside each database that the settings want one for, out of its newest good backup.
-pub fn renew_aliases(app: &App, session: &Session) -> Result<(), error::Ended> {
+/// Renews the file beside each database that the settings want one for, and makes the plain copy of the day, out of its newest
+/// good backup.
+pub fn make_files_beside(app: &App, session: &Session) -> Result<(), error::Ended> {
     let setup = session.engine.setup();
     let meant = |resource: &&Resource| session.named.is_empty() || session.named.contains(&resource.name);
     let wanted = setup.resources.iter().filter(|resource| setup.aliases.contains(&resource.name)).filter(meant);
     for database in wanted {
         let renewed = watched_by(app, |watch, stop| session.engine.renew_alias(database, &app.by(), watch, stop))?;
         app.ui.talk(&format!("{} is the newest verified copy.\n", renewed.display()));
+    }
+    for database in setup.resources.iter().filter(|one| setup.dated.contains_key(&one.name)).filter(meant) {
+        let copy = watched_by(app, |watch, stop| session.engine.dated_copy(database, &app.by(), watch, stop))?;
+        app.ui.talk(&format!("{} is the copy of the day.\n", copy.display()));
     }
     Ok(())
 }

@@ -35,7 +35,7 @@ pub fn backup(app: &App, args: &BackupArgs) -> Done {
     if args.run.dry_run || !matches!(code, ExitCode::Ok | ExitCode::OverBudget) {
         return Ok(code);
     }
-    copy::renew_aliases(app, &session)?;
+    copy::make_files_beside(app, &session)?;
     Ok(copies::after_backup(app, &session, code))
 }
 

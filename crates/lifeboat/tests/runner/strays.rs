@@ -61,6 +61,33 @@ fn bkp_22_a_setting_keeps_the_file_beside_the_database_fresh() {
     assert!(!home.path("shop.db.backup.new").exists());
 }
 
+/// BKP-07: whoever backs up by hand gets the copy of the day as the schedule makes it; what other days left is told as before.
+#[test]
+fn bkp_07_a_backup_by_hand_makes_the_copy_of_the_day_which_is_no_stranger() {
+    let home = Home::shop();
+    let settings = std::fs::read_to_string(home.path("lifeboat.toml")).unwrap();
+    home.write("lifeboat.toml", format!("{settings}dated_days = 7\n"));
+    home.db().execute("VACUUM INTO ?1", [home.path("shop.db.backup.20251104").to_str().unwrap()]).unwrap();
+    home.run(&["backup", "--dry-run"]).ends(ExitCode::Ok);
+    let dated = || {
+        let names = std::fs::read_dir(home.app()).unwrap().map(|one| one.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<_> = names.filter(|name| name.starts_with("shop.db.backup.20")).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(dated(), ["shop.db.backup.20251104"], "nothing is made of a plan");
+    let told = home.run(&["backup"]).ends(ExitCode::Ok);
+    assert!(told.err.contains("is the copy of the day"), "{}", told.err);
+    home.sell(2);
+    home.run(&["backup"]).ends(ExitCode::Ok);
+    let names = dated();
+    assert_eq!(names.len(), 3, "{names:?}");
+    let listed = home.run(&["backups", "list", "--json"]).json();
+    let strangers = listed["unmanifested"].as_array().unwrap();
+    assert_eq!(strangers.len(), 1, "{strangers:#?}");
+    assert!(strangers[0]["path"].as_str().unwrap().ends_with("/shop.db.backup.20251104"), "{strangers:#?}");
+}
+
 #[test]
 fn bkp_04_a_backup_says_what_was_deployed_and_how_far_the_schema_was_migrated() {
     let home = Home::shop();
