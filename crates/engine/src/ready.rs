@@ -2,13 +2,14 @@
 //! measured, and nobody's word stands against it; the rest a person attests, and that counts for a quarter of a year.
 
 use lifeboat_model::{
-    Failure, LevelAsk, Operation, OperationState, Request, ResourceKind, Timestamp, Tri, VersionAsk,
+    Backup, Failure, LevelAsk, Operation, OperationState, Request, ResourceKind, ResourceName, Timestamp, Tri,
+    VersionAsk,
     sync::SyncAsk,
     time::{Duration, show_age, since},
 };
 use serde::Serialize;
 
-use crate::{Engine, rehearsals, releases::is_by_file};
+use crate::{Engine, Setup, rehearsals, releases::is_by_file};
 
 /// How long a person's word counts, and how long ago a test may be: 92 days, a quarter of a year.
 pub const COUNTS_FOR: Duration = Duration::from_secs(92 * 86_400);
@@ -16,6 +17,8 @@ pub const COUNTS_FOR: Duration = Duration::from_secs(92 * 86_400);
 const DAILY: Duration = Duration::from_secs(26 * 3_600);
 /// The oldest a weekly copy of the cloud may be.
 const WEEKLY: Duration = Duration::from_secs(7 * 86_400);
+/// At the end of a week the next snapshot is only just being taken.
+const BEING_TAKEN: Duration = Duration::from_secs(3_600);
 
 /// A point of the list: its key, what it says, and how it becomes true.
 struct Point {
@@ -78,7 +81,7 @@ pub struct ReadyPoint {
 /// What the measured points look at.
 struct Seen<'a> {
     engine: &'a Engine,
-    backups: Result<Vec<lifeboat_model::Backup>, Failure>,
+    backups: Result<Vec<Backup>, Failure>,
     now: Timestamp,
 }
 
@@ -90,6 +93,32 @@ impl Engine {
     pub fn ready(&self) -> Result<Vec<ReadyPoint>, Failure> {
         let seen = Seen { engine: self, backups: self.backups(), now: self.io().clock.now() };
         POINTS.iter().map(|point| self.stands(point, &seen)).collect()
+    }
+
+    /// Which snapshots of the cloud are missing, or older than a week: databases on servers beside a mirrored file. Nothing when the
+    /// settings want none.
+    ///
+    /// # Errors
+    /// The backups there are cannot be read.
+    pub fn late_snapshots(&self) -> Result<Vec<String>, Failure> {
+        let setup = self.setup();
+        let of_cloud = setup.resources.iter().filter(|one| matches!(one.kind, ResourceKind::Postgres { .. }));
+        let of_cloud: Vec<_> = of_cloud.map(|one| &one.name).filter(|_| !setup.links.is_empty()).collect();
+        if of_cloud.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (all, now) = (self.backups()?, self.io().clock.now());
+        let late = of_cloud.into_iter().filter_map(|name| match newest(&all, setup, name).map(|at| since(at, now)) {
+            None => Some(format!("There is no snapshot of the cloud, {name}; lifeboat backup {name}")),
+            Some(age) if age > WEEKLY + BEING_TAKEN => {
+                let age = show_age(age);
+                Some(format!(
+                    "The newest snapshot of the cloud, {name}, is {age} old (threshold: 7 days); lifeboat backup {name}"
+                ))
+            }
+            Some(_) => None,
+        });
+        Ok(late.collect())
     }
 
     /// What is attested under a key, as an attestation calls it.
@@ -227,6 +256,12 @@ fn rotation(seen: &Seen<'_>) -> (Tri, String) {
     }
 }
 
+/// Up to when the newest backup of a resource is complete.
+fn newest(all: &[Backup], setup: &Setup, name: &ResourceName) -> Option<Timestamp> {
+    let of_it = all.iter().filter(|backup| backup.scope == setup.scope && backup.resources.contains(name));
+    of_it.map(|backup| backup.recovery_point).max()
+}
+
 /// Something does it by itself, it was done within a day, and where there is a cloud, that is backed up within a week, too.
 fn backups(seen: &Seen<'_>) -> (Tri, String) {
     let setup = seen.engine.setup();
@@ -245,13 +280,8 @@ fn backups(seen: &Seen<'_>) -> (Tri, String) {
     for resource in &setup.resources {
         let is_server = matches!(resource.kind, ResourceKind::Postgres { .. });
         has_cloud |= is_server;
-        let newest = all
-            .iter()
-            .filter(|backup| backup.scope == setup.scope && backup.resources.contains(&resource.name))
-            .map(|backup| backup.recovery_point)
-            .max();
         let limit = if is_server { WEEKLY } else { DAILY };
-        match newest.map(|at| since(at, seen.now)) {
+        match newest(all, setup, &resource.name).map(|at| since(at, seen.now)) {
             None => late.push(format!("{} has no backup", resource.name)),
             Some(age) if age > limit => late.push(format!("the newest of {} is {} old", resource.name, show_age(age))),
             Some(_) => {}

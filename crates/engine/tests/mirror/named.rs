@@ -1,7 +1,9 @@
 //! What the requirements ask of a mirror under these names, with their numbers.
 
+use std::time::Duration;
+
 use lifeboat_engine::Unwatched;
-use lifeboat_io::Stop;
+use lifeboat_io::{Clock, Stop};
 use lifeboat_model::sync::SyncAsk;
 
 use crate::{drain, shop::Shop};
@@ -67,6 +69,27 @@ fn sync_17_what_another_program_does_is_noted_and_what_it_rolls_back_is_not() {
     assert_eq!(noted, [("orders", lifeboat_model::sync::Op::Delete)]);
     shop.write("BEGIN; DELETE FROM orders WHERE id = 2; UPDATE orders SET cents = 0; ROLLBACK;");
     assert_eq!(waiting(&shop), 1);
+}
+
+/// The cloud itself is backed up once a week; when it was not, somebody is told.
+#[test]
+fn bkp_10_a_snapshot_of_the_cloud_older_than_a_week_is_an_alert() {
+    const DAY: Duration = Duration::from_secs(86_400);
+    let mut shop = Shop::attached();
+    let late = |shop: &Shop| shop.world.engine().late_snapshots().unwrap();
+    assert_eq!(late(&shop), ["There is no snapshot of the cloud, db; lifeboat backup db"]);
+    shop.world.backup();
+    assert_eq!(late(&shop), Vec::<String>::new());
+    shop.world.clock.advance(7 * DAY);
+    assert_eq!(late(&shop), Vec::<String>::new(), "the next one is being taken");
+    shop.world.clock.advance(DAY);
+    let told = late(&shop);
+    assert_eq!(told, ["The newest snapshot of the cloud, db, is 8 d old (threshold: 7 days); lifeboat backup db"]);
+    shop.world.backup();
+    assert_eq!(late(&shop), Vec::<String>::new());
+    // Whoever backs up no cloud is not told every five minutes: lifeboat ready tells that.
+    shop.world.setup.resources.clear();
+    assert_eq!(late(&shop), Vec::<String>::new());
 }
 
 /// Deletes that went with a cleared queue are found, counted, and taken out after they were saved.

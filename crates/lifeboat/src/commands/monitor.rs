@@ -30,6 +30,10 @@ pub fn run(app: &App, what: &MonitorCommand) -> Done {
         // Whoever only reads the lines has to hear of it, too.
         Err(failure) => (vec![format!("No data about the mirror {name}: {failure}")], None, None),
     };
+    match session.engine.late_snapshots() {
+        Ok(late) => alerts.extend(late),
+        Err(failure) => alerts.push(format!("No data about snapshots of the cloud: {failure}")),
+    }
     if let Err(why) = wire::daemon_answers(*daemon) {
         alerts.push(format!("No daemon answers on {daemon}: {why}"));
     }
