@@ -125,6 +125,34 @@ mod tests {
         }
     }
 
+    /// The names of the five documents, new or old.
+    #[test]
+    fn cmp_05_the_names_that_documents_have_tell_their_time() {
+        for name in [
+            "database.sqlite.CORRUPTED.20251104-143000",
+            "backups/database-pre-change-20251104-143000.sqlite",
+            "queue-backup-20251104-143000.json",
+            "backup-20251104-143000.sql",
+            "backup-pre-rollback-20251104-143000.sql",
+            "cloud_backup_20251104_143000.sql",
+            "emergency_20251104_143000.sql",
+        ] {
+            check(name, Some(("2025-11-04T14:30:00Z", false)));
+        }
+        for name in [
+            "database.sqlite.backup.20251104",
+            "my-shop-20251104.sqlite",
+            "my_production_20251104.sql.gz",
+            "backup/database-20251104.sql",
+            "backup/multi-tenant-20251104.sql",
+        ] {
+            check(name, Some(("2025-11-04T00:00:00Z", true)));
+        }
+        for name in ["database.sqlite.backup", "supabase-backup.sql", "data-only.sql", "database-test.sqlite"] {
+            check(name, None);
+        }
+    }
+
     #[test]
     fn a_day_means_its_first_instant() {
         for name in ["database.sqlite.backup.20251104", "database-20251104.sql", "shop-2025-11-04.db", "20251104"] {

@@ -1,8 +1,9 @@
 //! The disaster recovery document of the example app, every command block of it, word for word: against the app, which is
 //! another process, through the real daemon and the scripts that `shims install` writes.
 //!
-//! A block that cannot run here stands in the table with the reason, and with what is run in its place. The table and the
-//! document have to agree block by block, so that none is left out silently.
+//! The table and the document have to agree block by block, so that none is left out silently. What the document leaves open - its
+//! repository, its project, paths, a commit, a token - is filled in, and /tmp is a folder of the test's; nothing else is changed.
+//! Stand-ins are only what would reach out of the test or never end: the bucket, the project's address, `pm2`, `killall`, `watch`.
 
 use std::{
     io::{BufRead, BufReader},
@@ -28,14 +29,55 @@ enum How {
     Run(&'static str, &'static str, &'static [&'static str]),
     /// It runs in the cloud, on a database that these statements have made; it says these.
     Sql(&'static str, &'static [&'static str]),
-    /// It does not run here, for this reason; in its place this runs, and says these.
-    Not(&'static str, &'static str, &'static [&'static str]),
+    /// It is a program of the app's that Node runs, under this name.
+    Script(&'static str, &'static [&'static str]),
+    /// Its lines run as cron runs them, one after the other; before them this, afterwards that; all of it says these.
+    Cron(&'static str, &'static str, &'static [&'static str]),
 }
 
-use How::{Not, Run, Sql};
+use How::{Cron, Run, Script, Sql};
 
+/// The document's project.
+const PROJECT: &str = "your-project.supabase.co";
+const PROJECT_SERVER: &str = r#"
+import http.server, ssl, sys
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        body = b'{"message": "No API key found in request", "hint": "No `apikey` request header or url param was found."}'
+        self.send_response(401 if self.path == "/rest/v1/" else 404)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def log_message(self, *words): pass
+server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain("project.crt", "project.key")
+server.socket = context.wrap_socket(server.socket, server_side=True)
+print(server.server_address[1], flush=True)
+server.serve_forever()
+"#;
+const MODELS: &str = r#"
+const { execFileSync } = require('child_process');
+const QueryTypes = { SELECT: 'SELECT' };
+const query = async (sql) => JSON.parse(execFileSync('sqlite3', ['-json', 'database.sqlite', sql]).toString() || '[]');
+module.exports = { sequelize: { QueryTypes, query } };
+"#;
+const SERVICE: &str = r#"
+const { execFileSync } = require('child_process');
+const cloud = require('fs').readFileSync('.env', 'utf8').match(/^SUPABASE_DB_URL=(.*)$/m)[1];
+const literal = (value) => value === null ? 'NULL' : `'${String(value).replace(/'/g, "''")}'`;
+const bulkCreate = async (table, rows) => {
+  const upsert = (row) => {
+    const names = Object.keys(row);
+    return `INSERT INTO mirror.${table} (${names.join(', ')}) VALUES (${names.map((name) => literal(row[name])).join(', ')})
+      ON CONFLICT (id) DO UPDATE SET ${names.map((name) => `${name} = excluded.${name}`).join(', ')};`;
+  };
+  execFileSync('psql', ['-q', '-v', 'ON_ERROR_STOP=1', cloud], { input: rows.map(upsert).join("\n") });
+};
+module.exports = { hybridDatabaseService: { bulkCreate } };
+"#;
 const STATUS: &str = "curl -s http://localhost:3002/api/sync/status";
-const ADD_CUSTOMER: &str = "curl -s -X POST http://localhost:3002/api/customers -H 'Authorization: Bearer TOKEN' -d '{\"firstName\":\"A\",\"lastName\":\"B\"}'";
+pub const ADD_CUSTOMER: &str = "curl -s -X POST http://localhost:3002/api/customers -H 'Authorization: Bearer TOKEN' -d '{\"firstName\":\"A\",\"lastName\":\"B\"}'";
 const OF_MINE: &str = "
     CREATE TABLE your_table (id int, shop_id int); CREATE TABLE customers (id int, shop_id int); CREATE SCHEMA auth;
     CREATE FUNCTION auth.current_shop_id() RETURNS int LANGUAGE sql AS 'SELECT 1';
@@ -65,10 +107,17 @@ fn table() -> Vec<(&'static str, How)> {
         ("# 1. Disable Supabase entirely", Run("", "sed -i /ENABLE_SUPABASE/d .env", &[])),
         (
             "# 1. Find commit to rollback to",
-            Not(
-                "its commit is a placeholder, its hard reset loses commits and its plain push would then be refused",
+            Run(
+                "",
                 "lifeboat level 3 --to HEAD~1 --yes --json && git log --oneline -1",
-                &["\"within\":true", "\"budget_s\":300", "Roll back to"],
+                &[
+                    "Revert \"3\"",
+                    "HEAD is now at",
+                    "Everything up-to-date",
+                    "\"within\":true",
+                    "\"budget_s\":300",
+                    "Roll back to",
+                ],
             ),
         ),
         ("# 1. Create backup of current state", Run("", "git -C ../remote.git branch", &["backup-20"])),
@@ -80,11 +129,10 @@ fn table() -> Vec<(&'static str, How)> {
         ("# Ensure sync is disabled", Run("", STATUS, &["\"enabled\":false", "401", "token"])),
         (
             "const { sequelize }",
-            Not(
-                "it is what `shims install` has written in its place: this one loads whole tables, never finds lost deletes \
-                 and ends well when it fails",
-                "cat scripts/resync-to-cloud.js",
-                &["resync-to-cloud"],
+            // `shims install` has put its own there under the document's name.
+            Script(
+                "scripts/by-the-document.js",
+                &["Found 21 records in customers", "Synced 20/20 parts", "Re-sync complete!"],
             ),
         ),
         ("node scripts/resync-to-cloud.js", Run("", "", &["repair_orders"])),
@@ -101,10 +149,11 @@ fn table() -> Vec<(&'static str, How)> {
         ),
         (
             "# 1. Clone fresh from repository",
-            Not(
-                "github.com/your-repo is a placeholder, and a checkout in /tmp would run with no database of its own",
-                "lifeboat level 5 --watch 0s --confirm collisionos/production --json",
-                &["\"level\":5", "\"within\":true", "\"budget_s\":7200"],
+            Run(
+                "lifeboat restore db --into ../restored/database.sqlite",
+                "cd ../tmp/collision-os-restore && sqlite3 database.sqlite 'PRAGMA integrity_check' && cd - && \
+                 lifeboat level 5 --watch 0s --confirm collisionos/production --json",
+                &["python3 app.py check", "ok", "\"level\":5", "\"within\":true", "\"budget_s\":7200"],
             ),
         ),
         (
@@ -120,7 +169,11 @@ fn table() -> Vec<(&'static str, How)> {
         // Backups
         (
             "# Add to crontab (crontab -e)",
-            Not("these are lines of a crontab, and they copy a live file", "lifeboat schedule show", &["0 2 * * *"]),
+            Cron(
+                "touch -d '9 days ago' database.sqlite.backup.20200101",
+                "ls database.sqlite.backup.*; cd .. && ls bucket/your-bucket/backups/*; cd app && lifeboat schedule show",
+                &["database.sqlite.backup.2", "backups/collision-os-2", "0 2 * * *", "0 3 * * *", "0 4 * * *"],
+            ),
         ),
         ("pg_dump -h your-project", Run("", "cat supabase-backup.sql", &["repair_orders", "database dump complete"])),
         ("# Before major changes", Run("", "", &["Backup created: backups/database-pre-change-"])),
@@ -136,7 +189,7 @@ fn table() -> Vec<(&'static str, How)> {
         ("curl -s http://localhost:3002/api/sync/status | jq '.data.queue.queueSize'", Run("", "", &["0"])),
         ("curl -s http://localhost:3002/api/sync/status | jq '.data.queue.totalFailed'", Run("", "", &["0"])),
         ("curl -s http://localhost:3002/api/sync/status | jq '.data.lastSync'", Run("", "", &["\"20"])),
-        ("curl -s https://your-project", Not("the host is a placeholder", STATUS, &["lastSync"])),
+        ("curl -s https://your-project", Run("", "", &["No API key found"])),
         (
             "#!/bin/bash",
             Run("", "./scripts/monitor-sync.sh --daemon 127.0.0.1:$SYNC_PORT; echo ended with $?", &["ended with 0"]),
@@ -153,7 +206,6 @@ fn every_command_of_the_document_works_as_it_is_written() {
     let listed: Vec<&str> = table.iter().map(|(begins, _)| *begins).collect();
     let found: Vec<String> = blocks.iter().map(first).collect();
     assert_eq!(found.len(), listed.len(), "{found:#?}");
-    let mut not_run = Vec::new();
     for (at, (block, (begins, how))) in blocks.iter().zip(&table).enumerate() {
         assert!(first(block).starts_with(begins), "block {at} is {:?}, and {begins:?} is listed", first(block));
         let (said, wanted) = match how {
@@ -163,17 +215,24 @@ fn every_command_of_the_document_works_as_it_is_written() {
                 (ran.map(|ran| format!("{}\n{}", ran.out, ran.err)).join("\n"), wanted)
             }
             Sql(made, wanted) => (shop.in_cloud(&format!("sql{at}"), made, &block.text), wanted),
-            Not(why, instead, wanted) => {
-                not_run.push(format!("{begins} ({why})"));
-                let ran = shop.shell(instead).ends(ExitCode::Ok);
+            Script(name, wanted) => {
+                shop.home.write(name, &block.text);
+                let ran = shop.shell(&format!("node {name}")).ends(ExitCode::Ok);
                 (format!("{}\n{}", ran.out, ran.err), wanted)
+            }
+            Cron(before, after, wanted) => {
+                let lines = block.text.lines().filter_map(cron_command);
+                let ran =
+                    [(*before).to_owned()].into_iter().chain(lines).map(|line| shop.shell(&line).ends(ExitCode::Ok));
+                ran.for_each(|ran| assert_eq!(ran.err, "", "cron would send a mail"));
+                (shop.setup(after), wanted)
             }
         };
         for wanted in wanted.iter().map(|one| (*one).to_owned()).chain(should_return(&block.text, how)) {
             assert!(said.contains(&wanted), "block {at}, {begins}: {wanted:?} is missing in\n{said}");
         }
     }
-    assert_eq!(not_run.len(), 5, "{not_run:#?}");
+    assert!(!shop.home.path("database.sqlite.backup.20200101").exists(), "it was older than seven days");
     shop.home.ran(&["sync", "check"], shop.command("lifeboat sync check").output().unwrap()).ends(ExitCode::Ok);
 }
 
@@ -184,8 +243,19 @@ fn should_return(text: &str, how: &How) -> Vec<String> {
         .filter_map(|line| line.trim().trim_start_matches(['#', '-']).trim().strip_prefix("Should return: "));
     match how {
         Run(..) => said.map(|word| word.trim().to_owned()).collect(),
-        Sql(..) | Not(..) => Vec::new(),
+        Sql(..) | Script(..) | Cron(..) => Vec::new(),
     }
+}
+
+/// What cron runs for a line of a crontab: it ends at a bare percent sign, and a backslash takes that meaning off one.
+fn cron_command(line: &str) -> Option<String> {
+    let line = line.trim();
+    if line.is_empty() || line.starts_with('#') {
+        return None;
+    }
+    let command = line.splitn(6, ' ').nth(5).unwrap();
+    assert_eq!(command.matches('%').count(), command.matches("\\%").count(), "{command}");
+    Some(command.replace("\\%", "%"))
 }
 
 /// The fenced blocks of a document.
@@ -212,16 +282,17 @@ fn blocks(document: &str) -> Vec<Block> {
 }
 
 /// The example app as it is shipped, running, mirrored, with the daemon beside it.
-struct Shop {
-    home: Home,
+pub struct Shop {
+    pub home: Home,
     server: Server,
     daemon: Child,
+    supabase: Child,
     sync_port: String,
     admin: String,
 }
 
 impl Shop {
-    fn open() -> Shop {
+    pub fn open() -> Shop {
         let (home, server) = (Home::bare(), Server::start(15));
         server.sql("postgres", "CREATE DATABASE cloud");
         std::fs::remove_file(home.path("shop.db")).unwrap();
@@ -238,9 +309,10 @@ impl Shop {
         let (_, after) = rest.split_once("\n\n").unwrap();
         let settings = format!("{before}{after}").replace("127.0.0.1:3003", &format!("127.0.0.1:{app_port}"));
         home.write("lifeboat.toml", settings);
-        let daemon = Command::new("true").spawn().unwrap();
-        let mut shop = Shop { home, server, daemon, sync_port: String::new(), admin: String::new() };
+        let [daemon, supabase] = [(); 2].map(|()| Command::new("true").spawn().unwrap());
+        let mut shop = Shop { home, server, daemon, supabase, sync_port: String::new(), admin: String::new() };
         shop.programs();
+        shop.modules();
         shop.setup("git init --quiet --initial-branch=main . && git add . && git commit --quiet -m 1");
         shop.setup(
             "git init --quiet --bare --initial-branch=main ../remote.git && git remote add origin ../remote.git",
@@ -264,9 +336,36 @@ impl Shop {
         let address = line.split("http://127.0.0.1:").nth(1).unwrap_or_else(|| panic!("{line}"));
         self.sync_port = address.split([' ', ',']).next().unwrap().to_owned();
         self.daemon = daemon;
-        // The document's port may be somebody else's on this host; it is the only thing that differs.
-        let elsewhere = format!("connect-to = localhost:3002:127.0.0.1:{}\n", self.sync_port);
+        // The document's port may be somebody else's on this host; and its project is not there.
+        let (supabase, port) = self.project();
+        self.supabase = supabase;
+        let elsewhere = format!(
+            "connect-to = localhost:3002:127.0.0.1:{}\nconnect-to = {PROJECT}:443:127.0.0.1:{port}\ncacert = {}\n",
+            self.sync_port,
+            self.programs_folder().join("project.crt").display()
+        );
         std::fs::write(self.programs_folder().join(".curlrc"), elsewhere).unwrap();
+    }
+
+    /// The document's project in the cloud, as it answers somebody without a key.
+    fn project(&self) -> (Child, String) {
+        let names = format!("subjectAltName=DNS:{PROJECT}");
+        let made = Command::new("openssl")
+            .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"])
+            .args(["-subj", "/CN=test", "-addext", &names, "-keyout", "project.key", "-out", "project.crt"])
+            .current_dir(self.programs_folder())
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{made:?}");
+        let mut project = Command::new("python3")
+            .args(["-c", PROJECT_SERVER])
+            .current_dir(self.programs_folder())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut port = String::new();
+        BufReader::new(project.stdout.take().unwrap()).read_line(&mut port).unwrap();
+        (project, port.trim().to_owned())
     }
 
     /// What the document takes for granted, and what stands in for what must not run in a test.
@@ -282,12 +381,31 @@ impl Shop {
             // These two never end.
             ("watch", "shift 2; exec sh -c \"$1\"\n".to_owned()),
             ("tail", "[ \"$1\" = -f ] && shift; exec /usr/bin/tail \"$@\"\n".to_owned()),
+            // Its buckets are folders beside the app's.
+            (
+                "aws",
+                "[ \"$1 $2 $#\" = 's3 cp 4' ] || exit 2; to=$(dirname \"$0\")/../bucket/${4#s3://}\n\
+                 mkdir -p \"$(dirname \"$to\")\" && cp \"$3\" \"$to\"\n"
+                    .to_owned(),
+            ),
         ];
         for (name, script) in twins {
             let path = folder.join(name);
             std::fs::write(&path, format!("#!/bin/sh\n{script}")).unwrap();
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
         }
+    }
+
+    /// Two modules of the app's, as far as the document's script uses them: its Sequelize, and its service that writes to the cloud.
+    fn modules(&self) {
+        for (folder, name, text) in
+            [("server/database", "models.js", MODELS), ("server/services", "databaseServiceHybrid.js", SERVICE)]
+        {
+            std::fs::create_dir_all(self.home.path(folder)).unwrap();
+            self.home.write(&format!("{folder}/{name}"), text);
+        }
+        std::fs::create_dir(self.home.app().with_file_name("tmp")).unwrap();
+        std::fs::create_dir(self.home.app().with_file_name("restored")).unwrap();
     }
 
     fn programs_folder(&self) -> PathBuf {
@@ -303,7 +421,14 @@ impl Shop {
         let token = "$(curl -s -X POST http://localhost:3002/api/auth/login -d '{\"email\":\"admin@shop.com\",\"password\":\"test\"}' | jq -r .data.token)";
         let text = text
             .replace("YOUR_ADMIN_TOKEN", &self.admin)
-            .replace("'Authorization: Bearer TOKEN'", "\"Authorization: Bearer TOKEN\"");
+            .replace("'Authorization: Bearer TOKEN'", "\"Authorization: Bearer TOKEN\"")
+            .replace("<commit-hash>", "stable")
+            .replace("cd /tmp\n", "cd ../tmp\n");
+        let (app, restored) = (self.home.app(), self.home.app().with_file_name("restored"));
+        let text = text
+            .replace("/path/to/collision-os", &app.display().to_string())
+            .replace("/path/to/restored", &restored.display().to_string())
+            .replace("/path/to/backup/.env", &app.join(".env").display().to_string());
         let text = text.replace("Bearer TOKEN", &format!("Bearer {token}"));
         command.current_dir(self.home.app()).stdin(Stdio::null()).env_clear();
         command.envs(as_always.get_envs().filter_map(|(name, value)| Some((name, value?)))).env("PATH", path);
@@ -315,6 +440,9 @@ impl Shop {
             .env("GIT_EDITOR", "true")
             .env("GIT_CONFIG_GLOBAL", "/dev/null")
             .env("npm_config_update_notifier", "false");
+        let repository = format!("url.{}.insteadOf", self.home.app().with_file_name("remote.git").display());
+        command.env("GIT_CONFIG_COUNT", "1").env("GIT_CONFIG_KEY_0", repository);
+        command.env("GIT_CONFIG_VALUE_0", "https://github.com/your-repo/collision-os.git");
         command.env("npm_config_audit", "false").env("npm_config_fund", "false");
         for who in ["AUTHOR", "COMMITTER"] {
             command.env(format!("GIT_{who}_NAME"), "shop").env(format!("GIT_{who}_EMAIL"), "shop@localhost");
@@ -322,12 +450,12 @@ impl Shop {
         command
     }
 
-    fn shell(&self, text: &str) -> Ran {
+    pub fn shell(&self, text: &str) -> Ran {
         let output: Output = self.command(text).output().unwrap();
         self.home.ran(&[text], output)
     }
 
-    fn setup(&self, text: &str) -> String {
+    pub fn setup(&self, text: &str) -> String {
         self.shell(text).ends(ExitCode::Ok).out.trim().to_owned()
     }
 
@@ -344,8 +472,10 @@ impl Shop {
 
 impl Drop for Shop {
     fn drop(&mut self) {
-        let _ = self.daemon.kill();
-        let _ = self.daemon.wait();
+        for child in [&mut self.daemon, &mut self.supabase] {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
         let _ = self.command("python3 app.py stop").output();
     }
 }

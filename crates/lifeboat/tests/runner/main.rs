@@ -10,6 +10,7 @@ mod backups;
 mod bad_input;
 mod branches;
 mod card;
+mod compatible;
 mod copies;
 mod daemon;
 mod decide;
