@@ -73,7 +73,7 @@ fn sync_03_switched_off_it_holds_everything_and_opens_no_connection() {
 }
 
 #[test]
-fn what_the_environment_says_wins() {
+fn sync_07_and_08_what_the_environment_says_wins() {
     let mut shop = Shop::attached();
     shop.link(|link| link.said.disabled = true);
     let mirror = shop.mirror();
@@ -83,6 +83,7 @@ fn what_the_environment_says_wins() {
     shop.link(|link| link.said.local_only = true);
     let before = shop.connections();
     let mut mirror = shop.mirror();
+    assert_eq!(mirror.status().unwrap().mode, lifeboat_model::sync::Mode::LocalOnly);
     assert!(mirror.drain(&Stop::default()).is_err());
     assert!(mirror.compare(&[], &Unwatched, &Stop::default()).is_err());
     assert_eq!(shop.connections(), before);
@@ -125,7 +126,7 @@ fn of_two_workers_one_loses_its_place_and_nothing_is_doubled() {
 }
 
 #[test]
-fn a_cloud_that_is_away_changes_nothing_and_is_left_alone_for_a_while() {
+fn sync_20_and_21_a_cloud_that_is_away_changes_nothing_and_is_left_alone_for_a_while() {
     let shop = Shop::attached();
     let mut mirror = shop.mirror();
     drain(&mut mirror);
@@ -176,7 +177,7 @@ fn a_schema_that_changes_is_followed() {
 }
 
 #[test]
-fn a_queue_that_is_cleared_is_saved_and_can_be_put_back() {
+fn sync_15_a_queue_that_is_cleared_is_saved_and_counted_and_can_be_put_back() {
     let shop = Shop::attached();
     shop.ask(SyncAsk::Disable { why: String::new() });
     shop.write(

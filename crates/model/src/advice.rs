@@ -351,7 +351,7 @@ mod tests {
 
     /// DEC-13: 100, 1,000, 10,000 and five minutes; what equals a limit is not over it.
     #[test]
-    fn emrg_02_what_was_measured_gives_the_level() {
+    fn emrg_02_05_and_dec_13_what_was_measured_gives_the_level() {
         use Symptom::{CloudDown, QueueGrowing, SyncErrors};
         use Urgency::{Advise, Urge, Watch};
         for (waiting, wanted) in [

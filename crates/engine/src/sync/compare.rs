@@ -493,6 +493,7 @@ impl Mirror {
             self.write(table, some.to_vec(), Vec::new())?;
             done += some.len() as u64;
             walk.watch.note(&format!("{done}/{} {table}", total.max(done)));
+            self.tell(&TableCompared { table: table.clone(), rows: done, ..TableCompared::default() }, total, walk)?;
         }
         Ok(written)
     }

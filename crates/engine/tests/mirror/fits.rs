@@ -196,3 +196,51 @@ fn sync_30_a_re_sync_goes_in_the_document_s_steps() {
     let of_table: Vec<&String> = told.iter().filter(|line| line.ends_with(" customers")).collect();
     assert_eq!(of_table, ["50/120 customers", "100/120 customers", "120/120 customers", "120/120 customers"]);
 }
+
+/// EMRG-13: a batch that fails ends the re-sync with the name of its table, and the status says how far it came.
+#[test]
+fn emrg_13_a_batch_that_fails_ends_the_re_sync_and_names_its_table() {
+    let mut shop = Shop::alone();
+    shop.link(|link| link.resync_rows = Some(50));
+    shop.write("DELETE FROM orders; DELETE FROM customers;");
+    shop.write(&customers(170));
+    shop.ask(SyncAsk::Attach);
+    shop.cloud(
+        "TRUNCATE mirror.customers;
+         CREATE FUNCTION third() RETURNS trigger LANGUAGE plpgsql AS
+             'BEGIN IF (SELECT count(*) FROM mirror.customers) >= 100 THEN RAISE EXCEPTION ''not the third''; END IF; RETURN NULL; END';
+         CREATE TRIGGER third BEFORE INSERT ON mirror.customers FOR EACH STATEMENT EXECUTE FUNCTION third()",
+    );
+    let again = SyncAsk::Resync { tables: vec![], keep_orphans: false, emptied: vec![] };
+    let failed = format!("{:?}", shop.world.run(&shop.request(again.clone())).unwrap().state);
+    assert!(failed.contains("customers cannot be re-synced") && failed.contains("not the third"), "{failed}");
+    assert_eq!(shop.cloud("SELECT count(*) FROM mirror.customers"), "100");
+    let came = shop.mirror().status().unwrap().resync.unwrap();
+    assert!(came.table == "customers" && came.total == 170 && (50..=100).contains(&came.done), "{came:?}");
+    shop.cloud("DROP TRIGGER third ON mirror.customers");
+    shop.ask(again);
+    assert_eq!(shop.mirror().status().unwrap().resync, None, "it is over");
+    shop.is_equal(&mut shop.mirror());
+}
+
+/// EMRG-18: a new project that has tables is filled; one that lacks them is told which, and nothing is made there.
+#[test]
+fn emrg_18_a_new_project_is_filled_or_told_what_it_lacks() {
+    let mut shop = Shop::attached();
+    drain(&mut shop.mirror());
+    shop.link(|link| (link.schema, link.makes_tables) = ("project".into(), false));
+    shop.cloud("CREATE SCHEMA project");
+    let copy = SyncAsk::Resync { tables: vec![], keep_orphans: false, emptied: vec![] };
+    let lacks = format!("{:?}", shop.world.run(&shop.request(copy.clone())).unwrap().state);
+    for table in ["customers", "orders", "settings", "pairs"] {
+        assert!(lacks.contains(table), "{table}: {lacks}");
+    }
+    assert_eq!(shop.cloud("SELECT count(*) FROM pg_tables WHERE schemaname = 'project'"), "0");
+    shop.cloud(
+        "DO $$ DECLARE t text; BEGIN FOR t IN SELECT tablename FROM pg_tables WHERE schemaname = 'mirror' LOOP
+             EXECUTE format('CREATE TABLE project.%I (LIKE mirror.%I INCLUDING ALL)', t, t); END LOOP; END $$",
+    );
+    shop.ask(copy);
+    assert_eq!(shop.cloud("SELECT count(*) FROM project.orders"), "40");
+    shop.is_equal(&mut shop.mirror());
+}

@@ -71,7 +71,7 @@ fn rows_that_are_there_although_they_are_noted_as_new() {
 }
 
 #[test]
-fn bad_rows_among_many_are_set_aside_and_the_others_arrive() {
+fn sync_22_bad_rows_among_many_are_set_aside_and_the_others_arrive() {
     let shop = Shop::attached();
     shop.cloud("ALTER TABLE mirror.orders ADD CONSTRAINT small CHECK (cents < 1000000)");
     shop.write(&format!(

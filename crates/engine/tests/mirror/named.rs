@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use lifeboat_engine::Unwatched;
 use lifeboat_io::{Clock, Stop};
-use lifeboat_model::sync::SyncAsk;
+use lifeboat_model::{
+    advice::{Measured, advise},
+    sync::SyncAsk,
+};
 
 use crate::{drain, shop::Shop};
 
@@ -15,6 +18,83 @@ fn waiting(shop: &Shop) -> u64 {
 fn clear(shop: &Shop) -> serde_json::Value {
     let done = shop.ask(SyncAsk::Clear { why: "a test".into() });
     done.output(&"clear".into()).unwrap().clone()
+}
+
+/// The rows of the app's own tables, as the file's own program writes them.
+fn rows_of_file(shop: &Shop) -> String {
+    let dump = shop.read(".dump");
+    dump.lines().filter(|line| !line.contains("_lifeboat_")).collect::<Vec<_>>().join("\n")
+}
+
+/// The cloud lost everything: level 4 makes it again out of the file, and writes nothing of the app's there.
+#[test]
+fn sync_01_and_emrg_14_the_cloud_is_made_again_and_the_file_stays_as_it_is() {
+    let shop = Shop::attached();
+    drain(&mut shop.mirror());
+    let before = rows_of_file(&shop);
+    assert!(before.contains("INSERT INTO orders"), "{before}");
+    shop.cloud(
+        "DO $$ DECLARE t text; BEGIN FOR t IN SELECT tablename FROM pg_tables WHERE schemaname = 'mirror' LOOP
+             EXECUTE format('TRUNCATE mirror.%I', t); END LOOP; END $$",
+    );
+    shop.ask(SyncAsk::StartOver { why: "the project was wiped".into(), emptied: vec![] });
+    assert_eq!(shop.cloud("SELECT count(*) FROM mirror.orders"), "40");
+    shop.is_equal(&mut shop.mirror());
+    assert!(rows_of_file(&shop) == before, "the file is only read");
+}
+
+/// What has arrived and what waits is all that was written, also when somebody switches it off in the middle; nothing comes twice.
+#[test]
+fn sync_04_switched_off_in_the_middle_of_a_delivery_nothing_is_lost_or_doubled() {
+    let mut shop = Shop::attached();
+    drain(&mut shop.mirror());
+    shop.link(|link| (link.batch_rows, link.batch_rows_max) = (10, 10));
+    shop.cloud(
+        "CREATE TABLE public.came (id bigint);
+         CREATE FUNCTION came() RETURNS trigger LANGUAGE plpgsql AS
+             'BEGIN INSERT INTO public.came VALUES (NEW.id); PERFORM pg_sleep(0.005); RETURN NEW; END';
+         CREATE TRIGGER came AFTER INSERT OR UPDATE ON mirror.customers FOR EACH ROW EXECUTE FUNCTION came()",
+    );
+    shop.write(
+        "WITH RECURSIVE n(i) AS (SELECT 1001 UNION ALL SELECT i + 1 FROM n WHERE i < 1200)
+         INSERT INTO customers SELECT i, 'c' || i, '' FROM n;",
+    );
+    let came = || shop.cloud("SELECT count(*) FROM public.came").parse::<u64>().unwrap();
+    std::thread::scope(|scope| {
+        let worker = scope.spawn(|| shop.mirror().drain(&Stop::default()).unwrap());
+        while came() == 0 {
+            assert!(!worker.is_finished(), "nothing was delivered");
+        }
+        shop.ask(SyncAsk::Disable { why: "in the middle".into() });
+        assert!(!worker.join().unwrap().drained);
+    });
+    let (arrived, waits) = (came(), waiting(&shop));
+    assert!(arrived < 200, "{arrived}");
+    assert_eq!(arrived + waits, 200);
+    shop.ask(SyncAsk::Enable);
+    drain(&mut shop.mirror());
+    assert_eq!(shop.cloud("SELECT count(*) || ' ' || count(DISTINCT id) FROM public.came"), "200 200");
+    shop.is_equal(&mut shop.mirror());
+}
+
+/// A shop in which nothing happens is delivered to all the same: that the cloud answers is seen by it.
+#[test]
+fn sync_10_an_idle_shop_is_no_alert() {
+    let shop = Shop::attached();
+    let mut mirror = shop.mirror();
+    let advised = |mirror: &mut lifeboat_engine::Mirror| {
+        let measured = Measured { mirror: Some(Ok(mirror.status().unwrap())), ..Measured::default() };
+        advise(&measured, shop.world.clock.now())
+    };
+    for _ in 0..6 {
+        drain(&mut mirror);
+        shop.world.clock.advance(Duration::from_secs(60));
+        assert_eq!(advised(&mut mirror), []);
+    }
+    let last = mirror.status().unwrap().last_sync.unwrap();
+    assert_eq!(lifeboat_model::time::since(last, shop.world.clock.now()), Duration::from_secs(60));
+    shop.world.clock.advance(Duration::from_secs(241));
+    assert_eq!(advised(&mut mirror).len(), 1, "nobody delivers");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use lifeboat_model::sync::{LetterChoice, SyncAsk};
 use super::{drain, shop::Shop};
 
 #[test]
-fn bad_rows_are_set_aside_and_the_others_arrive() {
+fn sync_11_and_22_bad_rows_are_set_aside_and_the_others_arrive() {
     let shop = Shop::attached();
     shop.cloud("ALTER TABLE mirror.orders ADD CONSTRAINT small CHECK (cents < 1000000)");
     shop.write(
@@ -36,7 +36,7 @@ fn bad_rows_are_set_aside_and_the_others_arrive() {
 }
 
 #[test]
-fn a_policy_is_named_and_counted_apart() {
+fn sync_23_a_policy_is_named_and_counted_apart() {
     let mut shop = Shop::attached();
     shop.cloud(
         "CREATE ROLE till LOGIN; GRANT USAGE ON SCHEMA mirror, lifeboat TO till;
@@ -92,7 +92,7 @@ fn a_wiped_table_is_held_until_somebody_agrees() {
 }
 
 #[test]
-fn a_file_that_is_suddenly_empty_is_not_copied_over_the_cloud() {
+fn emrg_11_a_file_that_is_suddenly_empty_is_not_copied_over_the_cloud() {
     let shop = Shop::attached();
     shop.ask(SyncAsk::Disable { why: String::new() });
     shop.write("DELETE FROM orders;");

@@ -38,7 +38,7 @@ fn sync_29_the_queue_inside_a_restored_file_is_never_replayed() {
 }
 
 #[test]
-fn what_somebody_did_in_the_cloud_is_found_named_and_mended() {
+fn emrg_16_what_somebody_did_in_the_cloud_is_found_named_and_mended() {
     let shop = Shop::attached();
     let mut mirror = shop.mirror();
     drain(&mut mirror);

@@ -39,16 +39,25 @@ impl Serving {
     }
 
     pub fn text(&self, method: &str, path: &str, headers: &[&str]) -> (u16, String) {
+        answered(self.asking(method, path, headers))
+    }
+
+    /// A request that is on its way.
+    fn asking(&self, method: &str, path: &str, headers: &[&str]) -> TcpStream {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         let own = headers.iter().any(|line| line.starts_with("Host:"));
         let host = if own { String::new() } else { format!("Host: {}\r\n", self.address) };
         let more: String = headers.iter().map(|line| format!("{line}\r\n")).collect();
         let request = format!("{method} {path} HTTP/1.1\r\n{host}{more}Connection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+        stream
+    }
+
+    /// How many cycles there were.
+    fn cycles(&self) -> u64 {
+        let (_, metrics) = self.text("GET", "/metrics", &[]);
+        let line = metrics.lines().find(|line| line.starts_with("lifeboat_sync_cycles_total{")).unwrap();
+        line.rsplit(' ').next().unwrap().parse().unwrap()
     }
 
     fn status(&self) -> Value {
@@ -73,6 +82,14 @@ impl Serving {
     }
 }
 
+/// The status and the body of an answer, when it is there.
+fn answered(mut stream: TcpStream) -> (u16, String) {
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+}
+
 impl Drop for Serving {
     fn drop(&mut self) {
         let _ = self.child.kill();
@@ -81,7 +98,7 @@ impl Drop for Serving {
 }
 
 #[test]
-fn sync_02_and_06_the_document_s_commands_work_as_they_are_written() {
+fn sync_02_06_and_32_the_document_s_commands_work_as_they_are_written() {
     let shop = Shop::attached();
     let daemon = Serving::start(&shop, &[]);
     daemon.until("synced", |status| !status["lastSync"].is_null());
@@ -117,13 +134,24 @@ fn sync_02_and_06_the_document_s_commands_work_as_they_are_written() {
     assert_eq!((status, &health["data"]["status"]), (200, &"ok".into()), "{health}");
     let (_, metrics) = daemon.text("GET", "/metrics", &[]);
     assert!(metrics.contains("lifeboat_sync_pending_ops{link=\"cloud\"} 0"), "{metrics}");
-    // SYNC-32: who did it is in the journal.
-    shop.home.run(&["history", "--json"]).ends(ExitCode::Ok).says(&["sync"]);
+    // SYNC-32: who did it, when, and how it was before and after, is in a journal for each.
+    let journals = std::fs::read_dir(shop.home.journals()).unwrap();
+    let journals = journals.map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap());
+    let by_api: Vec<String> = journals.filter(|journal| journal.contains("\"by\":\"api@127.0.0.1, request ")).collect();
+    assert_eq!(by_api.len(), 2, "one to switch it off, one to switch it on");
+    for journal in by_api {
+        let on = journal.contains("\"enabled\":true");
+        assert!(
+            journal.contains(&format!("\"on\":{on},")) && journal.contains(&format!("\"on\":{},", !on)),
+            "{journal}"
+        );
+        assert!(journal.contains("\"since\":\"20"), "{journal}");
+    }
     assert!(daemon.end(), "ended when it was asked to");
 }
 
 #[test]
-fn sync_13_clearing_needs_an_admin_and_nobody_comes_from_elsewhere() {
+fn sync_13_and_27_clearing_needs_an_admin_and_nobody_comes_from_elsewhere() {
     let shop = Shop::attached();
     shop.run(&["disable"]).ends(ExitCode::Ok);
     shop.home.sell(4);
@@ -206,7 +234,7 @@ fn sync_09_the_status_has_the_documents_types_in_every_state() {
 }
 
 #[test]
-fn emrg_01_and_04_levels_of_the_mirror_are_plans_with_budgets() {
+fn emrg_01_04_05_10_and_17_levels_of_the_mirror_are_plans_with_budgets() {
     let shop = Shop::attached();
     let level = |words: &[&str]| shop.home.run(&[&["level"], words].concat());
     level(&["1", "--reason", "odd errors"]).ends(ExitCode::Ok);
@@ -246,8 +274,99 @@ fn emrg_01_and_04_levels_of_the_mirror_are_plans_with_budgets() {
     level(&["4", "--hard"]).ends(ExitCode::Usage);
 }
 
+/// SYNC-16: whoever asks while a cycle is under way is answered by that one. A gate in the cloud keeps it open meanwhile, and nothing
+/// but a request begins one.
 #[test]
-fn a_cloud_that_is_away_is_told_and_comes_back_by_itself() {
+fn sync_16_two_who_ask_at_once_are_one_cycle() {
+    let shop = Shop::attached();
+    shop.home.write(".env", "SYNC_INTERVAL_MS=3600000\n");
+    let daemon = Serving::start(&shop, &[]);
+    daemon.until("synced", |status| !status["lastSync"].is_null());
+    shop.server.sql(
+        "cloud",
+        "CREATE TABLE public.gate (open boolean);
+         CREATE FUNCTION wait_for_gate() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS
+             'BEGIN WHILE NOT EXISTS (SELECT FROM public.gate) LOOP PERFORM pg_sleep(0.01); END LOOP; RETURN NULL; END';
+         CREATE TRIGGER wait BEFORE INSERT ON mirror.orders FOR EACH STATEMENT EXECUTE FUNCTION wait_for_gate()",
+    );
+    shop.home.sell(3);
+    let (before, ask) = (daemon.cycles(), || daemon.asking("POST", "/api/sync/trigger", &[]));
+    let (began, waits) =
+        (std::time::Instant::now(), "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'");
+    let one = ask();
+    while shop.server.sql("cloud", waits) == "0" {
+        assert!(began.elapsed().as_secs() < 60, "no cycle came to the gate");
+    }
+    let two = ask();
+    // It has been heard when others that came later were answered.
+    for _ in 0..20 {
+        daemon.status();
+    }
+    shop.server.sql("cloud", "INSERT INTO public.gate VALUES (true)");
+    let [one, two] = [one, two].map(answered);
+    assert!(one.0 == 200 && one.1.contains("\"changes\":3"), "{one:?}");
+    assert_eq!(one, two, "the same cycle");
+    assert_eq!(daemon.cycles(), before + 1);
+    // Switched off it begins none, and says why.
+    assert_eq!(daemon.ask("POST", "/api/sync/disable", &[]).0, 200);
+    shop.home.sell(1);
+    let (status, problem) = daemon.ask("POST", "/api/sync/trigger", &[]);
+    assert!(status == 409 && problem["title"].is_string(), "{status} {problem}");
+    assert_eq!(daemon.status()["queue"]["queueSize"], 1);
+}
+
+/// SYNC-24: the key of the cloud is in no answer, no log, no argument and no file but the one that it came from.
+#[test]
+fn sync_24_the_key_of_the_cloud_is_never_shown() {
+    const KEY: &str = "service-role-canary-7391";
+    let mut shop = Shop::attached();
+    let settings = std::fs::read_to_string(shop.home.path("lifeboat.toml")).unwrap();
+    let url = shop.server.url("cloud");
+    let from_file = settings
+        .replace(&format!("url = \"{url}\""), "url_from = { env = \"SUPABASE_DB_URL\", env_file = \"./.env\" }");
+    assert_ne!(from_file, settings);
+    shop.home.write("lifeboat.toml", from_file);
+    shop.home.write(".env", format!("SUPABASE_DB_URL={url} password={KEY}\n"));
+    let log = std::fs::File::create(shop.home.path("daemon.log")).unwrap();
+    let mut command = shop.home.command(&["serve", "--listen", "127.0.0.1:0"]);
+    let mut child = command.stderr(log.try_clone().unwrap()).stdout(log).spawn().unwrap();
+    let logged = || std::fs::read_to_string(shop.home.path("daemon.log")).unwrap();
+    let address = loop {
+        assert_eq!(child.try_wait().unwrap(), None, "{}", logged());
+        let told = logged();
+        if let Some(rest) = told.split("http://").nth(1).filter(|_| told.ends_with('\n')) {
+            break rest.split([' ', '\n', ',']).next().unwrap().to_owned();
+        }
+    };
+    let arguments = std::fs::read(format!("/proc/{}/cmdline", child.id())).unwrap();
+    let daemon = Serving { child, address };
+    daemon.until("synced", |status| !status["lastSync"].is_null());
+    shop.home.sell(2);
+    daemon.until("delivered", |status| status["queue"]["queueSize"] == 0);
+    shop.server.crash();
+    shop.home.sell(1);
+    daemon.until("told", |status| !status["lastError"].is_null());
+    let mut said = vec![String::from_utf8_lossy(&arguments).into_owned()];
+    for path in ["/api/sync/status", "/api/sync/queue", "/api/health", "/metrics"] {
+        said.push(daemon.text("GET", path, &[]).1);
+    }
+    for words in [&["sync", "status"][..], &["sync", "check"], &["config", "show"], &["doctor"], &["history"]] {
+        let ran = shop.home.run(words);
+        said.push(ran.out + &ran.err);
+    }
+    drop(daemon);
+    let found = said.iter().find(|text| text.contains(KEY));
+    assert_eq!(found, None);
+    let mut files = Vec::new();
+    crate::home::collect(&shop.home.app(), &mut files);
+    let holds = |body: &[u8]| body.windows(KEY.len()).any(|some| some == KEY.as_bytes());
+    let with_it: Vec<_> =
+        files.iter().filter(|(_, body)| holds(body)).map(|(path, _)| path.file_name().unwrap()).collect();
+    assert_eq!(with_it, [".env"]);
+}
+
+#[test]
+fn sync_20_a_cloud_that_is_away_is_told_and_comes_back_by_itself() {
     let mut shop = Shop::attached();
     let daemon = Serving::start(&shop, &[]);
     daemon.until("synced", |status| !status["lastSync"].is_null());

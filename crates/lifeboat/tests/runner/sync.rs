@@ -129,7 +129,7 @@ fn a_shop_is_mirrored_switched_off_cleared_and_made_equal_again() {
 }
 
 #[test]
-fn what_the_app_s_env_file_says_wins() {
+fn sync_07_and_08_what_the_app_s_env_file_says_wins() {
     let shop = Shop::new();
     shop.run(&["attach", "--yes"]).ends(ExitCode::Ok);
     shop.home.write(".env", "SYNC_ENABLED=false\n");
