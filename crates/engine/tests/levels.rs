@@ -258,6 +258,12 @@ fn tried_shop(answers: impl Fn(&str, &str, &str) -> (u16, String) + Send + Sync 
     let backed_up = world.look().live["db"].clone();
     world.sell(2);
     let app = App::new(answers);
+    is_tried(&mut world, &app);
+    (world, app, backed_up)
+}
+
+/// The settings say how the app is tried.
+fn is_tried(world: &mut World, app: &App) {
     let target = &mut world.setup.targets[0];
     target.url = Some(app.url());
     target.trial = Some(Trial {
@@ -271,7 +277,6 @@ fn tried_shop(answers: impl Fn(&str, &str, &str) -> (u16, String) + Send + Sync 
     let env = world.app(".env");
     let before = std::fs::read_to_string(&env).unwrap();
     std::fs::write(env, format!("{before}TRIAL_EMAIL=a@b.example\nTRIAL_PASSWORD=secret\n")).unwrap();
-    (world, app, backed_up)
 }
 
 /// EMRG-22: nobody can log in, so level 5 is not over, and no record was made. Once somebody can, it goes on.
@@ -398,6 +403,45 @@ fn lost_shop() -> World {
     world.engine().mirror(None).unwrap().drain(&Stop::default()).unwrap();
     assert_eq!(world.psql("shop", "SELECT count(*) FROM mirror.customers WHERE id = 91").trim(), "1");
     world
+}
+
+/// EMRG-22: the record with which the app is tried never reaches the cloud, not for a moment, and does not wait for it either.
+#[test]
+fn emrg_22_the_record_of_the_try_never_reaches_the_cloud() {
+    let mut world = lost_shop();
+    let live = world.app("shop.db");
+    let app = App::new(move |method, path, _| match (method, path) {
+        ("POST", "/api/auth/login") => (200, "{\"token\":\"t\"}".to_owned()),
+        ("POST", "/api/customers") => {
+            sql(&live, "INSERT INTO customers VALUES (77, 'a try', '')");
+            (201, "{\"id\":\"77\"}".to_owned())
+        }
+        _ => {
+            sql(&live, "DELETE FROM customers WHERE id = 77");
+            (200, String::new())
+        }
+    });
+    is_tried(&mut world, &app);
+    world.psql(
+        "shop",
+        "CREATE TABLE public.came (id bigint);
+         CREATE FUNCTION came() RETURNS trigger LANGUAGE plpgsql AS
+             'BEGIN INSERT INTO public.came VALUES (NEW.id); RETURN NEW; END';
+         CREATE TRIGGER came BEFORE INSERT OR UPDATE ON mirror.customers FOR EACH ROW EXECUTE FUNCTION came()",
+    );
+    world.must(&recover(&[]));
+    assert!(app.asked().iter().any(|asked| asked == "POST /api/customers"), "{:?}", app.asked());
+    let mut mirror = world.engine().mirror(None).unwrap();
+    assert!(mirror.status().unwrap().enabled);
+    mirror.drain(&Stop::default()).unwrap();
+    assert_eq!(mirror.status().unwrap().queue.queue_size, 0);
+    sql(&world.app("shop.db"), "INSERT INTO customers VALUES (78, 'a customer', '')");
+    mirror.drain(&Stop::default()).unwrap();
+    let came = world.psql(
+        "shop",
+        "SELECT count(*) FILTER (WHERE id = 77) || ' ' || count(*) FILTER (WHERE id = 78) FROM public.came",
+    );
+    assert_eq!(came.trim(), "0 1", "and whoever comes afterwards does");
 }
 
 /// EMRG-23: the mirror is off before the app starts, rows that only the cloud has are saved before anything there changes,

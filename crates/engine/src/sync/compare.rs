@@ -128,8 +128,8 @@ pub(super) struct Walk<'a> {
     sums: Sums,
     watch: &'a dyn Watch,
     pub stop: &'a Stop,
-    /// When it was last noted how far it is.
-    noted_ms: &'a Cell<u64>,
+    /// When it was last noted how far it is in this table.
+    noted_ms: &'a Cell<Option<u64>>,
 }
 
 /// A range of the file's rows: their keys and sums, nothing where a value does not fit.
@@ -272,7 +272,7 @@ impl Mirror {
         }
         names.retain(|name| wanted.is_empty() || wanted.contains(name));
         let sums = sums_of(&mut self.cloud()?.session).map_err(|error| self.cloud_failure(&error))?;
-        let noted_ms = Cell::new(0);
+        let noted_ms = Cell::new(None);
         let walk = Walk { mend, sums, watch, stop, noted_ms: &noted_ms };
         let mut compared = Compared::default();
         let mut orphans: Vec<(String, Vec<Change>)> = Vec::new();
@@ -283,6 +283,7 @@ impl Mirror {
                 compared.tables.push(TableCompared { table: name, unfit, ..TableCompared::default() });
                 continue;
             };
+            noted_ms.set(None); // whoever looks sees at once which table it is
             let (found, only_there) = self.table(&mapped, walk, &mut compared.written)?;
             compared.tables.push(found);
             orphans.push((name, only_there));
@@ -381,10 +382,11 @@ impl Mirror {
         }
         // The disk is waited for twice a second at most.
         let now = self.now_ms();
-        if now.saturating_sub(walk.noted_ms.get()) < NOTED_EVERY_MS && found.rows < total {
+        let is_fresh = |noted: u64| now.saturating_sub(noted) < NOTED_EVERY_MS;
+        if walk.noted_ms.get().is_some_and(is_fresh) && found.rows < total {
             return Ok(());
         }
-        walk.noted_ms.set(now);
+        walk.noted_ms.set(Some(now));
         let progress = ResyncProgress { table: found.table.clone(), done: found.rows, total };
         self.memory.set_resync(Some(&progress)).map_err(|error| memory_failure(&error))
     }

@@ -188,7 +188,10 @@ mod tests {
     fn however_large_a_file_is_its_parts_are_few_enough() {
         for bytes in [PART + 1, 100 << 30, 5 << 40] {
             let size = part_size(bytes);
-            assert!(size >= PART && bytes.div_ceil(size) <= PARTS_MAX && size % (1 << 20) == 0, "{bytes}: {size}");
+            assert!(
+                size >= PART && bytes.div_ceil(size) <= PARTS_MAX && size.is_multiple_of(1 << 20),
+                "{bytes}: {size}"
+            );
         }
     }
 }

@@ -128,7 +128,12 @@ fn sync_02_06_and_32_the_document_s_commands_work_as_they_are_written() {
     assert_eq!((status, &told["data"]["drained"]), (200, &Value::Bool(true)), "{told}");
     assert_eq!((shop.orders(), daemon.status()["queue"]["queueSize"].as_u64()), ("65".to_owned(), Some(0)));
 
-    assert_eq!(daemon.ask("GET", "/api/sync/disable", &[]).0, 405);
+    for path in ["sync/disable", "sync/enable", "sync/trigger", "sync/queue/clear"] {
+        assert_eq!(daemon.ask("GET", &format!("/api/{path}"), &[]).0, 405, "{path}");
+    }
+    for path in ["sync/status", "sync/queue", "health"] {
+        assert_eq!(daemon.ask("POST", &format!("/api/{path}"), &[]).0, 405, "{path}");
+    }
     assert_eq!(daemon.ask("GET", "/api/nothing", &[]).0, 404);
     let (status, health) = daemon.ask("GET", "/api/health", &[]);
     assert_eq!((status, &health["data"]["status"]), (200, &"ok".into()), "{health}");
@@ -313,6 +318,56 @@ fn sync_16_two_who_ask_at_once_are_one_cycle() {
     let (status, problem) = daemon.ask("POST", "/api/sync/trigger", &[]);
     assert!(status == 409 && problem["title"].is_string(), "{status} {problem}");
     assert_eq!(daemon.status()["queue"]["queueSize"], 1);
+}
+
+/// EMRG-13: a re-sync is watched by its status; when a batch of it fails, the command does, and names the table.
+#[test]
+fn emrg_13_a_re_sync_is_watched_by_its_status_and_a_failed_batch_fails_it() {
+    let shop = Shop::attached();
+    let settings = std::fs::read_to_string(shop.home.path("lifeboat.toml")).unwrap();
+    shop.home.write("lifeboat.toml", format!("{settings}resync_rows = 10\n"));
+    let daemon = Serving::start(&shop, &[]);
+    assert_eq!(daemon.ask("POST", "/api/sync/disable", &[]).0, 200);
+    assert_eq!(daemon.status()["resync"], Value::Null);
+    // The third batch waits for a gate, so that somebody can look, and is refused.
+    shop.server.sql(
+        "cloud",
+        "TRUNCATE mirror.orders;
+         CREATE TABLE public.gate (open boolean);
+         CREATE FUNCTION third() RETURNS trigger LANGUAGE plpgsql AS
+             'BEGIN IF (SELECT count(*) FROM mirror.orders) >= 20 THEN
+                 WHILE NOT EXISTS (SELECT FROM public.gate) LOOP PERFORM pg_sleep(0.01); END LOOP;
+                 RAISE EXCEPTION ''not the third''; END IF; RETURN NULL; END';
+         CREATE TRIGGER third BEFORE INSERT ON mirror.orders FOR EACH STATEMENT EXECUTE FUNCTION third()",
+    );
+    let log = shop.home.path("resync.log");
+    let said = || std::fs::read_to_string(&log).unwrap();
+    let mut command = shop.home.command(&["sync", "resync", "--yes"]);
+    let mut resync = command.stderr(std::fs::File::create(&log).unwrap()).spawn().unwrap();
+    daemon.until("under way", |status| {
+        assert!(!said().contains("error:"), "{}", said());
+        let (told, done) = (&status["resync"], status["resync"]["done"].as_u64());
+        told["table"] == "orders" && told["total"] == 40 && matches!(done, Some(10 | 20))
+    });
+    shop.server.sql("cloud", "INSERT INTO public.gate VALUES (true)");
+    assert_eq!(resync.wait().unwrap().code(), Some(ExitCode::FailedUndone as i32), "{}", said());
+    for wanted in ["20/40 orders", "orders cannot be re-synced", "not the third"] {
+        assert!(said().contains(wanted), "{wanted}: {}", said());
+    }
+    assert_eq!(shop.orders(), "20");
+}
+
+/// SYNC-07: what the app's own variables say wins over whoever asks, who is told so.
+#[test]
+fn sync_07_nobody_switches_on_what_the_environment_keeps_off() {
+    let shop = Shop::attached();
+    shop.home.write(".env", "SYNC_ENABLED=false\n");
+    let daemon = Serving::start(&shop, &[]);
+    assert_eq!(daemon.status()["enabled"], false);
+    let (status, problem) = daemon.ask("POST", "/api/sync/enable", &[]);
+    assert_eq!(status, 409, "{problem}");
+    assert!(problem.to_string().contains("SYNC_ENABLED=false"), "{problem}");
+    assert_eq!(daemon.status()["enabled"], false);
 }
 
 /// SYNC-24: the key of the cloud is in no answer, no log, no argument and no file but the one that it came from.
