@@ -3,7 +3,11 @@
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "a test says what went wrong by ending")]
 
 use std::{
-    sync::{Arc, mpsc},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+        mpsc,
+    },
     time::Duration,
 };
 
@@ -15,6 +19,7 @@ use lifeboat_model::{
 };
 use lifeboat_testkit::{
     World,
+    app::App,
     delivered::{apply, ask_for, deploy, good, seal, with_migrations, with_releases},
     prove::{Case, prove_steps},
     trouble::{InTrouble, Trouble, unless_it_dies, with_something_before, written_before},
@@ -320,6 +325,50 @@ fn dec_01_the_watch_asks_the_rules() {
     says(&world, "10/1200,window=5m");
     world.must(&deploy(&world, "two"));
     assert_eq!(state(&world, "v-two"), (ReleaseState::Good, true));
+}
+
+/// The app behind the link answers this to its looks since version two runs, counted from 0; two of them belong to the start.
+fn answering(answers: impl Fn(u32) -> bool + Send + Sync + 'static) -> (World, App) {
+    let mut world = with_releases(World::shop());
+    let (running, looks) = (world.app("running"), AtomicU32::new(0));
+    let app = App::new(move |_method, _path, _body| {
+        let runs_two = std::fs::read_to_string(&running).is_ok_and(|version| version.trim() == "two");
+        let is_well = !runs_two || answers(looks.fetch_add(1, Ordering::SeqCst));
+        (if is_well { 200 } else { 503 }, String::new())
+    });
+    let target = &mut world.setup.targets[0];
+    (target.url, target.probes) = (Some(app.url()), vec!["/health".into()]);
+    (world, app)
+}
+
+/// Who answers now and again is not good, and who fails as the watch ends is looked at until it is known.
+#[test]
+fn a_version_that_answers_now_and_again_is_not_good() {
+    let watched = |seconds: u64, answers: fn(u32) -> bool| {
+        let (world, _app) = answering(answers);
+        let ended = world.run(&with(&world, |ask| ask.watch_ms = seconds * 1_000)).unwrap();
+        let why = match &ended.state {
+            OperationState::PutBack { why: Some(why) } => why.causes.join(" "),
+            OperationState::Done => String::new(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(runs(&world), if why.is_empty() { "two" } else { "one" });
+        why
+    };
+    // In 20 s it is looked at 11 times: the looks 2 to 12.
+    assert_eq!(watched(20, |_look| true), "");
+    assert_eq!(watched(20, |look| look != 5 && look != 6), "", "twice in a row is not too often");
+    assert!(watched(20, |look| look < 5).contains("3 times in a row"));
+    let now_and_again = watched(20, |look| look < 3 || look % 2 == 0);
+    assert!(now_and_again.contains("answers with 503, 3 times in "), "{now_and_again}");
+    // The last look fails: it falls, or stands twice in a row.
+    assert!(watched(20, |look| look < 12).contains("3 times in a row"));
+    assert_eq!(watched(20, |look| look != 12), "");
+    assert!(watched(20, |look| look < 12 || look % 2 == 1).contains("3 times in "), "it never stands");
+    // It answers the first who asks, and then nobody any more.
+    let once = watched(0, |look| look == 0);
+    assert!(once.contains("/health answers with 503"), "{once}");
+    assert_eq!(watched(0, |look| look != 1), "", "it needed a moment");
 }
 
 /// PHS-18: whatever step a deploy died at, its state and the backup of right before are named by its journal, until somebody goes on.

@@ -1,6 +1,6 @@
 //! Looking whether the application works: paths that must answer, new lines of its log, a record made and taken away.
 
-use std::{path::Path, time::Duration};
+use std::{cell::Cell, path::Path, time::Duration};
 
 use lifeboat_io::{
     HttpAnswer, HttpRequest, ask_over_http, database::sqlite::Outbox, files, holders::Process, listeners,
@@ -14,6 +14,8 @@ use crate::{
     perform::Context,
 };
 
+/// So many looks at all paths, one after the other, have to be well.
+const STEADY: u32 = 2;
 /// How long is waited between two looks.
 const PAUSE: Duration = Duration::from_millis(250);
 /// How long an app that has been started may take to begin its log.
@@ -38,16 +40,29 @@ pub(super) fn perform(
         }
         TargetAction::Probe { paths, limit_ms } => {
             let url = url_of(target)?;
+            let look = |path: &String| {
+                let answer = get(&format!("{url}{path}"))?;
+                match (200..300).contains(&answer.status) {
+                    true => Ok(()),
+                    false => Err(format!("{path} answers with {}", answer.status)),
+                }
+            };
             for path in paths {
-                until(hands, *limit_ms, context, &|| {
-                    let answer = get(&format!("{url}{path}"))?;
-                    match (200..300).contains(&answer.status) {
-                        true => Ok(()),
-                        false => Err(format!("{path} answers with {}", answer.status)),
-                    }
-                })
-                .map_err(|why| not_working(target, why))?;
+                until(hands, *limit_ms, context, &|| look(path)).map_err(|why| not_working(target, why))?;
             }
+            // Once is no proof: an app that falls over at its first request has answered it.
+            let stopped = |_stopped| not_working(target, "broken off on request".to_owned());
+            hands.io.clock.sleep(PAUSE, context.stop).map_err(stopped)?;
+            let in_a_row = Cell::new(1);
+            let again = || {
+                let looked = paths.iter().try_for_each(look);
+                in_a_row.set(if looked.is_ok() { in_a_row.get() + 1 } else { 0 });
+                match (looked, in_a_row.get() >= STEADY) {
+                    (Ok(()), false) => Err(format!("it does not answer {STEADY} times in a row")),
+                    (looked, _) => looked,
+                }
+            };
+            until(hands, *limit_ms, context, &again).map_err(|why| not_working(target, why))?;
             Ok(json!({ "probes": paths }))
         }
         TargetAction::ScanLog { file, from, identity } => {

@@ -1,7 +1,7 @@
 //! Watching a version that has just been put in use: whether its paths go on answering, and what the rules say to what is
 //! measured.
 
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
 use lifeboat_io::{HttpRequest, ask_over_http};
 use lifeboat_model::{
@@ -30,17 +30,14 @@ pub(super) fn watch(hands: &Hands, target: &Target, what: &What<'_>, context: &C
     let (began, detected) = (clock.elapsed(), clock.now());
     // What is measured looks back that far, and the time before was another version's, or one in which nothing was served.
     let settled = matrix.window.min(what.how_long);
-    let (mut looks, mut failures) = (0_u64, 0);
+    let (mut looks, mut held) = (0_u64, Held::new(what.failures_max));
     let mut decided: Option<Decided> = None;
     loop {
         looks += 1;
-        match look(target, what.paths) {
-            Ok(()) => failures = 0,
-            Err(_once) if failures + 1 < what.failures_max => failures += 1,
-            Err(why) => {
-                let many = format!("{why}, {} times in a row", what.failures_max);
-                return Err(probes::not_working(target, many));
-            }
+        let looked = look(target, what.paths);
+        if let Some(how_often) = held.noted(looked.is_ok()) {
+            let why = looked.err().unwrap_or_default();
+            return Err(probes::not_working(target, format!("{why}, {how_often}")));
         }
         let elapsed = clock.elapsed().saturating_sub(began);
         if what.measures && !matrix.sources.is_empty() && elapsed >= settled {
@@ -55,7 +52,8 @@ pub(super) fn watch(hands: &Hands, target: &Target, what: &What<'_>, context: &C
             }
             decided = Some(found);
         }
-        if elapsed >= what.how_long {
+        // Who has just failed is looked at again, beyond the end: it comes to stand within a few looks, or to fall.
+        if elapsed >= what.how_long && held.is_steady() {
             break;
         }
         // Somebody who asks for a safe point is not kept waiting until the end.
@@ -63,7 +61,7 @@ pub(super) fn watch(hands: &Hands, target: &Target, what: &What<'_>, context: &C
             return Err(not_to_the_end(target));
         }
         context.watch.progress(elapsed.as_millis() as u64, Some(what.how_long.as_millis() as u64));
-        let pause = what.every.min(what.how_long.saturating_sub(elapsed)).max(Duration::from_millis(1));
+        let pause = what.every.min(left(what, elapsed)).max(Duration::from_millis(1));
         clock.sleep(pause, context.stop).map_err(|_stopped| not_to_the_end(target))?;
     }
     let missing = decided.filter(|decided| decided.verdict != Verdict::Stay).map(|decided| decided.missing);
@@ -71,6 +69,52 @@ pub(super) fn watch(hands: &Hands, target: &Target, what: &What<'_>, context: &C
     missing.iter().for_each(|missing| context.watch.note(&format!("Not known: {missing}.")));
     let watched = show_duration(what.how_long);
     Ok(json!({ "looks": looks, "watched": watched, "known": missing.is_empty(), "missing": missing }))
+}
+
+/// What is left until the end; beyond it the usual pause.
+fn left(what: &What<'_>, elapsed: Duration) -> Duration {
+    match what.how_long.saturating_sub(elapsed) {
+        Duration::ZERO => what.every,
+        left => left,
+    }
+}
+
+/// So many looks that are well, one after the other, are needed at the end.
+const STEADY: u32 = 2;
+/// Looks that are well between failures do not make up for them: of so many times as many looks as may fail, that many failed.
+const LOOKS_PER_FAILURE: usize = 4;
+
+/// How the last looks came out.
+struct Held {
+    failures_max: u32,
+    last: VecDeque<bool>,
+}
+
+impl Held {
+    /// What is watched was well when it was tried, before.
+    fn new(failures_max: u32) -> Held {
+        Held { failures_max: failures_max.max(1), last: VecDeque::from([true]) }
+    }
+
+    /// Notes a look; when it is one failure too many, how often it failed.
+    fn noted(&mut self, is_well: bool) -> Option<String> {
+        self.last.push_back(is_well);
+        let max = self.failures_max as usize;
+        while self.last.len() > max * LOOKS_PER_FAILURE {
+            self.last.pop_front();
+        }
+        let in_a_row = self.last.iter().rev().take_while(|well| !**well).count();
+        let in_all = self.last.iter().filter(|well| !**well).count();
+        match (is_well, in_a_row >= max, in_all >= max) {
+            (true, _, _) | (_, false, false) => None,
+            (false, true, _) => Some(format!("{max} times in a row")),
+            (false, false, true) => Some(format!("{max} times in {} looks", self.last.len())),
+        }
+    }
+
+    fn is_steady(&self) -> bool {
+        self.last.iter().rev().take_while(|well| **well).count() >= STEADY as usize
+    }
 }
 
 fn not_to_the_end(target: &Target) -> Failure {
