@@ -109,6 +109,7 @@ impl Engine {
             attempts: vec![0; steps],
             past_pivot: false,
             over_budget: Vec::new(),
+            began_epoch: 0,
             state: OperationState::Running,
             lines: 0,
         }

@@ -12,7 +12,7 @@ use std::{
 };
 
 use lifeboat_engine::{Engine, Unwatched};
-use lifeboat_io::{Stop, lease};
+use lifeboat_io::{Clock, Stop, lease};
 use lifeboat_model::{
     Action, DeployAsk, FailureKind, Operation, OperationState, PgAction, ReleaseState, Request, Reversibility,
     StepState, TargetAction, VersionAsk, decision::Source,
@@ -369,6 +369,26 @@ fn a_version_that_answers_now_and_again_is_not_good() {
     let once = watched(0, |look| look == 0);
     assert!(once.contains("/health answers with 503"), "{once}");
     assert_eq!(watched(0, |look| look != 1), "", "it needed a moment");
+}
+
+/// A clock that is put back in the middle hides nothing that comes after: what is live, good and held follows from the order of what was done.
+#[test]
+fn a_clock_that_is_put_back_hides_no_rollback() {
+    let world = with_releases(World::shop());
+    world.backup();
+    world.must(&seal(&world, "v-one"));
+    world.must(&good("v-one"));
+    let clock = world.clock.clone();
+    let an_hour_ago = move || clock.jump_to(clock.now() - Duration::from_secs(3_600));
+    let engine = with_something_before(&world, is_watch, an_hour_ago);
+    assert_eq!(run_by(&engine, &deploy(&world, "two")).state, OperationState::Done);
+    assert_eq!(state(&world, "v-two"), (ReleaseState::Good, true));
+    world.must(&lifeboat_testkit::delivered::back(Some("v-one"), None));
+    assert_eq!((state(&world, "v-two").1, state(&world, "v-one").1), (false, true));
+    let newest = &world.engine().look().operations(1).unwrap()[0];
+    assert_eq!(newest.kind, "rollback", "it is the newest, although it began before the deploy by the clock");
+    world.must(&good("v-two"));
+    assert_eq!(state(&world, "v-two"), (ReleaseState::Good, false));
 }
 
 /// PHS-18: whatever step a deploy died at, its state and the backup of right before are named by its journal, until somebody goes on.

@@ -262,6 +262,9 @@ pub struct Operation {
     pub mono_ms: u64,
     /// Under which grant of the lease it was written last.
     pub epoch: u64,
+    /// Under which grant of the lease it was begun: of two under one lease, the later one has the greater, whatever clocks say.
+    #[serde(default)]
+    pub began_epoch: u64,
     /// How its steps stand, in the plan's order.
     pub steps: Vec<StepState>,
     /// How often each step was begun.
@@ -320,6 +323,7 @@ impl Operation {
             elapsed_ms: 0,
             mono_ms: first.mono_ms,
             epoch: first.epoch,
+            began_epoch: first.epoch,
             steps: vec![StepState::Planned; steps],
             attempts: vec![0; steps],
             past_pivot: false,

@@ -42,7 +42,7 @@ impl CatalogError {
 }
 
 /// The layout's number; another one makes the catalog fill itself anew.
-const LAYOUT: i64 = 4;
+const LAYOUT: i64 = 5;
 
 /// How often a new index is tried again while others make it too.
 const TRIES_MAX: u32 = 100;
@@ -50,7 +50,8 @@ const TRIES_MAX: u32 = 100;
 const SCHEMA: &str = "
     CREATE TABLE operations (
         id TEXT PRIMARY KEY, kind TEXT NOT NULL, scope TEXT NOT NULL, started_at TEXT NOT NULL, last_at TEXT NOT NULL,
-        state TEXT NOT NULL, closed INTEGER NOT NULL, lines INTEGER NOT NULL, bytes INTEGER NOT NULL);
+        state TEXT NOT NULL, closed INTEGER NOT NULL, lines INTEGER NOT NULL, bytes INTEGER NOT NULL,
+        lease TEXT NOT NULL, epoch INTEGER NOT NULL);
     CREATE TABLE proofs (
         id TEXT PRIMARY KEY, backup TEXT NOT NULL, resource TEXT NOT NULL, at TEXT NOT NULL, level TEXT,
         outcome TEXT NOT NULL, body TEXT NOT NULL, op TEXT NOT NULL);
@@ -66,6 +67,12 @@ const SCHEMA: &str = "
     CREATE TABLE added (backup TEXT PRIMARY KEY, bytes INTEGER NOT NULL);
     CREATE TABLE damaged_journals (id TEXT PRIMARY KEY, path TEXT NOT NULL, bytes INTEGER NOT NULL, what TEXT NOT NULL);
 ";
+
+/// The operations, each with the instant from which it counts. A clock may have been put back: nothing under a lease was begun before
+/// what an earlier grant of it began.
+const IN_ORDER: &str = "
+    SELECT *, max(started_at) OVER (PARTITION BY scope, lease ORDER BY epoch, started_at ROWS UNBOUNDED PRECEDING) AS began
+    FROM operations";
 
 /// A line of the list of operations.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -229,9 +236,11 @@ impl Catalog {
             operation.is_closed(),
             operation.lines as i64,
             bytes as i64,
+            operation.plan.lease.word(),
+            operation.began_epoch as i64,
         ];
         transaction
-            .execute("INSERT OR REPLACE INTO operations VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)", row)
+            .execute("INSERT OR REPLACE INTO operations VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)", row)
             .map_err(|error| self.sqlite(error))?;
         if let (Request::Incident { about }, OperationState::Done) = (&operation.plan.request, &operation.state) {
             let (scope, at) = (operation.plan.scope.to_string(), sortable(operation.started_at));
@@ -332,11 +341,14 @@ impl Catalog {
     /// # Errors
     /// When the index cannot be read; the same for all questions below.
     pub fn marks(&self, backup: &BackupId) -> Result<Marks, CatalogError> {
-        let question = "SELECT on_it, why FROM marks WHERE backup = ?1 AND mark = ?2 ORDER BY at DESC, op DESC LIMIT 1";
+        let question = format!(
+            "SELECT on_it, why FROM marks JOIN ({IN_ORDER}) ON id = op WHERE backup = ?1 AND mark = ?2
+             ORDER BY began DESC, epoch DESC, at DESC, op DESC LIMIT 1"
+        );
         let why = |kind: &str| -> Result<Option<String>, CatalogError> {
             let newest: Option<(bool, String)> = self
                 .db
-                .query_row(question, [backup.as_str(), kind], |row| Ok((row.get(0)?, row.get(1)?)))
+                .query_row(&question, [backup.as_str(), kind], |row| Ok((row.get(0)?, row.get(1)?)))
                 .optional()
                 .map_err(|error| self.sqlite(error))?;
             Ok(newest.filter(|(on, _)| *on).map(|(_, why)| why))
@@ -389,8 +401,8 @@ impl Catalog {
 
     fn operations_where(&self, condition: &str, limit: usize) -> Result<Vec<OperationRow>, CatalogError> {
         let question = format!(
-            "SELECT id, kind, scope, started_at, state, closed FROM operations WHERE {condition}
-             ORDER BY started_at DESC, id DESC LIMIT ?1"
+            "SELECT id, kind, scope, started_at, state, closed FROM ({IN_ORDER})
+             WHERE {condition} ORDER BY began DESC, epoch DESC, started_at DESC, id DESC LIMIT ?1"
         );
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let mut question = self.db.prepare(&question).map_err(|error| self.sqlite(error))?;

@@ -38,6 +38,11 @@ impl Desk {
     }
 
     fn begin(&self, number: u64, request: Request, actions: Vec<Action>) -> Journal {
+        self.begin_under(1, number, request, actions)
+    }
+
+    /// Under this grant of the lease.
+    fn begin_under(&self, epoch: u64, number: u64, request: Request, actions: Vec<Action>) -> Journal {
         let step = |(number, action)| Step {
             id: StepId(format!("step-{number}")),
             title: "a step".into(),
@@ -64,7 +69,7 @@ impl Desk {
         let (digest, plan) = (plan.digest(), Box::new(plan));
         let opened = Event::Opened { plan, digest, by: "ann".into(), host: "a1".into(), pid: 1, version: "0".into() };
         let id = OperationId::from_random(number);
-        Journal::create(&self.state.journal(&id), &id, 1, opened, &self.io).unwrap()
+        Journal::create(&self.state.journal(&id), &id, epoch, opened, &self.io).unwrap()
     }
 
     /// An operation of one step with this output, wholly done.
@@ -313,6 +318,51 @@ fn of_marks_the_newest_counts_in_whatever_order_they_are_read() {
         fs::remove_file(desk.journal(9)).unwrap();
         assert_eq!(desk.marks().held.as_deref(), Some("second"), "what was said before counts again");
     }
+}
+
+#[test]
+fn a_clock_that_was_put_back_turns_no_order_around() {
+    let desk = Desk::new();
+    let marked = |epoch, number, mark| {
+        let action = Action::Mark { backup: backup(), mark };
+        let mut journal = desk.begin_under(epoch, number, Request::Retention, vec![action]);
+        go(&mut journal, 0, Value::Null);
+        journal.append(Event::Closed { state: Outcome::Done }).unwrap();
+    };
+    let ids = |numbers: [u64; 4]| numbers.map(OperationId::from_random).to_vec();
+    marked(5, 3, hold("first"));
+    desk.later(1_000);
+    marked(6, 9, BackupMark::Unhold);
+    desk.clock.jump_to(desk.clock.now() - Duration::from_secs(3 * 3_600));
+    marked(7, 1, hold("after the clock was put back"));
+    assert_eq!(desk.marks().held.as_deref(), Some("after the clock was put back"));
+    desk.later(1_000);
+    marked(8, 2, BackupMark::Suspect { why: "late".into() });
+    assert_eq!(desk.ids(), ids([2, 1, 9, 3]));
+    // The clock is right again.
+    desk.later(4 * 3_600_000);
+    marked(9, 4, BackupMark::Unhold);
+    assert_eq!(desk.ids()[..4], ids([4, 2, 1, 9]));
+    assert_eq!(desk.marks(), Marks { held: None, suspect: Some("late".into()) });
+}
+
+/// An index of an earlier layout has no column for the lease's grants: it is filled anew from the journals, whoever wrote them.
+#[test]
+fn an_index_of_an_earlier_layout_is_filled_anew() {
+    let desk = busy();
+    let answers = desk.answers();
+    let old = rusqlite::Connection::open(desk.state.catalog()).unwrap();
+    old.execute_batch(
+        "DROP TABLE operations;
+         CREATE TABLE operations (
+             id TEXT PRIMARY KEY, kind TEXT NOT NULL, scope TEXT NOT NULL, started_at TEXT NOT NULL, last_at TEXT NOT NULL,
+             state TEXT NOT NULL, closed INTEGER NOT NULL, lines INTEGER NOT NULL, bytes INTEGER NOT NULL);
+         DELETE FROM proofs;
+         PRAGMA user_version = 4;",
+    )
+    .unwrap();
+    drop(old);
+    assert_eq!(desk.answers(), answers);
 }
 
 #[test]
