@@ -31,6 +31,20 @@ fn outcome(operation: &Operation, key: &str) -> Tri {
     of(operation).unwrap().points.iter().find(|point| point.key == key).unwrap().outcome
 }
 
+/// DRL-01: a quarter after the last that passed the next is due, and is said to be.
+#[test]
+fn drl_01_a_rehearsal_is_due_every_quarter() {
+    let world = staging();
+    let is_due = || due(&world.engine().rehearsals().unwrap(), world.io.clock.now()).1;
+    assert!(is_due(), "there was none yet");
+    rehearse(&world);
+    assert!(!is_due());
+    world.clock.advance(std::time::Duration::from_secs(91 * 86_400));
+    assert!(!is_due());
+    world.clock.advance(std::time::Duration::from_secs(9 * 86_400));
+    assert!(is_due(), "the last was 100 days ago");
+}
+
 /// DRL-04: four of the six points are measured, two attested; 901 s are too long; what was left is not bad.
 #[test]
 fn drl_04_a_rehearsal_is_timed_and_held_against_fifteen_minutes() {

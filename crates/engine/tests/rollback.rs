@@ -459,6 +459,34 @@ fn of_each_database_there_is_at_most_one_shadow() {
     assert!(none.to_string().contains("there is no shadow of db"), "{none}");
 }
 
+/// PHS-19: how long it will take is said from what former ones of its kind have taken, and not from hope.
+#[test]
+fn phs_19_what_is_expected_is_the_median_of_former_ones() {
+    let world = with_releases(World::shop());
+    world.must(&seal(&world, "v1"));
+    let request = back(Some("v1"), Some(Profile::AppOnly));
+    let expected = || {
+        let plan = world.engine().plan(&request).unwrap();
+        plan.notes.into_iter().find(|note| note.starts_with("Expected: "))
+    };
+    let is_switch =
+        |action: &Action| matches!(action, Action::Target { action: lifeboat_model::TargetAction::Switch { .. }, .. });
+    run_release(&world, "two");
+    assert_eq!(expected(), None, "nothing was measured yet");
+    for seconds in [90, 30, 60] {
+        run_release(&world, "two");
+        let clock = world.clock.clone();
+        let slow = lifeboat_testkit::trouble::with_something_before(&world, is_switch, move || {
+            clock.advance(std::time::Duration::from_secs(seconds));
+        });
+        let plan = slow.plan(&request).unwrap();
+        let done = slow.run(&plan, "tester", &lifeboat_engine::Unwatched, &lifeboat_io::Stop::default()).unwrap();
+        assert_eq!(done.state, OperationState::Done);
+    }
+    run_release(&world, "two");
+    assert_eq!(expected().as_deref(), Some("Expected: 1:00, at most 1:30, of 3 so far."));
+}
+
 /// PHS-02: phases and the whole against the document's budgets, by a clock that belongs to the test.
 #[test]
 fn phs_02_a_phase_over_its_budget_is_told() {

@@ -210,6 +210,19 @@ fn planned_maintenance_is_no_trigger() {
 }
 
 /// A folder of releases with the first sealed as good and the second in use.
+/// DEC-11: a breach is a reason to go back at once, and to change the secrets: going back must not bring them back.
+#[test]
+fn dec_11_a_breach_starts_the_change_of_secrets() {
+    let home = Home::shop();
+    let said = home.run(&["decide", "--fact", "security_breach=yes", "--json"]).ends(ExitCode::ActionAdvised).json();
+    assert_eq!(said["decision"]["decided"]["severity"], "critical");
+    let next = said["next"].to_string();
+    assert!(next.contains("lifeboat rollback") && next.contains("change the secrets"), "{next}");
+    assert!(next.contains("lifeboat backups compromised NAME"), "{next}");
+    let other = home.run(&["decide", "--fact", "security_breach=no", "--fact", "data_loss=yes", "--json"]).json();
+    assert!(!other["next"].to_string().contains("compromised"), "{other}");
+}
+
 fn two_releases(execute: bool) -> Home {
     two_releases_of(&format!("execute = {execute}\n"), &|_home| ())
 }

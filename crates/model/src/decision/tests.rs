@@ -63,6 +63,25 @@ fn dec_01_each_row_of_the_matrix_by_itself() {
     }
 }
 
+/// DEC-02: five facts are critical, each by itself, whatever else is well: at once.
+#[test]
+fn dec_02_five_facts_roll_back_at_once() {
+    let critical = [
+        "database_corruption=yes",
+        "system_unavailable=5.01",
+        "data_loss=yes",
+        "security_breach=yes",
+        "migration_failure=yes",
+    ];
+    for said in critical {
+        let decided = decide(&[said.split_once('=').unwrap()]);
+        assert_eq!((decided.severity, decided.verdict), (Some(Severity::Critical), Verdict::RollBack), "{said}");
+        assert_eq!(decided.deadline, Some(at(0)), "{said}");
+    }
+    let many = default_rules().iter().filter(|rule| rule.severity == Severity::Critical).count();
+    assert_eq!(many, critical.len());
+}
+
 /// DEC-03: the fourth bug counts in the first hour after the release only, and nobody guesses when it came.
 #[test]
 fn dec_03_the_first_hour_is_an_hour() {
