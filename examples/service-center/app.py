@@ -6,10 +6,11 @@
 It knows nothing of Lifeboat. PORT and SUPABASE_DB_URL may be set, in the environment or in .env of the folder it is started in; there it
 keeps its process id and its log, in run/. `psql` has to be there.
 """
-import json, os, signal, subprocess, sys, time
+import json, os, re, signal, subprocess, sys, time
 from datetime import datetime, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import unquote
 
 CODE, PLACE = Path(__file__).resolve().parent, Path.cwd()
 PID, LOG = PLACE / "run" / "app.pid", PLACE / "run" / "app.log"
@@ -27,11 +28,19 @@ def settings():
     return {**found, **os.environ}
 
 
+def address():
+    """Where the database is, and its password apart: arguments of a program are for everybody to read, its variables are not."""
+    url = settings()["SUPABASE_DB_URL"]
+    found = re.fullmatch(r"(\w+://[^:/@]*):([^@]*)@(.*)", url)
+    return (f"{found[1]}@{found[3]}", {"PGPASSWORD": unquote(found[2])}) if found else (url, {})
+
+
 def ask(sql, **values):
-    """What psql answers; values go in as variables, never as text of the statement. A password belongs into PGPASSWORD."""
+    """What psql answers; values go in as variables, never as text of the statement."""
     named = [word for name, value in values.items() for word in ("-v", f"{name}={value}")]
-    call = ["psql", "-XqtA", "-v", "ON_ERROR_STOP=1", *named, settings()["SUPABASE_DB_URL"]]
-    done = subprocess.run(call, input=sql, capture_output=True, text=True, timeout=30)
+    url, password = address()
+    call = ["psql", "-XqtA", "-v", "ON_ERROR_STOP=1", *named, url]
+    done = subprocess.run(call, input=sql, capture_output=True, text=True, timeout=30, env={**os.environ, **password})
     if done.returncode != 0:
         raise RuntimeError(done.stderr.strip())
     return done.stdout.strip()

@@ -3,7 +3,7 @@
 use lifeboat_model::ExitCode;
 use serde_json::Value;
 
-use crate::service_center::{Center, ask};
+use crate::center::{Center, ask};
 
 /// Version 1.0 runs; 2.0 adds the stages of opportunities.
 fn crm() -> Center {
