@@ -308,7 +308,8 @@ pub(crate) fn hide(io: &Io, target: &Target, text: &str) -> String {
 }
 
 fn ran(io: &Io, target: &Target, argv: &[String], stop: &Stop) -> Result<Exit, Failure> {
-    let call = call(io, target, argv, ASK_LIMIT)?;
+    let limit = target.command_ms.map_or(ASK_LIMIT, |limit| ASK_LIMIT.min(Duration::from_millis(limit)));
+    let call = call(io, target, argv, limit)?;
     io.exec
         .run(&call, None, stop)
         .map_err(|error| Failure::from_error(FailureKind::Outside, &error).while_doing(format!("`{call}` did not run")))

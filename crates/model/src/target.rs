@@ -65,6 +65,9 @@ pub struct Target {
     /// How long it may take to answer after a start, in milliseconds; a minute when nobody said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answer_ms: Option<u64>,
+    /// How long a program that is called for it may take before it is ended, in milliseconds; a quarter of an hour when nobody said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command_ms: Option<u64>,
     /// Builds the code where a version was brought, after `install`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub build: Option<Vec<String>>,

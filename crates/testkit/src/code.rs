@@ -76,6 +76,7 @@ pub(crate) fn target(world: &World) -> Target {
         pass: vec![],
         env_binding: None,
         answer_ms: None,
+        command_ms: None,
     }
 }
 

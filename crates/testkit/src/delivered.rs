@@ -62,6 +62,7 @@ fn target(world: &World) -> Target {
         pass: vec![],
         env_binding: None,
         answer_ms: None,
+        command_ms: None,
     }
 }
 

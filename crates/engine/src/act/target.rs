@@ -13,7 +13,10 @@ mod workflow;
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
-use lifeboat_io::{exec::Invocation, files};
+use lifeboat_io::{
+    exec::{ExecError, Invocation},
+    files,
+};
 use lifeboat_model::{Failure, FailureKind, Found, StepId, Target, TargetAction, variables::with_value};
 use serde_json::{Value, json};
 
@@ -24,7 +27,7 @@ use crate::{perform::Context, targets};
 const GIT_LIMIT: Duration = Duration::from_secs(60);
 /// How long a call of git over the network may take.
 const GIT_REMOTE_LIMIT: Duration = Duration::from_secs(120);
-/// How long an installation, a migration or a try may take.
+/// How long an installation, a migration, a deploy of a platform or a try may take, when nobody said.
 const COMMAND_LIMIT: Duration = Duration::from_secs(900);
 
 /// Carries out one action.
@@ -131,10 +134,15 @@ fn run(
     if after.is_some_and(|step| !begun(step)) {
         return Ok(json!({}));
     }
-    let invocation = targets::call(&hands.io, target, argv, COMMAND_LIMIT)?.folder(folder);
+    let invocation = targets::call(&hands.io, target, argv, command_limit(target))?.folder(folder);
     let invocation = env.iter().fold(invocation, |invocation, (name, value)| invocation.env(name, value));
     called_for(hands, target, &invocation, context)?;
     Ok(json!({}))
+}
+
+/// How long a program of a target may take.
+fn command_limit(target: &Target) -> Duration {
+    target.command_ms.map_or(COMMAND_LIMIT, Duration::from_millis)
 }
 
 /// Runs a program of a target; what it printed is told without the values that it was given.
@@ -159,7 +167,14 @@ fn called(hands: &Hands, invocation: &Invocation, context: &Context<'_>) -> Resu
 fn fed(hands: &Hands, invocation: &Invocation, stdin: Option<&[u8]>, context: &Context<'_>) -> Result<String, Failure> {
     let exit = hands.io.exec.run(invocation, stdin, context.stop);
     let exit = exit.map_err(|error| {
-        Failure::from_error(FailureKind::Outside, &error).while_doing(format!("`{invocation}` did not run"))
+        let is_late = matches!(error, ExecError::TimedOut { .. });
+        let what = if is_late { "did not come to an end" } else { "did not run" };
+        let failure = Failure::from_error(FailureKind::Outside, &error).while_doing(format!("`{invocation}` {what}"));
+        match is_late {
+            true => failure
+                .hint("run it by hand to see what it waits for; command_within in its target's table gives it longer"),
+            false => failure,
+        }
     })?;
     if exit.ok() {
         return Ok(exit.stdout_text());

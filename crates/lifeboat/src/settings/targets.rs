@@ -92,6 +92,9 @@ pub struct TargetSettings {
     pub smoke: Option<Vec<String>>,
     /// How long it may take to answer after a start. Default: one minute.
     pub answer_within: Option<super::Span>,
+    /// How long a program that is called for it may take - `fly deploy`, `install`, `build`, `smoke` - before it is ended with all that it
+    /// has started. Default: 15 minutes.
+    pub command_within: Option<super::Span>,
     /// How the running app tells its version, so that a new instance can be told from the former one.
     pub tells: Option<TellsSettings>,
     /// The command that brings what the code needs, after each change of its version.
@@ -245,6 +248,7 @@ pub fn resolve(name: &str, what: &TargetSettings, folder: &Path) -> Result<Found
         pass: what.pass.clone(),
         env_binding: what.env_binding.map(Into::into),
         answer_ms: what.answer_within.as_ref().map(|span| span.length.as_millis() as u64),
+        command_ms: what.command_within.as_ref().map(|span| span.length.as_millis() as u64),
     };
     let said = |key: &str, value: &str| (key.to_owned(), value.to_owned());
     let mut shown = vec![

@@ -129,3 +129,44 @@ fn a_rollback_by_commands_believes_only_what_it_sees() {
     run(&home, &["deploy", "v3", "--unproven", "--watch", "1s", "--yes"]).ends(ExitCode::Ok).says(&["deploy v3"]);
     assert_eq!(std::fs::read_to_string(home.path("calls")).unwrap(), "bring v3\nstop\nuse v3\nstart\n");
 }
+
+/// Is this process there, and not only waiting to be collected?
+fn lives(process: &str) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
+}
+
+/// A program of the platform that never ends, and does not want to: it is ended at its limit with all that it has started, the rollback is
+/// told as what it is, and nothing of it goes on afterwards.
+#[test]
+fn app_02_a_fly_that_hangs_is_ended_with_its_children() {
+    let home = with_target("driver = \"fly\"\napp = \"shop-production\"\ncommand_within = \"2s\"");
+    let hangs = "#!/bin/sh\ntest \"$1\" = \"$(cat \"$HOME/hangs\")\" && { trap '' TERM; sleep 600 & echo $! >> \"$HOME/pids\"; \
+                 echo $$ >> \"$HOME/pids\"; wait; sleep 600; }\n";
+    program(&home, "fly", &FLY.replacen("#!/bin/sh\n", hangs, 1));
+    home.write("fly", "7,complete,img:good\n8,complete,img:bad\n");
+    let ended = |word: &str, says: &[&str]| {
+        home.write("hangs", word);
+        home.write("pids", "");
+        let ran = run(&home, &["rollback", "--yes"]).says(says);
+        assert_eq!(ran.code, Some(1), "{}", ran.err);
+        let pids = std::fs::read_to_string(home.path("pids")).unwrap();
+        assert!(pids.lines().count() >= 2, "it did not hang: {pids}");
+        assert_eq!(pids.lines().filter(|process| lives(process)).collect::<Vec<_>>(), [""; 0], "{word}");
+        home.write("hangs", "nothing");
+    };
+    ended(
+        "deploy",
+        &[
+            "`fly deploy --app shop-production --image img:good --yes` did not come to an end",
+            "took longer than its limit of 2s",
+            "command_within in its target's table",
+            "Everything was put back",
+        ],
+    );
+    // What is only looked at hangs too: nothing was begun.
+    ended("releases", &["`fly releases --app shop-production --image --json`", "took longer than its limit of 2s"]);
+    assert!(std::fs::read_to_string(home.path("fly")).unwrap().ends_with("8,complete,img:bad\n"));
+    run(&home, &["rollback", "--yes"]).ends(ExitCode::Ok);
+    assert!(std::fs::read_to_string(home.path("fly")).unwrap().ends_with("99,complete,img:good\n"));
+}

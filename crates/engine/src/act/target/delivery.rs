@@ -8,7 +8,7 @@ use lifeboat_model::{
 };
 use serde_json::{Value, json};
 
-use super::{COMMAND_LIMIT, Hands, called_for, probes};
+use super::{Hands, called_for, command_limit, probes};
 use crate::{
     act::path_failure,
     perform::Context,
@@ -85,7 +85,7 @@ fn stage(
         Driver::Docker { .. } | Driver::Compose { .. } => image(hands, target, version, origin, context),
         Driver::Vercel { scope, .. } => {
             let argv = target::vercel_inspect(version, scope.as_deref());
-            let call = targets::call(&hands.io, target, &argv, COMMAND_LIMIT)?;
+            let call = targets::call(&hands.io, target, &argv, command_limit(target))?;
             let exit = hands.io.exec.run(&call, None, context.stop).map_err(|error| {
                 Failure::from_error(FailureKind::Outside, &error).while_doing(format!("`{call}` did not run"))
             })?;
@@ -134,7 +134,7 @@ fn image(
     context: &Context<'_>,
 ) -> Result<Value, Failure> {
     let look = driver(target)?.stage(version).unwrap_or_default();
-    let call = targets::call(&hands.io, target, &look, COMMAND_LIMIT)?;
+    let call = targets::call(&hands.io, target, &look, command_limit(target))?;
     let is_there = || {
         let exit = hands.io.exec.run(&call, None, context.stop).map_err(|error| {
             Failure::from_error(FailureKind::Outside, &error).while_doing(format!("`{call}` did not run"))
@@ -166,7 +166,7 @@ pub(super) fn run(
     argv: &[String],
     context: &Context<'_>,
 ) -> Result<String, Failure> {
-    let call = targets::call(&hands.io, target, argv, COMMAND_LIMIT)?.folder(folder);
+    let call = targets::call(&hands.io, target, argv, command_limit(target))?.folder(folder);
     called_for(hands, target, &call, context)
 }
 
@@ -181,7 +181,7 @@ fn worktree(hands: &Hands, target: &Target, commit: &str, context: &Context<'_>)
     if files::exists(&whole) && files::is_folder(&at) {
         return Ok(json!({ "at": at }));
     }
-    let git = |words: &[&str]| super::called(hands, &git::call(&target.folder, words, COMMAND_LIMIT), context);
+    let git = |words: &[&str]| super::called(hands, &git::call(&target.folder, words, command_limit(target)), context);
     files::remove_file(&whole).map_err(failed)?;
     files::create_folder(files::parent(&at)).map_err(failed)?;
     let shown = at.display().to_string();

@@ -10,7 +10,7 @@ use lifeboat_io::files;
 use lifeboat_model::{Driver, Failure, FailureKind, Target, TargetAction, target};
 use serde_json::{Value, json};
 
-use super::{COMMAND_LIMIT, Hands, called_for};
+use super::{Hands, called_for, command_limit};
 use crate::{act::path_failure, perform::Context, targets};
 
 /// So much of the end of what a program printed is kept as evidence, in each file.
@@ -41,7 +41,7 @@ fn pin(hands: &Hands, target: &Target, version: &str, context: &Context<'_>) -> 
 }
 
 fn say(hands: &Hands, target: &Target, argv: &[String], context: &Context<'_>) -> Result<String, Failure> {
-    called_for(hands, target, &targets::call(&hands.io, target, argv, COMMAND_LIMIT)?, context)
+    called_for(hands, target, &targets::call(&hands.io, target, argv, command_limit(target))?, context)
 }
 
 /// Files for people: they may hold what the app logs, so they are for their owner alone, and nothing of them is journaled.
@@ -54,7 +54,7 @@ fn keep_evidence(hands: &Hands, target: &Target, context: &Context<'_>) -> Resul
     files::create_private_folder(&folder).map_err(|error| path_failure(&error))?;
     let (mut kept, mut missing) = (Vec::new(), Vec::new());
     for (name, argv) in calls {
-        let call = targets::call(&hands.io, target, &argv, COMMAND_LIMIT)?;
+        let call = targets::call(&hands.io, target, &argv, command_limit(target))?;
         match hands.io.exec.run(&call, None, context.stop) {
             // Programs write logs to either stream.
             Ok(exit) => {

@@ -6,7 +6,7 @@ use lifeboat_io::files;
 use lifeboat_model::{Driver, Failure, FailureKind, Target, target::Batch, variables::value_of};
 use serde_json::{Value, json};
 
-use super::{COMMAND_LIMIT, Hands, called_for, fed};
+use super::{Hands, called_for, command_limit, fed};
 use crate::{act::path_failure, perform::Context, targets};
 
 /// A value that is shorter is not taken out of what a program printed: the text would be unreadable.
@@ -15,7 +15,7 @@ const SECRET_LETTERS_MIN: usize = 4;
 /// What a platform refuses is found out before anything is changed.
 pub(super) fn check(hands: &Hands, target: &Target, context: &Context<'_>) -> Result<Value, Failure> {
     let Some(argv) = targets::driver(target)?.variables() else { return Ok(json!({})) };
-    called_for(hands, target, &targets::call(&hands.io, target, &argv, COMMAND_LIMIT)?, context)?;
+    called_for(hands, target, &targets::call(&hands.io, target, &argv, command_limit(target))?, context)?;
     Ok(json!({}))
 }
 
@@ -46,7 +46,7 @@ pub(super) fn give(
             .hint("set that one by hand, and name the others: lifeboat env restore KEY")
     })?;
     for call in &calls {
-        let invocation = targets::call(&hands.io, target, &call.argv, COMMAND_LIMIT)?;
+        let invocation = targets::call(&hands.io, target, &call.argv, command_limit(target))?;
         let said = fed(hands, &invocation, call.stdin.as_deref().map(str::as_bytes), context);
         said.map_err(|failure| without_values(hands, target, &set, failure))?;
     }
