@@ -48,6 +48,7 @@ use crate::{
 };
 
 /// The real hands.
+#[derive(Clone)]
 pub struct Hands {
     io: Io,
     state: StateFolder,

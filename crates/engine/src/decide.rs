@@ -6,18 +6,24 @@ mod failed;
 
 use std::{collections::BTreeMap, time::Duration};
 
-use lifeboat_io::{HttpRequest, Invocation, Io, Stop, ask_over_http};
+use lifeboat_io::{
+    HttpRequest, Invocation, Io, Stop, ask_over_http,
+    database::postgres::{self, Address, Session},
+    listens,
+};
 use lifeboat_model::{
     Failure, FailureKind, KnownRelease, OperationId, Plan, Profile, ReleaseState, Request, Timestamp, VersionAsk,
     baseline::{self, Compared},
     decision::{
-        Basis, Decision, DecisionRecord, Fact, Impact, Matrix, Number, QuickFix, Rule, Severity, Source, Value, Verdict,
+        Basis, Decision, DecisionRecord, Fact, Hidden, Impact, Limit, Matrix, Number, QuickFix, Rule, Severity, Source,
+        Value, Verdict,
     },
     release,
     time::since,
 };
+use secrecy::ExposeSecret;
 
-use crate::Engine;
+use crate::{Engine, setup::Vaults};
 
 /// What was assessed or decided longer ago than this is another matter: a "no" from before may be none by now.
 const SAME_MATTER: Duration = Duration::from_secs(1_800);
@@ -27,6 +33,12 @@ const REMIND: Duration = Duration::from_secs(2 * 3_600);
 const BY_ITSELF: &str = "decided by the rules: ";
 /// How long a command that measures may take: all of a decision has to be there within a few breaths.
 const COMMAND_LIMIT: Duration = Duration::from_secs(10);
+/// How long a server may take to accept a connection.
+const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+/// One connection that is refused tells nothing: so many are tried, with a pause between them.
+const CONNECTIONS: u32 = 3;
+/// That pause.
+const CONNECT_PAUSE: Duration = Duration::from_millis(500);
 /// So many operations back a decision is looked for.
 const LOOK_BACK: usize = 200;
 
@@ -296,8 +308,22 @@ impl Engine {
 
     /// Measures what can be measured, by the rules' keys. What cannot be is unknown, with the reason.
     pub fn measure_facts(&self, stop: &Stop) -> BTreeMap<String, Fact> {
-        measured(&self.io, &self.setup.matrix, stop)
+        measured(&self.io, &ready(&self.setup.matrix, &*self.vaults), stop)
     }
+}
+
+/// A matrix whose databases can be asked: with their passwords, for as long as it lasts.
+pub(crate) fn ready(matrix: &Matrix, vaults: &dyn Vaults) -> Matrix {
+    let mut ready = matrix.clone();
+    for source in ready.sources.values_mut() {
+        if let Source::Sql { url, password, .. } = source {
+            // Where there is none to be had, the server will say so when it is asked.
+            let address = vaults.database(url).ok();
+            *password =
+                address.and_then(|address| address.password).map(|secret| Hidden(secret.expose_secret().to_owned()));
+        }
+    }
+    ready
 }
 
 /// The same, for whoever has the doors.
@@ -310,6 +336,8 @@ pub(crate) fn measured(io: &Io, matrix: &Matrix, stop: &Stop) -> BTreeMap<String
             Source::Prometheus { url, query, samples } => {
                 prometheus(rule, url, query, samples.as_deref(), matrix.window)
             }
+            Source::Sql { url, sql, password } => answered(io, rule, url, sql, password.as_ref(), stop),
+            Source::Tcp { host, port } => reached(io, rule, host, *port, stop),
         };
         Some((key.clone(), measured.unwrap_or_else(Fact::unknown)))
     });
@@ -328,6 +356,49 @@ fn command(io: &Io, rule: &Rule, words: &[String], stop: &Stop) -> Result<Fact, 
     let line = out.lines().next().unwrap_or_default().trim();
     let fact = Fact::parse(rule, line).map_err(|why| format!("{shown} printed {line:?}: {why}"))?;
     Ok(Fact { source: shown, ..fact })
+}
+
+/// Asks a database.
+fn answered(
+    io: &Io,
+    rule: &Rule,
+    url: &str,
+    sql: &str,
+    password: Option<&Hidden>,
+    stop: &Stop,
+) -> Result<Fact, String> {
+    let mut address = Address::parse(url, &*io.env).map_err(|error| error.to_string())?;
+    address.password = password.map(|hidden| hidden.0.clone().into()).or(address.password);
+    address.connect_timeout = CONNECT_LIMIT;
+    let source = format!("{address}: {sql}");
+    let asked = Session::open(&address, stop)
+        .and_then(|mut session| postgres::ask_rows_within(&mut session, sql, COMMAND_LIMIT));
+    let (_, first) = asked.map_err(|error| format!("{address} cannot be asked: {error}"))?;
+    let text = first.ok_or_else(|| format!("{source} answers nothing"))?;
+    // As PostgreSQL writes truth.
+    let said = match text.trim() {
+        "t" => "yes",
+        "f" => "no",
+        other => other,
+    };
+    let fact = Fact::parse(rule, said).map_err(|why| format!("{source} answers {text:?}: {why}"))?;
+    Ok(Fact { source, ..fact })
+}
+
+/// Whether nobody accepts connections there, however often it is tried.
+fn reached(io: &Io, rule: &Rule, host: &str, port: u16, stop: &Stop) -> Result<Fact, String> {
+    if !matches!(rule.limit, Limit::Any) {
+        return Err(format!("{} is a matter of how much, and a connection tells yes or no", rule.key));
+    }
+    let mut source = format!("{host}:{port}");
+    for attempt in 1..=CONNECTIONS {
+        match listens(host, port, CONNECT_LIMIT) {
+            Ok(()) => return Ok(Fact { value: Value::No, source, ..Fact::unknown("") }),
+            Err(why) if attempt == CONNECTIONS => source = format!("{source}: {why}, {CONNECTIONS} times"),
+            Err(_) => io.clock.sleep(CONNECT_PAUSE, stop).map_err(|_stopped| "broken off on request".to_owned())?,
+        }
+    }
+    Ok(Fact { value: Value::Yes, source, ..Fact::unknown("") })
 }
 
 /// Asks a Prometheus server for one number.

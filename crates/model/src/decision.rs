@@ -558,6 +558,32 @@ pub enum Source {
         /// What tells from how many samples.
         samples: Option<String>,
     },
+    /// A question to a database on a server; the first column of its first row is read as [`Fact::parse`] reads it.
+    Sql {
+        /// Where it is, without a password.
+        url: String,
+        /// What is asked.
+        sql: String,
+        /// Its password, once it is about to be asked.
+        password: Option<Hidden>,
+    },
+    /// Yes when nobody accepts connections there.
+    Tcp {
+        /// The host.
+        host: String,
+        /// The port.
+        port: u16,
+    },
+}
+
+/// A secret in memory; it prints as dots, and is never stored.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Hidden(pub String);
+
+impl fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("•••")
+    }
 }
 
 /// By what an environment decides.

@@ -21,7 +21,7 @@ use lifeboat_model::{Failure, FailureKind, Found, StepId, Target, TargetAction, 
 use serde_json::{Value, json};
 
 use super::{Hands, path_failure};
-use crate::{perform::Context, targets};
+use crate::{decide, perform::Context, targets};
 
 /// How long a call of git may take.
 const GIT_LIMIT: Duration = Duration::from_secs(60);
@@ -70,7 +70,11 @@ pub fn perform(hands: &Hands, target: &Target, action: &TargetAction, context: &
         TargetAction::Watch { paths, for_ms, every_ms, failures_max, measures } => {
             let (how_long, every) = (Duration::from_millis(*for_ms), Duration::from_millis(*every_ms));
             let what = watch::What { paths, how_long, every, failures_max: *failures_max, measures: *measures };
-            watch::watch(hands, target, &what, context)
+            let mut hands = hands.clone();
+            if what.measures {
+                hands.setup.matrix = decide::ready(&hands.setup.matrix, &*hands.vaults);
+            }
+            watch::watch(&hands, target, &what, context)
         }
         TargetAction::Pin { .. } | TargetAction::KeepEvidence | TargetAction::Stop | TargetAction::Start => {
             platform::perform(hands, target, action, context)

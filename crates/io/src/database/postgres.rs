@@ -85,7 +85,9 @@ pub use audit::{AuditAsk, AuditGroup, AuditScope, audit_scope};
 pub use bring_back::{BringBack, BroughtIn, bring_back, take_away};
 pub use capture::{Capture, CaptureOptions, Captured, capture, inspect, rewritten};
 pub use catalog::{Table, copy_target};
-pub use checks::{NO_AMCHECK, ask_question, ask_rows, check_database, compare_facts, negative_control, try_writes};
+pub use checks::{
+    NO_AMCHECK, ask_question, ask_rows, ask_rows_within, check_database, compare_facts, negative_control, try_writes,
+};
 pub use clients::{Clients, Selection, choose_clients, dump_archive, find_clients, find_clients_in, run_client};
 pub use databases::{
     count_rows, create_database, database_about, database_exists, databases_named, dress_database, drop_database,

@@ -7,7 +7,7 @@ use std::{
 };
 
 use lifeboat_model::{
-    Failure, FailureKind,
+    Failure, FailureKind, Resource, ResourceKind,
     decision::{Limit, Matrix, Number, Rule, Severity, Source},
 };
 use schemars::JsonSchema;
@@ -88,13 +88,19 @@ pub struct FactSettings {
     pub query: Option<String>,
     /// What the Prometheus server is asked to learn from how many samples.
     pub samples: Option<String>,
+    /// A question to a PostgreSQL database; its first answer is read as that of a command: `61/1200,window=5m`, true, false.
+    pub sql: Option<String>,
+    /// Which resource `sql` asks. Default: the only PostgreSQL database.
+    pub resource: Option<String>,
+    /// `HOST:PORT`; yes when nobody accepts connections there.
+    pub tcp: Option<String>,
 }
 
 /// Decides what is in effect.
 ///
 /// # Errors
 /// A rule of one's own without a severity, two limits, a fact that no rule speaks of, a source that is none.
-pub fn resolve(what: &DecideSettings, folder: &Path) -> Result<Matrix, Failure> {
+pub fn resolve(what: &DecideSettings, folder: &Path, resources: &[Resource]) -> Result<Matrix, Failure> {
     let usage = |message: String| Failure::new(FailureKind::Usage, message);
     let mut matrix = Matrix::default();
     if let Some(window) = &what.window {
@@ -133,7 +139,9 @@ pub fn resolve(what: &DecideSettings, folder: &Path) -> Result<Matrix, Failure> 
             return Err(usage(format!("decide.facts.{key} is a fact that no rule speaks of"))
                 .hint(format!("rules speak of {}", keys.join(", "))));
         }
-        matrix.sources.insert(key.clone(), source(key, said, folder)?);
+        let rule = matrix.rules.iter().find(|rule| rule.key == *key);
+        let yes_or_no = rule.is_some_and(|rule| rule.limit == Limit::Any);
+        matrix.sources.insert(key.clone(), source(key, said, yes_or_no, folder, resources)?);
     }
     Ok(matrix)
 }
@@ -162,6 +170,8 @@ pub fn shown<'a>(what: &'a DecideSettings, matrix: &Matrix) -> Vec<(Vec<&'a str>
             Source::Command(words) => words.join(" "),
             Source::AccessLog(path) => path.display().to_string(),
             Source::Prometheus { url, query, .. } => format!("{url}: {query}"),
+            Source::Sql { url, sql, .. } => format!("{url}: {sql}"),
+            Source::Tcp { host, port } => format!("{host}:{port}"),
         };
         shown.push((vec!["facts", key], value));
     }
@@ -196,29 +206,69 @@ fn change(rule: &mut Rule, key: &str, said: &RuleSettings) -> Result<(), Failure
     Ok(())
 }
 
-fn source(key: &str, said: &FactSettings, folder: &Path) -> Result<Source, Failure> {
+fn source(
+    key: &str,
+    said: &FactSettings,
+    yes_or_no: bool,
+    folder: &Path,
+    resources: &[Resource],
+) -> Result<Source, Failure> {
     let usage = |message: String| Failure::new(FailureKind::Usage, format!("decide.facts.{key} {message}"));
-    match said {
-        FactSettings { command: Some(words), access_log: None, prometheus: None, query: None, samples: None } => {
-            match words.is_empty() {
-                true => Err(usage("has a command without words".to_owned())),
-                false => Ok(Source::Command(words.clone())),
-            }
-        }
-        FactSettings { command: None, access_log: Some(path), prometheus: None, query: None, samples: None } => {
-            match ["error_rate", "response_time"].contains(&key) {
-                true => Ok(Source::AccessLog(outside::plain_path(&folder.join(path)))),
-                false => Err(usage("is nothing that an access log tells: error_rate and response_time are".to_owned())),
-            }
-        }
-        FactSettings { command: None, access_log: None, prometheus: Some(url), query: Some(query), samples } => {
-            match url.starts_with("http://") {
-                true => Ok(Source::Prometheus { url: url.clone(), query: query.clone(), samples: samples.clone() }),
-                false => Err(usage(format!("asks {url:?}, and can be asked over http:// only"))),
-            }
-        }
-        _other => Err(usage("is measured by one of: command; access_log; prometheus with query".to_owned())
-            .hint("command = [\"./scripts/error-rate\"], for example")),
+    let FactSettings { command, access_log, prometheus, query, samples, sql, resource, tcp } = said;
+    let only = |ways: &[bool]| ways.iter().filter(|way| **way).count() == 1;
+    let one = only(&[command.is_some(), access_log.is_some(), prometheus.is_some(), sql.is_some(), tcp.is_some()]);
+    let fits = prometheus.is_some() == query.is_some()
+        && (samples.is_none() || prometheus.is_some())
+        && (resource.is_none() || sql.is_some());
+    if !one || !fits {
+        let ways = "is measured by one of: command; access_log; prometheus with query; sql; tcp";
+        return Err(usage(ways.to_owned()).hint("command = [\"./scripts/error-rate\"], for example"));
+    }
+    if let Some(words) = command {
+        return match words.is_empty() {
+            true => Err(usage("has a command without words".to_owned())),
+            false => Ok(Source::Command(words.clone())),
+        };
+    }
+    if let Some(path) = access_log {
+        return match ["error_rate", "response_time"].contains(&key) {
+            true => Ok(Source::AccessLog(outside::plain_path(&folder.join(path)))),
+            false => Err(usage("is nothing that an access log tells: error_rate and response_time are".to_owned())),
+        };
+    }
+    if let Some(sql) = sql {
+        let url = asked(resource.as_deref(), resources).map_err(usage)?;
+        return Ok(Source::Sql { url, sql: sql.clone(), password: None });
+    }
+    if let Some(place) = tcp {
+        let found = place
+            .rsplit_once(':')
+            .and_then(|(host, port)| Some((host.trim_matches(['[', ']']).to_owned(), port.parse().ok()?)));
+        return match (found, yes_or_no) {
+            (Some((host, port)), true) if !host.is_empty() => Ok(Source::Tcp { host, port }),
+            (Some(_), false) => Err(usage("is a matter of how much, and tcp tells yes or no".to_owned())),
+            _none => Err(usage(format!("asks {place:?}, which is no HOST:PORT"))),
+        };
+    }
+    let (url, query) = (prometheus.clone().unwrap_or_default(), query.clone().unwrap_or_default());
+    match url.starts_with("http://") {
+        true => Ok(Source::Prometheus { url, query, samples: samples.clone() }),
+        false => Err(usage(format!("asks {url:?}, and can be asked over http:// only"))),
+    }
+}
+
+/// Where the database is that a question goes to.
+fn asked(resource: Option<&str>, resources: &[Resource]) -> Result<String, String> {
+    let places = resources.iter().filter_map(|known| match &known.kind {
+        ResourceKind::Postgres { url, .. } => Some((known.name.as_str(), url)),
+        ResourceKind::Sqlite { .. } | ResourceKind::Files { .. } | ResourceKind::Env { .. } => None,
+    });
+    let fits: Vec<_> = places.filter(|(name, _)| resource.is_none_or(|wanted| wanted == *name)).collect();
+    match (fits.as_slice(), resource) {
+        ([(_, url)], _) => Ok((*url).clone()),
+        ([], Some(name)) => Err(format!("asks {name}, which is no PostgreSQL database of this environment")),
+        ([], None) => Err("asks a PostgreSQL database, and this environment has none".to_owned()),
+        (_several, _) => Err("does not say which database it asks: resource = \"NAME\"".to_owned()),
     }
 }
 
@@ -228,7 +278,9 @@ mod tests {
 
     fn read(toml: &str) -> Result<Matrix, String> {
         let said: DecideSettings = toml::from_str(toml).map_err(|error| error.message().to_owned())?;
-        resolve(&said, Path::new("/srv/app")).map_err(|failure| failure.to_string())
+        let kind = ResourceKind::Postgres { url: "postgres://app@h/shop".into(), schemas: vec![] };
+        let db = Resource::plain(lifeboat_model::ResourceName::new("db").unwrap(), kind);
+        resolve(&said, Path::new("/srv/app"), &[db]).map_err(|failure| failure.to_string())
     }
 
     #[test]
@@ -244,6 +296,11 @@ mod tests {
         assert_eq!((rule("checkout_down").title.as_str(), rule("checkout_down").limit), ("checkout down", Limit::Any));
         assert_eq!(matrix.rules.len(), 16);
         assert_eq!(matrix.sources["error_rate"], Source::AccessLog("/srv/app/logs/access.log".into()));
+        let matrix = read("[facts.data_loss]\nsql = \"select true\"\n[facts.rls_policy_failure]\ntcp = \"[::1]:80\"\n");
+        let sources = matrix.unwrap().sources;
+        assert_eq!(sources["rls_policy_failure"], Source::Tcp { host: "::1".into(), port: 80 });
+        let (url, sql) = ("postgres://app@h/shop".to_owned(), "select true".to_owned());
+        assert_eq!(sources["data_loss"], Source::Sql { url, sql, password: None });
     }
 
     #[test]
@@ -257,6 +314,10 @@ mod tests {
             ("[facts.data_loss]\ncommand = []\n", "without words"),
             ("[facts.error_rate]\nprometheus = \"https://p\"\nquery = \"q\"\n", "over http:// only"),
             ("[facts.error_rate]\nprometheus = \"http://p\"\n", "is measured by one of"),
+            ("[facts.data_loss]\nsql = \"select 1\"\nresource = \"web\"\n", "which is no PostgreSQL database"),
+            ("[facts.data_loss]\ntcp = \"localhost\"\n", "which is no HOST:PORT"),
+            ("[facts.error_rate]\ntcp = \"localhost:1\"\n", "tcp tells yes or no"),
+            ("[facts.data_loss]\ntcp = \"localhost:1\"\nsql = \"select true\"\n", "is measured by one of"),
         ] {
             let refused = read(toml).unwrap_err();
             assert!(refused.contains(why), "{toml}: {refused}");

@@ -341,7 +341,7 @@ pub fn environment_of(loaded: &Loaded, environment: &str, global: &GlobalArgs, i
         }
         resolved.setup.targets.push(target);
     }
-    resolved.setup.matrix = matrix::resolve(&own.decide, folder)?;
+    resolved.setup.matrix = matrix::resolve(&own.decide, folder, &resolved.setup.resources)?;
     for (key, value) in matrix::shown(&own.decide, &resolved.setup.matrix) {
         let line = choice.line(&[&["environments", environment, "decide"], key.as_slice()].concat());
         choice.tell(&format!("decide.{}", key.join(".")), value, line);

@@ -25,6 +25,7 @@ mod history;
 mod home;
 mod journal;
 mod manual;
+mod measured;
 mod messages;
 mod objectives;
 mod plans;

@@ -1,14 +1,11 @@
 //! Whether a database is good, and whether it is the one that was captured. What could not be looked at is unknown,
 //! which is no pass.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use lifeboat_model::{Check, PostgresFacts, Tri, postgres::KindFacts};
 
-use super::{
-    PgError, Session,
-    sql::{literal, plain},
-};
+use super::{PgError, Session, sql::plain};
 
 /// Compares what is in a database with what was captured: rows and digests of each table, definitions of each kind,
 /// sequences, large objects, migrations. Owners and grants are left out where a copy was made without them.
@@ -323,11 +320,19 @@ pub fn ask_question(session: &mut Session, sql: &str) -> Result<Option<String>, 
 /// # Errors
 /// As [`ask_question`].
 pub fn ask_rows(session: &mut Session, sql: &str) -> Result<(usize, Option<String>), PgError> {
+    ask_rows_within(session, sql, Duration::from_secs(600))
+}
+
+/// The same, given up by the server after so long.
+///
+/// # Errors
+/// As [`ask_question`].
+pub fn ask_rows_within(session: &mut Session, sql: &str, limit: Duration) -> Result<(usize, Option<String>), PgError> {
     let path = session.value(SEARCH_PATH)?;
     session.run("BEGIN READ ONLY")?;
     session.run(&format!("SET LOCAL search_path TO {path}"))?;
     let answer =
-        session.run(&format!("SET LOCAL statement_timeout = {}", literal("10min"))).and_then(|()| session.ask(sql));
+        session.run(&format!("SET LOCAL statement_timeout = {}", limit.as_millis())).and_then(|()| session.ask(sql));
     session.run("ROLLBACK")?;
     let rows = answer?;
     Ok((rows.len(), rows.first().and_then(|row| row.maybe(0))))
