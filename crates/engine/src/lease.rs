@@ -206,6 +206,23 @@ impl Engine {
         asked.filter(|_| plan.request.makes_way()).map(|wish| wish.to_string())
     }
 
+    /// Who is carrying these operations out at this moment, in another process: no one may go on with them, and somebody may watch.
+    pub(crate) fn at_work(&self, open: &[OperationId]) -> Vec<String> {
+        let notes = Lease::ALL
+            .iter()
+            .filter_map(|lease| lease::read_note(&self.state.lease(&self.setup.scope, *lease)).ok().flatten());
+        let is_open = |note: &lease::LockNote| {
+            let operation = note.operation.as_deref();
+            open.iter().any(|id| Some(id.as_str()) == operation) && note.process.is_alive() == Tri::Pass
+        };
+        let working = notes.filter(is_open).map(|note| {
+            let (operation, since) = (note.operation.unwrap_or_default(), note.since.strftime("%Y-%m-%d %H:%M:%S UTC"));
+            let (who, host, pid) = (note.who, note.host, note.process.id);
+            format!("{operation}: {}, by {who} on {host} since {since}, process {pid}", note.why)
+        });
+        working.collect()
+    }
+
     /// Lease files of this scope that cannot be read any more. The next operation makes them anew.
     ///
     /// # Errors

@@ -37,6 +37,9 @@ pub struct Status {
     pub releases: Standing,
     /// Operations that are not over.
     pub unfinished: Vec<String>,
+    /// What of them somebody is carrying out at this moment.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub at_work: Vec<String>,
     /// What a person is still to look at and attest.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub open_items: Vec<String>,
@@ -159,6 +162,9 @@ impl Answers<'_> {
             .collect();
         let unfinished = catalog.unfinished().map_err(|error| engine.failure(&error))?;
         let damaged_journals = catalog.damaged_journals().map_err(|error| engine.failure(&error))?;
+        // What waits for a person has a process no more, or one that does something else by now.
+        let begun = unfinished.iter().filter(|row| row.state != "paused").map(|row| row.id.clone());
+        let at_work = engine.at_work(&begun.collect::<Vec<_>>());
         let journals = Tri::from_bool(damaged_journals.is_empty() && unfinished.is_empty());
         let copies = engine.copies(backups.as_deref().unwrap_or_default());
         let schedule = engine.jobs()?;
@@ -175,6 +181,7 @@ impl Answers<'_> {
             schedule,
             releases,
             unfinished: unfinished.iter().map(|row| format!("{} ({}, {})", row.id, row.kind, row.state)).collect(),
+            at_work,
             open_items: self.open_items()?.into_iter().chain(self.started_otherwise()?).collect(),
             damaged_journals,
         })

@@ -71,6 +71,9 @@ fn show(app: &App, session: &Session, status: &Status) -> String {
     for unfinished in &status.unfinished {
         text += &format!("  Not over     {unfinished}\n");
     }
+    for at_work in &status.at_work {
+        text += &format!("  At work      {at_work}\n");
+    }
     for (path, what) in &status.damaged_journals {
         text += &format!("  {} {path}: {}\n", paint.bad("Damaged     "), words::sentence(what));
     }
@@ -207,6 +210,10 @@ fn show_resource(app: &App, session: &Session, resource: &ResourceStatus) -> Str
 
 /// The one command that helps most now.
 fn next(status: &Status) -> String {
+    // Who goes on with what somebody is doing is refused.
+    if !status.at_work.is_empty() {
+        return "lifeboat watch".to_owned();
+    }
     if !status.unfinished.is_empty() {
         return "lifeboat resume".to_owned();
     }

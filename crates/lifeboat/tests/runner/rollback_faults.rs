@@ -207,3 +207,122 @@ fn canary_secrets_of_a_whole_rollback_stand_nowhere() {
     center.home.write("run/app.log", format!("GET /?key={}", guarded.secret("NOTHING")));
     assert_eq!(guarded.leaks().1.len(), 1);
 }
+
+/// Deployed and good; from now on `stop` waits for a word through a pipe, so that a rollback is where the test wants it.
+fn two_with_a_gate() -> Center {
+    let center = Center::open();
+    center.run(&["checkpoint", "--unproven", "--label", "phase-1"]).ends(ExitCode::Ok);
+    center.use_version("main");
+    center.sql("INSERT INTO service_tickets (title) VALUES ('later')");
+    center.shell("mkfifo run/gate");
+    let settings = std::fs::read_to_string(center.home.path("lifeboat.toml")).unwrap();
+    let waits = "stop = [\"sh\", \"-c\", \"touch run/waits; read word < run/gate; python3 app.py stop\"]";
+    center.home.write("lifeboat.toml", settings.replace("stop = [\"python3\", \"app.py\", \"stop\"]", waits));
+    center
+}
+
+/// APP-10, CFG-11: two people roll back at the same time. One of them does it; the other hears who is at it, since when and with what, has
+/// changed nothing, and is told afterwards that nothing is left to be done.
+#[test]
+fn two_operators_roll_back_at_once_and_one_of_them_does() {
+    let center = two_with_a_gate();
+    let words = [&["rollback", "--profile", "full", "--wait", "1s"][..], &CONFIRM[..]].concat();
+    let begin = |name: &str| {
+        let why = format!("{name} says so");
+        let all = [&words[..], &["--reason", &why]].concat();
+        let mut command = center.command(&mut center.home.command(&all));
+        command.env("USER", name).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let mut both = [("ann", begin("ann")), ("bob", begin("bob"))];
+    // One comes to where the app is to be stopped, the other one to its end.
+    let ended = |child: &mut std::process::Child| child.try_wait().unwrap().is_some();
+    let waits = Instant::now();
+    while !center.home.path("run/waits").exists() || !both.iter_mut().any(|(_, child)| ended(child)) {
+        assert!(waits.elapsed() < Duration::from_secs(120), "nobody gave way");
+        std::thread::yield_now();
+    }
+    let second = both.iter_mut().position(|(_, child)| ended(child)).unwrap();
+    let [(first_name, first), (second_name, second)] = match (second, both) {
+        (0, [one, other]) => [other, one],
+        (_, all) => all,
+    };
+    let told = center.home.ran(&[second_name], second.wait_with_output().unwrap()).ends(ExitCode::Busy);
+    told.says(&[first_name, &format!("{first_name} says so"), "is running"]);
+    // A third one, who asks what stands, hears the same.
+    center.run(&["status"]).says(&["At work", &format!("by {first_name} on "), "Next: lifeboat watch"]);
+    center.shell("echo go > run/gate");
+    let done = center.home.ran(&[first_name], first.wait_with_output().unwrap()).ends(ExitCode::Ok);
+    assert!(!done.err.contains(second_name), "{}", done.err);
+    assert_eq!(center.health()["version"], "1.0");
+    assert_eq!(center.sql("SELECT count(*) FROM service_tickets WHERE title = 'later'"), "0");
+    let history = center.run(&["history", "--json"]).ends(ExitCode::Ok).json();
+    let rollbacks = history["operations"].as_array().unwrap().iter().filter(|one| one["kind"] == "rollback");
+    let by: Vec<&str> = rollbacks.map(|one| one["by"].as_str().unwrap_or_default()).collect();
+    assert_eq!(by, [first_name], "one rollback, by one of them: {history}");
+    // Whoever asks again without a name is not led further back.
+    center.run(&[&["rollback"], &CONFIRM[..]].concat()).ends(ExitCode::Refused);
+    assert_eq!(center.health()["version"], "1.0");
+}
+
+/// BKP-14, PHS-06: there is no room for the emergency backup of a full rollback. It is given up, nothing was dropped, the newer version
+/// runs with every row, and writes are let in; with room it is done.
+#[test]
+fn bkp_14_a_full_disk_at_the_emergency_backup_stops_a_full_rollback() {
+    let center = Center::open();
+    center.run(&["checkpoint", "--unproven", "--label", "phase-1"]).ends(ExitCode::Ok);
+    center.use_version("main");
+    // More than is left on the vault's disk, and nothing that becomes small.
+    center.sql(
+        "INSERT INTO service_tickets (title) SELECT string_agg(md5(random()::text), '') FROM generate_series(1, 20000) n GROUP BY n % 2000",
+    );
+    let before = center.sql("SELECT count(*) || ' ' || md5(string_agg(title, ',' ORDER BY id)) FROM service_tickets");
+    let words = format!("lifeboat rollback --profile full --reason 'it is slow' {}", CONFIRM.join(" "));
+    // A disk of the vault's own, gone with the shell that sees it, that has 64 KiB left.
+    let script = format!(
+        "cp -a backups/vault run/vault
+         unshare -m sh -ec 'size=$(du -sk run/vault | cut -f1)
+            mount -t tmpfs -o size=$((size + size / 2 + 64))k none backups/vault && cp -a run/vault/. backups/vault
+            {}; code=$?; rm -rf run/after; cp -a backups/vault run/after; exit $code' 2>&1",
+        words.replace('\'', "\"")
+    );
+    let ran = center.script(&script.replace("sh -ec", "sh -c"));
+    assert_eq!(ran.code, Some(ExitCode::FailedUndone as i32), "{}", ran.out);
+    ran.says(&["No space left on device", "Everything was put back"]);
+    let status = center.health();
+    assert_eq!(status["version"], "2.0");
+    let after = center.sql("SELECT count(*) || ' ' || md5(string_agg(title, ',' ORDER BY id)) FROM service_tickets");
+    assert_eq!(after, before);
+    assert_eq!(center.sql("SELECT count(*) FROM pg_database WHERE datname LIKE 'center%'"), "1");
+    center.sql("INSERT INTO service_tickets (title) VALUES ('writes are let in')");
+    // What it left in the vault is nothing that anybody trips over.
+    center.shell("rm -rf backups/vault && mv run/after backups/vault");
+    center.run(&["vault", "check"]).ends(ExitCode::Ok);
+    center.run(&[&["rollback", "--profile", "full"], &CONFIRM[..]].concat()).ends(ExitCode::Ok);
+    assert_eq!(center.health()["version"], "1.0");
+}
+
+/// RST-22: there is no room at the server for the former state beside the live one. A full rollback is given up before the point of no
+/// return, the newer version runs again, and nothing half-done is left beside it.
+#[test]
+fn a_full_disk_at_the_server_ends_a_full_rollback_and_the_newer_version_goes_on() {
+    let options = ServerOptions { small_disk_mib: Some(36), ..ServerOptions::default() };
+    let server = Server::with(15, options.set("shared_buffers", "8MB"));
+    let place = server.small_disk();
+    server.sql("postgres", &format!("CREATE TABLESPACE small LOCATION '{}'", place.display()));
+    server.sql("postgres", "CREATE DATABASE center TABLESPACE small");
+    let url = server.url("center");
+    let center = Center::open_on(server, &url);
+    center.sql("INSERT INTO service_tickets (title) SELECT repeat(md5(n::text), 40) FROM generate_series(1, 10000) n");
+    center.run(&["checkpoint", "--unproven", "--label", "phase-1"]).ends(ExitCode::Ok);
+    center.use_version("main");
+    center.sql("INSERT INTO service_tickets (title) VALUES ('later')");
+    let before = center.sql("SELECT count(*) || ' ' || md5(string_agg(title, ',' ORDER BY id)) FROM service_tickets");
+    let full = center.run(&[&["rollback", "--profile", "full"], &CONFIRM[..]].concat());
+    assert_eq!(full.code, Some(ExitCode::FailedUndone as i32), "{}\n{}", full.out, full.err);
+    full.says(&["No space left on device", "Everything was put back"]);
+    assert_eq!(center.health()["version"], "2.0");
+    let after = center.sql("SELECT count(*) || ' ' || md5(string_agg(title, ',' ORDER BY id)) FROM service_tickets");
+    assert_eq!(after, before);
+    assert_eq!(center.sql("SELECT count(*) FROM pg_database WHERE datname LIKE 'center%'"), "1");
+    center.sql("INSERT INTO service_tickets (title) VALUES ('writes are let in')");
+}
