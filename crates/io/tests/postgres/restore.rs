@@ -122,6 +122,26 @@ fn everything_comes_back_identically_in_every_version() {
     }
 }
 
+/// `public` with another name, and a new one in its place, as tools that reset a database leave it: what the first one had from the
+/// beginning, `pg_dump` leaves out.
+#[test]
+fn a_public_schema_of_another_name_keeps_its_grants() {
+    for major in MAJORS {
+        let server = Server::start(major);
+        server.sql("postgres", "CREATE DATABASE shop");
+        server.sql(
+            "shop",
+            "CREATE TABLE sold(i int PRIMARY KEY); ALTER SCHEMA public RENAME TO \"Last Year\"; CREATE SCHEMA public; \
+             CREATE TABLE sold(i int PRIMARY KEY); INSERT INTO sold VALUES (1); REVOKE CREATE ON SCHEMA \"Last Year\" FROM PUBLIC",
+        );
+        let (captured, memory) = capture_all(&server, "shop");
+        restore_into(&server, "copy", &captured, &memory, &RestoreOptions::default()).unwrap();
+        check_captured(&server, "copy", &captured);
+        let may = "CREATE ROLE anybody; SELECT has_schema_privilege('anybody', 'Last Year', 'USAGE'), has_schema_privilege('anybody', 'public', 'USAGE')";
+        assert_eq!(server.sql("copy", may).trim(), "t|f", "PostgreSQL {major}");
+    }
+}
+
 fn error_class(error: &PgError) -> Option<FailureClass> {
     error.class()
 }

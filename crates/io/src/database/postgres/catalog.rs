@@ -9,7 +9,7 @@ use super::{
     fence::{FENCE_SCHEMA, fence_status},
     schema_swap::KEPT_COMMENT,
     side::SIDE_PREFIX,
-    sql::{literal, literals, plain},
+    sql::{literal, literals, plain, quoted},
     watch::WATCH_SCHEMA,
 };
 
@@ -253,19 +253,26 @@ pub(super) fn schemas(session: &mut Session, selection: &Selection) -> Result<Ve
     Ok(rows.iter().map(|row| row.text(0).to_owned()).collect())
 }
 
-/// Owner and grants of schema `public` as statements, all of them, whatever the default is.
+/// Owner and grants of schema `public` as statements, all of them, whatever the default is. Of the `public` that the server made with
+/// the database too, when it is called otherwise by now: `pg_dump` leaves out what its schema had from the beginning.
 pub(super) fn public_schema(session: &mut Session) -> Result<Vec<String>, PgError> {
     let rows = session.ask(
         "SELECT l.line FROM pg_catalog.pg_namespace n, LATERAL (
-           SELECT 1 AS place, pg_catalog.format('ALTER SCHEMA public OWNER TO %I', pg_catalog.pg_get_userbyid(n.nspowner)) AS line
-           UNION ALL SELECT 2, 'REVOKE ALL ON SCHEMA public FROM PUBLIC'
-           UNION ALL SELECT 3, pg_catalog.format('GRANT %s ON SCHEMA public TO %s%s', a.privilege_type,
+           SELECT 1 AS place, pg_catalog.format('ALTER SCHEMA %I OWNER TO %I', n.nspname, pg_catalog.pg_get_userbyid(n.nspowner)) AS line
+           UNION ALL SELECT 2, pg_catalog.format('REVOKE ALL ON SCHEMA %I FROM PUBLIC', n.nspname)
+           UNION ALL SELECT 3, pg_catalog.format('GRANT %s ON SCHEMA %I TO %s%s', a.privilege_type, n.nspname,
                        CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(a.grantee)) END,
                        CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
                        FROM pg_catalog.aclexplode(COALESCE(n.nspacl, pg_catalog.acldefault('n', n.nspowner))) a) l
-          WHERE n.nspname = 'public' ORDER BY l.place, l.line",
+          WHERE n.nspname = 'public' OR n.oid = 2200 ORDER BY n.nspname, l.place, l.line",
     )?;
     Ok(rows.iter().map(|row| row.text(0).to_owned()).collect())
+}
+
+/// Those of these statements that are about a schema.
+pub(super) fn lines_of<'a>(lines: &'a [String], schema: &str) -> impl Iterator<Item = &'a str> {
+    let named = [format!(" SCHEMA {schema} "), format!(" SCHEMA {} ", quoted(schema))];
+    lines.iter().map(String::as_str).filter(move |line| named.iter().any(|name| line.contains(name)))
 }
 
 /// The present instant in the server's counting. In a snapshot's transaction: the snapshot's.

@@ -167,7 +167,8 @@ const KINDS: [(&str, &str); 27] = [
         UNION ALL SELECT 'pg_ts_dict'::regclass, oid, dictnamespace FROM pg_ts_dict) o JOIN ns ON ns.oid = o.space, LATERAL pg_identify_object(o.class, o.oid, 0) i
         WHERE NOT EXISTS (SELECT 1 FROM ext WHERE ext.classid = o.class AND ext.objid = o.oid)"),
     ("comment", "coalesce(pg_describe_object(d.classoid, d.objoid, d.objsubid), '') || ' ' || quote_literal(d.description) FROM pg_description d
-        WHERE d.objoid >= 16384 AND NOT EXISTS (SELECT 1 FROM ext WHERE ext.classid = d.classoid AND ext.objid = d.objoid)
+        WHERE (d.objoid >= 16384 OR d.classoid = 'pg_namespace'::regclass AND d.objoid = 2200)
+        AND NOT EXISTS (SELECT 1 FROM ext WHERE ext.classid = d.classoid AND ext.objid = d.objoid)
         AND d.classoid NOT IN ('pg_extension'::regclass, 'pg_largeobject'::regclass)
         AND (d.classoid <> 'pg_namespace'::regclass OR d.objoid IN (SELECT oid FROM ns WHERE nspname <> 'public')) AND NOT EXISTS (SELECT 1 FROM pg_identify_object(d.classoid, d.objoid, d.objsubid) i
         WHERE i.schema IS NOT NULL AND NOT EXISTS (SELECT 1 FROM ns WHERE quote_ident(ns.nspname) = i.schema))"),

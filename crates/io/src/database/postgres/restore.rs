@@ -23,6 +23,7 @@ use lifeboat_model::PostgresFacts;
 use super::{
     Address, PgError, Session,
     archive::{SchemaEntry, Section},
+    catalog,
     clients::PLATFORM_SCHEMAS,
     globals,
     schedule::{is_grant, is_last, jobs},
@@ -336,21 +337,20 @@ fn grants(session: &mut Session, what: &Restore<'_>) -> Result<(), PgError> {
     if !what.options.owners_and_grants {
         return Ok(());
     }
-    if what.facts.schemas.iter().any(|name| name == "public") {
-        what.facts.public_schema.iter().try_for_each(|line| session.run(line))?;
+    for schema in &what.facts.schemas {
+        catalog::lines_of(&what.facts.public_schema, schema).try_for_each(|line| session.run(line))?;
     }
     what.entries.iter().filter(|entry| is_grant(entry)).try_for_each(|entry| make(session, entry, what))
 }
 
 /// Where all belongs to us, grants can still be given: what roles see can be asked then. What we may not give is told.
 fn grant_what_we_may(session: &mut Session, what: &Restore<'_>) -> Result<Vec<String>, PgError> {
-    let of_public = what.facts.schemas.iter().any(|name| name == "public");
     let lines = what
         .facts
-        .public_schema
+        .schemas
         .iter()
-        .filter(|line| of_public && !line.starts_with("ALTER SCHEMA"))
-        .map(String::as_str);
+        .flat_map(|schema| catalog::lines_of(&what.facts.public_schema, schema))
+        .filter(|line| !line.starts_with("ALTER SCHEMA"));
     let grants = what.entries.iter().filter(|entry| entry.kind == "ACL").map(|entry| entry.sql.as_str());
     let mut left = 0;
     for sql in lines.chain(grants) {

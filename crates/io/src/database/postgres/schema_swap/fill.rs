@@ -6,7 +6,7 @@ use super::{
     super::{
         PgError, Session,
         archive::{SchemaEntry, Section},
-        catalog::copy_target,
+        catalog::{self, copy_target},
         digest::RowDigest,
         fingerprint,
         restore::{Sources, about, make_as},
@@ -228,7 +228,7 @@ fn make_schema(session: &mut Session, what: &SchemaSwap<'_>, schema: &str) -> Re
     session.run(&format!("CREATE SCHEMA {}", quoted(schema)))?;
     if schema == "public" {
         // All of its grants, PUBLIC's too: `pg_dump` tells only what differs from a new cluster's.
-        return what.facts.public_schema.iter().try_for_each(|line| session.run(line));
+        return catalog::lines_of(&what.facts.public_schema, schema).try_for_each(|line| session.run(line));
     }
     let entry = what.entries.iter().find(|entry| entry.kind == "SCHEMA" && entry.tag == schema);
     entry.map_or(Ok(()), |entry| session.run(&entry.owner_sql))
