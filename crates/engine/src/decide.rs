@@ -186,7 +186,8 @@ impl Engine {
     /// back than the application's alone is needed.
     pub fn by_itself(&self, decision: &Decision) -> Result<Plan, Failure> {
         let why = self.may_by_itself(decision)?;
-        let plan = self.plan(&Request::Version { about: VersionAsk::RollBack { to: None, profile: None, why } })?;
+        let plan = self
+            .plan(&Request::Version { about: VersionAsk::RollBack { to: None, profile: None, why, backup: None } })?;
         match Profile::of(&plan) {
             Some(Profile::AppOnly) if plan.losses.is_empty() => Ok(plan),
             other => {

@@ -166,7 +166,7 @@ impl Engine {
     pub fn rehearsal_of_rollback(&self, to: Option<String>, profile: Option<Profile>) -> Result<Request, Failure> {
         self.refuse_production("lifeboat rehearse rollback --env staging")?;
         let why = format!("{DRILL} a rehearsal");
-        Ok(Request::Version { about: VersionAsk::RollBack { to, profile, why } })
+        Ok(Request::Version { about: VersionAsk::RollBack { to, profile, why, backup: None } })
     }
 
     /// Refuses to rehearse anything where real users are.

@@ -1,4 +1,4 @@
-//! The next way, when a restore into a server failed and was put back.
+//! The next way, when a restore into a server, or a rollback that restores, failed and was put back.
 //!
 //! ```text
 //!   as planned          by rename or by schema, as it fits
@@ -7,13 +7,17 @@
 //!   a fresh database    beside the live one, which stays as it is; the app is pointed there by a person
 //! ```
 //!
+//! A full rollback has one other way, an older backup of the same schema ([`rolling`]).
+//!
 //! Nobody is asked again: so a way that would lose more than was agreed to is passed over, and told. The last one loses nothing.
+
+mod rolling;
 
 use std::path::PathBuf;
 
 use lifeboat_model::{
     AcceptLoss, Backup, BackupChoice, BackupId, BackupReason, Failure, FailureClass, FailureKind, Operation,
-    OperationState, Plan, Request, ResourceKind, ResourceName, SwapStrategy, Timestamp,
+    OperationState, Plan, Request, ResourceKind, ResourceName, SwapStrategy, Timestamp, VersionAsk,
 };
 
 use crate::{Engine, again, consequence, plan};
@@ -34,7 +38,18 @@ pub enum NextWay {
     Stop {
         /// Why, and which ways were passed over.
         because: Vec<String>,
+        /// Where things stand, and what a person can type next; only of a rollback.
+        handover: Option<Handover>,
     },
+}
+
+/// What a person takes over when no way is left.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Handover {
+    /// What runs, and how far each database is.
+    pub stands: Vec<String>,
+    /// Commands, the best first.
+    pub next: Vec<String>,
 }
 
 /// Why a restore failed, when it did and everything was put back.
@@ -97,19 +112,25 @@ fn into_fresh(request: &Request, name: &str) -> Request {
 }
 
 impl Engine {
-    /// What follows when a restore into a server, that somebody agreed to, failed and was put back; with all that was tried so far,
+    /// What follows when a restore into a server or a rollback, that somebody agreed to, failed and was put back; with all that was tried so far,
     /// the newest last. Emergency and suspect backups are never taken, nor ones without a passed proof, nor any but the named one
     /// where one was named.
     pub fn next_way(&self, confirmed: &Plan, tried: &[Operation]) -> NextWay {
-        let mut passed_over = Vec::new();
-        match self.another_way(confirmed, tried, &mut passed_over) {
+        let (mut passed_over, mut handover) = (Vec::new(), None);
+        let found = match &confirmed.request {
+            Request::Version { about: VersionAsk::RollBack { .. } } => {
+                self.another_rollback(confirmed, tried, &mut passed_over, &mut handover)
+            }
+            _restore => self.another_way(confirmed, tried, &mut passed_over),
+        };
+        match found {
             Some((what, mut plan)) => {
                 // On record with what is done instead.
                 let notes = passed_over.iter().map(|way| format!("Not tried by itself: {way}."));
                 plan.notes.splice(0..0, notes);
                 NextWay::Take { what, plan: Box::new(plan), passed_over }
             }
-            None => NextWay::Stop { because: passed_over },
+            None => NextWay::Stop { because: passed_over, handover },
         }
     }
 
@@ -202,9 +223,20 @@ impl Engine {
         if matches!(from.which(), BackupChoice::Exactly(_)) {
             return Ok(None);
         }
+        Ok(self.all_older_proven(resource, from, than, bad)?.into_iter().next())
+    }
+
+    /// All of them, the newest first.
+    fn all_older_proven(
+        &self,
+        resource: &ResourceName,
+        from: &BackupChoice,
+        than: &BackupId,
+        bad: &[&BackupId],
+    ) -> Result<Vec<(BackupId, Timestamp)>, Failure> {
         let (scope, its_name) = from.whose(&self.setup.scope, resource);
         let backups = self.backups_for(from)?;
-        let Some(than) = backups.iter().find(|backup| &backup.id == than) else { return Ok(None) };
+        let Some(than) = backups.iter().find(|backup| &backup.id == than) else { return Ok(Vec::new()) };
         let is_older = |backup: &&Backup| {
             let is_good = backup.reason != BackupReason::Emergency && backup.suspect.is_none();
             let is_its = &backup.scope == scope && backup.resources.contains(its_name);
@@ -212,12 +244,13 @@ impl Engine {
         };
         let mut older: Vec<&Backup> = backups.iter().filter(is_older).collect();
         older.sort_by_key(|backup| std::cmp::Reverse(backup.recovery_point));
+        let mut proven = Vec::new();
         for backup in older {
             if self.is_rehearsed(&backup.id, its_name)? {
-                return Ok(Some((backup.id.clone(), backup.recovery_point)));
+                proven.push((backup.id.clone(), backup.recovery_point));
             }
         }
-        Ok(None)
+        Ok(proven)
     }
 
     fn fresh(&self, request: &Request, resource: &ResourceName, source: &BackupId) -> Result<(String, Plan), Failure> {

@@ -1,6 +1,8 @@
 //! Releases, and the ways back to them: every plan proven, on a real server with a client that writes all the time.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "a test says what went wrong by ending")]
 
+#[path = "rollback/older.rs"]
+mod older;
 #[path = "rollback/proven.rs"]
 mod proven;
 

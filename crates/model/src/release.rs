@@ -357,6 +357,9 @@ pub enum VersionAsk {
         profile: Option<Profile>,
         /// Why.
         why: String,
+        /// With the data of this backup instead of the release's own.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        backup: Option<BackupId>,
     },
     /// Try what is about to be applied on a copy: up, down, up.
     Rehearse {

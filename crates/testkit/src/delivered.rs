@@ -136,7 +136,7 @@ pub fn ask_for(version: &str) -> DeployAsk {
 /// A request for a rollback.
 pub fn back(to: Option<&str>, profile: Option<Profile>) -> Request {
     let to = to.map(str::to_owned);
-    Request::Version { about: VersionAsk::RollBack { to, profile, why: "a test".into() } }
+    Request::Version { about: VersionAsk::RollBack { to, profile, why: "a test".into(), backup: None } }
 }
 
 /// What runs, and what is in use.

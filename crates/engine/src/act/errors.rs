@@ -55,6 +55,14 @@ fn object_kind(kind: ObjectErrorKind) -> (FailureKind, Option<&'static str>) {
 pub fn postgres_failure(error: &PgError) -> Failure {
     use FailureClass as C;
     use FailureKind as K;
+    // What is read out of the vault while a server is filled fails by the vault: damage there is no fault of the server's.
+    if let PgError::Ours { source, .. } = error
+        && let Some(of_vault) = source.get_ref().and_then(|inner| inner.downcast_ref::<VaultError>())
+    {
+        let of_vault = vault_failure(of_vault);
+        let failure = Failure::from_error(of_vault.kind, error);
+        return of_vault.hint.into_iter().fold(failure, |failure, hint| failure.hint(hint));
+    }
     let kind = match (error, error.class()) {
         (PgError::Damaged { .. }, _) => K::Damaged,
         (PgError::Address { .. }, _) => K::Usage,

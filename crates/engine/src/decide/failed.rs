@@ -64,7 +64,7 @@ impl Engine {
         {
             return Ok(None);
         }
-        let about = VersionAsk::RollBack { to: live, profile: None, why: String::new() };
+        let about = VersionAsk::RollBack { to: live, profile: None, why: String::new(), backup: None };
         Ok(Profile::of(&self.plan(&Request::Version { about })?))
     }
 }

@@ -42,7 +42,7 @@ impl Engine {
         let all = self.releases().ok()?;
         let live = all.iter().find(|one| one.is_live).map(|one| one.release.id.to_string());
         let planned = |to: Option<String>| {
-            let about = VersionAsk::RollBack { to, profile: Some(Profile::Full), why: String::new() };
+            let about = VersionAsk::RollBack { to, profile: Some(Profile::Full), why: String::new(), backup: None };
             self.plan(&Request::Version { about }).ok()
         };
         let plan = planned(None).or_else(|| planned(Some(live?)))?;

@@ -14,9 +14,10 @@ mod again;
 
 pub(super) use again::{took_database, undo};
 use lifeboat_model::{
-    AcceptLoss, Action, Artifact, BackupChoice, BackupId, Driver, EnvBinding, Failure, FailureKind, KnownRelease,
-    Lease, OnFailure, OperationState, Phase, Plan, Profile, Release, ReleaseId, ReleaseRecord, ReleaseState, Request,
-    Resource, ResourceKind, ResourceName, Step, StepClass, StepId, Target, TargetAction, Undo, VersionAsk,
+    AcceptLoss, Action, Artifact, BackupChoice, BackupId, Content, Driver, EnvBinding, Failure, FailureKind,
+    KnownRelease, Lease, OnFailure, OperationState, Phase, Plan, Profile, Release, ReleaseId, ReleaseRecord,
+    ReleaseState, Request, Resource, ResourceKind, ResourceName, Step, StepClass, StepId, Target, TargetAction, Undo,
+    VersionAsk,
     message::{self, Notice},
     release::{self, RELEASE_SCHEMA},
 };
@@ -63,14 +64,18 @@ pub(crate) struct Known {
     apps: Vec<App>,
     /// Databases with migrations; not looked at when the application alone was asked for.
     bases: Option<Vec<Base>>,
-    /// Whether the backup of that release is there.
+    /// The backup that its data come from: that of the release, or the one that was named.
+    source: Option<BackupId>,
+    /// Whether that is there.
     has_backup: bool,
+    /// Why the one that was named does not go with the release.
+    unfit: Option<String>,
     /// What differs in files of variables; only looked at when they alone are to come back.
     edits: Option<Vec<Edit>>,
 }
 
 pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failure> {
-    let Request::Version { about: VersionAsk::RollBack { to, profile, .. } } = request else {
+    let Request::Version { about: VersionAsk::RollBack { to, profile, backup, .. } } = request else {
         return Err(steps::wrong_planner());
     };
     let common = engine.common()?;
@@ -102,7 +107,12 @@ pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failur
             Some(looked.collect::<Result<Vec<_>, _>>()?)
         }
     };
-    let has_backup = match (&chosen.release.backup, &bases) {
+    let source = backup.clone().or_else(|| chosen.release.backup.clone());
+    let unfit = match (backup, &bases) {
+        (Some(other), Some(bases)) => unfit(engine, &chosen.release, other, bases),
+        _its_own => None,
+    };
+    let has_backup = match (&source, &bases) {
         (Some(id), Some(_)) => engine.backups()?.iter().any(|one| one.id == *id),
         _none_needed => false,
     };
@@ -112,7 +122,7 @@ pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failur
         Some(Profile::EnvOnly) => Some(edits(engine, &common, &chosen.release)?),
         _any => None,
     };
-    Ok(Known { common, to: chosen, is_sealed, from, apps, bases, has_backup, edits })
+    Ok(Known { common, to: chosen, is_sealed, from, apps, bases, source, has_backup, unfit, edits })
 }
 
 impl Engine {
@@ -122,10 +132,32 @@ impl Engine {
     /// When there is no such release, or something cannot be asked.
     pub fn stands_at(&self, release: &str) -> Result<bool, Failure> {
         let (to, why) = (Some(release.to_owned()), String::new());
-        let known = gather(self, &Request::Version { about: VersionAsk::RollBack { to, profile: None, why } })?;
+        let known =
+            gather(self, &Request::Version { about: VersionAsk::RollBack { to, profile: None, why, backup: None } })?;
         let is_same = |base: &Base| base.extra.is_empty() && base.missing.is_empty();
         Ok(known.apps.iter().all(|app| app.running == app.wanted.version) && known.bases.iter().flatten().all(is_same))
     }
+}
+
+/// Why another backup than its own does not go with a release, when it does not: it holds another schema, or none that can be told.
+fn unfit(engine: &Engine, release: &Release, backup: &BackupId, bases: &[Base]) -> Option<String> {
+    let [base] = bases else { return None };
+    let schema = |id: &BackupId| match &engine.manifest(id).ok()?.resource(&base.name)?.content {
+        Content::Postgres(facts) => Some((facts.migrations.clone(), facts.fingerprint.clone())),
+        Content::Sqlite(_) | Content::Files(_) | Content::Env(_) => None,
+    };
+    let Some(other) = schema(backup) else {
+        return Some(format!("what {backup} holds of {} cannot be told", base.name));
+    };
+    let is_same = match release.backup.as_ref().and_then(schema) {
+        Some(own) => own == other,
+        // Its own is not there, or cannot be read: what was put on record of the release has to do.
+        None => {
+            let newest = release.databases.get(&base.name).and_then(|state| state.applied.last());
+            newest.is_some() && other.0.get(&base.ledger.to_string()) == newest
+        }
+    };
+    (!is_same).then(|| format!("{backup} holds another schema of {} than {}", base.name, release.shown()))
 }
 
 /// What differs between the files of variables and the backup of a release.
@@ -261,11 +293,14 @@ fn down_fails(known: &Known) -> Option<String> {
 }
 
 fn full_fails(known: &Known) -> Option<String> {
-    let Some(backup) = &known.to.release.backup else {
+    let Some(backup) = &known.source else {
         return Some(format!("no backup was made when {} was sealed", known.to.release.shown()));
     };
     if !known.has_backup {
         return Some(format!("{backup} is not in the vault any more"));
+    }
+    if let Some(unfit) = &known.unfit {
+        return Some(unfit.clone());
     }
     match known.bases.as_deref() {
         Some([_one]) => None,
@@ -279,7 +314,7 @@ fn full_fails(known: &Known) -> Option<String> {
 /// # Errors
 /// The way that was asked for does not work, or none does; every reason is named.
 pub(crate) fn plan(engine: &Engine, known: &Known, request: &Request) -> Result<Plan, Failure> {
-    let Request::Version { about: VersionAsk::RollBack { profile, why, .. } } = request else {
+    let Request::Version { about: VersionAsk::RollBack { profile, why, backup, .. } } = request else {
         return Err(steps::wrong_planner());
     };
     let (common, to) = (&known.common, &known.to.release);
@@ -287,6 +322,14 @@ pub(crate) fn plan(engine: &Engine, known: &Known, request: &Request) -> Result<
         let message = format!("{} says nothing of what runs in {}", to.shown(), common.scope);
         return Err(Failure::new(FailureKind::Refused, message).hint("lifeboat releases show tells what it holds"));
     }
+    let profile = &match (profile, backup) {
+        (None, Some(_)) => Some(Profile::Full),
+        (Some(other), Some(_)) if *other != Profile::Full => {
+            let message = format!("{} brings no data back, and so from no backup", other.word());
+            return Err(Failure::new(FailureKind::Usage, message).hint("--backup goes with --profile full"));
+        }
+        (profile, _) => *profile,
+    };
     let ways = ways(known);
     let works = |way: &&Way| way.why_not.is_none();
     let chosen = match profile {
@@ -372,6 +415,9 @@ fn notes(known: &Known, ways: &[Way], chosen: Profile) -> Vec<String> {
     }
     if known.bases.is_none() && known.from.as_ref().is_some_and(|from| differ(&from.release, &known.to.release)) {
         notes.push("Migrations were applied between the two; the database is not looked at, as asked for.".to_owned());
+    }
+    if let Some(backup) = known.source.as_ref().filter(|source| known.to.release.backup.as_ref() != Some(source)) {
+        notes.push(format!("Its data come from {backup}, and not from the backup of {}.", known.to.release.shown()));
     }
     let (target, max) = chosen.limits_s();
     let shown = |s: u64| lifeboat_model::time::show_duration(lifeboat_model::Duration::from_secs(s));
@@ -665,8 +711,9 @@ fn app_and_down(known: &Known, why: &str, plan: &mut Plan) -> Result<(), Failure
 /// A restore's own phases, with the application around them.
 fn full(engine: &Engine, known: &Known, why: &str, plan: &mut Plan) -> Result<(), Failure> {
     let (common, base) = (&known.common, one_base(known)?);
-    let backup = known.to.release.backup.clone().ok_or_else(steps::wrong_planner)?;
-    let restored = restored(engine, &base.name, backup, why)?;
+    let backup = known.source.clone().ok_or_else(steps::wrong_planner)?;
+    let restored = restored(engine, &base.name, backup.clone(), why)
+        .map_err(|failure| engine.instead_of(&backup, &base.name, &known.to.release, failure))?;
     let has_shadow = restored
         .steps()
         .any(|step| matches!(&step.action, Action::Postgres(lifeboat_model::PgAction::Fill { shadow: Some(_), .. })));

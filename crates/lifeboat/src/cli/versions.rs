@@ -131,6 +131,9 @@ pub struct RollbackArgs {
     /// How: app-only, app-and-down or full [default: the shortest way that works]
     #[arg(long, value_name = "WAY", hide_possible_values = true)]
     pub profile: Option<ProfileArg>,
+    /// With the data of this backup, which is of the release's schema, instead of the release's own
+    #[arg(long, value_name = "BACKUP", conflicts_with_all = ["revert", "workflow"])]
+    pub backup: Option<String>,
     /// Takes exactly this commit back on the branch that is deployed, pushes, and waits for its build
     #[arg(long, value_name = "COMMIT", conflicts_with_all = ["release", "profile", "manual"])]
     pub revert: Option<String>,
@@ -180,6 +183,9 @@ pub struct RollbackAsk {
     /// How: app-only, app-and-down or full [default: the shortest way that works]
     #[arg(long, value_name = "WAY", hide_possible_values = true)]
     pub profile: Option<ProfileArg>,
+    /// With the data of this backup, which is of the release's schema, instead of the release's own
+    #[arg(long, value_name = "BACKUP")]
+    pub backup: Option<String>,
     /// Why
     #[arg(long, value_name = "WHY", default_value = "")]
     pub reason: String,

@@ -1,6 +1,6 @@
 //! From the words of a command to what it asks the engine for.
 
-use lifeboat_model::{BackupChoice, BackupReason, Failure, FailureKind, Request, ResourceName};
+use lifeboat_model::{BackupChoice, BackupId, BackupReason, Failure, FailureKind, Request, ResourceName};
 
 use super::{App, Session, elsewhere};
 use crate::{
@@ -76,4 +76,9 @@ pub fn undo(session: &Session, start: Option<&str>) -> Result<Request, Failure> 
         None => session.engine.look().last_undoable()?,
     };
     Ok(Request::Undo { operation })
+}
+
+/// A backup by its id or the beginning of it.
+pub fn backup_named(session: &Session, start: Option<&str>) -> Result<Option<BackupId>, Failure> {
+    start.map(|start| session.engine.find_backup(start).map(|backup| backup.id)).transpose()
 }

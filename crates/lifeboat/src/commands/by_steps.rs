@@ -14,7 +14,7 @@ use lifeboat_model::{
 };
 
 use super::{
-    App, Session,
+    App, Session, asks,
     carry::{Goal, carry_out, tell, watched},
     rollback::{deploy_goes_first, make_way, taken_over},
 };
@@ -49,6 +49,7 @@ pub fn rollback(app: &App, session: &Session, args: &RollbackArgs) -> Done {
                 to: args.release.clone(),
                 profile: args.profile.map(Into::into),
                 why: args.reason.clone(),
+                backup: asks::backup_named(session, args.backup.as_deref())?,
             };
             let plan = session.engine.plan(&Request::Version { about })?;
             if dry_run {

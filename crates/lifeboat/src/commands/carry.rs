@@ -4,7 +4,7 @@ use std::io::Write;
 
 use lifeboat_engine::{
     RunError, Watch,
-    ways::{self, NextWay},
+    ways::{self, Handover, NextWay},
 };
 use lifeboat_io::Stop;
 use lifeboat_model::{
@@ -57,7 +57,7 @@ fn before(app: &App, session: &Session, plan: &Plan, consent: Consent<'_>) -> Re
     Ok(None)
 }
 
-/// Carries out a restore; when it fails and is put back, goes the next way that loses no more than was agreed to, and so on.
+/// Carries out a restore or a rollback; when it fails and is put back, goes the next way that loses no more than was agreed to, and so on.
 pub fn carry_out_any_way(app: &App, session: &Session, plan: &Plan, consent: Consent<'_>) -> Done {
     if let Some(code) = before(app, session, plan, consent)? {
         return Ok(code);
@@ -65,7 +65,9 @@ pub fn carry_out_any_way(app: &App, session: &Session, plan: &Plan, consent: Con
     let (mut next, mut tried) = (plan.clone(), Vec::new());
     loop {
         let operation = watched(app, session, |watch, stop| session.engine.run(&next, &app.by(), watch, stop))?;
-        let Some(why) = ways::put_back(&operation).cloned() else { return tell_way(app, session, &operation, &tried) };
+        let Some(why) = ways::put_back(&operation).cloned() else {
+            return tell_way(app, session, &operation, &tried, None);
+        };
         tried.push(operation);
         match session.engine.next_way(plan, &tried) {
             NextWay::Take { what, plan, passed_over } => {
@@ -77,11 +79,12 @@ pub fn carry_out_any_way(app: &App, session: &Session, plan: &Plan, consent: Con
                 }
                 next = *plan;
             }
-            NextWay::Stop { because } => {
+            NextWay::Stop { because, handover } => {
                 let Some(last) = tried.pop() else { return Ok(ExitCode::FailedUndone) };
-                let code = tell_way(app, session, &last, &tried)?;
+                let code = tell_way(app, session, &last, &tried, handover.as_ref())?;
                 if app.ui.json.is_none() {
                     app.ui.err(&because.iter().map(|way| format!("Not tried: {way}.\n")).collect::<String>());
+                    app.ui.err(&handover.as_ref().map(handed_over).unwrap_or_default());
                 }
                 return Ok(code);
             }
@@ -89,9 +92,21 @@ pub fn carry_out_any_way(app: &App, session: &Session, plan: &Plan, consent: Con
     }
 }
 
+/// What a person takes over: where things stand, and what to type.
+fn handed_over(handover: &Handover) -> String {
+    let stands = handover.stands.iter().map(|line| format!("Stands: {line}.\n"));
+    stands.chain(handover.next.iter().map(|command| format!("Next: {command}\n"))).collect()
+}
+
 /// Reports how the last of several ways ended. One beside the live database, which somebody wanted replaced, has not reached its
 /// goal.
-fn tell_way(app: &App, session: &Session, operation: &Operation, tried: &[Operation]) -> Done {
+fn tell_way(
+    app: &App,
+    session: &Session,
+    operation: &Operation,
+    tried: &[Operation],
+    handover: Option<&Handover>,
+) -> Done {
     let beside = match &operation.plan.request {
         Request::Restore { into: Some(name), .. } if !tried.is_empty() => Some(name.display().to_string()),
         _in_place => None,
@@ -105,6 +120,9 @@ fn tell_way(app: &App, session: &Session, operation: &Operation, tried: &[Operat
         fields["exit_code"] = Value::from(code as u8);
         if !tried.is_empty() {
             fields["tried"] = tried.iter().map(|one| json!({ "id": one.id, "why": report::why(one) })).collect();
+        }
+        if let Some(handover) = handover {
+            fields["handover"] = json!(handover);
         }
         app.ui.document(report::OPERATION_SCHEMA, fields)?;
         return Ok(code);

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::{
     App, Session, asks,
-    carry::{carry_out, print_plan},
+    carry::{carry_out, carry_out_any_way, print_plan},
     rollback::{WAIT, deploy_goes_first, make_way, taken_over},
 };
 use crate::{
@@ -35,7 +35,8 @@ pub fn plan(app: &App, what: &PlanCommand) -> Done {
         PlanCommand::Retention => Request::Retention,
         PlanCommand::Rollback(ask) => {
             let (to, profile, why) = (ask.release.clone(), ask.profile.map(Into::into), ask.reason.clone());
-            Request::Version { about: VersionAsk::RollBack { to, profile, why } }
+            let backup = asks::backup_named(&session, ask.backup.as_deref())?;
+            Request::Version { about: VersionAsk::RollBack { to, profile, why, backup } }
         }
         PlanCommand::Prune => Request::Prune,
         PlanCommand::Undo(args) => asks::undo(&session, args.operation.as_deref())?,
@@ -97,7 +98,11 @@ pub fn apply(app: &App, args: &ApplyArgs) -> Done {
         _other => None,
     };
     session.engine.check_losses(&plan)?;
-    carry_out(app, &session, &plan, args.consent.consent()).map_err(name_a_new_plan)
+    let done = match reason {
+        Some(_rolls_back) => carry_out_any_way(app, &session, &plan, consent),
+        None => carry_out(app, &session, &plan, consent),
+    };
+    done.map_err(name_a_new_plan)
 }
 
 /// Why it rolls back, where a plan does.

@@ -6,8 +6,8 @@ use lifeboat_engine::Hold;
 use lifeboat_model::{ExitCode, Failure, FailureKind, OperationState, PlatformAsk, Request, ResourceName, VersionAsk};
 
 use super::{
-    App, Session, by_steps,
-    carry::{Consent, Goal, carry_out, tell, watched, watched_by},
+    App, Session, asks, by_steps,
+    carry::{Consent, Goal, carry_out, carry_out_any_way, tell, watched, watched_by},
     deploy::put_failure_on_record,
 };
 use crate::{
@@ -32,7 +32,8 @@ pub fn run(app: &App, args: &RollbackArgs) -> Done {
     deploy_goes_first(app, &session, consent)?;
     let planned = || {
         let (to, profile, why) = (args.release.clone(), args.profile.map(Into::into), args.reason.clone());
-        session.engine.plan(&Request::Version { about: VersionAsk::RollBack { to, profile, why } })
+        let backup = asks::backup_named(&session, args.backup.as_deref())?;
+        session.engine.plan(&Request::Version { about: VersionAsk::RollBack { to, profile, why, backup } })
     };
     if consent.dry_run {
         return carry_out(app, &session, &planned()?, consent);
@@ -41,7 +42,7 @@ pub fn run(app: &App, args: &RollbackArgs) -> Done {
     if let Some(code) = taken_over(app, &session, args.release.as_deref(), &args.reason)? {
         return Ok(code);
     }
-    carry_out(app, &session, &planned()?, consent)
+    carry_out_any_way(app, &session, &planned()?, consent)
 }
 
 /// What is asked of somebody else's platform, when that is what was asked for.

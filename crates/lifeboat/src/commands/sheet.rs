@@ -10,7 +10,12 @@ use crate::{cli::versions::SheetCommand, error::Done};
 pub fn run(app: &App, command: &SheetCommand) -> Done {
     let SheetCommand::Rollback { release, profile, html, to } = command;
     let session = app.open(&[])?;
-    let about = VersionAsk::RollBack { to: release.clone(), profile: profile.map(Into::into), why: String::new() };
+    let about = VersionAsk::RollBack {
+        to: release.clone(),
+        profile: profile.map(Into::into),
+        why: String::new(),
+        backup: None,
+    };
     let plan = session.engine.plan(&Request::Version { about })?;
     let sheet = session.engine.sheet(&plan)?;
     let is_page = *html || to.as_ref().and_then(|to| to.extension()).is_some_and(|end| end == "html" || end == "htm");

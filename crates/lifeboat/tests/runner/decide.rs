@@ -209,7 +209,6 @@ fn planned_maintenance_is_no_trigger() {
         .says(&["ROLL BACK (critical)"]);
 }
 
-/// A folder of releases with the first sealed as good and the second in use.
 /// DEC-11: a breach is a reason to go back at once, and to change the secrets: going back must not bring them back.
 #[test]
 fn dec_11_a_breach_starts_the_change_of_secrets() {
@@ -223,6 +222,7 @@ fn dec_11_a_breach_starts_the_change_of_secrets() {
     assert!(!other["next"].to_string().contains("compromised"), "{other}");
 }
 
+/// A folder of releases with the first sealed as good and the second in use.
 fn two_releases(execute: bool) -> Home {
     two_releases_of(&format!("execute = {execute}\n"), &|_home| ())
 }

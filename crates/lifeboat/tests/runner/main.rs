@@ -4,6 +4,7 @@
 
 mod adopt;
 mod advise;
+mod another_backup;
 mod atomic_crm;
 mod backup;
 mod backups;

@@ -1,0 +1,74 @@
+//! RST-21: a full rollback whose backup turns out to be damaged goes on with the proven one before it, or is handed over with what to type.
+
+use std::{fs, path::PathBuf};
+
+use lifeboat_model::ExitCode;
+use serde_json::Value;
+
+use crate::center::Center;
+
+fn packs(center: &Center) -> Vec<PathBuf> {
+    let folders = fs::read_dir(center.home.path("backups/vault/data")).unwrap().map(|folder| folder.unwrap().path());
+    folders.flat_map(|folder| fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path())).collect()
+}
+
+/// A proven backup, and a checkpoint whose pack gets damaged after a full rollback to it was planned and looked at. `between` is written between
+/// the two. Gives the plan.
+fn planned_and_damaged(center: &Center, between: &str) -> String {
+    center.sql("CREATE TABLE bulk (id int PRIMARY KEY, what text)");
+    center.run(&["backup"]).ends(ExitCode::Ok);
+    center.run(&["prove"]).ends(ExitCode::Ok);
+    let known = packs(center);
+    let bulk = "SELECT m, (SELECT string_agg(md5((m * n)::text), '') FROM generate_series(1, 60) n) FROM generate_series(1, 50) m";
+    center.sql(&format!("INSERT INTO bulk {bulk}"));
+    center.sql(between);
+    center.run(&["checkpoint", "--unproven", "--label", "phase-1"]).ends(ExitCode::Ok);
+    center.run(&["releases", "mark", "phase-1", "good"]).ends(ExitCode::Ok);
+    let new = packs(center).into_iter().filter(|pack| !known.contains(pack));
+    let pack = new.max_by_key(|pack| fs::metadata(pack).unwrap().len()).unwrap();
+    center.sql("DELETE FROM bulk WHERE id <= 50");
+    center.use_version("main");
+    let plan = center.run(&["plan", "rollback", "phase-1", "--profile", "full", "--json"]).ends(ExitCode::Ok).json();
+    let mut body = fs::read(&pack).unwrap();
+    let at = body.len() / 20;
+    body[at] ^= 1;
+    fs::write(&pack, body).unwrap();
+    plan["id"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn rst_21_a_full_rollback_goes_on_with_the_backup_before_it() {
+    let center = Center::open();
+    let plan = planned_and_damaged(&center, "SELECT 1");
+    let words = ["apply", &plan, "--confirm", "service-center/production", "--yes", "--json"];
+    let done = center.run(&words).ends(ExitCode::Ok).json();
+    assert_eq!(done["tried"].as_array().unwrap().len(), 1, "{done}");
+    assert!(done["tried"][0]["why"].to_string().contains("is damaged"), "{}", done["tried"]);
+    assert_eq!(center.health()["version"], "1.0");
+    assert_eq!(center.sql("SELECT count(*) FROM bulk"), "0");
+    assert_eq!(center.sql("SELECT to_regclass('task_templates') IS NULL"), "t");
+}
+
+#[test]
+fn rst_21_what_would_lose_more_is_handed_over_with_what_to_type() {
+    let center = Center::open();
+    let plan = planned_and_damaged(&center, "INSERT INTO bulk VALUES (51, 'stays')");
+    let words = ["apply", &plan, "--confirm", "service-center/production", "--yes"];
+    let failed = center.run(&words).ends(ExitCode::FailedUndone);
+    let failed = failed.says(&[
+        "lose more than was agreed to",
+        "Stands: web runs",
+        "Stands: db has its migrations up to",
+        "Next: lifeboat rollback",
+    ]);
+    assert_eq!(center.health()["version"], "2.0", "everything was put back");
+    // The first of what is to be typed, with what somebody agrees to.
+    let next = failed.err.lines().find_map(|line| line.strip_prefix("Next: lifeboat ")).unwrap().to_owned();
+    assert!(next.contains("--backup"), "{next}");
+    let mut words: Vec<&str> = next.split(' ').collect();
+    words.extend(["--confirm", "service-center/production", "--yes", "--json"]);
+    let done: Value = center.run(&words).ends(ExitCode::Ok).json();
+    assert!(done["tried"].is_null(), "{done}");
+    assert_eq!(center.health()["version"], "1.0");
+    assert_eq!(center.sql("SELECT count(*) FROM bulk"), "0");
+}
