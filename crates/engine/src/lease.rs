@@ -3,6 +3,7 @@
 use std::{
     path::PathBuf,
     sync::{MutexGuard, PoisonError},
+    thread::{self, ThreadId},
 };
 
 use lifeboat_io::{
@@ -29,6 +30,22 @@ impl Held {
     }
 }
 
+/// The lease of the environment, and the thread whose operations it is held for: another one of the same daemon has to wait for it.
+pub(crate) struct Holding {
+    lock: FileLock,
+    thread: ThreadId,
+}
+
+impl Holding {
+    fn new(lock: FileLock) -> Holding {
+        Holding { lock, thread: thread::current().id() }
+    }
+
+    fn is_mine(&self) -> bool {
+        self.thread == thread::current().id()
+    }
+}
+
 /// The lease of the environment over several operations that nobody may come between; each has an epoch of its own. Free when dropped.
 pub struct Hold<'a> {
     engine: &'a Engine,
@@ -41,7 +58,7 @@ impl Drop for Hold<'_> {
 }
 
 impl Engine {
-    fn hold(&self) -> MutexGuard<'_, Option<FileLock>> {
+    fn hold(&self) -> MutexGuard<'_, Option<Holding>> {
         self.hold.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -58,7 +75,8 @@ impl Engine {
         let path = self.state.lease(&plan.scope, plan.lease);
         let operation = Some(operation.to_string());
         let claim = Claim { operation, makes_way, ..self.claim(by, &plan.title) };
-        if let Some(lock) = self.hold().as_mut().filter(|lock| lock.path() == path) {
+        if let Some(held) = self.hold().as_mut().filter(|held| held.is_mine() && held.lock.path() == path) {
+            let lock = &mut held.lock;
             // What a rollback takes back on its way is not stopped by another one.
             let claim = Claim { makes_way: makes_way && lock.note().makes_way, ..claim };
             lock.grant_again(&claim).map_err(|error| unusable(&error))?;
@@ -111,7 +129,7 @@ impl Engine {
     pub fn hold_lease(&self, by: &str, why: &str, watch: &dyn Watch) -> Result<Hold<'_>, Failure> {
         let claim = Claim { makes_way: true, ..self.claim(by, why) };
         let lock = self.lock(&self.environment(), &claim, watch).map_err(|error| self.not_granted(&error))?;
-        *self.hold() = Some(lock);
+        *self.hold() = Some(Holding::new(lock));
         Ok(Hold { engine: self })
     }
 
@@ -133,7 +151,7 @@ impl Engine {
         loop {
             let held = match self.lock(&path, &claim, watch) {
                 Ok(lock) => {
-                    *self.hold() = Some(lock);
+                    *self.hold() = Some(Holding::new(lock));
                     return Ok(Hold { engine: self });
                 }
                 Err(LockError::Held(held)) => held,
@@ -188,7 +206,7 @@ impl Engine {
             return Ok(stop.clone());
         }
         let mut paths = vec![self.state.lease(&plan.scope, plan.lease)];
-        paths.extend(self.hold().as_ref().map(|lock| lock.path().to_owned()));
+        paths.extend(self.hold().as_ref().filter(|held| held.is_mine()).map(|held| held.lock.path().to_owned()));
         if let Some(wish) = paths.iter().find_map(|path| lease::asked(path)) {
             let failure = Failure::new(FailureKind::Busy, format!("{} is not begun", plan.title));
             return Err(failure.because(wish.to_string()).hint("wait for it, or look at it: lifeboat watch"));

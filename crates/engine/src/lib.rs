@@ -50,7 +50,7 @@ pub mod ways;
 
 use std::sync::{Arc, Mutex};
 
-use lifeboat_io::{Io, Stop, lease::FileLock};
+use lifeboat_io::{Io, Stop};
 use lifeboat_model::{Event, ExpectedFact, Failure, FailureKind, Operation, OperationId, Plan, Request, StepId};
 use lifeboat_store::{Catalog, Journal, JournalFile, StateFolder, journal::Listener};
 
@@ -73,7 +73,7 @@ pub struct Engine {
     hands: Arc<dyn Perform>,
     listener: Mutex<Option<Listener>>,
     /// The lease over several operations.
-    hold: Mutex<Option<FileLock>>,
+    hold: Mutex<Option<lease::Holding>>,
 }
 
 impl Engine {

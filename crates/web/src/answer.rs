@@ -9,6 +9,14 @@ use lifeboat_model::{Failure, FailureKind};
 use serde::Serialize;
 use serde_json::json;
 
+impl From<Problem> for Failure {
+    fn from(problem: Problem) -> Failure {
+        let failure = Failure::new(FailureKind::NeedsPerson, problem.title);
+        let failure = problem.causes.into_iter().fold(failure, Failure::because);
+        problem.hint.into_iter().fold(failure, |failure, hint| failure.hint(hint))
+    }
+}
+
 /// A good answer.
 pub struct Data<T>(pub T);
 

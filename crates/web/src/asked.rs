@@ -6,9 +6,11 @@ use std::path::PathBuf;
 use lifeboat_engine::{
     Engine,
     consequence::{Consequence, consequence},
+    standing::OpenDeploy,
 };
 use lifeboat_model::{
-    AcceptLoss, BackupChoice, BackupReason, Failure, FailureKind, OperationId, Plan, Request, ResourceName, Timestamp,
+    AcceptLoss, BackupChoice, BackupReason, Failure, FailureKind, OperationId, Plan, Profile, Request, ResourceName,
+    Scope, Timestamp, VersionAsk,
 };
 use lifeboat_store::Role;
 use serde::Deserialize;
@@ -75,6 +77,30 @@ pub enum What {
         #[serde(default)]
         confirm: Option<String>,
     },
+    /// A rollback to a release. A deploy that is not over makes way for it, and is taken back first.
+    Rollback {
+        /// Which: its id, the beginning of it, or its label; the last known good one when nothing is said.
+        #[serde(default)]
+        release: Option<String>,
+        /// How; the shortest way that works when nothing is said.
+        #[serde(default)]
+        profile: Option<Profile>,
+        /// With the data of this backup instead of the release's own.
+        #[serde(default)]
+        backup: Option<String>,
+        /// Why.
+        #[serde(default)]
+        reason: String,
+        /// Only look.
+        #[serde(default)]
+        dry_run: bool,
+        /// Consent to what can be taken back.
+        #[serde(default)]
+        yes: bool,
+        /// Consent to all of it: app and environment.
+        #[serde(default)]
+        confirm: Option<String>,
+    },
     /// Taking back what an operation did.
     Undo {
         /// Which; the newest that can be taken back when nothing is said.
@@ -100,7 +126,7 @@ impl What {
     pub fn read(body: &[u8]) -> Result<What, Problem> {
         serde_json::from_slice(body).map_err(|error| {
             let problem = Problem::new(400, "this body asks for nothing that there is").because(error.to_string());
-            problem.hint("{\"ask\": \"backup\"}; the others: prove, restore, undo; see /api/openapi.json")
+            problem.hint("{\"ask\": \"backup\"}; the others: prove, restore, rollback, undo; see /api/openapi.json")
         })
     }
 
@@ -108,7 +134,7 @@ impl What {
     pub fn is_dry_run(&self) -> bool {
         match self {
             What::Backup { dry_run, .. } | What::Prove { dry_run, .. } => *dry_run,
-            What::Restore { dry_run, .. } | What::Undo { dry_run, .. } => *dry_run,
+            What::Restore { dry_run, .. } | What::Undo { dry_run, .. } | What::Rollback { dry_run, .. } => *dry_run,
         }
     }
 
@@ -156,6 +182,11 @@ impl What {
                     ack: ack.clone(),
                 }
             }
+            What::Rollback { release, profile, reason, backup, .. } => {
+                let backup = backup.as_ref().map(|start| engine.find_backup(start)).transpose()?.map(|one| one.id);
+                let (to, why) = (release.clone(), reason.clone());
+                Request::Version { about: VersionAsk::RollBack { to, profile: *profile, why, backup } }
+            }
             What::Undo { operation, .. } => Request::Undo {
                 operation: match operation {
                     None => engine.look().last_undoable()?,
@@ -165,15 +196,47 @@ impl What {
         })
     }
 
+    /// Whether this caller may have a deploy that is not over taken back, and has agreed to it.
+    ///
+    /// # Errors
+    /// What is missing, and what to send.
+    pub fn agree_to_end(&self, deploy: &OpenDeploy, scope: &Scope, caller: &Caller) -> Result<(), Problem> {
+        caller.must_have_token()?;
+        self.is_meant(scope)?;
+        match self.said() {
+            (false, None) => {
+                let what = format!("{} ({}) is not over, and is taken back first", deploy.operation, deploy.title);
+                Err(not_agreed(&what, "\"yes\": true"))
+            }
+            _agreed => Ok(()),
+        }
+    }
+
+    /// The two words of consent.
+    fn said(&self) -> (bool, Option<&str>) {
+        match self {
+            What::Backup { .. } | What::Prove { .. } => (false, None),
+            What::Restore { yes, confirm, .. } | What::Undo { yes, confirm, .. } => (*yes, confirm.as_deref()),
+            What::Rollback { yes, confirm, .. } => (*yes, confirm.as_deref()),
+        }
+    }
+
+    fn is_meant(&self, scope: &Scope) -> Result<(), Problem> {
+        match self.said().1.filter(|said| *said != scope.to_string()) {
+            None => Ok(()),
+            Some(other) => {
+                let problem = Problem::new(409, format!("confirm says {other}, but this plan works on {scope}"));
+                Err(problem.hint("make sure which one is meant"))
+            }
+        }
+    }
+
     /// Whether this caller may have that plan carried out, and has agreed to what it means.
     ///
     /// # Errors
     /// What is missing, and what to send.
     pub fn agree(&self, plan: &Plan, caller: &Caller) -> Result<(), Problem> {
-        let (yes, confirm) = match self {
-            What::Backup { .. } | What::Prove { .. } => (false, None),
-            What::Restore { yes, confirm, .. } | What::Undo { yes, confirm, .. } => (*yes, confirm.as_deref()),
-        };
+        let (yes, confirm) = self.said();
         let writes_elsewhere = matches!(&plan.request, Request::Restore { into: Some(_), .. });
         let consequence = consequence(plan);
         match consequence {
@@ -182,14 +245,8 @@ impl What {
             Consequence::Harmless | Consequence::RowsLeave | Consequence::ForGood => caller.must_be_admin()?,
         }
         let scope = plan.scope.to_string();
-        if let Some(other) = confirm.filter(|said| *said != scope) {
-            let problem = Problem::new(409, format!("confirm says {other}, but this plan works on {scope}"));
-            return Err(problem.hint("make sure which one is meant"));
-        }
-        let missing = |word: String| {
-            let problem = Problem::new(409, format!("nobody has agreed to this: {}; nothing was changed", plan.title));
-            Err(problem.hint(format!("look at it with \"dry_run\": true, then send it with {word}")))
-        };
+        self.is_meant(&plan.scope)?;
+        let missing = |word: String| Err(not_agreed(&plan.title, &word));
         match consequence {
             Consequence::Harmless => Ok(()),
             Consequence::Reversible if yes || confirm.is_some() => Ok(()),
@@ -198,6 +255,11 @@ impl What {
             Consequence::RowsLeave | Consequence::ForGood => missing(format!("\"confirm\": \"{scope}\"")),
         }
     }
+}
+
+fn not_agreed(what: &str, word: &str) -> Problem {
+    let problem = Problem::new(409, format!("nobody has agreed to this: {what}; nothing was changed"));
+    problem.hint(format!("look at it with \"dry_run\": true, then send it with {word}"))
 }
 
 /// Who may take up, or put back, an operation of this kind: whoever could have asked for it.

@@ -17,6 +17,7 @@ mod mirrors;
 mod openapi;
 mod operations;
 mod page;
+mod rolling;
 mod running;
 mod scheduler;
 mod traffic;

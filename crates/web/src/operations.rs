@@ -10,9 +10,11 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use lifeboat_engine::{Rehearsed, Unwatched};
+use lifeboat_engine::{Engine, Rehearsed, Unwatched};
 use lifeboat_io::Stop;
-use lifeboat_model::{Failure, FailureKind, Operation, OperationId, OperationState, Plan, StepState};
+use lifeboat_model::{
+    Failure, FailureKind, Operation, OperationId, OperationState, Plan, Request, StepState, VersionAsk,
+};
 use lifeboat_store::catalog::OperationRow;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -22,6 +24,7 @@ use crate::{
     answer::{Data, Problem, blocking},
     asked::{What, may_touch},
     guard::Caller,
+    rolling::RollBack,
     running::{Once, Work},
 };
 
@@ -124,7 +127,11 @@ pub async fn submit(
     let begun = tokio::task::spawn_blocking(move || {
         let mut refused = None;
         let begun = running.begin(&engine, &caller.name, once, &log, || {
-            let plan = engine.plan(&what.request(&engine)?)?;
+            let request = what.request(&engine)?;
+            if let Request::Version { about: VersionAsk::RollBack { .. } } = &request {
+                return roll_back(&engine, what.clone(), request, &caller, &mut refused);
+            }
+            let plan = engine.plan(&request)?;
             if plan.steps().next().is_none() {
                 return Err(Failure::new(FailureKind::Refused, "there is nothing to do").because(plan.notes.join(" ")));
             }
@@ -142,6 +149,31 @@ pub async fn submit(
     });
     let id = begun.await.unwrap_or_else(|_broke| Err(Problem::new(500, "the work broke off")))?;
     Ok(accepted(&id))
+}
+
+/// A rollback: what it means now is agreed to before anybody is asked to make way, and once more when it has been.
+fn roll_back(
+    engine: &Engine,
+    what: What,
+    request: Request,
+    caller: &Caller,
+    refused: &mut Option<Problem>,
+) -> Result<Work, Failure> {
+    let agreed = match engine.standing()?.deploy {
+        Some(open) => what.agree_to_end(&open, &engine.setup().scope, caller),
+        None => {
+            let plan = engine.plan(&request)?;
+            engine.must_be_acknowledged(&plan)?;
+            what.agree(&plan, caller)
+        }
+    };
+    agreed.map_err(|problem| {
+        *refused = Some(problem);
+        Failure::new(FailureKind::NeedsPerson, "nobody has agreed to this")
+    })?;
+    let caller = caller.clone();
+    let agrees = move |plan: &Plan| what.agree(plan, &caller).map_err(Failure::from);
+    Ok(Work::RollBack(Box::new(RollBack::new(engine, request, Box::new(agrees)))))
 }
 
 /// What may stand behind the `?` of an abort.
@@ -207,14 +239,23 @@ fn accepted(id: &OperationId) -> Response {
 /// A plan, and what could be seen of each step beforehand.
 fn rehearse(daemon: &Daemon, what: &What) -> Result<Value, Failure> {
     let engine = &daemon.engine;
-    let plan = engine.plan(&what.request(engine)?)?;
+    let request = what.request(engine)?;
+    let first = match &request {
+        Request::Version { about: VersionAsk::RollBack { .. } } => engine.standing()?.deploy,
+        _other => None,
+    };
+    let plan = engine.plan(&request)?;
     let looked = engine.rehearse(&plan, &Unwatched, &Stop::default())?;
     let found = plan.steps().zip(&looked).map(|(step, found)| match found {
         Rehearsed::Checked => json!({ "step": step.id, "found": "checked" }),
         Rehearsed::NotTried => json!({ "step": step.id, "found": "not-tried" }),
         Rehearsed::Fails(failure) => json!({ "step": step.id, "found": "would-fail", "failure": failure }),
     });
-    Ok(json!({ "dry_run": true, "plan": plan, "found": found.collect::<Vec<_>>() }))
+    let mut looked = json!({ "dry_run": true, "plan": plan, "found": found.collect::<Vec<_>>() });
+    if let Some(deploy) = first {
+        looked["taken_back_first"] = json!(deploy.operation);
+    }
+    Ok(looked)
 }
 
 /// An operation as it stands, for programs.

@@ -17,7 +17,10 @@ use lifeboat_io::Stop;
 use lifeboat_model::{Failure, FailureKind, Operation, OperationId, OperationState, Plan, PlanId, Request};
 use lifeboat_store::keys::{self, KeptKey, KeyError, Keys};
 
-use crate::Log;
+use crate::{
+    Log,
+    rolling::{self, Cleared, RollBack},
+};
 
 /// How long a request waits for its operation to have begun: another may have to be put back first.
 const BEGIN_WAIT_MAX: Duration = Duration::from_secs(30);
@@ -60,6 +63,8 @@ pub struct Once {
 pub enum Work {
     /// A new one.
     Run(Box<Plan>),
+    /// A rollback, before which others make way.
+    RollBack(Box<RollBack>),
     /// One that stopped goes on.
     Resume(OperationId),
     /// One that stopped is put back.
@@ -102,13 +107,17 @@ impl Running {
         if let Some(known) = once.as_ref().map(|once| self.known(engine, once)).transpose()?.flatten() {
             return Ok(known);
         }
-        let work = plan()?;
+        let mut work = plan()?;
         // On disk before the operation: a daemon that ends in between has begun nothing, or knows what.
         let mut kept = match (once, &work) {
-            (Some(once), Work::Run(plan)) => Some(once.kept(plan, engine)),
+            (Some(once), Work::Run(plan)) => Some(once.kept(&plan.id, engine)),
+            (Some(once), Work::RollBack(back)) => Some(once.kept(&back.known_as, engine)),
             _ => None,
         };
         kept.iter().try_for_each(|kept| self.keys.put(kept.clone())).map_err(|error| key_failure(&error))?;
+        if let Work::RollBack(back) = &mut work {
+            back.kept = kept.clone();
+        }
         let begun = self.start(engine, by, log, work);
         let begun = begun.recv_timeout(BEGIN_WAIT_MAX).unwrap_or_else(|_too_long| {
             let failure = Failure::new(FailureKind::Busy, "the operation has not begun yet");
@@ -156,6 +165,7 @@ impl Running {
         let flow = Arc::new(Flow { stop: self.stop.below(), aborts: AtomicBool::new(false) });
         let plan = match &work {
             Work::Run(plan) => Some(plan.id.clone()),
+            Work::RollBack(back) => Some(back.known_as.clone()),
             Work::Resume(_) | Work::Abort(_) => None,
         };
         let is_it: Box<IsIt> = match &work {
@@ -163,21 +173,36 @@ impl Running {
                 let plan = plan.id.clone();
                 Box::new(move |operation| operation.plan.id == plan)
             }
+            Work::RollBack(back) => {
+                let begun = back.begun.clone();
+                Box::new(move |operation| begun.get() == Some(&operation.plan.id))
+            }
             Work::Resume(id) | Work::Abort(id) => {
                 let id = id.clone();
                 Box::new(move |operation| operation.id == id)
             }
+        };
+        let became = match &work {
+            Work::RollBack(back) => Some(back.begun.clone()),
+            Work::Run(_) | Work::Resume(_) | Work::Abort(_) => None,
         };
         let watch = Opened { running: self.clone(), flow: flow.clone(), is_it, tell: tell.clone(), log: log.clone() };
         self.state().plans.extend(plan.clone());
         let thread = std::thread::spawn(move || {
             let ended = catch_unwind(AssertUnwindSafe(|| go(&engine, &by, &watch, &flow, work)));
             running.state().flows.retain(|_id, other| !Arc::ptr_eq(other, &flow));
+            let became = became.as_ref().and_then(|became| became.get());
+            became.into_iter().for_each(|plan| {
+                running.state().plans.remove(plan);
+            });
             if let Some(plan) = &plan {
                 running.state().plans.remove(plan);
             }
             match ended {
-                Ok(Ok(operation)) => log.say(&format!("{} {}", operation.id, ended_how(&operation))),
+                Ok(Ok(operation)) => {
+                    let _ = tell.try_send(Ok(operation.id.clone())); // a deploy that was taken back, and that was all
+                    log.say(&format!("{} {}", operation.id, ended_how(&operation)));
+                }
                 Ok(Err(failure)) => {
                     log.say(&format!("an operation of {by} did not come to its end: {failure}"));
                     let _ = tell.try_send(Err(failure)); // when it had begun, that was told instead
@@ -193,6 +218,14 @@ impl Running {
         state.threads.retain(|thread| !thread.is_finished());
         state.threads.push(thread);
         begun
+    }
+
+    /// What was asked for by a key has become this plan.
+    fn keep(&self, back: &RollBack, plan: &PlanId, operation: Option<&OperationId>) -> Result<(), Failure> {
+        let Some(kept) = &back.kept else { return Ok(()) };
+        let kept = KeptKey { plan: plan.clone(), operation: operation.cloned(), ..kept.clone() };
+        self.state().plans.insert(plan.clone());
+        self.keys.put(kept).map_err(|error| key_failure(&error))
     }
 
     /// Asks one that is worked on here to stop, and to be put back then; false when it is not worked on here.
@@ -217,9 +250,9 @@ impl Running {
 }
 
 impl Once {
-    fn kept(self, plan: &Plan, engine: &Engine) -> KeptKey {
+    fn kept(self, plan: &PlanId, engine: &Engine) -> KeptKey {
         let (caller, key) = self.name;
-        let (plan, at) = (plan.id.clone(), engine.io().clock.now());
+        let (plan, at) = (plan.clone(), engine.io().clock.now());
         KeptKey { caller, key, body_sha256: keys::digest_of(&self.body), plan, operation: None, at }
     }
 }
@@ -248,6 +281,17 @@ fn go(engine: &Engine, by: &str, watch: &Opened, flow: &Flow, work: Work) -> Res
     let failed = |error: RunError| error.failure;
     let operation = match work {
         Work::Run(plan) => engine.run(&plan, by, watch, &flow.stop).map_err(failed)?,
+        Work::RollBack(back) => match back.clear_the_way(engine, by, watch, &flow.stop)? {
+            Cleared::Ended(operation) => {
+                watch.running.keep(&back, &operation.plan.id, Some(&operation.id))?;
+                return Ok(*operation);
+            }
+            Cleared::GoesOn(plan, _hold) => {
+                watch.running.keep(&back, &plan.id, None)?;
+                let _ = back.begun.set(plan.id.clone()); // nobody else has
+                rolling::carry_out(engine, *plan, by, watch, &flow.stop, &watch.log)?
+            }
+        },
         Work::Resume(id) => engine.resume(&id, by, watch, &flow.stop).map_err(failed)?,
         Work::Abort(id) => return engine.abort(&id, by, watch).map_err(failed),
     };
