@@ -1,6 +1,7 @@
 //! What a person sees: data on standard output, talk on standard error, colour only beside words.
 
 pub mod ask;
+pub mod countdown;
 pub mod plan;
 pub mod progress;
 pub mod report;

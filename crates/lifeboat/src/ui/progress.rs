@@ -1,4 +1,4 @@
-//! Watching an operation: one line a step as it ends; on a terminal also a bar that moves.
+//! Watching an operation: one line a step as it ends; on a terminal also a bar that moves, with a countdown below it.
 
 use std::{
     sync::{
@@ -8,12 +8,17 @@ use std::{
     time::Duration,
 };
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use lifeboat_engine::Watch;
 use lifeboat_io::{Clock, Stop};
-use lifeboat_model::{Operation, Step, StepState};
+use lifeboat_model::{Operation, Plan, Step, StepState};
 
-use super::{Ui, plan::Rows, words};
+use super::{
+    Ui,
+    countdown::{Countdown, Times},
+    plan::Rows,
+    words,
+};
 
 /// A watcher that tells a person.
 pub struct Progress {
@@ -27,7 +32,10 @@ pub struct Progress {
 #[derive(Default)]
 struct Shown {
     rows: Option<Rows>,
+    plan: Option<Plan>,
+    times: Times,
     bar: Option<ProgressBar>,
+    ticking: Option<Ticking>,
     begun: Duration,
     past_pivot: bool,
 }
@@ -43,7 +51,7 @@ impl Progress {
     pub fn alone(ui: Ui, clock: Arc<dyn Clock>, stop: &Stop, what: &str) -> Progress {
         let watch = Progress::new(ui, clock, stop);
         if ui.moving {
-            watch.shown().bar = Some(bar(what));
+            watch.shown().bar = Some(bar(what, None));
         }
         watch
     }
@@ -98,6 +106,7 @@ impl Watch for Progress {
             }
         }
         shown.past_pivot = operation.past_pivot;
+        (shown.plan, shown.times) = (Some(operation.plan.clone()), Times::new(operation));
         shown.rows = Some(rows);
     }
 
@@ -110,7 +119,14 @@ impl Watch for Progress {
         }
         if self.ui.moving {
             let verb = if back { "taking back " } else { "" };
-            shown.bar = Some(bar(&format!("{verb}{}", rows.short(index))));
+            let what = format!("{verb}{}", rows.short(index));
+            let countdown = shown.plan.as_ref().filter(|plan| has_budgets(plan)).map(|plan| Ticking {
+                countdown: Countdown::new(plan, index, &shown.times, back),
+                clock: self.clock.clone(),
+                begun: shown.begun,
+            });
+            shown.bar = Some(bar(&what, countdown.as_ref()));
+            shown.ticking = countdown;
         }
         self.tell_stop(&shown);
     }
@@ -122,12 +138,13 @@ impl Watch for Progress {
         match total {
             Some(total) if bar.length() != Some(total) => {
                 bar.set_length(total);
-                bar.set_style(style(
-                    "{msg}  {bar:24} {binary_bytes} of {binary_total_bytes}  {binary_bytes_per_sec}  {eta} left",
-                ));
+                let of = "{msg}  {bar:24} {binary_bytes} of {binary_total_bytes}  {binary_bytes_per_sec}  {eta} left";
+                bar.set_style(style(of, shown.ticking.as_ref()));
             }
             Some(_) => {}
-            None => bar.set_style(style("{msg}  {binary_bytes}  {binary_bytes_per_sec}  {elapsed}")),
+            None => {
+                bar.set_style(style("{msg}  {binary_bytes}  {binary_bytes_per_sec}  {elapsed}", shown.ticking.as_ref()))
+            }
         }
         bar.set_position(done);
     }
@@ -138,6 +155,7 @@ impl Watch for Progress {
             bar.finish_and_clear();
         }
         let took = self.clock.elapsed().saturating_sub(shown.begun).as_millis() as u64;
+        shown.times.add(index, took);
         shown.past_pivot |= step.class == lifeboat_model::StepClass::Pivot && matches!(state, StepState::Done { .. });
         if let Some(rows) = &shown.rows {
             self.line(&shown, &row(rows, index, state, took, self.ui.paint_err));
@@ -150,17 +168,45 @@ impl Watch for Progress {
     }
 }
 
-fn bar(what: &str) -> ProgressBar {
+/// A countdown that reads the clock each time it is drawn.
+#[derive(Clone)]
+struct Ticking {
+    countdown: Countdown,
+    clock: Arc<dyn Clock>,
+    begun: Duration,
+}
+
+impl Ticking {
+    fn line(&self) -> String {
+        self.countdown.line(self.clock.elapsed().saturating_sub(self.begun).as_millis() as u64)
+    }
+}
+
+/// What nobody has set a time for is not counted down.
+fn has_budgets(plan: &Plan) -> bool {
+    plan.phases.iter().any(|phase| phase.budget_ms.is_some())
+}
+
+fn bar(what: &str, countdown: Option<&Ticking>) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-    bar.set_style(style("{msg}  {elapsed}"));
+    bar.set_style(style("{msg}  {elapsed}", countdown));
     bar.set_message(format!("> {what}"));
     bar.enable_steady_tick(Duration::from_millis(200));
     bar
 }
 
 /// A style is made of constants here; one that cannot be read falls back to the plain bar.
-fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template).unwrap_or_else(|_wrong| ProgressStyle::default_bar()).progress_chars("##-")
+fn style(template: &str, countdown: Option<&Ticking>) -> ProgressStyle {
+    let with = |template: &str| {
+        ProgressStyle::with_template(template)
+            .unwrap_or_else(|_wrong| ProgressStyle::default_bar())
+            .progress_chars("##-")
+    };
+    let Some(ticking) = countdown.cloned() else { return with(template) };
+    let key = move |_state: &ProgressState, line: &mut dyn std::fmt::Write| {
+        let _ = line.write_str(&ticking.line()); // a bar that cannot be drawn stops nobody
+    };
+    with(&format!("{template}\n  {{countdown}}")).with_key("countdown", key)
 }
 
 /// A row of the plan's table with how the step stands. `took` is used where the state does not tell.
