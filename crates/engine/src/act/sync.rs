@@ -49,7 +49,11 @@ pub fn perform(hands: &Hands, link: &Link, action: &SyncAction, context: &Contex
             merged.iter().for_each(|table| context.watch.note(&table.sentence()));
             Ok(json!({ "tables": merged }))
         }
-        SyncAction::CheckLocal { emptied } => mirror.check_local(emptied, context.stop).map(|()| Value::Null),
+        SyncAction::CheckLocal { emptied } => {
+            let doubts = mirror.check_local(emptied, context.stop)?;
+            doubts.iter().for_each(|doubt| context.watch.note(&format!("{doubt}; it is copied as it is")));
+            Ok(if doubts.is_empty() { Value::Null } else { json!({ "doubts": doubts }) })
+        }
         SyncAction::Attach => mirror.attach().and_then(|tables| output(&tables)),
         SyncAction::Detach => mirror.detach().map(|()| Value::Null),
         SyncAction::PrepareCloud => mirror.prepare_cloud(context.stop).map(|()| Value::Null),

@@ -22,7 +22,7 @@ use lifeboat_io::{
     },
 };
 use lifeboat_model::{
-    Failure, FailureKind,
+    Failure, FailureKind, Tri,
     sync::{CloudType, ResyncProgress, Value, canonical},
 };
 use serde::Serialize;
@@ -38,6 +38,8 @@ use crate::{act::sqlite_failure, perform::Watch};
 
 /// Rows of a range.
 const RANGE_ROWS: u32 = 20_000;
+/// How long it may take to look whether the file is sound.
+const CHECK_LIMIT: std::time::Duration = std::time::Duration::from_secs(600);
 /// How often it is noted how far it is.
 const NOTED_EVERY_MS: u64 = 500;
 /// So many rows are written as COPY; fewer, as text in the statement.
@@ -154,16 +156,23 @@ impl Range {
 
 impl Mirror {
     /// Looks whether the file is sound and not suddenly empty: what is broken here must not be copied over what is whole
-    /// there.
+    /// there. Values and references that its own rules would not take are no damage of the file: they are given back, to be told.
     ///
     /// # Errors
     /// What is wrong with it.
-    pub(crate) fn check_local(&mut self, emptied: &[String], stop: &Stop) -> Result<(), Failure> {
+    pub(crate) fn check_local(&mut self, emptied: &[String], stop: &Stop) -> Result<Vec<String>, Failure> {
         let path = self.link.file.clone();
-        let look = lifeboat_io::database::sqlite::quick_check(&path, std::time::Duration::from_secs(120));
-        if look.sound != lifeboat_model::Tri::Pass {
+        let (mut unsound, mut doubts) = (None, Vec::new());
+        for check in lifeboat_io::database::sqlite::check_live(&path, CHECK_LIMIT) {
+            match (check.name.as_str(), check.outcome) {
+                (_, Tri::Pass) => {}
+                ("integrity", _) => unsound = Some(check.detail),
+                _ => doubts.push(check.detail),
+            }
+        }
+        if let Some(what) = unsound {
             let failure = Failure::new(FailureKind::Damaged, format!("{} is not known to be sound", path.display()));
-            return Err(failure.because(look.what).hint("lifeboat verify, and lifeboat restore when it is damaged"));
+            return Err(failure.because(what).hint("lifeboat verify, and lifeboat restore when it is damaged"));
         }
         let _turn = self.turn_soon(stop)?;
         self.local_only_refuses()?;
@@ -188,7 +197,7 @@ impl Mirror {
                     .hint(format!("when it is meant to be empty: lifeboat sync resync --emptied {}", shape.name)));
             }
         }
-        Ok(())
+        Ok(doubts)
     }
 
     /// Compares tables, all when none is named.

@@ -91,6 +91,29 @@ fn a_wiped_table_is_held_until_somebody_agrees() {
     assert!(mirror.status().unwrap().held_deletes.is_empty());
 }
 
+/// EMRG-11: an index that lacks a row is seen by `integrity_check` only; a reference without its row is told.
+#[test]
+fn emrg_11_a_damaged_file_is_not_copied_over_the_cloud() {
+    let shop = Shop::attached();
+    shop.ask(SyncAsk::Disable { why: String::new() });
+    shop.write(
+        "CREATE INDEX by_name ON customers (name);
+         CREATE TEMP TABLE kept AS SELECT * FROM sqlite_schema WHERE name = 'by_name';
+         PRAGMA writable_schema = ON; DELETE FROM sqlite_schema WHERE name = 'by_name'; PRAGMA writable_schema = RESET;
+         INSERT INTO customers VALUES (95, 'in no index', '');
+         PRAGMA writable_schema = ON; INSERT INTO sqlite_schema SELECT * FROM kept; PRAGMA writable_schema = RESET;",
+    );
+    let again = SyncAsk::Resync { tables: vec![], keep_orphans: false, emptied: vec![] };
+    let said = format!("{:?}", shop.world.run(&shop.request(again.clone())).unwrap().state);
+    assert!(said.contains("is not known to be sound") && said.contains("missing from index by_name"), "{said}");
+    assert_eq!(shop.cloud("SELECT count(*) FROM mirror.customers WHERE id = 95"), "0");
+    shop.write("REINDEX; INSERT INTO orders (customer, cents, created_at) VALUES (999, 1, '');");
+    let done = shop.ask(again);
+    let told = done.output(&"check-local".into()).unwrap()["doubts"][0].as_str().unwrap().to_owned();
+    assert!(told.contains("refers to a missing row of customers"), "{told}");
+    assert_eq!(shop.cloud("SELECT count(*) FROM mirror.customers WHERE id = 95"), "1");
+}
+
 #[test]
 fn emrg_11_a_file_that_is_suddenly_empty_is_not_copied_over_the_cloud() {
     let shop = Shop::attached();

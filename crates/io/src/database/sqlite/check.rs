@@ -25,6 +25,13 @@ pub fn check_copy(file: &Path, stop: &Stop) -> Vec<Check> {
     checks(file, Depth::Everything, stop)
 }
 
+/// [`check_copy`] of a database that is in use: what can be looked at over a connection that only reads.
+pub(super) fn check_open(connection: &Connection) -> Vec<Check> {
+    let mut checks = integrity(connection, Depth::Everything);
+    checks.push(foreign_keys(connection));
+    checks
+}
+
 /// What is in a copy at rest, and whether it is sound: as [`check_copy`] and [`super::inspect`] together, in a third of
 /// the time. Pages are looked at by `quick_check`, indexes as `indexes.rs` tells; the facts are without the file's hash.
 pub fn examine(

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
-use lifeboat_model::Tri;
+use lifeboat_model::{Check, Tri};
 
 use super::{
     Header, SqliteError,
@@ -44,13 +44,24 @@ pub struct QuickLook {
     pub what: String,
 }
 
+/// Runs `integrity_check` and `foreign_key_check` on a live database for at most so long. Never fails itself: what could not be looked
+/// at is unknown.
+pub fn check_live(path: &Path, limit: Duration) -> Vec<Check> {
+    match open_for(path, limit) {
+        Ok(connection) => super::check::check_open(&connection),
+        Err(error) => vec![Check::new("integrity", super::check::outcome_of(&error), error.to_string())],
+    }
+}
+
+fn open_for(path: &Path, limit: Duration) -> Result<QuietConnection, SqliteError> {
+    let mut connection = open(path)?;
+    connection.end_after(limit).map_err(|error| SqliteError::from_sqlite(path, "read", error))?;
+    Ok(connection)
+}
+
 /// Runs `quick_check` on a live database for at most so long.
 pub fn quick_check(path: &Path, limit: Duration) -> QuickLook {
-    let connection = open(path).and_then(|mut connection| {
-        connection.end_after(limit).map_err(|error| SqliteError::from_sqlite(path, "read", error))?;
-        Ok(connection)
-    });
-    let connection = match connection {
+    let connection = match open_for(path, limit) {
         Ok(connection) => connection,
         Err(error) => return QuickLook { sound: super::check::outcome_of(&error), what: error.to_string() },
     };
