@@ -143,6 +143,20 @@ fn an_encrypted_export_leaves_nothing_in_the_clear_whatever_happens() {
 }
 
 /// The file of a script, made while the shop had nine orders fewer.
+/// BKP-07: what was begun twice is there once.
+#[test]
+fn bkp_07_a_plain_file_elsewhere_is_whole_or_not_there() {
+    let world = World::shop().with_elsewhere();
+    world.backup();
+    world.sell(3);
+    let request = Request::Send { resource: world.setup.resources[0].name.clone() };
+    let tried = prove_plan(&Case { world: &world, request: request.clone(), undo: false });
+    assert!(tried.as_before > 0 && tried.as_meant > 0, "{tried:?}");
+    world.must(&request);
+    world.must(&request);
+    assert_eq!(world.sent().len(), 1);
+}
+
 #[test]
 fn an_adopted_file_is_a_whole_backup_or_none() {
     let world = World::shop();

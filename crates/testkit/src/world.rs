@@ -17,8 +17,8 @@ use lifeboat_io::{
     testing::{ManualClock, MapEnv, SeededRandom},
 };
 use lifeboat_model::{
-    Backup, BackupChoice, BackupReason, Failure, Operation, OperationState, Request, Resource, ResourceKind,
-    ResourceName, Scope, Target, VaultName,
+    Backup, BackupChoice, BackupReason, Elsewhere, Failure, Operation, OperationState, Request, Resource, ResourceKind,
+    ResourceName, Scope, Target, Tri, VaultName,
     sync::{Link, Said},
 };
 use lifeboat_store::{StateFolder, vault::Vault};
@@ -174,6 +174,7 @@ impl World {
             said.folder = to.join(said.folder.strip_prefix(from).unwrap());
             world.setup.migrations.insert(name.clone(), said);
         }
+        let world = if self.setup.elsewhere.is_empty() { world } else { world.with_elsewhere() };
         match &self.server {
             Some(server) => world.on(server.lock().unwrap().copy()),
             None => world,
@@ -247,6 +248,14 @@ impl World {
         self
     }
 
+    /// Tells the world where plain files of the database go.
+    pub fn with_elsewhere(mut self) -> World {
+        self.vaults.add("s3://bucket/plain", Arc::new(Folder::new(self.path("plain"))));
+        let to = Elsewhere { place: "s3://bucket/plain".to_owned(), name: "shop-YYYYMMDD.db".to_owned() };
+        self.setup.elsewhere = BTreeMap::from([(self.setup.resources[0].name.clone(), to)]);
+        self
+    }
+
     /// A backup of everything, by hand.
     pub fn backup(&self) -> Operation {
         self.must(&backup_of(&[]))
@@ -282,6 +291,9 @@ impl World {
         live.insert("exports".to_owned(), self.exports());
         if !self.setup.copies.is_empty() {
             self.copied();
+        }
+        if !self.setup.elsewhere.is_empty() {
+            self.sent();
         }
         if let Some(target) = self.setup.targets.first() {
             let is_delivered = target.driver.is_some();
@@ -353,6 +365,15 @@ impl World {
         });
         let backups = lifeboat_engine::act::summary::backups(&vault).unwrap();
         backups.iter().map(|backup| backup.id.to_string()).collect()
+    }
+
+    /// The plain files elsewhere, each of which is whole.
+    pub fn sent(&self) -> Vec<PathBuf> {
+        let sent = files_below(&self.path("plain"));
+        for file in &sent {
+            assert_eq!(sqlite::quick_check(file, Duration::from_secs(9)).sound, Tri::Pass, "{}", file.display());
+        }
+        sent
     }
 
     /// What was exported to `exports`. The document about it tells ids and times, which differ from run to run.
