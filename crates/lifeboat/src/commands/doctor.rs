@@ -113,6 +113,7 @@ fn environment(resolved: &Resolved, io: &Io) -> Vec<Finding> {
     findings.extend(resolved.setup.resources.iter().flat_map(|resource| places::resource(resource, resolved, io)));
     findings.extend(resolved.setup.resources.iter().flat_map(|resource| host::writer(resource, io)));
     findings.extend(places::vault(resolved, io));
+    findings.extend(places::elsewhere(resolved, io));
     let state = places::state(resolved, io);
     let usable = state.iter().all(|finding| finding.outcome == Tri::Pass);
     findings.extend(state);

@@ -80,8 +80,10 @@ fn bkp_07_a_plain_file_goes_elsewhere_with_vault_copy() {
     let count: u32 = copy.query_row("SELECT count(*) FROM orders", [], |row| row.get(0)).unwrap();
     assert_eq!(count, 40, "of the backup, not of what was written since");
     home.run(&["config", "show"]).ends(ExitCode::Ok).says(&["resources.db.send_to"]);
+    home.run(&["doctor"]).says(&["plain files go to", "/bucket/plain/shop-YYYYMMDD.sqlite"]);
     home.write("lifeboat.toml", format!("{settings}send_to = \"./copy.key/nowhere/shop-YYYYMMDD.sqlite\"\n"));
     home.write("copy.key", "no folder");
+    home.run(&["doctor"]).says(&["no plain file of db goes elsewhere", "set send_to of db right"]);
     let told = home.run(&["vault", "copy"]);
     assert_ne!(told.code, Some(0), "{}", told.err);
     assert!(

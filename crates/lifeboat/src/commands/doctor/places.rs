@@ -7,7 +7,9 @@ use std::{
 
 use lifeboat_engine::{Copy, Vaults};
 use lifeboat_io::{Io, files};
-use lifeboat_model::{Failure, FailureClass, FailureKind, Resource, ResourceKind, Tri, time::show_bytes};
+use lifeboat_model::{
+    Elsewhere, Failure, FailureClass, FailureKind, Resource, ResourceKind, ResourceName, Tri, time::show_bytes,
+};
 
 use super::Finding;
 use crate::{
@@ -222,6 +224,27 @@ fn same_disk(resolved: &Resolved, vaults: &dyn Vaults) -> Option<Finding> {
             .lost("a broken disk takes both")
             .next("copy the vault to another disk, or use a bucket: s3://bucket/folder")
     })
+}
+
+/// Whether the places answer to which plain files go. Nothing is written there.
+pub fn elsewhere(resolved: &Resolved, io: &Io) -> Vec<Finding> {
+    let vaults = wire::vaults(resolved, io);
+    let look = |to: &Elsewhere| {
+        let listed = vaults.objects(&to.place)?.list(&to.name);
+        listed.map(drop).map_err(|error| Failure::from_error(FailureKind::Outside, &error))
+    };
+    let finding = |(name, to): (&ResourceName, &Elsewhere)| {
+        let about = format!("{name} elsewhere");
+        match look(to) {
+            Ok(()) => Finding::new(about, Tri::Pass, format!("plain files go to {to}, and {} answers", to.place)),
+            Err(failure) => {
+                let finding = Finding::failure(about, &failure).lost(format!("no plain file of {name} goes elsewhere"));
+                finding
+                    .next(format!("set send_to of {name} right, or give the keys of its bucket as those of a vault's"))
+            }
+        }
+    };
+    resolved.setup.elsewhere.iter().map(finding).collect()
 }
 
 /// Whether the state folder can be written.
