@@ -38,7 +38,7 @@ pub use errors::{path_failure, postgres_failure, sqlite_failure, vault_failure};
 pub use exports::WARNING as EXPORT_WARNING;
 pub(crate) use exports::sealed_failure;
 pub use mirror::is_journals;
-pub use postgres::salvage::is_meant as is_meant_table;
+pub use postgres::salvage::{is_chosen as is_chosen_table, is_meant as is_meant_table};
 pub use stores::prune_sentences;
 
 use crate::{

@@ -307,7 +307,8 @@ pub(crate) fn plan(engine: &Engine, request: &Request) -> Result<Plan, Failure> 
     };
     plan.phases = vec![steps::phase(&common, "salvage", vec![], vec![what.bring_back()])];
     let meant = |table: &&SalvagedTable| {
-        tables.is_empty() || tables.iter().any(|word| crate::act::is_meant_table(&table.table, word))
+        let named = tables.iter().any(|word| crate::act::is_meant_table(&table.table, word));
+        named || crate::act::is_chosen_table(&table.table, tables)
     };
     let chosen: Vec<&SalvagedTable> = salvage.tables.iter().filter(meant).collect();
     let sum = |count: fn(&SalvagedTable) -> u64| chosen.iter().map(|table| count(table)).sum::<u64>();
@@ -318,6 +319,10 @@ pub(crate) fn plan(engine: &Engine, request: &Request) -> Result<Plan, Failure> 
         "A row whose key is taken, whose parent is missing or whose value does not fit is listed, never guessed."
             .to_owned(),
     ];
+    let ledgers = salvage.tables.iter().filter(|table| tables.is_empty() && table.inserted > 0 && !meant(table));
+    plan.notes.extend(ledgers.map(|table| {
+        format!("{} says which migrations were applied, and stays as it is: lifeboat deploy brings them.", table.table)
+    }));
     if *overwrite {
         plan.notes.push(format!(
             "{updated} rows had changed: where what came back is still what the backup has, they become as they were live; the \

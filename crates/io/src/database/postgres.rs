@@ -103,8 +103,8 @@ pub use fingerprint::{Fingerprint, fingerprint};
 pub use globals::{globals_sql, missing_roles};
 pub use leaving::{KeepLeaving, values_in};
 pub use ledger::{
-    Applied, RehearsedMigrations, applied_migrations, apply_migrations, ledger_takes_rows, rehearse_migrations,
-    revert_migrations,
+    Applied, RehearsedMigrations, applied_migrations, apply_migrations, is_ledger, ledger_takes_rows,
+    rehearse_migrations, revert_migrations,
 };
 pub use load::{DumpForm, Loaded, archive_as_sql, create_database_beside, dump_form, load_sql};
 pub use loss::{OtherLineage, RowChanges, same_lineage};

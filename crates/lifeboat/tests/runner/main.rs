@@ -48,6 +48,7 @@ mod restore;
 mod retention;
 mod rollback_faults;
 mod salvage;
+mod scenarios;
 mod scripts;
 mod secrets;
 mod serve;

@@ -69,7 +69,7 @@ impl Engine {
     ) -> Result<BroughtBack, Failure> {
         let (salvage, folder) = self.salvage(operation)?;
         let (resource, url) = self.home_of(&salvage)?;
-        let tables = chosen(&salvage, tables)?;
+        let tables = chosen(&salvage, tables, is_chosen)?;
         let open = opener(folder);
         let moved = &resource.salvage_columns;
         let what = BringBack { tables: &tables, open: &open, moved, trial: true, overwrite, deletes };
@@ -110,16 +110,27 @@ pub fn is_meant(table: &str, word: &str) -> bool {
     table == word || table.split_once('.').is_some_and(|(_, name)| name == word)
 }
 
-/// The tables that words name; all when there are none.
-fn chosen(salvage: &Salvage, words: &[String]) -> Result<Vec<SalvagedTable>, Failure> {
+/// Whether rows of a table are brought back when these words were said. Without any word all are but the ledger of migrations: with its
+/// rows the database would claim to have a schema that it does not have.
+pub fn is_chosen(table: &str, words: &[String]) -> bool {
+    words.is_empty() && !postgres::is_ledger(table)
+}
+
+/// The tables that words name; without any those of which that is to be said.
+fn chosen(
+    salvage: &Salvage,
+    words: &[String],
+    unnamed: fn(&str, &[String]) -> bool,
+) -> Result<Vec<SalvagedTable>, Failure> {
     let unknown = words.iter().find(|word| !salvage.tables.iter().any(|table| is_meant(&table.table, word)));
     if let Some(word) = unknown {
         let known: Vec<&str> = salvage.tables.iter().map(|table| table.table.as_str()).collect();
         let failure = Failure::new(FailureKind::Usage, format!("no rows of a table {word} are kept"));
         return Err(failure.hint(format!("there are: {}", known.join(", "))));
     }
-    let is_chosen = |table: &&SalvagedTable| words.is_empty() || words.iter().any(|word| is_meant(&table.table, word));
-    Ok(salvage.tables.iter().filter(is_chosen).cloned().collect())
+    let is_one =
+        |table: &&SalvagedTable| unnamed(&table.table, words) || words.iter().any(|word| is_meant(&table.table, word));
+    Ok(salvage.tables.iter().filter(is_one).cloned().collect())
 }
 
 /// Opens files of a salvage by their names.
@@ -169,7 +180,7 @@ struct Record {
 pub(super) fn bring_back(hands: &Hands, what: &What<'_>, context: &Context<'_>) -> Result<Value, Failure> {
     let failed = |error: PgError| postgres_failure(&error);
     let folder = hands.state.salvage(what.from);
-    let tables = chosen(&read(&folder)?, what.tables)?;
+    let tables = chosen(&read(&folder)?, what.tables, is_chosen)?;
     let path = record(hands, what.from, &context.operation.id);
     let mut record = Record { brought_in: recorded(&path)? };
     let (open, moved) = (opener(folder), &what.resource.salvage_columns);
@@ -216,7 +227,8 @@ pub(super) fn take_away(
         return Ok(json!({ "taken_away": 0 }));
     }
     let folder = hands.state.salvage(what.from);
-    let tables = chosen(&read(&folder)?, what.tables)?;
+    // Whatever was brought in goes.
+    let tables = chosen(&read(&folder)?, what.tables, |_table, words| words.is_empty())?;
     let open = opener(folder);
     let (moved, overwrite, deletes) = (&what.resource.salvage_columns, false, false);
     let ask = BringBack { tables: &tables, open: &open, moved, trial: false, overwrite, deletes };

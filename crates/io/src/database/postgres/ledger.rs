@@ -28,6 +28,12 @@ const KNOWN: [(&str, &str, &str); 7] = [
 /// Schemas of platforms whose parts keep ledgers of their own.
 const OTHERS: [&str; 6] = ["auth", "storage", "realtime", "_realtime", "_analytics", "supabase_functions"];
 
+/// Whether a table, `schema.name`, is one in which a tool notes which migrations it has applied.
+pub fn is_ledger(table: &str) -> bool {
+    let name = table.split_once('.').map_or(table, |(_, name)| name);
+    KNOWN.iter().any(|(_, known, _)| *known == name.trim_matches('"'))
+}
+
 /// What a ledger says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Applied {
