@@ -72,6 +72,11 @@ fn the_code_map_mentions_every_crate() {
 }
 
 #[test]
+fn every_scenario_names_its_test() {
+    check(documents::scenarios);
+}
+
+#[test]
 fn every_invariant_names_its_test() {
     check(documents::invariants);
 }

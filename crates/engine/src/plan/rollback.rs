@@ -83,7 +83,12 @@ pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failur
     let running = running(engine)?;
     let runs: Vec<_> = running.iter().map(|one| (one.target.name.clone(), one.version.clone())).collect();
     let newest_good = || all.iter().rev().find(|one| one.state == ReleaseState::Good && one.release.backup.is_some());
+    let half_way = match (to, profile) {
+        (None, Some(Profile::AppOnly | Profile::EnvOnly)) | (Some(_), _) => None,
+        (None, _) => half_way(engine, &all, &runs)?,
+    };
     let chosen = match release::choose(&all, to.as_deref(), &runs) {
+        _any if half_way.is_some() => half_way.ok_or_else(steps::wrong_planner)?,
         // Variables alone go back to the newest good one, whatever runs.
         _any if to.is_none() && *profile == Some(Profile::EnvOnly) && newest_good().is_some() => {
             newest_good().cloned().ok_or_else(steps::wrong_planner)?
@@ -100,12 +105,7 @@ pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failur
     let bases = match profile {
         // No database is even connected to.
         Some(Profile::AppOnly | Profile::EnvOnly) => None,
-        _any => {
-            let databases = chosen.release.databases.iter();
-            let known = databases.filter(|(name, _)| engine.setup().migrations.contains_key(*name));
-            let looked = known.map(|(name, state)| base(engine, name, &all, &|_| Ok(state.applied.clone())));
-            Some(looked.collect::<Result<Vec<_>, _>>()?)
-        }
+        _any => Some(bases(engine, &chosen.release, &all)?),
     };
     let source = backup.clone().or_else(|| chosen.release.backup.clone());
     let unfit = match (backup, &bases) {
@@ -158,6 +158,30 @@ fn unfit(engine: &Engine, release: &Release, backup: &BackupId, bases: &[Base]) 
         }
     };
     (!is_same).then(|| format!("{backup} holds another schema of {} than {}", base.name, release.shown()))
+}
+
+/// The databases of a release that have migrations.
+fn bases(engine: &Engine, release: &Release, all: &[KnownRelease]) -> Result<Vec<Base>, Failure> {
+    let known = release.databases.iter().filter(|(name, _)| engine.setup().migrations.contains_key(*name));
+    known.map(|(name, state)| base(engine, name, all, &|_| Ok(state.applied.clone()))).collect()
+}
+
+/// The newest good release when its code runs already and its databases are not what it knows: somebody took the application back by
+/// itself, or migrations were applied in part. To go further back would be to go too far.
+fn half_way(
+    engine: &Engine,
+    all: &[KnownRelease],
+    runs: &[(ResourceName, String)],
+) -> Result<Option<KnownRelease>, Failure> {
+    let Some(good) = all.iter().rev().find(|one| one.state == ReleaseState::Good) else { return Ok(None) };
+    let is_there = |(target, version): &(ResourceName, String)| {
+        good.release.artifact(target).is_none_or(|artifact| artifact.version == *version)
+    };
+    if !runs.iter().all(is_there) {
+        return Ok(None);
+    }
+    let differs = |base: &Base| !base.extra.is_empty() || !base.missing.is_empty();
+    Ok(bases(engine, &good.release, all)?.iter().any(differs).then(|| good.clone()))
 }
 
 /// What differs between the files of variables and the backup of a release.
@@ -355,6 +379,15 @@ pub(crate) fn plan(engine: &Engine, known: &Known, request: &Request) -> Result<
         phase.budget_ms = phase.budget_ms.or(budget);
     }
     plan.phases.retain(|phase| !phase.steps.is_empty());
+    if let Some(other) = ways.iter().filter(works).find(|way| way.profile > chosen.profile) {
+        let down = plan.phases.iter_mut().flat_map(|phase| &mut phase.steps).find(|step| step.id.to_string() == "down");
+        let hint = format!(
+            "mend what the server names, or take the other way: lifeboat rollback {} --profile {}",
+            to.label.as_deref().unwrap_or(to.id.as_str()),
+            other.profile.word()
+        );
+        down.into_iter().for_each(|step| step.hint = Some(hint.clone()));
+    }
     plan.notes.splice(0..0, notes(known, &ways, chosen.profile));
     if release::is_rehearsal(&plan) {
         leave_good(&mut plan, &known.to.release);

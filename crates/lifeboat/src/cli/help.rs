@@ -528,7 +528,8 @@ Examples:
   lifeboat redeploy web functions --yes";
 
 pub const ROLLBACK: &str = "\
-Without a name it goes back to the newest good release that runs something else than what runs. The shortest way that works is taken:
+Without a name it goes back to the newest good release that runs something else than what runs - or to the newest good one itself, when it
+runs and a database is not what it knows. The shortest way that works is taken:
 app-only (no database is touched), app-and-down (DOWN scripts, newest first, in one transaction), full (the database from that release's
 backup). The plan shows every way, and why one does not work. Writes are refused before the app is stopped; the former version starts only
 when the database is what it knows. Up to the point of no return, a failure puts everything back.

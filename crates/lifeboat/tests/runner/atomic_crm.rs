@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::center::{Center, ask};
 
 /// Version 1.0 runs; 2.0 adds the stages of opportunities.
-fn crm() -> Center {
+pub(crate) fn crm() -> Center {
     let crm = Center::of("atomic-crm", "3026", "DATABASE_URL_PRODUCTION");
     crm.shell(
         "git init --quiet --initial-branch=main . && mkdir ../later && mv supabase/migrations/20251104* ../later",
@@ -17,7 +17,7 @@ fn crm() -> Center {
     crm
 }
 
-fn health(crm: &Center) -> Value {
+pub(crate) fn health(crm: &Center) -> Value {
     let (status, body) = ask(crm.port, "GET", "/health", "").unwrap();
     assert_eq!(status, 200, "{body}");
     serde_json::from_str(&body).unwrap()
@@ -42,7 +42,7 @@ fn version(crm: &Center, tag: &str, (name, up, down): (&str, &str, &str)) {
     crm.shell(&format!("echo {tag} > VERSION && git add . && git commit --quiet -m {tag} && git tag {tag}"));
 }
 
-fn run(crm: &Center, words: &[&str]) -> crate::home::Ran {
+pub(crate) fn run(crm: &Center, words: &[&str]) -> crate::home::Ran {
     crm.run(&[&["--env", "production"], words].concat())
 }
 

@@ -105,13 +105,62 @@ pub fn invariants(tree: &[SourceFile]) -> Vec<String> {
         if tests.is_empty() && !held_by.contains(TEST_TO_COME) {
             complaints.push(format!("ARCHITECTURE.md: no test holds the invariant “{what}”; say `Held by:`."));
         }
-        let missing = tests.iter().filter(|test| {
-            let head = format!("fn {test}(");
-            !tree.iter().any(|file| file.is_rust() && file.text.contains(&head))
-        });
+        let missing = tests.iter().filter(|test| !has_test(tree, test));
         complaints.extend(missing.map(|test| format!("ARCHITECTURE.md: there is no test {test} (“{what}”).")));
     }
     complaints
+}
+
+/// Rows that docs/scenarios.md must have: the documents' own scenarios, and the fifteen rules.
+const SCENARIOS: &str = "2-D 2-P0 2-P1 2-P2A 2-P2B 2-P2C 2-P3.1 2-P3.2 2-P3.3 2-P3.4 2-P3.5 2-P4 2-P5 2-P6 2-A1 2-A2 2-A3 2-A4 2-PR1 2-PR2 \
+     2-PR3 2-RH 2-QD 2-E 2-D1 2-D2 2-D3 2-D4 2-D5 2-D6 2-D7 2-D8 2-D9 2-D10 2-D11 2-D12 2-D13 2-D14 2-D15 3-Q 3-C 3-1…7 3-T1 3-T2 3-T3 3-T4 \
+     3-R1 3-R2 3-R3 3-R4 3-P 3-D";
+
+/// Every scenario has a row in docs/scenarios.md, whose commands and tests are there.
+pub fn scenarios(tree: &[SourceFile]) -> Vec<String> {
+    let (text, commands) = match (find(tree, "docs/scenarios.md"), find(tree, "docs/cli-reference.md")) {
+        (Ok(text), Ok(commands)) => (&text.text, &commands.text),
+        (Err(complaint), _) | (_, Err(complaint)) => return vec![complaint],
+    };
+    let rows: Vec<Vec<&str>> = text
+        .lines()
+        .filter(|line| line.starts_with("| ") && !line.starts_with("| # "))
+        .map(|line| line.trim_matches('|').split('|').map(str::trim).collect())
+        .collect();
+    let mut complaints = Vec::new();
+    for wanted in SCENARIOS.split_whitespace() {
+        let found = rows.iter().filter(|row| row.first() == Some(&wanted)).count();
+        if found != 1 {
+            complaints.push(format!("docs/scenarios.md: has {found} rows of {wanted}, and one is wanted."));
+        }
+    }
+    for row in &rows {
+        let [number, _what, typed, shown_by] = row.as_slice() else {
+            complaints.push(format!("docs/scenarios.md: the row {row:?} does not have four columns."));
+            continue;
+        };
+        let quoted = |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
+        let (typed, tests) = (quoted(typed), quoted(shown_by));
+        let is_unknown =
+            |command: &&String| !commands.lines().any(|line| line.trim_start_matches('#').trim() == **command);
+        complaints.extend(
+            typed
+                .iter()
+                .filter(is_unknown)
+                .map(|one| format!("docs/scenarios.md: {number}: there is no command {one}.")),
+        );
+        if typed.is_empty() || (tests.is_empty() && *shown_by != "-") {
+            complaints.push(format!("docs/scenarios.md: {number} names no command, or neither a test nor `-`."));
+        }
+        let missing = tests.iter().filter(|test| !has_test(tree, test));
+        complaints.extend(missing.map(|test| format!("docs/scenarios.md: {number}: there is no test {test}.")));
+    }
+    complaints
+}
+
+fn has_test(tree: &[SourceFile], name: &str) -> bool {
+    let head = format!("fn {name}(");
+    tree.iter().any(|file| file.is_rust() && file.text.contains(&head))
 }
 
 /// What stands under a heading of a document, up to the next heading of the same level.
@@ -167,6 +216,30 @@ mod tests {
         let files = tree(&[("ARCHITECTURE.md", map), ("crates/model/Cargo.toml", ""), ("crates/store/Cargo.toml", "")]);
         assert_eq!(code_map(&files), ["ARCHITECTURE.md: the code map does not mention `crates/store`."]);
         assert!(code_map(&tree(&[("ARCHITECTURE.md", "# A\n")]))[0].contains("has no section"));
+    }
+
+    #[test]
+    fn scenarios_without_a_test_are_named() {
+        let row = |number: &str, rest: &str| format!("| {number} | what | {rest} |\n");
+        let all: Vec<String> =
+            SCENARIOS.split_whitespace().map(|number| row(number, "`lifeboat deploy` | `it_goes`")).collect();
+        let check = |text: &str, expected: &[&str]| {
+            let code = ("crates/a/tests/x.rs", "#[test]\nfn it_goes() {}\n");
+            let reference = ("docs/cli-reference.md", "## lifeboat deploy\n");
+            let complaints = scenarios(&tree(&[("docs/scenarios.md", text), code, reference]));
+            assert_eq!(complaints.len(), expected.len(), "{complaints:?}");
+            for (complaint, part) in complaints.iter().zip(expected) {
+                assert!(complaint.contains(part), "{complaint}\nshould contain: {part}");
+            }
+        };
+        let good = all.concat();
+        check(&good, &[]);
+        check(&all[1..].concat(), &["has 0 rows of 2-D,"]);
+        check(&good.replacen("it_goes", "gone", 1), &["2-D: there is no test gone"]);
+        check(&good.replacen("lifeboat deploy", "lifeboat fly", 1), &["there is no command lifeboat fly"]);
+        check(&good.replacen("`it_goes`", "-", 1), &[]);
+        check(&good.replacen("`it_goes`", "", 1), &["names no command, or neither"]);
+        check(&good.replacen("| what ", "", 1), &["does not have four columns"]);
     }
 
     #[test]
