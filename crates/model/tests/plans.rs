@@ -11,6 +11,15 @@ const OLD_PLAN: &str = include_str!("fixtures/plan-1.json");
 /// The journal of that restore.
 const OLD_JOURNAL: &str = include_str!("fixtures/journal-1.ndjson");
 
+/// Journals of deploys and rollbacks as version 0.1.0 wrote them, each with how it ended.
+const OLD_VERSIONS: [(&str, &str, bool); 5] = [
+    ("a deploy that ended good", include_str!("fixtures/journal-deploy-1.ndjson"), true),
+    ("a deploy that went back by itself", include_str!("fixtures/journal-deploy-back-1.ndjson"), false),
+    ("a full rollback", include_str!("fixtures/journal-rollback-full-1.ndjson"), true),
+    ("a rollback by DOWN scripts", include_str!("fixtures/journal-rollback-down-1.ndjson"), true),
+    ("a full rollback that is taken back", include_str!("fixtures/journal-undo-rollback-1.ndjson"), true),
+];
+
 fn old_plan() -> Plan {
     serde_json::from_str(OLD_PLAN).unwrap()
 }
@@ -36,6 +45,40 @@ fn an_old_journal_is_read_at_every_line() {
     let whole = Operation::from_entries(&entries).unwrap();
     assert_eq!((&whole.state, whole.past_pivot), (&OperationState::Done, true));
     assert_eq!(whole.plan, old_plan());
+}
+
+/// Plans of deploys and rollbacks: nothing is added, lost or renamed on the way through this version, what was agreed to keeps its digest,
+/// and the journal is read at every line.
+#[test]
+fn old_deploys_and_rollbacks_are_read_at_every_line() {
+    let mut seen = std::collections::BTreeSet::new();
+    for (what, journal, is_done) in OLD_VERSIONS {
+        let first: serde_json::Value = serde_json::from_str(journal.lines().next().unwrap()).unwrap();
+        let written = &first["event"]["plan"];
+        let plan: Plan = serde_json::from_value(written.clone()).unwrap();
+        assert_eq!(plan.flaws(), Vec::<String>::new(), "{what}");
+        assert_eq!(&serde_json::to_value(&plan).unwrap(), written, "{what}");
+        assert_eq!(first["event"]["digest"].as_str(), Some(plan.digest().as_str()), "{what}");
+        for step in plan.steps() {
+            let action = serde_json::to_value(&step.action).unwrap();
+            let inner = ["target", "ask"].iter().find_map(|key| action["action"][key].as_str());
+            seen.insert(inner.or(action["do"].as_str()).unwrap().to_owned());
+        }
+        let entries: Vec<Entry> = journal.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        for lines in 1..=entries.len() {
+            let operation = Operation::from_entries(&entries[..lines]).unwrap_or_else(|why| panic!("{what}: {why:?}"));
+            assert_eq!(operation.is_closed(), lines == entries.len(), "{what}, line {lines}");
+        }
+        let whole = Operation::from_entries(&entries).unwrap();
+        let ended = matches!(whole.state, OperationState::Done);
+        assert_eq!((ended, matches!(whole.state, OperationState::PutBack { .. })), (is_done, !is_done), "{what}");
+    }
+    // The fixtures are worth having only if what deploys and rollbacks do is in them.
+    for word in
+        ["check-runs", "stage", "switch", "note-instance", "new-instance", "probe", "scan-log", "watch", "release"]
+    {
+        assert!(seen.contains(word), "no fixture has {word}: {seen:?}");
+    }
 }
 
 #[test]

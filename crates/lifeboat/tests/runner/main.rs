@@ -29,6 +29,7 @@ mod manual;
 mod measured;
 mod messages;
 mod objectives;
+mod old;
 mod plans;
 mod platforms;
 mod policies;
