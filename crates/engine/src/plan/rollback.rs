@@ -5,19 +5,20 @@
 //!   app-only       preflight · app · restart · report
 //!   app-and-down   preflight · app · fence · emergency-backup · app-switch · down (no return) · restart · report
 //!   full           preflight · app · fence · emergency-backup · restore · verify · app-switch · swap (no return) · restart · report
+//!                  with a copy that lies ready: ... app · restore · verify · fence · emergency-backup · app-switch · swap ...
 //! ```
 //!
 //! Writes are refused before the application is stopped, and the former version starts only once the database is what it
 //! knows: old code never meets a new schema, and up to the point of no return everything can be put back.
 
 mod again;
+mod full;
 
 pub(super) use again::{took_database, undo};
 use lifeboat_model::{
-    AcceptLoss, Action, Artifact, BackupChoice, BackupId, Content, Driver, EnvBinding, Failure, FailureKind,
-    KnownRelease, Lease, OnFailure, OperationState, Phase, Plan, Profile, Release, ReleaseId, ReleaseRecord,
-    ReleaseState, Request, Resource, ResourceKind, ResourceName, Step, StepClass, StepId, Target, TargetAction, Undo,
-    VersionAsk,
+    Action, Artifact, BackupId, Content, Driver, EnvBinding, Failure, FailureKind, KnownRelease, Lease, OnFailure,
+    OperationState, Plan, Profile, Release, ReleaseId, ReleaseRecord, ReleaseState, Request, Resource, ResourceKind,
+    ResourceName, Step, StepClass, StepId, Target, TargetAction, Undo, VersionAsk,
     message::{self, Notice},
     release::{self, RELEASE_SCHEMA},
 };
@@ -371,7 +372,7 @@ pub(crate) fn plan(engine: &Engine, known: &Known, request: &Request) -> Result<
         Profile::EnvOnly => env_only(engine, known, &mut plan),
         Profile::AppOnly => app_only(known, &mut plan),
         Profile::AppAndDown => app_and_down(known, why, &mut plan)?,
-        Profile::Full => full(engine, known, why, &mut plan)?,
+        Profile::Full => full::full(engine, known, why, &mut plan)?,
     }
     tell(engine, known, chosen.profile, why, &mut plan)?;
     for phase in &mut plan.phases {
@@ -739,69 +740,4 @@ fn app_and_down(known: &Known, why: &str, plan: &mut Plan) -> Result<(), Failure
     ];
     plan.losses = base.loss(common).into_iter().collect();
     Ok(())
-}
-
-/// A restore's own phases, with the application around them.
-fn full(engine: &Engine, known: &Known, why: &str, plan: &mut Plan) -> Result<(), Failure> {
-    let (common, base) = (&known.common, one_base(known)?);
-    let backup = known.source.clone().ok_or_else(steps::wrong_planner)?;
-    let restored = restored(engine, &base.name, backup.clone(), why)
-        .map_err(|failure| engine.instead_of(&backup, &base.name, &known.to.release, failure))?;
-    let has_shadow = restored
-        .steps()
-        .any(|step| matches!(&step.action, Action::Postgres(lifeboat_model::PgAction::Fill { shadow: Some(_), .. })));
-    let mut parts = restored.phases;
-    let mut take = |name: &str| {
-        let at = parts.iter().position(|phase| phase.name == name);
-        at.map(|at| parts.remove(at)).map(|phase| (phase.expected.into_iter().collect::<Vec<_>>(), phase.steps))
-    };
-    let mut preflight: Vec<Step> = known.apps.iter().map(App::check).collect();
-    preflight.extend(take("preflight").map(|(_, steps)| steps).unwrap_or_default());
-    plan.phases.push(phase(common, "preflight", vec![], preflight));
-    plan.phases.push(phase(common, "app", vec![], changing(known).map(App::stage).collect()));
-    let fence = |plan: &mut Plan| plan.phases.push(phase(common, "fence", vec![], fenced(known, base, why)));
-    let bring = [("keep", "emergency-backup"), ("restore", "restore"), ("verify", "verify")];
-    // A copy that lies ready is looked at while the app still answers; then nobody waits for more than what is kept of the
-    // present state, and a name. One that has to be fetched is fetched behind the fence, so that no more rows come meanwhile.
-    let order = if has_shadow { [bring[1], bring[2], bring[0]] } else { bring };
-    for (at, (theirs, ours)) in order.into_iter().enumerate() {
-        if at == if has_shadow { 2 } else { 0 } {
-            fence(plan);
-        }
-        let (expected, steps) = take(theirs).unwrap_or_default();
-        plan.phases.push(phase(common, ours, expected, steps));
-    }
-    plan.phases.push(phase(common, "app-switch", vec![], changing(known).map(App::switch).collect()));
-    let (expected, swap) = take("swap").unwrap_or_default();
-    plan.phases.push(phase(common, "swap", expected, swap));
-    let rest: Vec<Phase> = parts;
-    plan.phases.extend(rest);
-    plan.phases.push(phase(common, "restart", vec![], known.apps.iter().flat_map(App::start).collect()));
-    plan.phases.push(phase(common, "report", vec![], vec![report(known)]));
-    // Ids of plans and backups are one plan's: those of the restore are what its steps name.
-    plan.facts = restored.facts;
-    plan.losses = restored.losses;
-    plan.notes = restored.notes;
-    plan.id = restored.id;
-    let pivots = plan.steps().filter(|step| step.class == StepClass::Pivot).count();
-    if pivots != 1 {
-        return Err(Failure::new(FailureKind::Bug, format!("a rollback has {pivots} points of no return")));
-    }
-    Ok(())
-}
-
-/// The plan that brings the data of that release back, from behind the fence: all that is written until then is in the
-/// emergency backup, so more rows than were counted may leave.
-fn restored(engine: &Engine, name: &ResourceName, backup: BackupId, why: &str) -> Result<Plan, Failure> {
-    let request = Request::Restore {
-        resource: name.clone(),
-        from: BackupChoice::Exactly(backup),
-        into: None,
-        without_emergency_backup: None,
-        accept_loss: AcceptLoss::Any,
-        urgent: Some(why.to_owned()),
-        ack: None,
-        tablespaces: Default::default(),
-    };
-    databases::plan(&databases::gather(engine, &request, None)?, &request)
 }

@@ -418,6 +418,13 @@ fn a_full_rollback_takes_the_shadow_of_the_checkpoint() {
     let words = ["rollback", "phase-1", "--profile", "full", "--reason", "phase 2 failed"];
     let with = |more: &[&str]| center.run(&[&words[..], more].concat());
     with(&["--dry-run"]).ends(ExitCode::Ok).says(&[&format!("{shadow} lies ready")]);
+    // What can be known while everybody writes is found before anybody is refused.
+    let shown = with(&["--dry-run", "--json"]).ends(ExitCode::Ok).json();
+    let phases = shown["phases"].as_array().unwrap();
+    let steps: Vec<&str> =
+        phases.iter().flat_map(|one| one["steps"].as_array().unwrap()).filter_map(|one| one["id"].as_str()).collect();
+    let place = |id: &str| steps.iter().position(|one| *one == id).unwrap_or_else(|| panic!("{id}: {steps:?}"));
+    assert!(place("look-ahead") < place("fence.db") && place("fence.db") < place("salvage"), "{steps:?}");
     let done = with(&["--confirm", "service-center/production", "--yes", "--json"]).ends(ExitCode::Ok).json();
     let order: Vec<&str> = done["phases"].as_array().unwrap().iter().filter_map(|one| one["name"].as_str()).collect();
     let at = |name: &str| order.iter().position(|one| *one == name).unwrap();
