@@ -5,16 +5,21 @@ mod faults;
 mod network;
 mod server;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU32, Ordering},
+use std::{
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
 };
 
+use bytes::Bytes;
 use lifeboat_io::{
     Io, ObjectErrorKind, ObjectStore, Stop,
     objects::{
+        ObjectError, ObjectInfo,
         folder::Folder,
-        parts,
+        parts::{self, InParts},
         retry::{Retry, RetryPolicy},
     },
     open_location, parse_location,
@@ -92,6 +97,78 @@ fn bkp_07_a_file_of_many_parts_arrives_as_it_is() {
             assert_eq!((store.size("shop.sqlite").unwrap(), store.half_written().unwrap()), (0, vec![]), "{store:?}");
         }
     }
+}
+
+/// A folder whose answer to the last part is lost on its way the first time.
+#[derive(Debug)]
+struct LosesAnAnswer {
+    folder: Folder,
+    lost: AtomicBool,
+}
+
+impl ObjectStore for LosesAnAnswer {
+    fn place(&self) -> String {
+        self.folder.place()
+    }
+    fn put(&self, key: &str, body: Bytes) -> Result<(), ObjectError> {
+        self.folder.put(key, body)
+    }
+    fn put_new(&self, key: &str, body: Bytes) -> Result<bool, ObjectError> {
+        self.folder.put_new(key, body)
+    }
+    fn get(&self, key: &str) -> Result<Bytes, ObjectError> {
+        self.folder.get(key)
+    }
+    fn get_range(&self, key: &str, range: Range<u64>) -> Result<Bytes, ObjectError> {
+        self.folder.get_range(key, range)
+    }
+    fn size(&self, key: &str) -> Result<u64, ObjectError> {
+        self.folder.size(key)
+    }
+    fn list(&self, prefix: &str) -> Result<Vec<ObjectInfo>, ObjectError> {
+        self.folder.list(prefix)
+    }
+    fn delete(&self, key: &str) -> Result<(), ObjectError> {
+        self.folder.delete(key)
+    }
+    fn in_parts(&self) -> Option<&dyn InParts> {
+        Some(self)
+    }
+}
+
+impl InParts for LosesAnAnswer {
+    fn begin(&self, key: &str) -> Result<String, ObjectError> {
+        self.folder.begin(key)
+    }
+    fn part(&self, key: &str, upload: &str, number: usize, body: Bytes) -> Result<String, ObjectError> {
+        self.folder.part(key, upload, number, body)
+    }
+    fn finish(&self, key: &str, upload: &str, parts: &[String]) -> Result<(), ObjectError> {
+        self.folder.finish(key, upload, parts)?;
+        if self.lost.swap(true, Ordering::SeqCst) {
+            return Ok(());
+        }
+        let (kind, key, doing) = (ObjectErrorKind::Temporary, key.to_owned(), "write");
+        Err(ObjectError { kind, place: self.place(), key, doing, source: "the connection was reset".into() })
+    }
+    fn give_up(&self, key: &str, upload: &str) -> Result<(), ObjectError> {
+        self.folder.give_up(key, upload)
+    }
+}
+
+/// The last part arrived, and its answer did not: the second try finds no upload, and the object, which is no failure.
+#[test]
+fn bkp_07_an_answer_that_is_lost_after_the_last_part_is_no_failure() {
+    let (home, io) = (tempfile::tempdir().unwrap(), twin_io());
+    let file = home.path().join("shop.sqlite");
+    std::fs::write(&file, vec![7; (8 << 20) + 1]).unwrap();
+    let store = LosesAnAnswer { folder: Folder::new(home.path().join("folder")), lost: AtomicBool::new(false) };
+    let store = Retry::new(Arc::new(store), &io, &Stop::default(), RetryPolicy::default());
+    let sent = parts::put_file(&store, "shop.sqlite", &file, &Stop::default(), &|_, _| ()).unwrap();
+    assert_eq!(parts::look_through(&store, "shop.sqlite", &Stop::default(), &|_, _| ()).unwrap(), sent);
+    // An upload that is not there, and has not become the object either, is one.
+    let error = store.in_parts().unwrap().finish("other.sqlite", "no upload", &[]).unwrap_err();
+    assert_eq!(error.kind, ObjectErrorKind::Missing, "{error}");
 }
 
 /// As the program opens it: by its written place and the environment, with tries, at the root of the bucket.
