@@ -58,6 +58,7 @@ mod shell;
 mod status;
 mod strays;
 mod sync;
+mod terminal;
 mod undo;
 mod unfinished;
 mod variables;

@@ -10,7 +10,7 @@ use lifeboat_model::ExitCode;
 use crate::home::Home;
 
 /// Version one is sealed and good, version two lies beside it; a watch of a deploy looks at nothing and lasts for long.
-fn home() -> Home {
+pub(crate) fn home() -> Home {
     let home = Home::shop();
     let settings = std::fs::read_to_string(home.path("lifeboat.toml")).unwrap();
     home.write(
