@@ -39,7 +39,7 @@ pub struct Run {
 /// One promise and how it stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Objective {
-    /// Its key: `rpo.db`, `restore.db`, `rollback.full`, `level.3`, `provider.db`.
+    /// Its key: `rpo.db`, `restore.db`, `rollback.full`, `level.3`, `provider.db`, `response`.
     pub key: String,
     /// What it is about, for people.
     pub title: String,
@@ -145,6 +145,14 @@ impl Engine {
         if !self.setup().links.is_empty() {
             rows.extend((1..=5).map(|level| measured.level(level)));
         }
+        if let Some(response) = self.setup().response {
+            let title = "from the beginning of an incident to the first that is done about it".to_owned();
+            let target = Some(response.as_millis() as u64);
+            rows.push(
+                Objective::new("response".to_owned(), title, target, measured.responses)
+                    .judged("lifeboat incident open"),
+            );
+        }
         Ok(rows)
     }
 
@@ -185,6 +193,7 @@ struct Measured {
     rollbacks: Vec<(Profile, Run)>,
     levels: Vec<(u8, Run)>,
     by_provider: BTreeMap<ResourceName, Vec<Run>>,
+    responses: Vec<Run>,
 }
 
 impl Measured {
@@ -235,7 +244,8 @@ impl Measured {
             };
             by_provider.entry(asked.resource).or_default().push(run);
         }
-        Ok(Measured { restores, rollbacks, levels, by_provider })
+        let responses = responses(engine, &incidents)?;
+        Ok(Measured { restores, rollbacks, levels, by_provider, responses })
     }
 
     fn rollback(&self, profile: Profile) -> Objective {
@@ -253,6 +263,42 @@ impl Measured {
         Objective::new(format!("level.{level}"), title, Some(advice::budget_ms(level)), runs)
             .judged("lifeboat rehearse sync, or an emergency")
     }
+}
+
+/// Kinds of operations by which somebody does something about an incident: brings back, takes back, closes, decides.
+const RESPONSES: [&str; 14] = [
+    "restore",
+    "rollback",
+    "revert",
+    "undo",
+    "deploy",
+    "env-restore",
+    "salvage",
+    "level",
+    "sync",
+    "fence",
+    "maintenance",
+    "decide",
+    "provider",
+    "compromise",
+];
+
+/// How long it took from the beginning of each incident until somebody began to do something about it. One that nobody has done anything
+/// about is none yet, while it is open.
+fn responses(engine: &Engine, incidents: &[Incident]) -> Result<Vec<Run>, Failure> {
+    let scope = engine.setup().scope.to_string();
+    let rows = engine.look().operations(usize::MAX)?;
+    let first = |incident: &Incident| {
+        let over = |at: Timestamp| incident.closed.as_ref().is_some_and(|closed| at > closed.at);
+        let meant = rows.iter().filter(|row| row.scope == scope && RESPONSES.contains(&row.kind.as_str()));
+        let row = meant
+            .filter(|row| row.started_at >= incident.since && !over(row.started_at))
+            .min_by_key(|row| row.started_at)?;
+        let took_ms = since(incident.since, row.started_at).as_millis() as u64;
+        let (operation, at) = (row.id.clone(), row.started_at);
+        Some(Run { operation, at, took_ms, from_incident_ms: Some(took_ms), rehearsed: false })
+    };
+    Ok(incidents.iter().filter_map(first).collect())
 }
 
 /// The emergency level that this is. Levels 2 and 4 are operations of the mirror.
@@ -338,6 +384,7 @@ mod tests {
             id: OperationId::from_random(1),
             title: "down".into(),
             since: at(since),
+            provider_sla: None,
             closed: closed.map(said),
             reviewed: None,
         };

@@ -2,14 +2,18 @@
 //! measured, and nobody's word stands against it; the rest a person attests, and that counts for a quarter of a year.
 
 use lifeboat_model::{
-    Backup, Failure, LevelAsk, Operation, OperationState, Request, ResourceKind, ResourceName, Timestamp, Tri,
+    Backup, Driver, Failure, LevelAsk, Operation, OperationState, Request, ResourceKind, ResourceName, Target, Timestamp, Tri,
     VersionAsk,
     sync::SyncAsk,
     time::{Duration, show_age, since},
 };
 use serde::Serialize;
 
-use crate::{Engine, Setup, rehearsals, releases::is_by_file};
+use crate::{
+    Engine, Setup,
+    rehearsals::{self, PRODUCTION},
+    releases::is_by_file,
+};
 
 /// How long a person's word counts, and how long ago a test may be: 92 days, a quarter of a year.
 pub const COUNTS_FOR: Duration = Duration::from_secs(92 * 86_400);
@@ -63,6 +67,13 @@ const POINTS: [Point; 10] = [
     Point { key: "review", title: "disaster recovery plan reviewed", how: How::Attested },
 ];
 
+/// FNC-11: what the document leaves open as "[Platform-specific command]" has to be said where something runs, and where real users are.
+const PLATFORM: Point = Point {
+    key: "platform",
+    title: "commands of the platform: how what runs is stopped and started",
+    how: How::Measured(platform),
+};
+
 /// A point as it stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ReadyPoint {
@@ -86,13 +97,15 @@ struct Seen<'a> {
 }
 
 impl Engine {
-    /// The ten points as they stand.
+    /// The ten points as they stand, and the commands of the platform where something runs.
     ///
     /// # Errors
     /// When what was done before cannot be read.
     pub fn ready(&self) -> Result<Vec<ReadyPoint>, Failure> {
         let seen = Seen { engine: self, backups: self.backups(), now: self.io().clock.now() };
-        POINTS.iter().map(|point| self.stands(point, &seen)).collect()
+        let setup = self.setup();
+        let runs = !setup.targets.is_empty() || setup.scope.environment == PRODUCTION;
+        POINTS.iter().chain(runs.then_some(&PLATFORM)).map(|point| self.stands(point, &seen)).collect()
     }
 
     /// Which snapshots of the cloud are missing, or older than a week: databases on servers beside a mirrored file. Nothing when the
@@ -127,7 +140,7 @@ impl Engine {
     /// No point has that key, or it is measured.
     pub fn ready_about(&self, key: &str) -> Result<String, Failure> {
         let usage = |message: String| Failure::new(lifeboat_model::FailureKind::Usage, message).hint("lifeboat ready");
-        match POINTS.iter().find(|point| point.key == key).map(|point| point.how) {
+        match POINTS.iter().chain([&PLATFORM]).find(|point| point.key == key).map(|point| point.how) {
             None => Err(usage(format!("no point of the list is called {key}"))),
             Some(How::Measured(_)) => Err(usage(format!("{key} is measured; nobody's word makes it stand"))),
             Some(How::Done(..) | How::Attested) => Ok(format!("ready.{key}")),
@@ -246,6 +259,37 @@ fn contacts(seen: &Seen<'_>) -> (Tri, String) {
     match (&contacts.team, &contacts.vendor) {
         (Some(_), Some(_)) => (Tri::Pass, "the team and the vendor are named".to_owned()),
         _ => (Tri::Fail, "write team and vendor into [escalation] of lifeboat.toml".to_owned()),
+    }
+}
+
+fn platform(seen: &Seen<'_>) -> (Tri, String) {
+    let setup = seen.engine.setup();
+    let environment = &setup.scope.environment;
+    if setup.targets.is_empty() {
+        let says =
+            format!("nobody has said what runs: write [environments.{environment}.targets.NAME] into lifeboat.toml");
+        return (Tri::Fail, says);
+    }
+    // A platform that restarts by itself what it is given has nothing to be stopped.
+    let serves_itself = |target: &&Target| {
+        matches!(target.driver, Some(Driver::Fly { .. } | Driver::Vercel { .. } | Driver::SupabaseFunctions { .. }))
+    };
+    let mut missing = Vec::new();
+    for target in setup.targets.iter().filter(|target| !serves_itself(target)) {
+        let commands = [("stop", target.stop_call()), ("start", target.start_call())];
+        missing.extend(
+            commands.iter().filter(|(_, call)| call.is_none()).map(|(word, _)| format!("{word} of {}", target.name)),
+        );
+    }
+    match missing.is_empty() {
+        true => (Tri::Pass, "every target says how it is stopped and started".to_owned()),
+        false => (
+            Tri::Fail,
+            format!(
+                "missing: {}; write it into its table under [environments.{environment}.targets]",
+                missing.join(", ")
+            ),
+        ),
     }
 }
 

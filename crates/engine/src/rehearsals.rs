@@ -15,7 +15,7 @@ use crate::{Engine, ready::COUNTS_FOR};
 pub const LIMIT_MS: u64 = 900_000;
 
 /// The environment that real users are in: nothing is rehearsed there.
-const PRODUCTION: &str = "production";
+pub(crate) const PRODUCTION: &str = "production";
 
 /// A phase of a rehearsal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

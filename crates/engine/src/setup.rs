@@ -48,6 +48,8 @@ pub struct Setup {
     pub rpo: Option<Duration>,
     /// How long a restore may take, from its beginning until the data is live.
     pub rto: Option<Duration>,
+    /// How long after the beginning of an incident something has to be done about it.
+    pub response: Option<Duration>,
     /// The oldest a proof may be.
     pub proof_max_age: Option<Duration>,
     /// The settings file, which every backup carries along.
@@ -105,6 +107,7 @@ impl Setup {
             budgets_ms: BTreeMap::new(),
             prune_grace: Duration::from_secs(86_400),
             rpo: None,
+            response: None,
             rto: None,
             proof_max_age: None,
             settings_file: None,

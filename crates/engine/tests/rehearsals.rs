@@ -45,6 +45,25 @@ fn drl_01_a_rehearsal_is_due_every_quarter() {
     assert!(is_due(), "the last was 100 days ago");
 }
 
+/// FNC-11: where nobody has said how what runs is stopped, it is not ready.
+#[test]
+fn fnc_11_a_missing_command_of_the_platform_is_not_ready() {
+    let mut world = staging();
+    let point = |world: &World| {
+        let points = world.engine().ready().unwrap();
+        let found = points.into_iter().find(|point| point.key == "platform").unwrap();
+        (found.outcome, found.detail, found.can_be_attested)
+    };
+    assert_eq!(point(&world).0, Tri::Pass);
+    world.setup.targets[0].stop = vec![];
+    let (outcome, detail, can_be_attested) = point(&world);
+    assert_eq!((outcome, can_be_attested), (Tri::Fail, false), "nobody's word makes it stand");
+    assert!(detail.contains("stop of web"), "{detail}");
+    world.setup.targets = vec![];
+    world.setup.scope.environment = "production".into();
+    assert!(point(&world).1.contains("nobody has said what runs"), "{:?}", point(&world));
+}
+
 /// DRL-04: four of the six points are measured, two attested; 901 s are too long; what was left is not bad.
 #[test]
 fn drl_04_a_rehearsal_is_timed_and_held_against_fifteen_minutes() {
@@ -210,7 +229,8 @@ fn chk_01_lists_of_the_app_and_of_an_incident() {
     use lifeboat_model::IncidentStep;
     assert_eq!(world.engine().subject("post-incident", None).unwrap_err().kind, FailureKind::Refused);
     let since = lifeboat_io::Clock::now(&*world.clock);
-    let opened = world.must(&Request::Incident { about: IncidentStep::Open { title: "payments".into(), since } });
+    let opened = world
+        .must(&Request::Incident { about: IncidentStep::Open { title: "payments".into(), since, provider_sla: None } });
     assert_eq!(outcome("post-incident", "tested"), Tri::Fail, "it is not over");
     let incident = opened.id;
     world.must(&Request::Incident { about: IncidentStep::Close { incident: incident.clone(), note: "mended".into() } });

@@ -207,6 +207,8 @@ pub struct ObjectiveSettings {
     pub rpo: Option<Span>,
     /// The recovery time objective: how long a restore may take. `lifeboat objectives` holds it against what was measured.
     pub rto: Option<Span>,
+    /// How long after the beginning of an incident something has to be done about it; by itself, and no part of `rto`.
+    pub response: Option<Span>,
     /// The oldest the newest proof may be.
     pub proof_max_age: Option<Span>,
 }

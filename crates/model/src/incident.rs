@@ -15,6 +15,9 @@ pub enum IncidentStep {
         title: String,
         /// From when on.
         since: Timestamp,
+        /// What the provider promises, where it is the provider's outage: `99.9 %`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        provider_sla: Option<String>,
     },
     /// It is over.
     Close {
@@ -50,6 +53,9 @@ pub struct Incident {
     pub title: String,
     /// From when on.
     pub since: Timestamp,
+    /// What the provider promises, where it is the provider's outage.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider_sla: Option<String>,
     /// When it was over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub closed: Option<Said>,
@@ -98,8 +104,8 @@ pub fn incidents(said: impl IntoIterator<Item = (Timestamp, OperationId, Inciden
     let mut known: Vec<Incident> = Vec::new();
     for (at, operation, step) in said {
         let (id, note, is_review) = match step {
-            IncidentStep::Open { title, since } => {
-                known.push(Incident { id: operation, title, since, closed: None, reviewed: None });
+            IncidentStep::Open { title, since, provider_sla } => {
+                known.push(Incident { id: operation, title, since, provider_sla, closed: None, reviewed: None });
                 continue;
             }
             IncidentStep::Close { incident, note } => (incident, note, false),
@@ -123,7 +129,8 @@ mod tests {
     #[test]
     fn what_an_incident_holds_and_suspects_follows_its_state() {
         let (id, other) = (OperationId::from_random(1), OperationId::from_random(2));
-        let open = (at(50), id.clone(), IncidentStep::Open { title: "bad import".into(), since: at(40) });
+        let open =
+            (at(50), id.clone(), IncidentStep::Open { title: "bad import".into(), since: at(40), provider_sla: None });
         let close = IncidentStep::Close { incident: id.clone(), note: "restored".into() };
         let review = IncidentStep::Review { incident: id.clone(), note: "validated".into() };
         let stages = [

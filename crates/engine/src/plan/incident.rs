@@ -37,9 +37,13 @@ pub fn plan(known: &Known, request: &Request, about: &IncidentStep) -> Result<Pl
         IncidentStep::Open { since, .. } if *since > common.now => {
             return Err(Failure::new(FailureKind::Usage, "an incident cannot begin later than now"));
         }
-        IncidentStep::Open { title, since } => (
+        IncidentStep::Open { title, since, provider_sla } => (
             format!("open an incident in {}: {title}", common.scope),
-            format!("since {}: nothing that was made from then on goes before it is reviewed", steps::instant(*since)),
+            format!(
+                "since {}: nothing that was made from then on goes before it is reviewed{}",
+                steps::instant(*since),
+                provider_sla.as_ref().map_or(String::new(), |sla| format!("; the provider promises {sla}"))
+            ),
         ),
         IncidentStep::Close { incident, note } => {
             let incident = known.find(incident, "open")?;

@@ -254,7 +254,11 @@ fn a_plan_of_every_request_changes_nothing() {
         Request::Prune,
         Request::Mark { backup: id, mark: BackupMark::Suspect { why: "x".into() } },
         Request::Incident {
-            about: IncidentStep::Open { title: "x".into(), since: lifeboat_model::Timestamp::UNIX_EPOCH },
+            about: IncidentStep::Open {
+                title: "x".into(),
+                since: lifeboat_model::Timestamp::UNIX_EPOCH,
+                provider_sla: None,
+            },
         },
     ];
     for request in requests {

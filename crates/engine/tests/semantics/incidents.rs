@@ -11,7 +11,7 @@ use crate::hands::only_database;
 const MONTHS: Duration = Duration::from_secs(100 * 86_400);
 
 fn open(world: &World, since: Timestamp) -> OperationId {
-    let about = IncidentStep::Open { title: "prices are wrong".into(), since };
+    let about = IncidentStep::Open { title: "prices are wrong".into(), since, provider_sla: None };
     world.must(&Request::Incident { about }).id
 }
 
@@ -101,9 +101,9 @@ fn what_is_said_of_an_incident_follows_one_order() {
     let world = only_database();
     let now = world.clock.now();
     let refused = |request: &Request| world.engine().plan(request).unwrap_err().kind;
-    let later = IncidentStep::Open { title: "x".into(), since: now + Duration::from_secs(60) };
+    let later = IncidentStep::Open { title: "x".into(), since: now + Duration::from_secs(60), provider_sla: None };
     assert_eq!(refused(&Request::Incident { about: later }), FailureKind::Usage);
-    let silent = IncidentStep::Open { title: " ".into(), since: now };
+    let silent = IncidentStep::Open { title: " ".into(), since: now, provider_sla: None };
     assert_eq!(refused(&Request::Incident { about: silent }), FailureKind::Usage);
     let incident = open(&world, now);
     assert_eq!(refused(&reviewed(&incident)), FailureKind::Refused, "it is still open");

@@ -318,8 +318,9 @@ Examples:
 
 pub const OBJECTIVES: &str = "\
 Each row is a promise: how old the newest good backup may be (rpo in [objectives]), how long a restore may take (rto), a
-rollback of each kind, an emergency level. Beside it stands what was measured: the newest run, the middle one, the longest
-one; restores and rollbacks that were only rehearsed count too. Where an incident was open, the time from its beginning is
+rollback of each kind, an emergency level, how soon something is done about an incident (response). Beside it stands what
+was measured: the newest run, the middle one, the longest one; restores and rollbacks that were only rehearsed count too.
+Where an incident was open, the time from its beginning is
 told as well. Ends with exit code 10 when a promise is broken, or a newest backup about to be too old.
 
 Examples:

@@ -119,6 +119,9 @@ pub enum IncidentCommand {
         /// From when on [default: now]
         #[arg(long, value_name = "TIME")]
         since: Option<String>,
+        /// It is the provider's outage: what he promises, noted in the record, "99.9 %"
+        #[arg(long, value_name = "WHAT")]
+        provider_sla: Option<String>,
         #[command(flatten)]
         #[allow(missing_docs)]
         run: RunArgs,

@@ -14,10 +14,11 @@ pub fn run(app: &App, command: &IncidentCommand) -> Done {
     let session = app.open(&[])?;
     let (about, dry_run) = match command {
         IncidentCommand::List => return list(app, &session),
-        IncidentCommand::Open { title, since, run } => {
+        IncidentCommand::Open { title, since, provider_sla, run } => {
             let now = app.io.clock.now();
             let since = since.as_deref().map(|text| when::parse(text, now, &session.zone)).transpose()?;
-            (IncidentStep::Open { title: title.clone(), since: since.unwrap_or(now) }, run.dry_run)
+            let (title, provider_sla) = (title.clone(), provider_sla.clone());
+            (IncidentStep::Open { title, since: since.unwrap_or(now), provider_sla }, run.dry_run)
         }
         IncidentCommand::Close(args) => {
             let incident = find(&session, args, "open")?;
@@ -72,7 +73,12 @@ fn list(app: &App, session: &Session) -> Done {
             words::short_instant(incident.since),
             incident.state().to_owned(),
             words::count(held(incident) as u64, "backup", "backups"),
-            words::one_line(&incident.title),
+            match &incident.provider_sla {
+                Some(sla) => {
+                    format!("{} (the provider promises {})", words::one_line(&incident.title), words::one_line(sla))
+                }
+                None => words::one_line(&incident.title),
+            },
         ]);
     }
     app.ui.out(&table.render(""))?;

@@ -500,6 +500,8 @@ impl Choice<'_> {
         setup.rpo = self.span(&["objectives", "rpo"], rpo, None);
         let rto = spans(|own| &own.objectives.rto, settings.and_then(|all| all.objectives.rto.as_ref()));
         setup.rto = self.span(&["objectives", "rto"], rto, None);
+        let response = spans(|own| &own.objectives.response, settings.and_then(|all| all.objectives.response.as_ref()));
+        setup.response = self.span(&["objectives", "response"], response, None);
         let age =
             spans(|own| &own.objectives.proof_max_age, settings.and_then(|all| all.objectives.proof_max_age.as_ref()));
         setup.proof_max_age = self.span(&["objectives", "proof_max_age"], age, None);

@@ -85,6 +85,48 @@ fn obj_02_both_clocks_are_told() {
     home.run(&["objectives"]).says(&["from the beginning of the incident"]);
 }
 
+/// OBJ-05: how soon somebody did something is another promise than how soon the data was back.
+#[test]
+fn obj_05_the_response_has_a_clock_of_its_own() {
+    let promised = || promised("rto = \"30m\"\nresponse = \"15m\"");
+    let home = promised();
+    let backup = home.backup();
+    let told = |home: &Home| row(&home.run(&["objectives", "--json"]).json(), "response");
+    let never = told(&home);
+    assert_eq!((&never["outcome"], &never["target_ms"]), (&"unknown".into(), &900_000.into()));
+    home.run(&["incident", "open", "prices are wrong", "--since", "5m ago"]).ends(ExitCode::Ok);
+    assert_eq!(told(&home)["outcome"], "unknown", "writing it down does nothing about it yet");
+    home.run(&["maintenance", "on", "--reason", "prices are wrong", "--yes"]).ends(ExitCode::Ok);
+    let soon = told(&home);
+    assert_eq!((&soon["outcome"], soon["runs"].as_array().unwrap().len()), (&"pass".into(), 1), "{soon}");
+    home.run(&["restore", "db", "--from", &backup, "--yes"]).ends(ExitCode::Ok);
+    assert_eq!(told(&home)["runs"], soon["runs"], "the first counts");
+    home.run(&["objectives"]).says(&["the first that is done about it"]);
+
+    let home = promised();
+    home.run(&["incident", "open", "orders are gone", "--since", "20m ago"]).ends(ExitCode::Ok);
+    home.run(&["maintenance", "on", "--reason", "orders are gone", "--yes"]).ends(ExitCode::Ok);
+    let late = told(&home);
+    assert_eq!(late["outcome"], "fail", "{late}");
+    assert!((1_200_000..1_320_000).contains(&late["worst_ms"].as_u64().unwrap()), "{late}");
+    assert_eq!(row(&home.run(&["objectives", "--json"]).json(), "restore.db")["outcome"], "unknown", "another promise");
+}
+
+/// OBJ-09: what the provider promises stands in the record of his outage.
+#[test]
+fn obj_09_the_providers_promise_is_in_the_record_of_his_outage() {
+    let home = Home::shop();
+    let words = ["incident", "open", "Supabase is down", "--provider-sla", "99.9 %", "--json"];
+    let opened = home.run(&words).ends(ExitCode::Ok).json();
+    let listed = home.run(&["incident", "list", "--json"]).ends(ExitCode::Ok).json();
+    let incident = &listed["incidents"][0]["incident"];
+    assert_eq!((&incident["id"], &incident["provider_sla"]), (&opened["id"], &"99.9 %".into()), "{listed}");
+    home.run(&["incident", "list"]).says(&["the provider promises 99.9 %"]);
+    home.run(&["incident", "open", "ours", "--json"]).ends(ExitCode::Ok);
+    let ours = home.run(&["incident", "list", "--json"]).json()["incidents"][1]["incident"].clone();
+    assert!(ours["provider_sla"].is_null(), "{ours}");
+}
+
 /// OBJ-03: how much would be lost now.
 #[test]
 fn obj_03_a_backup_that_is_too_old_is_told() {
