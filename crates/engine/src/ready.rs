@@ -2,8 +2,8 @@
 //! measured, and nobody's word stands against it; the rest a person attests, and that counts for a quarter of a year.
 
 use lifeboat_model::{
-    Backup, Driver, Failure, LevelAsk, Operation, OperationState, Request, ResourceKind, ResourceName, Target, Timestamp, Tri,
-    VersionAsk,
+    Backup, Driver, Failure, LevelAsk, Operation, OperationState, Request, ResourceKind, ResourceName, Target,
+    Timestamp, Tri, VersionAsk,
     sync::SyncAsk,
     time::{Duration, show_age, since},
 };
