@@ -39,7 +39,7 @@ impl Engine {
                 passed_over.push(format!("{first} is no good, and no proven backup before it may be taken by itself"));
             }
             for (id, at) in older {
-                match self.from_older(confirmed, &release, why, &id) {
+                match self.planned_from_older(confirmed, &release, why, &id) {
                     Ok(plan) => return Some((what(&id, at), plan)),
                     Err((failure, is_fit)) => {
                         passed_over.push(format!("{}: {failure}", what(&id, at)));
@@ -59,7 +59,13 @@ impl Engine {
     }
 
     /// The plan; else why not, and whether the backup would do if somebody agreed to what it loses.
-    fn from_older(&self, confirmed: &Plan, release: &str, why: &str, id: &BackupId) -> Result<Plan, (Failure, bool)> {
+    fn planned_from_older(
+        &self,
+        confirmed: &Plan,
+        release: &str,
+        why: &str,
+        id: &BackupId,
+    ) -> Result<Plan, (Failure, bool)> {
         let (to, why, backup) = (Some(release.to_owned()), why.to_owned(), Some(id.clone()));
         let about = VersionAsk::RollBack { to, profile: Some(Profile::Full), why, backup };
         let plan = self.plan(&Request::Version { about }).map_err(|failure| (failure, false))?;
