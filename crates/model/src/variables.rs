@@ -33,6 +33,9 @@ pub enum EnvAction {
         file: PathBuf,
         /// Where the former one is kept.
         kept: PathBuf,
+        /// Where the present one is kept, when somebody may have changed it since.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        aside: Option<PathBuf>,
     },
 }
 

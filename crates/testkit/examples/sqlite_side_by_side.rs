@@ -101,7 +101,7 @@ impl Bench {
             let _ = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
         }
         println!("round {number}\n{:<44} {:>8} {:>8} {:>9}", "", "wall s", "cpu s", "peak MiB");
-        let there = self.into_a_vault_that_is_there();
+        let there = self.backup_into_made_vault();
         let init = self.time("restic init", &["restic", "init", "-q"]);
         let first = self.backups("first backup", number == 1);
         let stored = (size(&self.path("vault")), size(&self.path("restic")));
@@ -111,7 +111,7 @@ impl Bench {
     }
 
     /// A first backup of the database into a vault that holds something small already.
-    fn into_a_vault_that_is_there(&self) -> Took {
+    fn backup_into_made_vault(&self) -> Took {
         let (vault, state) = (self.path("there"), self.path("there-state"));
         let into = ["--vault", vault.to_str().unwrap(), "--state", state.to_str().unwrap(), "--yes", "-q"];
         let backup = |what: &str, url: &str| self.time(what, &[&["LIFEBOAT", "backup", url][..], &into].concat());

@@ -18,7 +18,14 @@ pub(super) fn perform(hands: &Hands, action: &EnvAction, context: &Context<'_>) 
             let then = env_text(&hands.vaults.open(vault)?, backup, resource, context.stop)?;
             restore(&then, (backup, resource), (file, kept), set, remove)
         }
-        EnvAction::PutBack { file, kept } => put_file_back(file, kept),
+        EnvAction::PutBack { file, kept, aside } => {
+            if let Some(aside) = aside.as_ref().filter(|aside| files::exists(kept) && !files::exists(aside)) {
+                let failed = |error| path_failure(&error);
+                let mode = files::mode(file).map_err(failed)? & 0o777;
+                files::write_with_mode(aside, &files::read(file).map_err(failed)?, mode).map_err(failed)?;
+            }
+            put_file_back(file, kept)
+        }
     }
 }
 

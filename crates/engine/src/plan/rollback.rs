@@ -3,8 +3,8 @@
 //! ```text
 //!   env-only       preflight · stop · variables · restart
 //!   app-only       preflight · app · restart · report
-//!   app-and-down   preflight · app · fence · emergency-backup · app-switch · down (no return) · restart · report
-//!   full           preflight · app · fence · emergency-backup · restore · verify · app-switch · swap (no return) · restart · report
+//!   app-and-down   preflight · app · fence · emergency-backup · app-switch · down (no return) · variables · restart · report
+//!   full           preflight · app · fence · emergency-backup · restore · verify · app-switch · swap (no return) · variables · restart · report
 //!                  with a copy that lies ready: ... app · restore · verify · fence · emergency-backup · app-switch · swap ...
 //! ```
 //!
@@ -12,13 +12,14 @@
 //! knows: old code never meets a new schema, and up to the point of no return everything can be put back.
 
 mod again;
+mod environment;
 mod full;
 
 pub(super) use again::{took_database, undo};
 use lifeboat_model::{
     Action, Artifact, BackupId, Content, Driver, EnvBinding, Failure, FailureKind, KnownRelease, Lease, OnFailure,
-    OperationState, Plan, Profile, Release, ReleaseId, ReleaseRecord, ReleaseState, Request, Resource, ResourceKind,
-    ResourceName, Step, StepClass, StepId, Target, TargetAction, Undo, VersionAsk,
+    OperationState, Plan, Profile, Release, ReleaseId, ReleaseRecord, ReleaseState, Request, ResourceName, Step,
+    StepClass, StepId, Target, TargetAction, Undo, VersionAsk,
     message::{self, Notice},
     release::{self, RELEASE_SCHEMA},
 };
@@ -29,12 +30,12 @@ use super::{
     release::{Running, of, recorded, running},
     revert::{Base, base},
     steps::{self, by, phase},
-    variables::{self, Edit},
+    variables::Edit,
 };
 use crate::{Engine, facts::Common, targets};
 
 /// Budgets of the phases in milliseconds, as the documents give them; `[budgets]` in the settings wins.
-const BUDGETS_MS: [(&str, u64); 11] = [
+const BUDGETS_MS: [(&str, u64); 12] = [
     ("preflight", 30_000),
     ("notify", 60_000),
     ("app", 300_000),
@@ -44,6 +45,7 @@ const BUDGETS_MS: [(&str, u64); 11] = [
     ("verify", 120_000),
     ("app-switch", 60_000),
     ("down", 120_000),
+    ("variables", 120_000),
     ("restart", 180_000),
     ("report", 60_000),
 ];
@@ -73,6 +75,8 @@ pub(crate) struct Known {
     unfit: Option<String>,
     /// What differs in files of variables; only looked at when they alone are to come back.
     edits: Option<Vec<Edit>>,
+    /// What differs there and comes back with application and database; or why that cannot be told, which holds nothing up.
+    beside: Result<Vec<Edit>, Failure>,
 }
 
 pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failure> {
@@ -120,10 +124,14 @@ pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failur
     let from = all.iter().find(|one| one.is_live).cloned();
     let is_sealed = all.iter().any(|one| one.release.id == chosen.release.id);
     let edits = match profile {
-        Some(Profile::EnvOnly) => Some(edits(engine, &common, &chosen.release)?),
+        Some(Profile::EnvOnly) => Some(environment::alone(engine, &common, &chosen.release)?),
         _any => None,
     };
-    Ok(Known { common, to: chosen, is_sealed, from, apps, bases, source, has_backup, unfit, edits })
+    let beside = match profile {
+        Some(Profile::EnvOnly | Profile::AppOnly) => Ok(Vec::new()),
+        _any => environment::beside(engine, &common, &chosen.release),
+    };
+    Ok(Known { common, to: chosen, is_sealed, from, apps, bases, source, has_backup, unfit, edits, beside })
 }
 
 impl Engine {
@@ -183,19 +191,6 @@ fn half_way(
     }
     let differs = |base: &Base| !base.extra.is_empty() || !base.missing.is_empty();
     Ok(bases(engine, &good.release, all)?.iter().any(differs).then(|| good.clone()))
-}
-
-/// What differs between the files of variables and the backup of a release.
-fn edits(engine: &Engine, common: &Common, release: &Release) -> Result<Vec<Edit>, Failure> {
-    let backups = engine.backups()?;
-    let Some(backup) = backups.iter().find(|one| Some(&one.id) == release.backup.as_ref()) else {
-        return Ok(Vec::new());
-    };
-    let is_env = |resource: &&Resource| {
-        matches!(resource.kind, ResourceKind::Env { .. }) && backup.resources.contains(&resource.name)
-    };
-    let files = engine.setup().resources.iter().filter(is_env);
-    files.map(|resource| variables::edit(engine, common, (resource, backup), &[], false)).collect()
 }
 
 /// What the platform itself knows as the release before, where nothing was sealed: it is stateless, and its registry keeps it.
@@ -371,7 +366,7 @@ pub(crate) fn plan(engine: &Engine, known: &Known, request: &Request) -> Result<
     match chosen.profile {
         Profile::EnvOnly => env_only(engine, known, &mut plan),
         Profile::AppOnly => app_only(known, &mut plan),
-        Profile::AppAndDown => app_and_down(known, why, &mut plan)?,
+        Profile::AppAndDown => app_and_down(engine, known, why, &mut plan)?,
         Profile::Full => full::full(engine, known, why, &mut plan)?,
     }
     tell(engine, known, chosen.profile, why, &mut plan)?;
@@ -718,11 +713,12 @@ fn one_base(known: &Known) -> Result<&Base, Failure> {
     }
 }
 
-fn app_and_down(known: &Known, why: &str, plan: &mut Plan) -> Result<(), Failure> {
+fn app_and_down(engine: &Engine, known: &Known, why: &str, plan: &mut Plan) -> Result<(), Failure> {
     let (common, base) = (&known.common, one_base(known)?);
     let taking = base.taking(common);
     let source = lifeboat_model::PgAction::CheckSource { url: base.url.clone() };
     let mut preflight: Vec<Step> = known.apps.iter().map(App::check).collect();
+    preflight.extend(environment::checks(engine, known));
     preflight.push(steps::read(
         "check-source",
         format!("{} can be captured first", base.name),
@@ -735,9 +731,11 @@ fn app_and_down(known: &Known, why: &str, plan: &mut Plan) -> Result<(), Failure
         phase(common, "emergency-backup", taking.predict_store(), taking.store()),
         phase(common, "app-switch", vec![], changing(known).map(App::switch).collect()),
         phase(common, "down", vec![], vec![base.down(common)]),
+        phase(common, "variables", vec![], environment::steps(engine, known)),
         phase(common, "restart", vec![], known.apps.iter().flat_map(App::start).collect()),
         phase(common, "report", vec![], vec![report(known)]),
     ];
     plan.losses = base.loss(common).into_iter().collect();
+    plan.notes = environment::notes(known);
     Ok(())
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use lifeboat_io::files;
 use lifeboat_model::{
     Action, Backup, Driver, EnvAction, EnvAsk, ExpectedFact, Fact, Failure, FailureKind, Lease, Plan, Request,
-    Resource, ResourceName, Step, StepClass, Target, TargetAction,
+    Resource, ResourceName, Step, StepClass, Target, TargetAction, variables::written_value,
 };
 
 use super::{
@@ -36,6 +36,36 @@ pub(super) struct Edit {
     changed: Vec<Changed>,
     /// Names whose values in the backup must not come back.
     leaked: Vec<String>,
+    /// Names of addresses of databases, which stay.
+    addresses: Vec<String>,
+}
+
+/// What is to be changed in a file when application and database go back together: addresses of databases stay, since the data is brought
+/// back where it is now.
+///
+/// # Errors
+/// As [`edit`].
+pub(super) fn edit_beside(
+    engine: &Engine,
+    common: &Common,
+    (resource, backup): (&Resource, &Backup),
+) -> Result<Edit, Failure> {
+    let mut edit = edit(engine, common, (resource, backup), &[], false)?;
+    let now = match files::exists(&edit.file) {
+        true => files::read_text(&edit.file).map_err(|error| path_failure(&error))?,
+        false => String::new(),
+    };
+    let is_address = |name: &String| written_value(&now, name).is_some_and(is_address);
+    edit.addresses = edit.set.iter().chain(&edit.remove).filter(|name| is_address(name)).cloned().collect();
+    edit.set.retain(|name| !edit.addresses.contains(name));
+    edit.remove.retain(|name| !edit.addresses.contains(name));
+    Ok(edit)
+}
+
+/// Whether a value, as it is written in a file, leads to a PostgreSQL database: an address, or libpq's words.
+fn is_address(written: &str) -> bool {
+    let value = written.trim_start_matches(['"', '\'']);
+    ["postgres://", "postgresql://"].iter().any(|scheme| value.starts_with(scheme)) || value.contains("dbname=")
 }
 
 /// Compares a file with a backup of it, and decides which variables get former values.
@@ -91,6 +121,7 @@ pub(super) fn edit(
         remove: came,
         changed,
         leaked: stays,
+        addresses: Vec::new(),
     })
 }
 
@@ -134,7 +165,7 @@ impl Edit {
             self.kept.display()
         );
         let (file, kept) = (self.file.clone(), self.kept.clone());
-        let undo = by(Action::Env(EnvAction::PutBack { file: file.clone(), kept: kept.clone() }));
+        let undo = by(Action::Env(EnvAction::PutBack { file: file.clone(), kept: kept.clone(), aside: None }));
         let action = Action::Env(EnvAction::Restore {
             vault: common.vault.clone(),
             backup: self.backup.id.clone(),
@@ -204,6 +235,11 @@ impl Edit {
         }
         for name in &self.leaked {
             notes.push(format!("{name} stays as it is: its value in {} got into wrong hands.", self.backup.id));
+        }
+        for name in &self.addresses {
+            notes.push(format!(
+                "{name} stays as it is: it leads to a database, and the data is brought back where it is."
+            ));
         }
         let signs = |name: &&String| name.contains("SESSION") || name.contains("JWT");
         for name in self.set.iter().filter(signs) {

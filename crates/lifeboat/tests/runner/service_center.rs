@@ -408,6 +408,44 @@ fn drl_04_the_rollback_is_rehearsed_in_staging() {
     center.run(&["schedule", "list"]).says(&["rehearsed every quarter, in staging", "the next is due in 9"]);
 }
 
+/// PHS-01: application, database and environment go back as one, and forth again; addresses of databases and values in wrong hands stay.
+#[test]
+fn phs_01_variables_go_back_with_application_and_database() {
+    let center = Center::open();
+    let env = || std::fs::read_to_string(center.home.path(".env")).unwrap();
+    center.home.write(".env", format!("# of phase 1\n{}API_KEY=first\nTHEME=plain\n", env()));
+    let before = env();
+    center.run(&["checkpoint", "--unproven", "--label", "phase-1"]).ends(ExitCode::Ok);
+    center.use_version("main");
+    let url = before.lines().find(|line| line.starts_with("SUPABASE_DB_URL=")).unwrap();
+    let later = before
+        .replace(url, &format!("{url} application_name=two"))
+        .replace("API_KEY=first", "API_KEY=k3y-of-two")
+        .replace("THEME=plain", "THEME=bright\nTASKS=on");
+    center.home.write(".env", &later);
+    center.run(&["backups", "compromised", "API_KEY", "--reason", "it was in a log"]).ends(ExitCode::Ok);
+    let words = ["rollback", "phase-1", "--profile", "full", "--reason", "phase 2 failed"];
+    let with = |more: &[&str]| center.run(&[&words[..], more].concat());
+    let shown = with(&["--dry-run"]).ends(ExitCode::Ok).says(&[
+        "set THEME; take TASKS out",
+        "SUPABASE_DB_URL stays as it is",
+        "API_KEY stays as it is",
+    ]);
+    assert!(!shown.out.contains("bright") && !shown.out.contains("k3y-of-two"), "{}", shown.out);
+    let done = with(&["--confirm", "service-center/production", "--yes", "--json"]).ends(ExitCode::Ok).json();
+    let order: Vec<&str> = done["phases"].as_array().unwrap().iter().filter_map(|one| one["name"].as_str()).collect();
+    let at = |name: &str| order.iter().position(|one| *one == name).unwrap();
+    assert!(at("swap") < at("variables") && at("variables") < at("restart"), "{order:?}");
+    assert_eq!(env(), later.replace("THEME=bright\nTASKS=on", "THEME=plain"));
+    assert_eq!(center.health()["version"], "1.0");
+
+    center.home.write(".env", format!("{}SINCE=1\n", env()));
+    center.run(&["undo", "--confirm", "service-center/production", "--yes"]).ends(ExitCode::Ok);
+    assert_eq!((env(), center.health()["version"].as_str()), (later, Some("2.0")));
+    let aside = center.shell("cat .env.UNDONE*");
+    assert!(aside.contains("SINCE=1"), "what was written since is kept: {aside}");
+}
+
 /// What lies ready is what a full rollback takes: compared while the app still answers, and then nothing is fetched.
 #[test]
 fn a_full_rollback_takes_the_shadow_of_the_checkpoint() {

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use lifeboat_model::{
-    Action, Backup, BackupChoice, DeployAsk, Failure, FailureKind, Operation, OperationState, PgAction, Plan, Profile,
-    ReleaseRecord, Request, Reversibility, Step, StepClass, Target, TargetAction, Undo,
+    Action, Backup, BackupChoice, DeployAsk, EnvAction, Failure, FailureKind, Operation, OperationState, PgAction,
+    Plan, Profile, ReleaseRecord, Request, Reversibility, Step, StepClass, Target, TargetAction, Undo,
 };
 
 use super::{
@@ -85,6 +85,12 @@ pub(in crate::plan) fn undo(engine: &Engine, operation: &Operation, request: &Re
     let known = Known { common, apps, bases, before, env: BTreeMap::new(), schemas, all: Vec::new() };
     let mut plan = plan(&known, request, &ask)?;
     plan.title = format!("take back {}", operation.plan.title);
+    plan.notes.extend(operation.plan.steps().filter_map(|step| match &step.action {
+        Action::Env(EnvAction::Restore { file, kept, .. }) => {
+            Some(format!("{} stays as the rollback left it; what it was before is {}.", file.display(), kept.display()))
+        }
+        _other => None,
+    }));
     let undone = operation.plan.steps().find_map(|step| match (&step.action, &step.undo) {
         (Action::Release(ReleaseRecord::Live { .. }), Undo::By(action)) => {
             Some((step.action.clone(), (**action).clone()))

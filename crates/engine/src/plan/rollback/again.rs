@@ -6,7 +6,7 @@ use lifeboat_model::{
     Step, StepClass, TargetAction, Undo,
 };
 
-use super::{App, BUDGETS_MS, databases, level, of_version, running};
+use super::{App, BUDGETS_MS, databases, environment, level, of_version, running};
 use crate::{
     Engine,
     plan::steps::{by, phase, step},
@@ -61,6 +61,7 @@ pub(in crate::plan) fn undo(engine: &Engine, operation: &Operation, request: &Re
         phase(common, "fence", vec![], fence),
         phase(common, "app-switch", vec![], changing().map(App::switch).collect()),
         phase(common, "swap", vec![], swap),
+        phase(common, "variables", vec![], environment::back(operation, common)),
         phase(common, "restart", vec![], apps.iter().flat_map(App::start).collect()),
         phase(common, "report", vec![], recorded(operation).into_iter().collect()),
     ];

@@ -5,7 +5,7 @@ use lifeboat_model::{
     StepClass,
 };
 
-use super::{App, Known, changing, fenced, one_base, report};
+use super::{App, Known, changing, environment, fenced, one_base, report};
 use crate::{
     Engine,
     plan::{
@@ -33,6 +33,7 @@ pub(super) fn full(engine: &Engine, known: &Known, why: &str, plan: &mut Plan) -
     };
     let mut preflight: Vec<Step> = known.apps.iter().map(App::check).collect();
     preflight.extend(take("preflight").map(|(_, steps)| steps).unwrap_or_default());
+    preflight.extend(environment::checks(engine, known));
     plan.phases.push(phase(common, "preflight", vec![], preflight));
     plan.phases.push(phase(common, "app", vec![], changing(known).map(App::stage).collect()));
     let fence = |plan: &mut Plan| plan.phases.push(phase(common, "fence", vec![], fenced(known, base, why)));
@@ -56,12 +57,14 @@ pub(super) fn full(engine: &Engine, known: &Known, why: &str, plan: &mut Plan) -
     plan.phases.push(phase(common, "swap", swapping, swap));
     let rest: Vec<Phase> = parts;
     plan.phases.extend(rest);
+    plan.phases.push(phase(common, "variables", vec![], environment::steps(engine, known)));
     plan.phases.push(phase(common, "restart", vec![], known.apps.iter().flat_map(App::start).collect()));
     plan.phases.push(phase(common, "report", vec![], vec![report(known)]));
     // Ids of plans and backups are one plan's: those of the restore are what its steps name.
     plan.facts = restored.facts;
     plan.losses = restored.losses;
     plan.notes = restored.notes;
+    plan.notes.extend(environment::notes(known));
     plan.id = restored.id;
     let pivots = plan.steps().filter(|step| step.class == StepClass::Pivot).count();
     if pivots != 1 {
