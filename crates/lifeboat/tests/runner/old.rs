@@ -85,12 +85,10 @@ fn goes_on(before: &[(&str, &str)], what: (&str, &str), (from, to): (&str, &str)
             let last = lines + 1 >= whole && word == "abort";
             let ran = home.run(&[word, what.0]);
             // What has only its last line to come is put back as well, unless it is past its point of no return.
-            assert!(
-                ran.code == Some(ExitCode::Ok as i32) || (last && ran.code.is_some()),
-                "{word} at {lines}: {}",
-                ran.err
-            );
-            if ran.code == Some(0) {
+            // It was begun when these journals were written: a rollback that ends now took longer than it may.
+            let is_done = [ExitCode::Ok, ExitCode::OverBudget].map(|code| Some(code as i32)).contains(&ran.code);
+            assert!(is_done || (last && ran.code.is_some()), "{word} at {lines}: {}", ran.err);
+            if is_done {
                 let in_use = std::fs::read_to_string(home.path("IN_USE")).unwrap();
                 assert_eq!(in_use.trim(), ends_with, "{word} from line {lines} of {}: {}", what.0, ran.err);
                 home.run(&["journal", "verify"]).ends(ExitCode::Ok);
