@@ -1,9 +1,9 @@
 //! Measuring what advice in an emergency rests on: the mirror, the cloud's HTTP side, whether the app answers.
 
 use lifeboat_io::{HttpRequest, ask_over_http};
-use lifeboat_model::{Failure, FailureKind, ResourceName, advice::Measured, sync::SyncStatus};
+use lifeboat_model::{Failure, FailureKind, ResourceName, advice::Measured, sync::SyncStatus, target::tcp_place};
 
-use crate::{Engine, Mirror};
+use crate::{Engine, Mirror, targets};
 
 impl Engine {
     /// Looks at the mirror and the app, and changes nothing. What cannot be looked at is told as such.
@@ -43,6 +43,10 @@ impl Engine {
             let Some(url) = &target.url else { continue };
             let url = url.trim_end_matches('/');
             for path in &target.probes {
+                if tcp_place(path).is_some() {
+                    failing.extend(targets::probe(url, path).err());
+                    continue;
+                }
                 let at = format!("{url}{path}");
                 match ask_over_http(&HttpRequest { method: "GET", url: &at, headers: &[], body: None }) {
                     Ok(answer) if (200..300).contains(&answer.status) => {}

@@ -6,7 +6,7 @@ use std::path::Path;
 use lifeboat_io::{Env, database::postgres::Address};
 use lifeboat_model::{
     Action, Brings, Content, Driver, Manifest, PgAction, ReleaseRecord, Resource, ResourceKind, Target, TargetAction,
-    target,
+    target::{self, tcp_place},
 };
 
 use crate::kit::quote;
@@ -165,9 +165,7 @@ fn of_target(target: &Target, action: &TargetAction) -> ByHand {
         }
         TargetAction::Probe { paths, limit_ms } => {
             let url = target.url.as_deref().unwrap_or_default().trim_end_matches('/');
-            let one = |path: &String| {
-                bounded(limit_ms / 1_000, &format!("curl -fsS -o /dev/null {}", quote(&format!("{url}{path}"))))
-            };
+            let one = |path: &String| bounded(limit_ms / 1_000, &asked(url, path));
             ByHand::Type(paths.iter().map(one).collect())
         }
         TargetAction::ScanLog { file, .. } => ByHand::Type(vec![format!(
@@ -189,6 +187,14 @@ fn secret_free(target: &Target, argv: Vec<String>) -> Vec<String> {
     match &target.driver {
         Some(Driver::Pm2 { .. }) => vec!["pm2".into(), "list".into()],
         _other => argv,
+    }
+}
+
+/// Asks one probe.
+pub(crate) fn asked(url: &str, probe: &str) -> String {
+    match tcp_place(probe) {
+        Some((host, port)) => format!("nc -z {} {port}", quote(host)),
+        None => format!("curl -fsS -o /dev/null {}", quote(&format!("{url}{probe}"))),
     }
 }
 

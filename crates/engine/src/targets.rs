@@ -3,10 +3,10 @@
 
 use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
-use lifeboat_io::{Exit, HttpRequest, Invocation, Io, Stop, ask_over_http, files};
+use lifeboat_io::{Exit, HttpRequest, Invocation, Io, Stop, ask_over_http, files, listens};
 use lifeboat_model::{
     Driver, Failure, FailureKind, Target, Tells,
-    target::{self, Instance, Looked},
+    target::{self, Instance, Looked, tcp_place},
 };
 use serde_json::Value;
 
@@ -243,13 +243,24 @@ fn linked(target: &Target, driver: &Driver) -> Result<String, Failure> {
 pub(crate) fn answers(io: &Io, target: &Target) -> bool {
     let tells = target.tells.as_ref().is_none_or(|tells| told(io, target, tells).is_ok());
     let Some(url) = &target.url else { return tells };
-    let url = url.trim_end_matches('/');
-    let is_well = |path: &String| {
-        let at = format!("{url}{path}");
-        let answer = ask_over_http(&HttpRequest { method: "GET", url: &at, headers: &[], body: None });
-        answer.is_ok_and(|answer| (200..300).contains(&answer.status))
-    };
-    tells && target.probes.iter().all(is_well)
+    tells && target.probes.iter().all(|one| probe(url, one).is_ok())
+}
+
+/// How long a port may take to accept a connection.
+const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+
+/// Asks one probe of a target that answers at `url`: a path there has to answer with 2xx, a place (`tcp://HOST:PORT`) to accept a
+/// connection. Why not, in a few words.
+pub(crate) fn probe(url: &str, probe: &str) -> Result<(), String> {
+    if let Some((host, port)) = tcp_place(probe) {
+        return listens(host, port, CONNECT_LIMIT).map_err(|why| format!("{probe} accepts no connection: {why}"));
+    }
+    let at = format!("{}{probe}", url.trim_end_matches('/'));
+    let answer = ask_over_http(&HttpRequest { method: "GET", url: &at, headers: &[], body: None })?;
+    match (200..300).contains(&answer.status) {
+        true => Ok(()),
+        false => Err(format!("{probe} answers with {}", answer.status)),
+    }
 }
 
 /// The version and the instance that answer.

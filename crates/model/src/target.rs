@@ -300,9 +300,9 @@ pub enum TargetAction {
         /// The port of this host.
         port: u16,
     },
-    /// Fails unless every path answers with 2xx within so long.
+    /// Fails unless every path answers with 2xx within so long, and every place of `tcp://HOST:PORT` accepts connections.
     Probe {
-        /// The paths.
+        /// The paths and places.
         paths: Vec<String>,
         /// How long they may take to do so, in milliseconds.
         limit_ms: u64,
@@ -435,4 +435,12 @@ pub enum TargetAction {
         /// The database that it lands in.
         file: PathBuf,
     },
+}
+
+/// The host and the port of a probe that asks for a connection and not for a path: `tcp://127.0.0.1:6379`.
+pub fn tcp_place(probe: &str) -> Option<(&str, u16)> {
+    let (host, port) = probe.strip_prefix("tcp://")?.rsplit_once(':')?;
+    let host = host.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')).unwrap_or(host);
+    let port = port.parse().ok().filter(|port| *port != 0)?;
+    (!host.is_empty() && !host.contains('/')).then_some((host, port))
 }

@@ -10,7 +10,7 @@ use lifeboat_model::{
 use super::{Known, MADE_BY, block, closing, practices};
 use crate::{
     Engine,
-    by_hand::{Around, address, say, typed},
+    by_hand::{Around, address, asked, say, typed},
     kit::quote,
     manual_steps::{STEPS, numbers},
     sheet::Sheet,
@@ -152,9 +152,7 @@ fn verification(back: &Back, targets: &[Target], around: &Around<'_>) -> String 
     for target in targets {
         let Some(url) = &target.url else { continue };
         let url = url.trim_end_matches('/');
-        quick.extend(
-            target.probes.iter().map(|path| format!("curl -fsS -o /dev/null {}", quote(&format!("{url}{path}")))),
-        );
+        quick.extend(target.probes.iter().map(|probe| asked(url, probe)));
     }
     let urls: Vec<(String, &lifeboat_model::SchemaState)> = back
         .plan

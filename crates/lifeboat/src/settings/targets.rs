@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use lifeboat_model::{Driver, Failure, FailureKind, ResourceName, Target, Tells, Trial};
+use lifeboat_model::{Driver, Failure, FailureKind, ResourceName, Target, Tells, Trial, target::tcp_place};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -119,7 +119,7 @@ pub struct TargetSettings {
     pub env_file: Option<PathBuf>,
     /// Where it answers: `http://127.0.0.1:3002`.
     pub url: Option<String>,
-    /// Paths that must answer with 2xx after a start.
+    /// Paths that must answer with 2xx after a start, and places that must accept connections: `tcp://127.0.0.1:6379`.
     #[serde(default)]
     pub probes: Vec<String>,
     /// Its log, in which new lines are looked for errors.
@@ -181,9 +181,9 @@ pub fn resolve(name: &str, what: &TargetSettings, folder: &Path) -> Result<Found
         let failure = usage(format!("targets.{name}.url is {url:?}, and is asked on this host over http://"));
         return Err(failure.hint("url = \"http://127.0.0.1:3002\", for example"));
     }
-    if let Some(path) = what.probes.iter().find(|path| !path.starts_with('/')) {
-        let failure = usage(format!("targets.{name}.probes names {path:?}, which is no path"));
-        return Err(failure.hint("probes = [\"/api/health\"], for example"));
+    if let Some(path) = what.probes.iter().find(|path| !path.starts_with('/') && tcp_place(path).is_none()) {
+        let failure = usage(format!("targets.{name}.probes names {path:?}, which is neither a path nor a place"));
+        return Err(failure.hint("probes = [\"/api/health\", \"tcp://127.0.0.1:6379\"], for example"));
     }
     let driver = drivers::resolve(name, what, &path)?;
     let needs_commands = !driver.as_ref().is_some_and(Driver::is_by_itself);

@@ -408,6 +408,27 @@ fn drl_04_the_rollback_is_rehearsed_in_staging() {
     center.run(&["schedule", "list"]).says(&["rehearsed every quarter, in staging", "the next is due in 9"]);
 }
 
+/// A probe may be a place that has to accept connections: what the app cannot work without, and does not speak HTTP.
+#[test]
+fn a_place_that_accepts_no_connection_is_a_probe_that_fails() {
+    let center = Center::open();
+    let beside = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let place = format!("tcp://127.0.0.1:{}", beside.local_addr().unwrap().port());
+    let settings = std::fs::read_to_string(center.home.path("lifeboat.toml")).unwrap();
+    let probed = |place: &str| {
+        center.home.write("lifeboat.toml", settings.replace("probes = [", &format!("probes = [\"{place}\", ")));
+    };
+    probed(&place);
+    center.run(&["checkpoint", "--unproven", "--label", "with"]).ends(ExitCode::Ok);
+    center.run(&["releases", "list"]).says(&["with", "good"]);
+    drop(beside);
+    let failed = center.run(&["checkpoint", "--unproven", "--label", "without"]).ends(ExitCode::FailedUndone);
+    failed.says(&[&format!("{place} accepts no connection")]);
+    probed("redis:6379");
+    let refused = center.run(&["releases", "list"]).ends(ExitCode::Usage);
+    refused.says(&["\"redis:6379\", which is neither a path nor a place", "tcp://127.0.0.1:6379"]);
+}
+
 /// PHS-01: application, database and environment go back as one, and forth again; addresses of databases and values in wrong hands stay.
 #[test]
 fn phs_01_variables_go_back_with_application_and_database() {

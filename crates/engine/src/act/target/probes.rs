@@ -12,6 +12,7 @@ use super::{Hands, log};
 use crate::{
     act::{path_failure, sqlite_failure},
     perform::Context,
+    targets,
 };
 
 /// So many looks at all paths, one after the other, have to be well.
@@ -40,13 +41,7 @@ pub(super) fn perform(
         }
         TargetAction::Probe { paths, limit_ms } => {
             let url = url_of(target)?;
-            let look = |path: &String| {
-                let answer = get(&format!("{url}{path}"))?;
-                match (200..300).contains(&answer.status) {
-                    true => Ok(()),
-                    false => Err(format!("{path} answers with {}", answer.status)),
-                }
-            };
+            let look = |path: &String| targets::probe(url, path);
             for path in paths {
                 until(hands, *limit_ms, context, &|| look(path)).map_err(|why| not_working(target, why))?;
             }
@@ -95,10 +90,6 @@ fn is_free(port: u16) -> Result<(), String> {
         ([], true) => Err("a process of another user has it".to_owned()),
         (others, _) => Err(format!("{} has it", others.join(", "))),
     }
-}
-
-fn get(url: &str) -> Result<HttpAnswer, String> {
-    ask_over_http(&HttpRequest { method: "GET", url, headers: &[], body: None })
 }
 
 /// Looks again and again until it is well, or the time is over; then why it was not.

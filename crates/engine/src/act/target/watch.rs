@@ -3,7 +3,6 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use lifeboat_io::{HttpRequest, ask_over_http};
 use lifeboat_model::{
     Failure, FailureKind, Target,
     decision::{Basis, Decided, Verdict},
@@ -12,7 +11,7 @@ use lifeboat_model::{
 use serde_json::{Value, json};
 
 use super::{Hands, probes};
-use crate::{decide, perform::Context};
+use crate::{decide, perform::Context, targets};
 
 /// What is watched, and how.
 pub(super) struct What<'a> {
@@ -124,13 +123,5 @@ fn not_to_the_end(target: &Target) -> Failure {
 /// One look at each path.
 fn look(target: &Target, paths: &[String]) -> Result<(), String> {
     let Some(url) = &target.url else { return Ok(()) };
-    let url = url.trim_end_matches('/');
-    paths.iter().try_for_each(|path| {
-        let at = format!("{url}{path}");
-        let answer = ask_over_http(&HttpRequest { method: "GET", url: &at, headers: &[], body: None })?;
-        match (200..300).contains(&answer.status) {
-            true => Ok(()),
-            false => Err(format!("{path} answers with {}", answer.status)),
-        }
-    })
+    paths.iter().try_for_each(|path| targets::probe(url, path))
 }
