@@ -2,9 +2,7 @@
 
 use std::{cell::Cell, path::Path, time::Duration};
 
-use lifeboat_io::{
-    HttpAnswer, HttpRequest, ask_over_http, database::sqlite::Outbox, files, holders::Process, listeners,
-};
+use lifeboat_io::{HttpRequest, ask_over_http, database::sqlite::Outbox, files, holders::Process, listeners};
 use lifeboat_model::{Failure, FailureKind, Target, TargetAction, Trial, variables::value_of};
 use serde_json::{Value, json};
 
