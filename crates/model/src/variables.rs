@@ -27,6 +27,15 @@ pub enum EnvAction {
         /// Those that go.
         remove: Vec<String>,
     },
+    /// Fails when the file in a backup cannot be read.
+    Look {
+        /// Where the backup is.
+        vault: String,
+        /// Which.
+        backup: BackupId,
+        /// Which of its parts.
+        resource: ResourceName,
+    },
     /// Puts the former file back.
     PutBack {
         /// The file.

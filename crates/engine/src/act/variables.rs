@@ -18,6 +18,10 @@ pub(super) fn perform(hands: &Hands, action: &EnvAction, context: &Context<'_>) 
             let then = env_text(&hands.vaults.open(vault)?, backup, resource, context.stop)?;
             restore(&then, (backup, resource), (file, kept), set, remove)
         }
+        EnvAction::Look { vault, backup, resource } => {
+            let then = env_text(&hands.vaults.open(vault)?, backup, resource, context.stop)?;
+            Ok(json!({ "bytes": then.len() }))
+        }
         EnvAction::PutBack { file, kept, aside } => {
             if let Some(aside) = aside.as_ref().filter(|aside| files::exists(kept) && !files::exists(aside)) {
                 let failed = |error| path_failure(&error);

@@ -154,6 +154,13 @@ impl Edit {
         read(format!("check-backup.{}", self.resource), format!("{} is whole in the vault", self.backup.id), check)
     }
 
+    /// Only whether the file in the backup can be read, whatever else it has lost.
+    pub fn look(&self, common: &Common) -> Step {
+        let (vault, backup, resource) = (common.vault.clone(), self.backup.id.clone(), self.resource.clone());
+        let title = format!("the variables in {backup} can be read");
+        read(format!("look.{}", self.resource), title, Action::Env(EnvAction::Look { vault, backup, resource }))
+    }
+
     pub fn step(&self, common: &Common) -> Step {
         let mut says = Vec::new();
         says.extend((!self.set.is_empty()).then(|| format!("set {}", self.set.join(", "))));

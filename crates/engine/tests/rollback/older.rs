@@ -8,7 +8,8 @@ use lifeboat_engine::{
 };
 use lifeboat_io::Stop;
 use lifeboat_model::{
-    BackupChoice, BackupId, FailureKind, Operation, OperationState, Plan, Profile, Request, VersionAsk,
+    BackupChoice, BackupId, FailureKind, Operation, OperationState, Plan, Profile, Request, Resource, ResourceKind,
+    ResourceName, VersionAsk,
 };
 use lifeboat_testkit::{
     World,
@@ -32,7 +33,10 @@ fn newest(world: &World) -> BackupId {
 /// Two backups in phase 1, of which the newer belongs to the release; then phase 2 came. `between` runs between the two. Gives the older one,
 /// and the packs that the newer alone uses.
 fn two_backups(is_proven: bool, between: &str) -> (World, BackupId, Vec<PathBuf>) {
-    let world = phase_one();
+    two_backups_of(phase_one(), is_proven, between)
+}
+
+fn two_backups_of(world: World, is_proven: bool, between: &str) -> (World, BackupId, Vec<PathBuf>) {
     world.backup();
     let older = newest(&world);
     if is_proven {
@@ -88,6 +92,31 @@ fn stopped(way: NextWay) -> (String, Handover) {
         NextWay::Stop { because, handover } => (because.join("; "), handover.unwrap()),
         NextWay::Take { what, .. } => panic!("{what}"),
     }
+}
+
+/// A backup that was lost since it was planned is found before anything is changed, not when the app cannot be started any more; planned
+/// again, variables stay, and say so.
+#[test]
+fn phs_01_variables_that_cannot_be_read_any_more_hold_up_nothing_half_way() {
+    let mut world = phase_one();
+    fs::write(world.app(".env"), "PHASE_2=off\n").unwrap();
+    let kind = ResourceKind::Env { path: world.app(".env") };
+    world.setup.resources.push(Resource::plain(ResourceName::new("env").unwrap(), kind));
+    let (world, _older, packs) = two_backups_of(world, false, "SELECT 1");
+    fs::write(world.app(".env"), "PHASE_2=on\n").unwrap();
+    let request = back(Some("phase-1"), Some(Profile::AppAndDown));
+    let plan = world.engine().plan(&request).unwrap();
+    packs.iter().for_each(|pack| fs::remove_file(pack).unwrap());
+    let failed = run(&world, &plan);
+    let OperationState::PutBack { why: Some(why) } = &failed.state else { panic!("{:?}", failed.state) };
+    assert_eq!(why.kind, FailureKind::Damaged, "{why}");
+    assert_eq!((runs(&world), ledger(&world)), ("two".into(), "1 2 3 4".into()));
+
+    let plan = world.engine().plan(&request).unwrap();
+    assert!(plan.notes.iter().any(|note| note.starts_with("Variables stay as they are")), "{:?}", plan.notes);
+    assert_eq!(run(&world, &plan).state, OperationState::Done);
+    assert_eq!((runs(&world), ledger(&world)), ("one".into(), "1".into()));
+    assert_eq!(fs::read_to_string(world.app(".env")).unwrap(), "PHASE_2=on\n");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use lifeboat_testkit::{
 
 use super::phase_two;
 
-/// Phase two of the shop, with variables that came with it: they are no part of this way, and stay.
+/// Phase two of the shop, with variables that came with it: the backup of phase one has none, so they stay.
 fn with_variables() -> World {
     let mut world = phase_two();
     std::fs::write(world.app(".env"), "PHASE_2=on\n").unwrap();

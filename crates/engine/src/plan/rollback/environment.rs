@@ -49,9 +49,10 @@ fn edits(known: &Known) -> impl Iterator<Item = &Edit> {
     known.beside.iter().flatten().filter(|edit| !edit.is_empty())
 }
 
-/// What is looked at before anything is changed.
+/// What is looked at before anything is changed: past the point of no return nobody could start the app without them. Not whether all of the
+/// backup is whole: rows that are lost there are no reason to stay where nothing works.
 pub(super) fn checks(engine: &Engine, known: &Known) -> Vec<Step> {
-    let of = |edit: &Edit| [vec![edit.check(&known.common)], edit.check_platforms(engine)].concat();
+    let of = |edit: &Edit| [vec![edit.look(&known.common)], edit.check_platforms(engine)].concat();
     edits(known).flat_map(of).collect()
 }
 
