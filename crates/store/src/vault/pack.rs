@@ -1,6 +1,6 @@
 //! Packs: blobs sealed one after the other, then a sealed list of them, then the list's length.
 
-use std::io::Cursor;
+use std::io::{self, Cursor};
 
 use lifeboat_io::Io;
 
@@ -261,7 +261,7 @@ pub(crate) struct Packer {
 impl Packer {
     /// Without a level nothing is compressed.
     pub fn new(level: Option<i32>) -> Result<Packer, VaultError> {
-        let compressor = level.map(zstd::bulk::Compressor::new).transpose();
+        let compressor = level.map(compressor).transpose();
         let compressor = compressor.map_err(|source| VaultError::Start { what: "the compressor", source })?;
         Ok(Packer { compressor, bytes: Vec::new(), blobs: Vec::new(), marks: Vec::new() })
     }
@@ -299,6 +299,21 @@ impl Packer {
         self.blobs.clear();
         self.marks.clear();
     }
+}
+
+/// The table in which the fastest levels look for what they have seen has so many entries, as a power of two.
+///
+/// zstd takes 2^13 for a blob of 64 KiB, which is 32 KiB: with what is compressed and what comes out it fills a processor's first
+/// cache, and it is cleared for each blob. With 2^11 the pages of a table and the lines of a dump are compressed by a seventh
+/// faster and become 0.1 % larger; programs and texts, by a tenth faster and 3.5 % larger.
+const TABLE_LOG: u32 = 11;
+
+fn compressor(level: i32) -> io::Result<zstd::bulk::Compressor<'static>> {
+    let mut compressor = zstd::bulk::Compressor::new(level)?;
+    if level <= 1 {
+        compressor.set_parameter(zstd::zstd_safe::CParameter::HashLog(TABLE_LOG))?;
+    }
+    Ok(compressor)
 }
 
 /// A pack that is being filled.
