@@ -9,6 +9,8 @@ use lifeboat_testkit::{
     world::{backup_of, restore_of},
 };
 
+#[path = "postgres/again.rs"]
+mod again;
 #[path = "postgres/bring_back.rs"]
 mod bring_back;
 #[path = "postgres/clients.rs"]

@@ -76,6 +76,7 @@ fn main() {
         clock: &clock,
         folder: &work,
         options: &options,
+        earlier: None,
     };
     let begun = Instant::now();
     let captured = capture(&what, &files, &stop, &|_, _| ()).unwrap();

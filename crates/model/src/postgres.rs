@@ -103,6 +103,14 @@ pub struct Horizon {
     /// Everything committed before this instant is in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<Timestamp>,
+    /// Since when the server runs, in microseconds since 1970. A server that was started again may have come back as it was at
+    /// an earlier time - its disk was - and count once more what it had counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub running_since: Option<u64>,
+    /// Whether all that was committed by then was on the server's disk when the capture had ended: what was not may be lost
+    /// with a crash, and its numbers are given out again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub on_disk: bool,
 }
 
 /// What there is to know about one table.
@@ -124,6 +132,13 @@ pub struct PgTableFacts {
     /// Only these rows are the database's own; the others come with an extension.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub condition: Option<String>,
+    /// What tells this very table, with these very columns, from another one of the same name and looks; empty in captures that
+    /// did not note it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub identity: String,
+    /// When its rows were read, where that was for an earlier capture and nobody has written to it since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_at: Option<Timestamp>,
 }
 
 /// One file with rows.

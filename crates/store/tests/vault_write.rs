@@ -6,6 +6,7 @@ mod support;
 use std::{
     io::Write,
     ops::Range,
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicI64, Ordering},
@@ -14,7 +15,7 @@ use std::{
 
 use bytes::Bytes;
 use lifeboat_io::{ObjectError, ObjectErrorKind, ObjectStore, Stop, objects::ObjectInfo, objects::folder::Folder};
-use lifeboat_store::vault::{BackupOptions, Vault, VaultError};
+use lifeboat_store::vault::{BackupOptions, Entry, EntryKind, EntryMeta, PruneOptions, Vault, VaultError};
 use support::*;
 
 #[test]
@@ -90,6 +91,47 @@ fn a_previous_snapshot_is_a_guide_and_nothing_else() {
     put(&writer, "table", &before);
     assert_eq!(writer.commit(snapshot_meta()).unwrap().blobs_added, 0);
     world.restic_checks();
+}
+
+/// Files of an earlier snapshot count again without being read; all of them or none.
+#[test]
+fn files_that_are_taken_over_outlive_where_they_came_from() {
+    let world = World::new();
+    let vault = world.create();
+    let (one, other) = (rows(1, 3 << 20), rows(2, 100));
+    let writer = begin(&vault);
+    put(&writer, "db/one", &one);
+    put(&writer, "db/other", &other);
+    let first = writer.commit(snapshot_meta()).unwrap().snapshot;
+    let entry = |path: &str| Arc::new(vault.entry(&first, Path::new(path)).unwrap());
+    let meta = EntryMeta::new(0o600, snapshot_meta().time);
+    let file = |to: &str, from: &str| (to.to_owned(), meta.clone(), entry(from));
+
+    let writer = begin(&vault);
+    assert!(writer.again(&[file("db/one", "db/one"), file("elsewhere", "db/other")]).unwrap());
+    put(&writer, "new", b"new");
+    let committed = writer.commit(snapshot_meta()).unwrap();
+    assert_eq!(committed.blobs_added, 1 + 2, "one file, and two folders' trees");
+    assert_eq!(committed.bytes_read, (one.len() + other.len() + 3) as u64);
+    vault.forget(&[first.id]).unwrap();
+    vault.prune(&PruneOptions::default()).unwrap();
+    assert!(
+        read(&vault, &committed.snapshot, "db/one") == one && read(&vault, &committed.snapshot, "elsewhere") == other
+    );
+    world.restic_checks();
+
+    // A blob that is not there any more: nothing of them counts, and their paths are free.
+    let lost = Arc::new(Entry {
+        kind: EntryKind::File { size: 5, content: vec![lifeboat_store::vault::Id([9; 32])] },
+        ..vault.entry(&committed.snapshot, Path::new("new")).unwrap()
+    });
+    let writer = begin(&vault);
+    let kept = vault.entry(&committed.snapshot, Path::new("db/one")).unwrap();
+    let both = [("db/one".to_owned(), meta.clone(), Arc::new(kept)), ("lost".to_owned(), meta.clone(), lost)];
+    assert!(!writer.again(&both).unwrap());
+    put(&writer, "db/one", b"read at its source");
+    let snapshot = writer.commit(snapshot_meta()).unwrap().snapshot;
+    assert_eq!(read(&vault, &snapshot, "db/one"), b"read at its source");
 }
 
 #[test]

@@ -19,7 +19,7 @@ pub(crate) use exports::{definitions, tables_of_files};
 pub(crate) use verifying::verify;
 use verifying::{ask, policy};
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use lifeboat_io::{
     database::postgres::{self, Address, HOLD_MS, PgError, Selection, Session, SwapNames, SwapState},
@@ -29,7 +29,7 @@ use lifeboat_model::{
     Action, BackupId, Check, Content, Failure, FailureClass, FailureKind, Found, Part, PgAction, PostgresFacts,
     ProofLevel, Request, Resource, ResourceManifest, ResourceName, Tri,
 };
-use lifeboat_store::vault::BackupWriter;
+use lifeboat_store::vault::{BackupWriter, Vault};
 use serde_json::{Value, json};
 
 use super::{
@@ -310,7 +310,7 @@ fn clients(hands: &Hands, major: u32, context: &Context<'_>) -> Result<postgres:
 /// Captures a database into the backup that is being written.
 pub(crate) fn store(
     hands: &Hands,
-    writer: &BackupWriter,
+    (vault, writer): (&Arc<Vault>, &BackupWriter),
     part: &Part,
     (url, schemas): (&str, &[String]),
     folder: &str,
@@ -338,7 +338,15 @@ pub(crate) fn store(
     files::remove_any(&staging).map_err(|error| path_failure(&error))?;
     files::create_private_folder(&staging).map_err(|error| path_failure(&error))?;
     let begun = hands.io.clock.now();
-    let sinks = streams::IntoVault { writer, folder, at: begun };
+    // What was adopted is in a database of its own for as long as it takes.
+    let earlier = match &part.foreign {
+        Some(_) => None,
+        None => {
+            streams::Earlier::newest(vault, &context.operation.plan.scope, &part.resource.name, begun, context.stop)
+        }
+    };
+    let files = earlier.as_ref().map(|earlier| &earlier.files);
+    let sinks = streams::IntoVault { writer, folder, at: begun, earlier: files };
     let what = postgres::Capture {
         address: &address,
         clients: &clients,
@@ -346,6 +354,7 @@ pub(crate) fn store(
         clock: &*hands.io.clock,
         folder: &staging,
         options: &options,
+        earlier: earlier.as_ref().map(|earlier| &earlier.facts),
     };
     let captured = postgres::capture(&what, &sinks, context.stop, progress).map_err(failed);
     files::remove_any(&staging).map_err(|error| path_failure(&error))?;

@@ -255,7 +255,15 @@ impl Storing<'_> {
     fn postgres(&mut self, part: &Part, source: (&str, &[String]), folder: &str) -> Result<ResourceManifest, Failure> {
         let watch = self.context.watch;
         let progress = |done, total| watch.progress(done, total);
-        let stored = super::postgres::store(self.hands, self.writer, part, source, folder, self.context, &progress)?;
+        let stored = super::postgres::store(
+            self.hands,
+            (self.vault, self.writer),
+            part,
+            source,
+            folder,
+            self.context,
+            &progress,
+        )?;
         self.done += stored.bytes;
         Ok(stored)
     }

@@ -75,6 +75,7 @@ mod table;
 mod tablespaces;
 mod tls;
 mod until;
+mod untouched;
 mod watch;
 mod wire;
 mod workers;
@@ -146,4 +147,5 @@ pub use table::{MadeTable, MakeTable, TableState, drop_table, make_table, table_
 pub use tablespaces::{
     check_tablespace_map, leave_missing_tablespaces, map_tablespaces, missing_tablespaces, tablespaces_told,
 };
+pub use untouched::DAYS_MAX;
 pub use watch::{keep_watching, watch_off};

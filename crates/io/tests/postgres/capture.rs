@@ -292,6 +292,7 @@ fn a_server_that_dies_ends_the_capture() {
             clock: &lifeboat_io::SystemClock::default(),
             folder: folder.path(),
             options: &options,
+            earlier: None,
         };
         lifeboat_io::database::postgres::capture(&what, &memory, &Stop::default(), &|_, _| ()).unwrap_err()
     };

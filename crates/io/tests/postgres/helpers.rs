@@ -14,6 +14,8 @@ use lifeboat_io::{
     testing::MapEnv,
 };
 
+use lifeboat_model::{PostgresFacts, postgres::PartFacts};
+
 use crate::servers::{Server, client_programs};
 
 pub const FIXTURE: &str = include_str!("fixture.sql");
@@ -41,6 +43,8 @@ pub struct Memory {
     pub bytes_max: Option<usize>,
     /// Called once, when the first bytes come.
     pub at_first_bytes: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+    /// The files of an earlier capture.
+    pub earlier: BTreeMap<String, Vec<u8>>,
 }
 
 struct MemorySink<'a> {
@@ -52,6 +56,16 @@ struct MemorySink<'a> {
 impl Sinks for Memory {
     fn begin(&self, path: &str) -> io::Result<Box<dyn Sink + '_>> {
         Ok(Box::new(MemorySink { memory: self, path: path.to_owned(), bytes: Vec::new() }))
+    }
+
+    fn again(&self, parts: &[PartFacts]) -> io::Result<bool> {
+        let all: Option<Vec<_>> =
+            parts.iter().map(|part| Some((part.path.clone(), self.earlier.get(&part.path)?.clone()))).collect();
+        let is_all = all.is_some();
+        for (path, bytes) in all.unwrap_or_default() {
+            assert!(self.files.lock().unwrap().insert(path.clone(), bytes).is_none(), "{path} was written twice");
+        }
+        Ok(is_all)
     }
 }
 
@@ -98,10 +112,30 @@ pub fn try_capture(
     memory: &Memory,
     stop: &Stop,
 ) -> Result<Captured, PgError> {
+    capture_since(server, address, options, memory, None, stop)
+}
+
+/// The same, where an earlier capture is known.
+pub fn capture_since(
+    server: &Server,
+    address: &Address,
+    options: &CaptureOptions,
+    memory: &Memory,
+    earlier: Option<&PostgresFacts>,
+    stop: &Stop,
+) -> Result<Captured, PgError> {
     let folder = tempfile::tempdir().unwrap();
     let clients = clients(server.major);
     let clock = SystemClock::default();
-    let what = Capture { address, clients: &clients, exec: &SystemExec, clock: &clock, folder: folder.path(), options };
+    let what = Capture {
+        address,
+        clients: &clients,
+        exec: &SystemExec,
+        clock: &clock,
+        folder: folder.path(),
+        options,
+        earlier,
+    };
     capture(&what, memory, stop, &|_, _| ())
 }
 

@@ -13,6 +13,7 @@ mod restore;
 mod schema_swap;
 mod supabase;
 mod swap;
+mod untouched;
 // The floors do not let this crate know the testkit, so the file itself is shared.
 #[path = "../../../testkit/src/postgres.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]

@@ -226,6 +226,11 @@ impl Shared {
         self.spare_blocks.1.try_recv().unwrap_or_default()
     }
 
+    /// Whether a blob of data was in the vault when the backup began.
+    pub fn is_known(&self, id: Id) -> bool {
+        self.known.contains(BlobKind::Data, id)
+    }
+
     /// Notes blobs of a stream that are in the vault.
     pub fn take_over(&self, content: &Content, number: u64, bytes: u64, ids: Vec<Id>) {
         self.tally.blobs_known.fetch_add(ids.len() as u64, Ordering::Relaxed);

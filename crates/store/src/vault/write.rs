@@ -13,7 +13,7 @@ use std::{
 use lifeboat_io::Stop;
 
 use super::{
-    BlobKind, EntryKind, EntryMeta, Id, LockKind, Snapshot, SnapshotMeta, Vault, VaultError, VaultLock,
+    BlobKind, Entry, EntryKind, EntryMeta, Id, LockKind, Snapshot, SnapshotMeta, Vault, VaultError, VaultLock,
     chunk::{Chunker, Cut, Guide},
     folder::{Child, Folder},
     index::Index,
@@ -198,6 +198,32 @@ impl BackupWriter {
             number: 0,
             finished: false,
         })
+    }
+
+    /// Counts files of earlier snapshots as files of this backup, under new paths: no byte of them is read. `false`, and nothing
+    /// has changed, when a blob of them is not in the vault any more.
+    ///
+    /// That they are what the backup should hold, the caller answers for: nobody looks.
+    ///
+    /// # Errors
+    /// Those of [`BackupWriter::stream`].
+    pub fn again(&self, files: &[(String, EntryMeta, Arc<Entry>)]) -> Result<bool, VaultError> {
+        let shared = &self.pipeline.shared;
+        let blobs = |entry: &Entry| match &entry.kind {
+            EntryKind::File { size, content } if content.iter().all(|id| shared.is_known(*id)) => {
+                Some((*size, content.clone()))
+            }
+            _ => None,
+        };
+        let Some(known) = files.iter().map(|(_, _, entry)| blobs(entry)).collect::<Option<Vec<_>>>() else {
+            return Ok(false);
+        };
+        for ((path, meta, _), (bytes, ids)) in files.iter().zip(known) {
+            let content = Arc::new(Content::default());
+            self.insert(path, Child::File { meta: meta.clone(), content: content.clone() })?;
+            shared.take_over(&content, 0, bytes, ids);
+        }
+        Ok(true)
     }
 
     /// Describes a folder. Those that are not described are made all the same, for the owner only.

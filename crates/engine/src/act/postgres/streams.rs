@@ -13,12 +13,16 @@ use std::{
 
 use lifeboat_io::{
     Stop,
-    database::postgres::{Sink, Sinks, Sources},
+    database::postgres::{DAYS_MAX, Sink, Sinks, Sources},
 };
-use lifeboat_model::{Failure, Timestamp};
+use lifeboat_model::{
+    Content, Failure, PostgresFacts, ResourceName, Scope, Timestamp,
+    postgres::PartFacts,
+    time::{Duration, since},
+};
 use lifeboat_store::vault::{BackupWriter, Entry, EntryMeta, Snapshot, StreamWriter, Vault, VaultError};
 
-use super::super::errors::vault_failure;
+use super::super::{errors::vault_failure, summary};
 
 /// Pieces of a stream on their way, of up to a MiB each.
 const PIECES_AHEAD: usize = 4;
@@ -33,6 +37,8 @@ pub struct IntoVault<'a> {
     pub writer: &'a BackupWriter,
     pub folder: &'a str,
     pub at: Timestamp,
+    /// The files of an earlier backup of the same database.
+    pub earlier: Option<&'a OutOfVault>,
 }
 
 impl Sinks for IntoVault<'_> {
@@ -40,6 +46,19 @@ impl Sinks for IntoVault<'_> {
         let stream =
             self.writer.stream(&format!("{}/{path}", self.folder), &meta(self.at)).map_err(io::Error::other)?;
         Ok(Box::new(IntoStream(stream)))
+    }
+
+    fn again(&self, parts: &[PartFacts]) -> io::Result<bool> {
+        let Some(earlier) = self.earlier else { return Ok(false) };
+        let again = |part: &PartFacts| {
+            // What cannot be found there is read at the server, where it is.
+            let entry = earlier.entry(Path::new(&format!("{}/{}", earlier.folder, part.path))).ok()?;
+            (entry.size() == part.bytes).then(|| (format!("{}/{}", self.folder, part.path), meta(self.at), entry))
+        };
+        match parts.iter().map(again).collect::<Option<Vec<_>>>() {
+            Some(files) => self.writer.again(&files).map_err(io::Error::other),
+            None => Ok(false),
+        }
     }
 }
 
@@ -101,6 +120,40 @@ impl OutOfVault {
         let path = format!("{}/{path}", self.folder);
         let read = self.vault.read_file(&self.snapshot, &path, &mut body, &|_| (), &self.stop);
         read.map(|_bytes| body).map_err(|error| vault_failure(&error))
+    }
+}
+
+/// What the newest backup of a database has of it, with its files: for tables that nobody has written to since.
+pub struct Earlier {
+    pub facts: PostgresFacts,
+    pub files: OutOfVault,
+}
+
+impl Earlier {
+    /// Of the newest backup, if it is of this version of the program and may be built upon for its age; without one everything
+    /// is read, so nothing here is an error.
+    pub fn newest(
+        vault: &Arc<Vault>,
+        scope: &Scope,
+        resource: &ResourceName,
+        now: Timestamp,
+        stop: &Stop,
+    ) -> Option<Earlier> {
+        let backups = vault.snapshots().ok()?.into_iter().filter_map(|snapshot| {
+            let backup = summary::backup_of(&snapshot)?;
+            (backup.scope == *scope && backup.resources.contains(resource)).then_some((backup, snapshot))
+        });
+        let (backup, snapshot) = backups.max_by_key(|(backup, _)| backup.taken_at)?;
+        if since(backup.taken_at, now) > Duration::from_secs(DAYS_MAX * 24 * 60 * 60) {
+            return None;
+        }
+        let manifest = summary::manifest(vault, &backup.id).ok()?;
+        if manifest.tools.get("lifeboat").map(String::as_str) != Some(env!("CARGO_PKG_VERSION")) {
+            return None;
+        }
+        let part = manifest.resources.into_iter().find(|part| part.name == *resource)?;
+        let Content::Postgres(facts) = part.content else { return None };
+        Some(Earlier { facts: *facts, files: OutOfVault::new(vault.clone(), snapshot, part.path, stop.clone()) })
     }
 }
 

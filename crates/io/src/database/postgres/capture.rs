@@ -4,7 +4,8 @@
 //!   pg_dump   definitions
 //!   leader    locks every table (ACCESS SHARE), then takes a snapshot, sees that the definitions in it are those that
 //!             pg_dump read, and exports it; nothing can be truncated, rewritten or dropped from here on
-//!   workers   rows, by COPY, under the snapshot; the largest table first, each row digested as it passes
+//!   workers   rows, by COPY, under the snapshot; the largest table first, each row digested as it passes; not those of
+//!             tables that nobody has written to since an earlier capture (`untouched.rs`)
 //!   leader    sequences, roles and all else that is small
 //! ```
 //!
@@ -16,7 +17,7 @@
 //! tables under the snapshot must be the list that was locked, and the file of each relation must be the one that the
 //! snapshot knows. Else all is released and done again.
 
-use std::{io, path::Path};
+use std::{collections::BTreeMap, io, path::Path};
 
 use lifeboat_model::postgres::{LargeObjectFacts, PostgresFacts};
 
@@ -30,6 +31,7 @@ use super::{
     rows::{Done, Reading, Sink, Sinks, add_part, plan_jobs, read_rows, table_facts},
     schema_swap::kept_schemas,
     server, tablespaces,
+    untouched::{identities, untouched},
     watch::WATCH_TRIGGER,
 };
 use crate::{clock::Clock, exec::Exec, files, stop::Stop};
@@ -87,6 +89,8 @@ pub struct Capture<'a> {
     pub folder: &'a Path,
     /// How.
     pub options: &'a CaptureOptions,
+    /// An earlier capture, whose files `sinks` can count again: tables that nobody has written to since are not read.
+    pub earlier: Option<&'a PostgresFacts>,
 }
 
 /// Captures a database. Rows go to `sinks` under `data/` and `largeobjects/`; all else is given back. Progress is told
@@ -102,12 +106,14 @@ pub fn capture(
 ) -> Result<Captured, PgError> {
     let (mut leader, mut held, definitions, restarts) = define_and_hold(what, stop)?;
     held.facts.client_version = what.clients.version.clone();
-    let mut facts = read_held(&mut leader, held, what.address, what.options, sinks, stop, progress)?;
+    let written = held.written.clone();
+    let mut facts = read_held(&mut leader, held, what.address, what.options, (sinks, what.earlier), stop, progress)?;
     for schema in &facts.schemas {
         facts.by_schema.insert(schema.clone(), fingerprint::of_schema(&mut leader, schema, &|_| true)?);
     }
     facts.seen = seen(&mut leader, what.options, &facts)?;
     let globals = globals::globals_sql(&mut leader)?;
+    facts.horizon.on_disk = is_on_disk(&mut leader, written.as_deref())?;
     leader.run("COMMIT")?;
     let Definitions { entries, pre_data, post_data } = definitions;
     Ok(Captured { facts, entries, pre_data, post_data, globals, restarts })
@@ -127,7 +133,7 @@ pub fn inspect(
 ) -> Result<PostgresFacts, PgError> {
     server::refuse_pooler(address, stop)?;
     let (mut leader, held, _) = hold_all(address, options, clock, stop)?;
-    let facts = read_held(&mut leader, held, address, options, &Nowhere, stop, progress)?;
+    let facts = read_held(&mut leader, held, address, options, (&Nowhere, None), stop, progress)?;
     leader.run("COMMIT")?;
     Ok(facts)
 }
@@ -204,6 +210,8 @@ struct Held {
     facts: PostgresFacts,
     tables: Vec<Table>,
     snapshot: String,
+    /// The place in the log up to which everything is written that the snapshot sees; nothing on a server that follows another.
+    written: Option<String>,
 }
 
 enum Hold {
@@ -240,6 +248,8 @@ fn hold(leader: &mut Session, options: &CaptureOptions, clock: &dyn Clock) -> Re
         };
     }
     let snapshot = leader.value("SELECT pg_catalog.pg_export_snapshot()")?;
+    let written = leader
+        .one("SELECT CASE WHEN NOT pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_current_wal_insert_lsn() END")?;
     let mut horizon = catalog::horizon(leader)?;
     horizon.at = Some(at);
     let tables = catalog::tables(leader, selection)?;
@@ -255,7 +265,24 @@ fn hold(leader: &mut Session, options: &CaptureOptions, clock: &dyn Clock) -> Re
         tablespaces: tablespaces::in_use(leader, selection)?,
         ..PostgresFacts::default()
     };
-    Ok(Hold::Held(Box::new(Held { facts, tables, snapshot })))
+    Ok(Hold::Held(Box::new(Held { facts, tables, snapshot, written: written.maybe(0) })))
+}
+
+/// Whether the log is on the server's disk up to a place.
+fn is_on_disk(leader: &mut Session, written: Option<&str>) -> Result<bool, PgError> {
+    /// A page of the log, and the longest head of one: a place behind a head is the page's begin, of which nothing is written.
+    const PAGE: u64 = 8192;
+    const HEAD: u64 = 40;
+    let Some(written) = written.and_then(place) else { return Ok(false) };
+    let written = if written % PAGE <= HEAD { written - written % PAGE } else { written };
+    let flushed = leader.value("SELECT pg_catalog.pg_current_wal_flush_lsn()")?;
+    Ok(place(&flushed).is_some_and(|flushed| flushed >= written))
+}
+
+/// A place in the log as a number: `1/A2000028`.
+fn place(text: &str) -> Option<u64> {
+    let (high, low) = text.split_once('/')?;
+    Some(u64::from_str_radix(high, 16).ok()? << 32 | u64::from_str_radix(low, 16).ok()?)
 }
 
 fn lock(leader: &mut Session, tables: &[Table]) -> Result<(), PgError> {
@@ -300,19 +327,38 @@ fn read_held(
     held: Held,
     address: &Address,
     options: &CaptureOptions,
-    sinks: &dyn Sinks,
+    (sinks, earlier): (&dyn Sinks, Option<&PostgresFacts>),
     stop: &Stop,
     progress: &(dyn Fn(u64, Option<u64>) + Sync),
 ) -> Result<PostgresFacts, PgError> {
-    let Held { mut facts, tables, snapshot } = held;
+    let Held { mut facts, tables, snapshot, .. } = held;
     let selection = &options.selection;
     let objects = large_objects::list(leader, selection)?;
-    let jobs = plan_jobs(&tables, leader.major(), options.connections, objects.as_ref().map(|all| all.bytes));
     let connections = options.connections;
     let reading = Reading { address, snapshot: &snapshot, connections, tables: &tables, sinks, progress };
+    let identities = identities(leader)?;
+    let mut again = match earlier {
+        Some(earlier) => untouched(leader, &identities, &facts, earlier, &reading, stop)?,
+        None => BTreeMap::new(),
+    };
+    let failed = |source| PgError::Ours { doing: "take over rows of an earlier backup".into(), source };
+    for at in again.keys().copied().collect::<Vec<_>>() {
+        if !sinks.again(&again[&at].parts).map_err(failed)? {
+            again.remove(&at);
+        }
+    }
+    let is_read = |at| !again.contains_key(&at);
+    let objects_bytes = objects.as_ref().map(|all| all.bytes);
+    let jobs = plan_jobs(&tables, &is_read, leader.major(), connections, objects_bytes);
     let done = read_rows(leader, jobs, &reading, stop)?;
 
     facts.tables = tables.iter().map(|table| (table.title(), table_facts(table))).collect();
+    for table in &tables {
+        if let (Some(facts), Some(identity)) = (facts.tables.get_mut(&table.title()), identities.get(&table.oid)) {
+            facts.identity.clone_from(&identity.text);
+        }
+    }
+    facts.tables.extend(again.into_iter().map(|(at, facts)| (tables[at].title(), facts)));
     for Done { table, digest, part } in done {
         match table {
             Some(at) => add_part(&mut facts.tables, &tables[at], &digest, part),

@@ -283,13 +283,15 @@ pub(super) fn horizon(session: &mut Session) -> Result<Horizon, PgError> {
                 CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn()
                      ELSE pg_catalog.pg_current_wal_lsn() END,
                 pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')
-                AND pg_catalog.has_function_privilege('pg_catalog.pg_control_checkpoint()', 'EXECUTE')",
+                AND pg_catalog.has_function_privilege('pg_catalog.pg_control_checkpoint()', 'EXECUTE'),
+                (EXTRACT(EPOCH FROM pg_catalog.pg_postmaster_start_time()) * 1000000)::pg_catalog.int8",
     )?;
     let mut horizon = Horizon {
         snapshot: row.text(0).to_owned(),
         xmin: row.count(1),
         database_oid: row.text(2).parse().unwrap_or_default(),
         wal: row.maybe(3),
+        running_since: row.maybe(5).and_then(|since| since.parse().ok()),
         ..Horizon::default()
     };
     if row.is_true(4) {

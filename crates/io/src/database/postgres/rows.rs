@@ -30,6 +30,15 @@ pub trait Sinks: Sync {
     /// # Errors
     /// What lies beneath; it ends the capture.
     fn begin(&self, path: &str) -> io::Result<Box<dyn Sink + '_>>;
+
+    /// Files of an earlier capture count as files of this one, under the same paths; or none of them, where one is not there
+    /// any more as it was.
+    ///
+    /// # Errors
+    /// What lies beneath; it ends the capture.
+    fn again(&self, _parts: &[PartFacts]) -> io::Result<bool> {
+        Ok(false)
+    }
 }
 
 /// One stream. Dropped without its end, it must not count.
@@ -66,6 +75,7 @@ pub(super) fn table_facts(table: &Table) -> PgTableFacts {
         parts: Vec::new(),
         disk_bytes: table.bytes,
         condition: table.condition.clone(),
+        ..PgTableFacts::default()
     }
 }
 
@@ -80,11 +90,18 @@ pub(super) fn add_part(all: &mut BTreeMap<String, PgTableFacts>, table: &Table, 
 
 /// What to read, the largest last: workers take from the end. Only a table larger than a worker's share is split, by
 /// its pages, and only where the server can look at a range of pages without reading all (14 and later).
-pub(super) fn plan_jobs(tables: &[Table], major: u32, connections: usize, objects: Option<u64>) -> VecDeque<Job> {
-    let total: u64 = tables.iter().map(|table| table.bytes).sum::<u64>() + objects.unwrap_or(0);
+pub(super) fn plan_jobs(
+    tables: &[Table],
+    is_read: &dyn Fn(usize) -> bool,
+    major: u32,
+    connections: usize,
+    objects: Option<u64>,
+) -> VecDeque<Job> {
+    let read = || tables.iter().enumerate().filter(|(at, _)| is_read(*at));
+    let total: u64 = read().map(|(_, table)| table.bytes).sum::<u64>() + objects.unwrap_or(0);
     let share = (total / connections.max(1) as u64).max(SPLIT_BYTES_MIN);
     let mut jobs = Vec::new();
-    for (at, table) in tables.iter().enumerate() {
+    for (at, table) in read() {
         let folder = format!("data/{}.{}.copy", file_name(&table.schema), file_name(&table.name));
         let splits = major >= 14
             && connections > 1
@@ -171,33 +188,42 @@ pub(super) fn read_rows(
 }
 
 /// A worker that panicked has left nothing half in these lists.
-fn taken<T>(shared: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+pub(super) fn taken<T>(shared: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn work(pool: &Pool<'_>, stop: &Stop) -> Result<(), PgError> {
-    let mut session = Session::open(pool.what.address, stop)?;
-    session.run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")?;
-    session.run(&format!("SET TRANSACTION SNAPSHOT {}", literal(pool.what.snapshot)))?;
+    let mut session = join(pool.what, stop)?;
     loop {
         let Some(job) = taken(&pool.jobs).pop_back() else { break };
-        if let Some(at) = job.table {
-            session.run("SAVEPOINT lifeboat")?;
-            let lock = format!("LOCK TABLE ONLY {} IN ACCESS SHARE MODE NOWAIT", pool.what.tables[at].title());
-            match session.run(&lock) {
-                Ok(()) => session.run("RELEASE SAVEPOINT lifeboat")?,
-                // Somebody waits behind the leader's lock: waiting behind them would be for ever.
-                Err(error) if error.code() == Some("55P03") => {
-                    session.run("ROLLBACK TO SAVEPOINT lifeboat")?;
-                    taken(&pool.left).push(job);
-                    continue;
-                }
-                Err(error) => return Err(error),
-            }
+        if let Some(at) = job.table
+            && !lock_at_once(&mut session, &pool.what.tables[at])?
+        {
+            taken(&pool.left).push(job);
+            continue;
         }
         read_one(pool, &mut session, &job)?;
     }
     session.run("COMMIT")
+}
+
+/// A session that sees what the leader sees.
+pub(super) fn join(what: &Reading<'_>, stop: &Stop) -> Result<Session, PgError> {
+    let mut session = Session::open(what.address, stop)?;
+    session.run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")?;
+    session.run(&format!("SET TRANSACTION SNAPSHOT {}", literal(what.snapshot)))?;
+    Ok(session)
+}
+
+/// Whether a table can be read without waiting for anybody. Behind somebody who waits for the leader's lock, that would be
+/// for ever.
+pub(super) fn lock_at_once(session: &mut Session, table: &Table) -> Result<bool, PgError> {
+    session.run("SAVEPOINT lifeboat")?;
+    match session.run(&format!("LOCK TABLE ONLY {} IN ACCESS SHARE MODE NOWAIT", table.title())) {
+        Ok(()) => session.run("RELEASE SAVEPOINT lifeboat").map(|()| true),
+        Err(error) if error.code() == Some("55P03") => session.run("ROLLBACK TO SAVEPOINT lifeboat").map(|()| false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Reads one table, part or all large objects into a stream of its own.
@@ -272,7 +298,7 @@ mod tests {
     #[test]
     fn only_a_table_that_dominates_is_split_and_not_before_14() {
         let paths = |major, tables: &[Table]| -> Vec<String> {
-            plan_jobs(tables, major, 2, None).into_iter().rev().map(|job| job.path).collect()
+            plan_jobs(tables, &|_| true, major, 2, None).into_iter().rev().map(|job| job.path).collect()
         };
         let even = [table("a", 100), table("b", 90), table("c", 80)];
         assert_eq!(paths(15, &even), ["data/public.a.copy", "data/public.b.copy", "data/public.c.copy"]);
@@ -285,7 +311,7 @@ mod tests {
 
     #[test]
     fn ranges_of_pages_leave_nothing_out() {
-        let jobs = plan_jobs(&[table("a", 300)], 16, 2, None);
+        let jobs = plan_jobs(&[table("a", 300)], &|_| true, 16, 2, None);
         let mut ranges: Vec<_> = jobs.iter().filter_map(|job| job.pages).collect();
         ranges.sort_unstable();
         assert_eq!(ranges.first().map(|range| range.0), Some(0));

@@ -32,7 +32,8 @@ use memchr::memchr_iter;
 use serde::{Deserialize, Serialize};
 use twox_hash::{XxHash3_64, XxHash3_128};
 
-use younger::{counted, seen, younger};
+use younger::counted;
+pub(super) use younger::{seen, younger};
 
 use super::{
     PgError, RowChanges, Selection, Session, Sources,

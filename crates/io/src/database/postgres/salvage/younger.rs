@@ -8,19 +8,19 @@ use super::{
 };
 
 /// What the server's own counting tells of a table: rows now, and how many of them are younger than the backup.
-pub(super) struct Seen {
+pub(in super::super) struct Seen {
     pub rows: u64,
     pub touched: u64,
 }
 
 /// The condition for them, as SQL.
-pub(super) fn younger(horizon: &Horizon) -> String {
+pub(in super::super) fn younger(horizon: &Horizon) -> String {
     let xmin = horizon.xmin & 0xffff_ffff;
     format!("pg_catalog.age(xmin) <= pg_catalog.age('{xmin}'::pg_catalog.xid)")
 }
 
 /// Counts them.
-pub(super) fn seen(session: &mut Session, now: &Table, horizon: &Horizon) -> Result<Seen, PgError> {
+pub(in super::super) fn seen(session: &mut Session, now: &Table, horizon: &Horizon) -> Result<Seen, PgError> {
     let title = now.title();
     let condition = now.condition.as_deref().unwrap_or_default();
     let row = session.one(&format!(

@@ -1,0 +1,192 @@
+//! Tables that nobody has written to since an earlier capture: what that one has of their rows holds, and is not read again.
+//!
+//! A row carries the number of the transaction that wrote it, and never changes: an `UPDATE` writes another one. So where the
+//! server counts on as it did then, a table holds what it held when
+//!
+//! ```text
+//!   none of its rows is younger          nothing came, nothing was changed
+//!   there are as many as there were      nothing went
+//!   it is that table, with those columns, whose types say what they said
+//! ```
+//!
+//! Its own statistics would be cheaper to ask, and are no proof: a session may turn them off, a crash loses them.
+//!
+//! That the server counts on is not taken for granted. Numbers are given out twice where it came back as it was earlier, with
+//! the disk of an hour ago or without its last commits; so it has to run since before the earlier capture, and what that
+//! one saw has to have been on disk. And once in [`DAYS_MAX`] days everything is read, whatever they say.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Mutex,
+};
+
+use lifeboat_model::{
+    PostgresFacts, Timestamp,
+    postgres::{Horizon, PgTableFacts},
+    time::since,
+};
+
+use super::{
+    PgError, Session,
+    catalog::Table,
+    loss::same_lineage,
+    rows::{Reading, join, lock_at_once, taken},
+    salvage::{seen, younger},
+};
+use crate::stop::Stop;
+
+/// After so many days rows are read again. It bounds how long anything that nobody thought of could go unseen.
+pub const DAYS_MAX: u64 = 7;
+
+/// Smaller tables are read at once: to ask first would take as long.
+const BYTES_MIN: u64 = 1 << 20;
+
+/// So many of a table's last pages are looked at first: most that is new is there.
+const LAST_PAGES: u64 = 16;
+
+/// What is the same only as long as it is the same kind of definitions.
+const DEFINITIONS: [&str; 4] = ["column", "type", "enum", "extension"];
+
+/// What tells tables apart, by their numbers.
+pub(super) struct Identity {
+    /// The table and its columns; not its name.
+    pub text: String,
+    /// Whether what COPY says of a row depends on nothing but the row and the definitions that are compared.
+    is_steady: bool,
+}
+
+/// The identities of all tables of the database.
+pub(super) fn identities(session: &mut Session) -> Result<BTreeMap<u32, Identity>, PgError> {
+    // A type of a domain, and of an array, is the one below. Those of names and numbers of other objects (`regclass`) and
+    // those that follow a setting (`money`) may be written otherwise tomorrow.
+    let rows = session.ask(
+        "SELECT c.oid, pg_catalog.md5(pg_catalog.string_agg(pg_catalog.concat_ws(':', a.attnum, a.atttypid, a.atttypmod, a.attcollation), ',' ORDER BY a.attnum)),
+                pg_catalog.bool_and(b.typtype = 'e' OR (b.typtype = 'b' AND b.typname !~ '^(reg|money$|aclitem$)'
+                    AND (b.typnamespace = 'pg_catalog'::pg_catalog.regnamespace OR EXISTS (SELECT 1 FROM pg_catalog.pg_depend d
+                        WHERE d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND d.objid = b.oid AND d.deptype = 'e'))))
+           FROM pg_catalog.pg_class c
+           JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
+           JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+           LEFT JOIN pg_catalog.pg_type d ON d.oid = NULLIF(t.typbasetype, 0)
+           JOIN pg_catalog.pg_type b ON b.oid = CASE WHEN COALESCE(d.typcategory, t.typcategory) = 'A' AND COALESCE(d.typelem, t.typelem) <> 0
+                    THEN COALESCE(d.typelem, t.typelem) ELSE COALESCE(d.oid, t.oid) END
+          WHERE c.relkind = 'r'
+          GROUP BY c.oid",
+    )?;
+    let identity = |row: &super::Row| {
+        let oid = row.text(0).parse().unwrap_or_default();
+        (oid, Identity { text: format!("{oid}-{}", row.text(1)), is_steady: row.is_true(2) })
+    };
+    Ok(rows.iter().map(identity).collect())
+}
+
+/// Whether the server's counting goes on from an earlier capture without a break.
+fn counts_on(session: &mut Session, then: &Horizon, now: &Horizon) -> Result<bool, PgError> {
+    let is_same = then.on_disk && then.running_since.is_some() && then.running_since == now.running_since;
+    Ok(is_same && same_lineage(session, then)?.is_ok())
+}
+
+/// The tables, by their places in the list, that hold what an earlier capture has of them, with that.
+pub(super) fn untouched(
+    leader: &mut Session,
+    identities: &BTreeMap<u32, Identity>,
+    now: &PostgresFacts,
+    earlier: &PostgresFacts,
+    reading: &Reading<'_>,
+    stop: &Stop,
+) -> Result<BTreeMap<usize, PgTableFacts>, PgError> {
+    let is_as_defined = DEFINITIONS.iter().all(|kind| now.fingerprint.get(*kind) == earlier.fingerprint.get(*kind));
+    if !is_as_defined
+        || now.server_version != earlier.server_version
+        || !counts_on(leader, &earlier.horizon, &now.horizon)?
+    {
+        return Ok(BTreeMap::new());
+    }
+    let known = |at: &usize| known(&reading.tables[*at], identities, earlier, now.horizon.at).is_some();
+    // Workers take from the end: the largest, which the list begins with.
+    let asked: VecDeque<usize> = (0..reading.tables.len()).filter(known).rev().collect();
+    let asking = Asking { asked: Mutex::new(asked), same: Mutex::default(), failed: Mutex::default() };
+    std::thread::scope(|scope| {
+        for _ in 0..reading.connections.max(1) {
+            scope.spawn(|| {
+                if let Err(error) = asking.ask(earlier, reading, stop) {
+                    taken(&asking.failed).get_or_insert(error);
+                    taken(&asking.asked).clear();
+                }
+            });
+        }
+    });
+    if let Some(error) = taken(&asking.failed).take() {
+        return Err(error);
+    }
+    let same = std::mem::take(&mut *taken(&asking.same));
+    let facts = same.into_iter().filter_map(|at| Some((at, facts_again(&reading.tables[at], earlier)?)));
+    Ok(facts.collect())
+}
+
+/// Tables that are asked, by several sessions.
+struct Asking {
+    asked: Mutex<VecDeque<usize>>,
+    same: Mutex<Vec<usize>>,
+    failed: Mutex<Option<PgError>>,
+}
+
+impl Asking {
+    fn ask(&self, earlier: &PostgresFacts, reading: &Reading<'_>, stop: &Stop) -> Result<(), PgError> {
+        let next = || taken(&self.asked).pop_back();
+        let Some(mut at) = next() else { return Ok(()) };
+        let mut session = join(reading, stop)?;
+        loop {
+            let table = &reading.tables[at];
+            if let Some(then) = earlier.tables.get(&table.title())
+                // Who cannot be asked at once is read, by whoever holds it.
+                && lock_at_once(&mut session, table)?
+                && is_untouched(&mut session, table, then.rows.rows, &earlier.horizon)?
+            {
+                taken(&self.same).push(at);
+            }
+            match next() {
+                Some(more) => at = more,
+                None => return session.run("COMMIT"),
+            }
+        }
+    }
+}
+
+/// What an earlier capture has of a table, if that could still hold.
+fn known<'a>(
+    table: &Table,
+    identities: &BTreeMap<u32, Identity>,
+    earlier: &'a PostgresFacts,
+    now: Option<Timestamp>,
+) -> Option<&'a PgTableFacts> {
+    let then = earlier.tables.get(&table.title())?;
+    let identity = identities.get(&table.oid)?;
+    let is_it = identity.is_steady && identity.text == then.identity && then.columns == table.columns;
+    let is_whole = table.condition.is_none() && then.condition.is_none() && !then.parts.is_empty();
+    let read_at = then.read_at.or(earlier.horizon.at)?;
+    let is_fresh = now.is_some_and(|now| read_at <= now && since(read_at, now).as_secs() < DAYS_MAX * 24 * 60 * 60);
+    (is_it && is_whole && is_fresh && table.bytes >= BYTES_MIN).then_some(then)
+}
+
+/// The same, as it is noted in the new capture.
+fn facts_again(table: &Table, earlier: &PostgresFacts) -> Option<PgTableFacts> {
+    let then = earlier.tables.get(&table.title())?.clone();
+    Some(PgTableFacts { read_at: then.read_at.or(earlier.horizon.at), disk_bytes: table.bytes, ..then })
+}
+
+/// Whether a table has as many rows as then, and none that is younger.
+fn is_untouched(session: &mut Session, table: &Table, rows: u64, horizon: &Horizon) -> Result<bool, PgError> {
+    if session.major() >= 14 && table.pages > LAST_PAGES * 4 {
+        let (title, from) = (table.title(), table.pages - LAST_PAGES);
+        let new = session.one(&format!(
+            "SELECT EXISTS (SELECT 1 FROM ONLY {title} WHERE ctid >= '({from},0)'::pg_catalog.tid AND {})",
+            younger(horizon)
+        ))?;
+        if new.is_true(0) {
+            return Ok(false);
+        }
+    }
+    let seen = seen(session, table, horizon)?;
+    Ok(seen.touched == 0 && seen.rows == rows)
+}

@@ -1,0 +1,254 @@
+//! Captures that take over what nobody has written to since an earlier one.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use lifeboat_io::{
+    Random, Stop, SystemClock,
+    database::postgres::{CaptureOptions, Captured, DAYS_MAX, inspect},
+    testing::SeededRandom,
+};
+use lifeboat_model::PostgresFacts;
+
+use crate::{
+    helpers::{Memory, address, capture_since, open},
+    servers::{MAJORS, Server},
+};
+
+const DATABASE: &str = "postgres";
+
+/// A table of more than a MiB, most of it room, whose rows depend on its name.
+fn table(name: &str) -> String {
+    format!(
+        "CREATE TABLE {name} (id int PRIMARY KEY, body text, extra int) WITH (fillfactor = 10);
+         INSERT INTO {name} SELECT i, '{name} ' || i || repeat('.', 60), i FROM generate_series(1, 1500) i;"
+    )
+}
+
+/// A capture that the next one may build upon: what it saw is on the server's disk.
+fn first(server: &Server) -> (Captured, Memory) {
+    for _ in 0..100 {
+        let memory = Memory::default();
+        server.sql(DATABASE, "CHECKPOINT");
+        let captured = take(server, &memory, None);
+        if captured.facts.horizon.on_disk {
+            return (captured, memory);
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    panic!("what was captured never came to the disk");
+}
+
+fn take(server: &Server, memory: &Memory, earlier: Option<&PostgresFacts>) -> Captured {
+    let address = address(&server.url(DATABASE));
+    capture_since(server, &address, &CaptureOptions::default(), memory, earlier, &Stop::default()).unwrap()
+}
+
+/// A second capture: it has to hold what is there. Gives the tables that were not read.
+fn second(server: &Server, earlier: &PostgresFacts, files: &Memory) -> (Captured, Memory, BTreeSet<String>) {
+    let memory = Memory { earlier: files.files.lock().unwrap().clone(), ..Memory::default() };
+    let captured = take(server, &memory, Some(earlier));
+    same_as_read(server, &captured, &memory);
+    let facts = &captured.facts;
+    let again = facts.tables.iter().filter(|(_, table)| table.read_at.is_some()).map(|(title, _)| title.clone());
+    let again = again.collect();
+    (captured, memory, again)
+}
+
+fn same_as_read(server: &Server, captured: &Captured, memory: &Memory) {
+    let address = address(&server.url(DATABASE));
+    let clock = SystemClock::default();
+    let read = inspect(&address, &CaptureOptions::default(), &clock, &Stop::default(), &|_, _| ()).unwrap();
+    let rows = |facts: &PostgresFacts| -> BTreeMap<String, _> {
+        facts.tables.iter().map(|(title, table)| (title.clone(), table.rows.clone())).collect()
+    };
+    assert_eq!(rows(&captured.facts), rows(&read));
+    let files = memory.files.lock().unwrap();
+    for (title, table) in &captured.facts.tables {
+        let lines = table.parts.iter().map(|part| files[&part.path].iter().filter(|byte| **byte == b'\n').count());
+        assert_eq!(lines.sum::<usize>() as u64, table.rows.rows, "{title}");
+    }
+}
+
+fn titles(names: &[&str]) -> BTreeSet<String> {
+    names.iter().map(|name| format!("public.{name}")).collect()
+}
+
+#[test]
+fn a_table_that_nobody_wrote_to_is_taken_over_and_every_other_is_read() {
+    for major in MAJORS {
+        let server = Server::start(major);
+        let names = [
+            "same",
+            "inserted",
+            "updated",
+            "deleted",
+            "exchanged",
+            "refilled",
+            "one",
+            "other",
+            "lost_a_column",
+            "undone",
+            "rewritten",
+            "frozen",
+            "held",
+            "widened",
+        ];
+        names.iter().for_each(|name| drop(server.sql(DATABASE, &table(name))));
+        server.sql(
+            DATABASE,
+            "CREATE TYPE mood AS ENUM ('well', 'ill'); CREATE DOMAIN small AS int;
+             CREATE TABLE typed (id int PRIMARY KEY, mood mood, moods mood[], small small, at timestamptz, b bytea, n numeric[]) WITH (fillfactor = 10);
+             INSERT INTO typed SELECT i, 'well', '{well,ill}', i, now(), repeat('x', 40)::bytea, '{1,2}' FROM generate_series(1, 1500) i;
+             CREATE TABLE named (id int PRIMARY KEY, what regclass, body text) WITH (fillfactor = 10);
+             INSERT INTO named SELECT i, 'typed', repeat('x', 90) FROM generate_series(1, 1500) i;
+             CREATE TABLE tiny AS SELECT 1 AS one;
+             CREATE TABLE parted (id int, body text) PARTITION BY RANGE (id);
+             CREATE TABLE part_a PARTITION OF parted FOR VALUES FROM (0) TO (2000) WITH (fillfactor = 10);
+             CREATE TABLE part_b PARTITION OF parted FOR VALUES FROM (2000) TO (4000) WITH (fillfactor = 10);
+             INSERT INTO parted SELECT i, repeat('x', 90) FROM generate_series(1, 3999) i",
+        );
+        // Somebody is at it while the first capture is made; what he does is committed after it.
+        let mut somebody = open(&server, DATABASE);
+        somebody.run("BEGIN").unwrap();
+        somebody.run("UPDATE public.held SET body = 'held' WHERE id = 700").unwrap();
+        let (earlier, files) = first(&server);
+        somebody.run("COMMIT").unwrap();
+
+        server.sql(
+            DATABASE,
+            "INSERT INTO inserted VALUES (0, 'new', 0);
+             UPDATE updated SET extra = 0 WHERE id = 471;
+             DELETE FROM deleted WHERE id = 1500;
+             DELETE FROM exchanged WHERE id = 5; INSERT INTO exchanged VALUES (5, 'another', 5);
+             TRUNCATE refilled; INSERT INTO refilled SELECT i, 'refilled ' || i || repeat('.', 60), i FROM generate_series(1, 1500) i;
+             ALTER TABLE one RENAME TO third; ALTER TABLE other RENAME TO one; ALTER TABLE third RENAME TO other;
+             BEGIN; UPDATE undone SET extra = 0; ROLLBACK;
+             VACUUM FULL rewritten; VACUUM (FREEZE) frozen;
+             INSERT INTO part_b VALUES (2000, 'late')",
+        );
+        let (next, next_files, again) = second(&server, &earlier.facts, &files);
+        assert_eq!(
+            again,
+            titles(&["same", "undone", "rewritten", "frozen", "typed", "part_a", "lost_a_column", "widened"]),
+            "PostgreSQL {major}"
+        );
+        let read_at = next.facts.tables["public.same"].read_at;
+        assert_eq!(read_at, earlier.facts.horizon.at, "and it is told when they were read");
+
+        // Other definitions: all is read, and each of these would have been wrong.
+        for change in [
+            "ALTER TYPE mood RENAME VALUE 'well' TO 'fine'",
+            "ALTER TABLE lost_a_column DROP COLUMN extra; ALTER TABLE lost_a_column ADD COLUMN extra int",
+            "ALTER TABLE widened ALTER COLUMN extra TYPE bigint",
+        ] {
+            server.sql(DATABASE, change);
+            let (_, _, again) = second(&server, &next.facts, &next_files);
+            assert!(!again.contains("public.typed") || !change.contains("TYPE mood"), "{change}: {again:?}");
+            assert!(!again.contains("public.lost_a_column") || !change.contains("lost_a"), "{change}: {again:?}");
+            assert!(!again.contains("public.widened") || !change.contains("widened"), "{change}: {again:?}");
+        }
+    }
+}
+
+/// A third one builds on the second, as long as that was read not long ago.
+#[test]
+fn what_is_taken_over_is_read_again_after_a_week() {
+    let server = Server::start(16);
+    server.sql(DATABASE, &table("same"));
+    let (earlier, files) = first(&server);
+    let days = |days: u64| Duration::from_secs(days * 24 * 60 * 60);
+    let before = |facts: &PostgresFacts, by: Duration| {
+        let mut facts = facts.clone();
+        facts.horizon.at = facts.horizon.at.map(|at| at - by);
+        for table in facts.tables.values_mut() {
+            table.read_at = table.read_at.map(|at| at - by);
+        }
+        facts
+    };
+    let (next, next_files, again) = second(&server, &before(&earlier.facts, days(DAYS_MAX - 1)), &files);
+    assert_eq!(again, titles(&["same"]));
+    // The second capture is of now, its rows are six days old.
+    let mut by_now = next.facts.clone();
+    by_now.horizon.on_disk = true;
+    let (_, _, again) = second(&server, &by_now, &next_files);
+    assert_eq!(again, titles(&["same"]));
+    let table = by_now.tables.get_mut("public.same").unwrap();
+    table.read_at = table.read_at.map(|at| at - days(1));
+    let (_, _, again) = second(&server, &by_now, &next_files);
+    assert_eq!(again, BTreeSet::new(), "they are seven days old");
+    let (_, _, again) = second(&server, &before(&earlier.facts, days(DAYS_MAX)), &files);
+    assert_eq!(again, BTreeSet::new());
+    let mut tomorrow = earlier.facts.clone();
+    tomorrow.horizon.at = tomorrow.horizon.at.map(|at| at + days(1));
+    let (_, _, again) = second(&server, &tomorrow, &files);
+    assert_eq!(again, BTreeSet::new(), "a clock that was put back says nothing");
+}
+
+/// Where the server may count twice, or the files are gone, everything is read.
+#[test]
+fn nothing_is_taken_over_from_what_may_not_be_so_any_more() {
+    let mut server = Server::start(15);
+    server.sql(DATABASE, &table("same"));
+    let (earlier, files) = first(&server);
+    let changed = |change: &dyn Fn(&mut PostgresFacts)| {
+        let mut facts = earlier.facts.clone();
+        change(&mut facts);
+        second(&server, &facts, &files).2
+    };
+    assert_eq!(changed(&|_| ()), titles(&["same"]), "it is, as it stands");
+    assert_eq!(changed(&|facts| facts.horizon.on_disk = false), BTreeSet::new(), "its commits may be lost");
+    assert_eq!(changed(&|facts| facts.horizon.database_oid += 1), BTreeSet::new());
+    assert_eq!(changed(&|facts| facts.horizon.timeline = Some(7)), BTreeSet::new());
+    assert_eq!(changed(&|facts| facts.horizon.xmin += 1_000_000), BTreeSet::new());
+    assert_eq!(changed(&|facts| facts.server_version += 1), BTreeSet::new());
+    assert_eq!(changed(&|facts| facts.tables.get_mut("public.same").unwrap().identity.clear()), BTreeSet::new());
+    // One of its files is gone.
+    let (_, _, again) = second(&server, &earlier.facts, &Memory::default());
+    assert_eq!(again, BTreeSet::new());
+    server.crash_and_restart();
+    let (_, _, again) = second(&server, &earlier.facts, &files);
+    assert_eq!(again, BTreeSet::new(), "a server that was started again may be one from earlier");
+}
+
+/// Any writes at all, capture upon capture: each holds what is there.
+#[test]
+fn captures_upon_captures_hold_what_is_there() {
+    const TABLES: u64 = 5;
+    let seed = std::env::var("LIFEBOAT_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(28);
+    let random = SeededRandom::new(seed);
+    let below = |most: u64| {
+        let mut bytes = [0; 8];
+        random.fill(&mut bytes);
+        u64::from_le_bytes(bytes) % most
+    };
+    let server = Server::start(17);
+    (0..TABLES).for_each(|number| drop(server.sql(DATABASE, &table(&format!("t{number}")))));
+    let (mut earlier, mut files) = first(&server);
+    let mut taken = 0;
+    for round in 0..12 {
+        for _ in 0..below(4) {
+            let (name, id) = (format!("t{}", below(TABLES)), below(1_500) + 1);
+            let other = format!("t{}", below(TABLES));
+            server.sql(DATABASE, &match below(9) {
+                0 => format!("INSERT INTO {name} SELECT max(id) + 1, 'more', 0 FROM {name}"),
+                1 => format!("UPDATE {name} SET extra = extra + 1 WHERE id = {id}"),
+                2 => format!("DELETE FROM {name} WHERE id = {id}"),
+                3 => format!("DELETE FROM {name} WHERE id = {id}; INSERT INTO {name} VALUES ({id}, 'again', {id})"),
+                4 => format!("BEGIN; TRUNCATE {name}; ROLLBACK"),
+                5 => format!("VACUUM FULL {name}"),
+                6 => format!("BEGIN; SAVEPOINT s; UPDATE {name} SET body = 'x' WHERE id = {id}; RELEASE s; COMMIT"),
+                7 if name != other => format!("BEGIN; ALTER TABLE {name} RENAME TO t; ALTER TABLE {other} RENAME TO {name}; ALTER TABLE t RENAME TO {other}; COMMIT"),
+                _ => format!("VACUUM (FREEZE, ANALYZE) {name}"),
+            });
+        }
+        let (next, next_files, again) = second(&server, &earlier.facts, &files);
+        taken += again.len();
+        assert!(taken > 0 || round < 11, "seed {seed}: nothing was ever taken over");
+        if next.facts.horizon.on_disk {
+            (earlier, files) = (next, next_files);
+        }
+    }
+}
