@@ -14,7 +14,8 @@ use crate::{
     },
 };
 
-/// Steps of a restore that find the rows that leave before anybody is held up.
+/// Steps of a restore that find the rows that leave before anybody is held up: whether a swap could happen, which needs what is
+/// to be swapped in, and the finding.
 const AHEAD: [&str; 2] = ["look", "look-ahead"];
 
 /// A restore's own phases, with the application around them.
@@ -35,9 +36,15 @@ pub(super) fn full(engine: &Engine, known: &Known, why: &str, plan: &mut Plan) -
     preflight.extend(take("preflight").map(|(_, steps)| steps).unwrap_or_default());
     preflight.extend(environment::checks(engine, known));
     plan.phases.push(phase(common, "preflight", vec![], preflight));
-    plan.phases.push(phase(common, "app", vec![], changing(known).map(App::stage).collect()));
-    let fence = |plan: &mut Plan| plan.phases.push(phase(common, "fence", vec![], fenced(known, base, why)));
     let (swapping, mut swap) = take("swap").unwrap_or_default();
+    let mut staging: Vec<Step> = changing(known).map(App::stage).collect();
+    let is = |step: &mut Step, names: &[&str]| names.contains(&step.id.to_string().as_str());
+    if !has_shadow {
+        // What leaves is found against the backup itself, so nothing has to be restored for it, and nobody need wait.
+        staging.extend(swap.extract_if(.., |step| is(step, &AHEAD[1..])));
+    }
+    plan.phases.push(phase(common, "app", vec![], staging));
+    let fence = |plan: &mut Plan| plan.phases.push(phase(common, "fence", vec![], fenced(known, base, why)));
     let bring = [("keep", "emergency-backup"), ("restore", "restore"), ("verify", "verify")];
     // A copy that lies ready is looked at while the app still answers; then nobody waits for more than what is kept of the
     // present state, and a name. One that has to be fetched is fetched behind the fence, so that no more rows come meanwhile.
@@ -49,7 +56,7 @@ pub(super) fn full(engine: &Engine, known: &Known, why: &str, plan: &mut Plan) -
         let (expected, mut steps) = take(theirs).unwrap_or_default();
         if has_shadow && ours == "verify" {
             // Rows that leave are looked for while everybody writes, as a restore does; behind the fence only what came since.
-            steps.extend(swap.extract_if(.., |step| AHEAD.contains(&step.id.to_string().as_str())));
+            steps.extend(swap.extract_if(.., |step| is(step, &AHEAD)));
         }
         plan.phases.push(phase(common, ours, expected, steps));
     }

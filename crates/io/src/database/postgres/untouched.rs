@@ -6,7 +6,7 @@
 //! ```text
 //!   none of its rows is younger          nothing came, nothing was changed
 //!   there are as many as there were      nothing went
-//!   it is that table, with those columns, whose types say what they said
+//!   it is that table, with those columns, whose types write what they wrote
 //! ```
 //!
 //! Its own statistics would be cheaper to ask, and are no proof: a session may turn them off, a crash loses them.
@@ -44,14 +44,12 @@ const BYTES_MIN: u64 = 1 << 20;
 /// So many of a table's last pages are looked at first: most that is new is there.
 const LAST_PAGES: u64 = 16;
 
-/// What is the same only as long as it is the same kind of definitions.
-const DEFINITIONS: [&str; 4] = ["column", "type", "enum", "extension"];
-
 /// What tells tables apart, by their numbers.
 pub(super) struct Identity {
-    /// The table and its columns; not its name.
+    /// The table, its columns and their types, with the labels of an enumeration and the version of the extension that one
+    /// comes with; not its name.
     pub text: String,
-    /// Whether what COPY says of a row depends on nothing but the row and the definitions that are compared.
+    /// Whether what COPY says of a row depends on nothing but these and the row.
     is_steady: bool,
 }
 
@@ -60,7 +58,11 @@ pub(super) fn identities(session: &mut Session) -> Result<BTreeMap<u32, Identity
     // A type of a domain, and of an array, is the one below. Those of names and numbers of other objects (`regclass`) and
     // those that follow a setting (`money`) may be written otherwise tomorrow.
     let rows = session.ask(
-        "SELECT c.oid, pg_catalog.md5(pg_catalog.string_agg(pg_catalog.concat_ws(':', a.attnum, a.atttypid, a.atttypmod, a.attcollation), ',' ORDER BY a.attnum)),
+        "SELECT c.oid, pg_catalog.md5(pg_catalog.string_agg(pg_catalog.concat_ws(':', a.attnum, a.atttypid, a.atttypmod, b.oid,
+                    (SELECT pg_catalog.md5(pg_catalog.string_agg(e.oid || '=' || e.enumlabel, ',' ORDER BY e.oid))
+                       FROM pg_catalog.pg_enum e WHERE e.enumtypid = b.oid),
+                    (SELECT x.extversion FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_extension x ON x.oid = d.refobjid
+                      WHERE d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND d.objid = b.oid AND d.deptype = 'e')), ',' ORDER BY a.attnum)),
                 pg_catalog.bool_and(b.typtype = 'e' OR (b.typtype = 'b' AND b.typname !~ '^(reg|money$|aclitem$)'
                     AND (b.typnamespace = 'pg_catalog'::pg_catalog.regnamespace OR EXISTS (SELECT 1 FROM pg_catalog.pg_depend d
                         WHERE d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND d.objid = b.oid AND d.deptype = 'e'))))
@@ -95,11 +97,7 @@ pub(super) fn untouched(
     reading: &Reading<'_>,
     stop: &Stop,
 ) -> Result<BTreeMap<usize, PgTableFacts>, PgError> {
-    let is_as_defined = DEFINITIONS.iter().all(|kind| now.fingerprint.get(*kind) == earlier.fingerprint.get(*kind));
-    if !is_as_defined
-        || now.server_version != earlier.server_version
-        || !counts_on(leader, &earlier.horizon, &now.horizon)?
-    {
+    if now.server_version != earlier.server_version || !counts_on(leader, &earlier.horizon, &now.horizon)? {
         return Ok(BTreeMap::new());
     }
     let known = |at: &usize| known(&reading.tables[*at], identities, earlier, now.horizon.at).is_some();
