@@ -55,25 +55,50 @@ pub(super) struct Identity {
 
 /// The identities of all tables of the database.
 pub(super) fn identities(session: &mut Session) -> Result<BTreeMap<u32, Identity>, PgError> {
-    // A type of a domain, and of an array, is the one below. Those of names and numbers of other objects (`regclass`) and
-    // those that follow a setting (`money`) may be written otherwise tomorrow.
+    // A type is what it is made of: the one below a domain, the elements of an array, the fields of a row. Those of names and
+    // numbers of other objects (`regclass`) and those that follow a setting (`money`) may be written otherwise tomorrow.
     let rows = session.ask(
-        "SELECT c.oid, pg_catalog.md5(pg_catalog.string_agg(pg_catalog.concat_ws(':', a.attnum, a.atttypid, a.atttypmod, b.oid,
-                    (SELECT pg_catalog.md5(pg_catalog.string_agg(e.oid || '=' || e.enumlabel, ',' ORDER BY e.oid))
-                       FROM pg_catalog.pg_enum e WHERE e.enumtypid = b.oid),
-                    (SELECT x.extversion FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_extension x ON x.oid = d.refobjid
-                      WHERE d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND d.objid = b.oid AND d.deptype = 'e')), ',' ORDER BY a.attnum)),
-                pg_catalog.bool_and(b.typtype = 'e' OR (b.typtype = 'b' AND b.typname !~ '^(reg|money$|aclitem$)'
-                    AND (b.typnamespace = 'pg_catalog'::pg_catalog.regnamespace OR EXISTS (SELECT 1 FROM pg_catalog.pg_depend d
-                        WHERE d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND d.objid = b.oid AND d.deptype = 'e'))))
-           FROM pg_catalog.pg_class c
-           JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
-           JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
-           LEFT JOIN pg_catalog.pg_type d ON d.oid = NULLIF(t.typbasetype, 0)
-           JOIN pg_catalog.pg_type b ON b.oid = CASE WHEN COALESCE(d.typcategory, t.typcategory) = 'A' AND COALESCE(d.typelem, t.typelem) <> 0
-                    THEN COALESCE(d.typelem, t.typelem) ELSE COALESCE(d.oid, t.oid) END
-          WHERE c.relkind = 'r'
-          GROUP BY c.oid",
+        "WITH RECURSIVE used AS (
+           SELECT c.oid AS relation, a.attnum, a.atttypid, a.atttypmod
+             FROM pg_catalog.pg_class c
+             JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
+            WHERE c.relkind = 'r'),
+         part (whole, oid) AS (
+           SELECT DISTINCT atttypid, atttypid FROM used
+            UNION
+           SELECT p.whole, n.oid FROM part p CROSS JOIN LATERAL (
+             SELECT t.typbasetype AS oid FROM pg_catalog.pg_type t WHERE t.oid = p.oid AND t.typtype = 'd'
+              UNION ALL
+             SELECT t.typelem FROM pg_catalog.pg_type t WHERE t.oid = p.oid AND t.typcategory = 'A' AND t.typelem <> 0
+              UNION ALL
+             SELECT r.rngsubtype FROM pg_catalog.pg_range r WHERE r.rngtypid = p.oid
+              UNION ALL
+             SELECT f.atttypid FROM pg_catalog.pg_type t
+               JOIN pg_catalog.pg_attribute f ON f.attrelid = t.typrelid AND f.attnum > 0 AND NOT f.attisdropped
+              WHERE t.oid = p.oid AND t.typtype = 'c') n),
+         kind AS (
+           SELECT t.oid, pg_catalog.concat_ws(':', t.oid, t.typbasetype, t.typtypmod, t.typelem, x.extversion,
+                    (SELECT pg_catalog.string_agg(e.oid || '=' || e.enumlabel, ';' ORDER BY e.oid)
+                       FROM pg_catalog.pg_enum e WHERE e.enumtypid = t.oid),
+                    (SELECT pg_catalog.string_agg(f.attnum || '=' || f.atttypid || '.' || f.atttypmod, ';' ORDER BY f.attnum)
+                       FROM pg_catalog.pg_attribute f
+                      WHERE t.typtype = 'c' AND f.attrelid = t.typrelid AND f.attnum > 0 AND NOT f.attisdropped)) AS text,
+                  t.typtype IN ('d', 'e', 'r', 'c') OR (t.typtype = 'b' AND t.typname !~ '^_?(reg|money$|aclitem$)'
+                    AND (t.typnamespace = 'pg_catalog'::pg_catalog.regnamespace OR x.oid IS NOT NULL
+                      OR (t.typcategory = 'A' AND t.typelem <> 0))) AS is_steady
+             FROM pg_catalog.pg_type t
+             LEFT JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND d.objid = t.oid
+                   AND d.objsubid = 0 AND d.deptype = 'e' AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass
+             LEFT JOIN pg_catalog.pg_extension x ON x.oid = d.refobjid
+            WHERE t.oid IN (SELECT oid FROM part)),
+         whole AS (
+           SELECT p.whole, pg_catalog.string_agg(k.text, '|' ORDER BY k.oid) AS text, pg_catalog.bool_and(k.is_steady) AS is_steady
+             FROM part p JOIN kind k ON k.oid = p.oid GROUP BY p.whole)
+         SELECT u.relation, pg_catalog.md5(pg_catalog.string_agg(
+                  pg_catalog.concat_ws(':', u.attnum, u.atttypid, u.atttypmod, w.text), ',' ORDER BY u.attnum)),
+                pg_catalog.bool_and(w.is_steady)
+           FROM used u JOIN whole w ON w.whole = u.atttypid
+          GROUP BY u.relation",
     )?;
     let identity = |row: &super::Row| {
         let oid = row.text(0).parse().unwrap_or_default();
