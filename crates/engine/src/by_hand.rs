@@ -60,6 +60,10 @@ pub fn by_hand(action: &Action, around: &Around<'_>) -> ByHand {
                 to.join(", ")
             )])
         }
+        Action::Feature(seen) => match &seen.probe {
+            Some(url) => ByHand::Type(vec![format!("curl -sS -o /dev/null -w '%{{http_code}}' {}", quote(url))]),
+            None => ByHand::Covered("nothing is done"),
+        },
         Action::Say { .. } => ByHand::Covered("nothing is done"),
         Action::Command { argv, .. } => ByHand::Type(vec![typed(argv)]),
         _other => ByHand::Not("there is no command for it that is safe by hand"),

@@ -51,6 +51,7 @@ pub fn consequence(plan: &Plan) -> Consequence {
         }
         Request::Policy { about: PolicyAsk::Close, .. } => Consequence::Harmless,
         Request::Level { .. } | Request::Drill { .. } | Request::Policy { .. } => Consequence::Reversible,
+        Request::Feature { .. } => Consequence::Reversible,
         Request::BringBack { .. } | Request::RestoreTable { insert: true, .. } => Consequence::Reversible,
         Request::RestoreTable { insert: false, .. } => Consequence::Harmless,
         Request::Fence { on, .. } | Request::Maintenance { on, .. } => {

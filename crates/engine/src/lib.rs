@@ -16,6 +16,7 @@ pub mod drills;
 pub mod evidence;
 pub mod examine;
 pub mod facts;
+pub mod features;
 pub mod incidents;
 pub mod kit;
 pub mod leaks;

@@ -7,7 +7,7 @@ use lifeboat_model::{
 use lifeboat_store::{JournalFile, catalog::OperationRow};
 use serde::Serialize;
 
-use crate::{Engine, copies::CopyStatus, facts, plan, standing::Standing};
+use crate::{Engine, copies::CopyStatus, facts, features::sentence, plan, standing::Standing};
 
 /// Read-only answers.
 pub struct Answers<'a> {
@@ -182,7 +182,12 @@ impl Answers<'_> {
             releases,
             unfinished: unfinished.iter().map(|row| format!("{} ({}, {})", row.id, row.kind, row.state)).collect(),
             at_work,
-            open_items: self.open_items()?.into_iter().chain(self.started_otherwise()?).collect(),
+            open_items: self
+                .open_items()?
+                .into_iter()
+                .chain(self.started_otherwise()?)
+                .chain(self.engine.features_off()?.iter().map(sentence))
+                .collect(),
             damaged_journals,
         })
     }

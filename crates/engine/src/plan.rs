@@ -10,6 +10,7 @@ mod databases;
 mod deploy;
 mod drill;
 pub mod export;
+mod features;
 pub mod incident;
 pub mod keep;
 mod level;
@@ -44,6 +45,7 @@ use crate::Engine;
 pub(crate) fn make(engine: &Engine, request: &Request) -> Result<Plan, Failure> {
     let mut plan = planned(engine, request)?;
     guarded(engine, &mut plan)?;
+    features::remind(engine, &mut plan)?;
     Ok(plan)
 }
 
@@ -93,6 +95,9 @@ fn planned(engine: &Engine, request: &Request) -> Result<Plan, Failure> {
             }
             if let Some(pushed) = branch::pushed(&known) {
                 return branch::undo(engine, &known, &pushed, request);
+            }
+            if let Some(switched) = features::switched(&known) {
+                return features::undo(engine, &known, &switched, request);
             }
             if level::is_meant(&known) {
                 return level::undo(engine, &known, request);
@@ -144,8 +149,9 @@ fn planned(engine: &Engine, request: &Request) -> Result<Plan, Failure> {
         Request::Policy { database, table, about } => policies::plan(engine, request, (database, table), about),
         Request::Drill { about } => drill::plan(engine, request, about),
         Request::Level { .. } => level::plan(&level::gather(engine, request)?, request),
+        Request::Feature { .. } => features::plan(engine, request),
         Request::Provider { about } => provider::plan(engine, request, about),
-        Request::Incident { about } => incident::plan(&incident::gather(engine)?, request, about),
+        Request::Incident { about } => incident::plan(&incident::gather(engine, about)?, request, about),
         Request::Retention | Request::Prune | Request::Mark { .. } => keep::plan(&keep::gather(engine)?, request),
     }
 }

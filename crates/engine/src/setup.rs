@@ -88,6 +88,8 @@ pub struct Setup {
     pub matrix: lifeboat_model::decision::Matrix,
     /// Who is called in an emergency.
     pub contacts: lifeboat_model::escalation::Contacts,
+    /// Features of the app that can be switched off.
+    pub features: Vec<lifeboat_model::Feature>,
     /// Where messages go.
     pub channels: Vec<lifeboat_model::message::Channel>,
     /// Commands that look at a point of a checklist, by `LIST.POINT`.
@@ -128,6 +130,7 @@ impl Setup {
             targets: Vec::new(),
             matrix: lifeboat_model::decision::Matrix::default(),
             contacts: lifeboat_model::escalation::Contacts::default(),
+            features: Vec::new(),
             channels: Vec::new(),
             checks: BTreeMap::new(),
             migrations: BTreeMap::new(),

@@ -233,7 +233,9 @@ fn chk_01_lists_of_the_app_and_of_an_incident() {
         .must(&Request::Incident { about: IncidentStep::Open { title: "payments".into(), since, provider_sla: None } });
     assert_eq!(outcome("post-incident", "tested"), Tri::Fail, "it is not over");
     let incident = opened.id;
-    world.must(&Request::Incident { about: IncidentStep::Close { incident: incident.clone(), note: "mended".into() } });
+    world.must(&Request::Incident {
+        about: IncidentStep::Close { incident: incident.clone(), note: "mended".into(), leave_off: false },
+    });
     assert_eq!(outcome("post-incident", "tested"), Tri::Unknown, "what was proven before does not count");
     world.clock.advance(std::time::Duration::from_secs(60));
     world.must(&prove);

@@ -4,10 +4,12 @@ pub mod daemon;
 pub mod decisions;
 pub mod exports;
 mod help;
+pub mod people;
 pub mod records;
 pub mod reference;
 pub mod servers;
 pub mod sync;
+pub mod vaults;
 pub mod versions;
 
 use std::path::PathBuf;
@@ -19,12 +21,14 @@ use self::{
     daemon::{MaintenanceArgs, ServeArgs, TokenArgs},
     decisions::{AssessArgs, DecideArgs},
     exports::{AdoptArgs, CopyArgs, DocsArgs, ExportArgs, ScheduleArgs, ShimsArgs},
+    people::FeatureArgs,
     records::{
         AttestArgs, ChecklistArgs, CompromisedArgs, EnvArgs, EvidenceArgs, HistoryArgs, IncidentArgs, LogsArgs,
         MessagesArgs, ProviderArgs, ReadyArgs,
     },
     servers::{FenceArgs, PolicyArgs, SalvageArgs},
     sync::{AdviseArgs, AppArgs, LevelArgs, MonitorArgs, SyncArgs},
+    vaults::VaultArgs,
     versions::{
         CheckpointArgs, DeployArgs, MigrateArgs, RedeployArgs, RehearseArgs, ReleasesArgs, RollbackArgs, ShadowArgs,
         SheetArgs,
@@ -174,6 +178,9 @@ pub enum Command {
     /// Closes the app for everybody who comes through the gateway, and opens it again
     #[command(after_help = help::MAINTENANCE, display_order = 22)]
     Maintenance(MaintenanceArgs),
+    /// Switches features of the app off one by one, and on again
+    #[command(after_help = help::FEATURE, display_order = 22)]
+    Feature(FeatureArgs),
     /// Shows rows that left a PostgreSQL database with a restore, brings them back
     #[command(after_help = help::SALVAGE, display_order = 22)]
     Salvage(SalvageArgs),
@@ -622,48 +629,6 @@ pub enum RetentionCommand {
     Apply(ConsentArgs),
     /// Puts on record that somebody has looked at what is kept until when; `status` asks for it after each restore
     Attest(AttestArgs),
-}
-
-/// `vault`.
-#[derive(Clone, Debug, Args)]
-pub struct VaultArgs {
-    /// What to do.
-    #[command(subcommand)]
-    pub command: VaultCommand,
-}
-
-/// How a vault is looked after.
-#[derive(Clone, Debug, Subcommand)]
-pub enum VaultCommand {
-    /// Looks whether the vault is whole
-    Check {
-        /// Reads all stored bytes too, or a part of them that changes from day to day (--read-data=1/7)
-        #[arg(long, value_name = "N/T", num_args = 0..=1, require_equals = true, default_missing_value = "1/1")]
-        read_data: Option<String>,
-    },
-    /// Frees the space that no backup needs, after a grace period
-    Prune(ConsentArgs),
-    /// Brings second vaults up to date, and sends plain files where the settings say
-    Copy {
-        /// Only into this one, by its name in the settings [default: all]
-        #[arg(long, value_name = "NAME")]
-        to: Option<String>,
-        #[command(flatten)]
-        #[allow(missing_docs)]
-        run: RunArgs,
-    },
-    /// Rebuilds what Lifeboat knows on this host from the vault alone
-    Recover {
-        /// Shows what would be rebuilt, changes nothing
-        #[arg(long)]
-        dry_run: bool,
-    },
-    /// Writes a folder that explains how to recover without Lifeboat
-    Kit {
-        /// The folder; it must not exist yet
-        #[arg(value_name = "FOLDER", value_hint = ValueHint::DirPath)]
-        folder: PathBuf,
-    },
 }
 
 /// `verify`.

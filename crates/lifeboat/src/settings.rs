@@ -5,11 +5,14 @@
 //! JSON Schema, so there is one source of truth), [`sense`] asks whether what is said can be meant. [`resolve`](mod@resolve) then
 //! decides between flag, environment variable, file and default.
 
+mod by_path;
 pub mod channels;
 mod checks;
 pub mod copies;
 pub mod document;
 pub mod drivers;
+pub mod escalation;
+pub mod features;
 pub mod links;
 pub mod matrix;
 pub mod names;
@@ -73,7 +76,7 @@ pub struct Settings {
     pub gateway: schedules::GatewaySettings,
     /// Who is called in an emergency, for `lifeboat escalation`.
     #[serde(default)]
-    pub escalation: EscalationSettings,
+    pub escalation: escalation::EscalationSettings,
     /// Where messages go, by name: that a rollback has begun, is over, has failed.
     #[serde(default)]
     #[schemars(extend("x-names" = "a channel"))]
@@ -82,6 +85,10 @@ pub struct Settings {
     #[serde(default)]
     #[schemars(extend("x-names" = "a point"))]
     pub checks: BTreeMap<String, Vec<String>>,
+    /// Features of the app that can be switched off while something is wrong with them, by name.
+    #[serde(default)]
+    #[schemars(extend("x-names" = "a feature"))]
+    pub features: BTreeMap<String, features::FeatureSettings>,
     /// Where Lifeboat keeps its journals and its index on this host.
     #[serde(default)]
     pub state: StateSettings,
@@ -108,18 +115,6 @@ pub struct AppSettings {
     /// A file that tells of every restore and undo: one line of JSON each when its name ends in `.jsonl`, else Markdown.
     #[schemars(extend("x-kind" = "path"))]
     pub incident_log: Option<PathBuf>,
-}
-
-/// Who is called in an emergency.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct EscalationSettings {
-    /// The internal team, called after 15 minutes.
-    pub team: Option<String>,
-    /// The vendor, called after an hour.
-    pub vendor: Option<String>,
-    /// Whoever is on call, for what cannot wait.
-    pub on_call: Option<String>,
 }
 
 /// Where backups are kept.

@@ -25,6 +25,9 @@ pub enum IncidentStep {
         incident: OperationId,
         /// How it ended.
         note: String,
+        /// What it switched off stays off.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        leave_off: bool,
     },
     /// It was looked at again, and nothing of it has to be kept any more.
     Review {
@@ -108,7 +111,7 @@ pub fn incidents(said: impl IntoIterator<Item = (Timestamp, OperationId, Inciden
                 known.push(Incident { id: operation, title, since, provider_sla, closed: None, reviewed: None });
                 continue;
             }
-            IncidentStep::Close { incident, note } => (incident, note, false),
+            IncidentStep::Close { incident, note, .. } => (incident, note, false),
             IncidentStep::Review { incident, note } => (incident, note, true),
         };
         let Some(found) = known.iter_mut().find(|one| one.id == id) else { continue };
@@ -131,7 +134,7 @@ mod tests {
         let (id, other) = (OperationId::from_random(1), OperationId::from_random(2));
         let open =
             (at(50), id.clone(), IncidentStep::Open { title: "bad import".into(), since: at(40), provider_sla: None });
-        let close = IncidentStep::Close { incident: id.clone(), note: "restored".into() };
+        let close = IncidentStep::Close { incident: id.clone(), note: "restored".into(), leave_off: false };
         let review = IncidentStep::Review { incident: id.clone(), note: "validated".into() };
         let stages = [
             (vec![open.clone()], "open", [true, true], [false, true, true]),

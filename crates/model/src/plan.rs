@@ -624,6 +624,8 @@ pub enum Action {
         /// What it says.
         notice: crate::message::Notice,
     },
+    /// Sees that a feature is on or off as it should be, which goes on record.
+    Feature(crate::feature::FeatureSeen),
     /// Puts on record which release was sealed, is live, good or bad.
     Release(crate::release::ReleaseRecord),
     /// Changes what runs the app's code, or looks whether it works.

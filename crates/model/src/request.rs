@@ -213,6 +213,18 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         until: Option<Timestamp>,
     },
+    /// Switch a feature of the app off, or on again.
+    Feature {
+        /// Which.
+        feature: ResourceName,
+        /// Whether it shall be on.
+        on: bool,
+        /// Why.
+        why: String,
+        /// The incident during which it is off: whose closing switches it on again.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        incident: Option<OperationId>,
+    },
     /// Say that an incident has begun, is over, or was reviewed.
     Incident {
         /// Which of these.
@@ -308,6 +320,7 @@ impl Request {
             Request::BringBack { .. } => "salvage",
             Request::RestoreTable { .. } => "restore",
             Request::Maintenance { .. } => "maintenance",
+            Request::Feature { .. } => "feature",
             Request::Incident { .. } => "incident",
             Request::Decide { .. } => "decide",
             Request::Provider { .. } => "provider",
@@ -340,6 +353,7 @@ impl Request {
             Request::Maintenance { .. } | Request::Decide { .. } | Request::Provider { .. } => false,
             Request::Fence { .. } | Request::BringBack { .. } | Request::RestoreTable { .. } => false,
             Request::Level { .. } | Request::Policy { .. } => false,
+            Request::Feature { .. } => false,
             Request::Drill { .. } => true,
             Request::Version { about } => match about {
                 VersionAsk::Deploy(_) | VersionAsk::Seal { .. } | VersionAsk::Rehearse { .. } => true,
@@ -363,6 +377,7 @@ impl Request {
             Request::Restore { .. } | Request::Undo { .. } | Request::Retention | Request::Release { .. } => false,
             Request::Fence { .. } | Request::BringBack { .. } | Request::RestoreTable { .. } => false,
             Request::Level { .. } | Request::Drill { .. } | Request::Policy { .. } => false,
+            Request::Feature { .. } => false,
             Request::Version { about } => match about {
                 VersionAsk::Seal { .. } | VersionAsk::Mark { .. } | VersionAsk::Rehearse { .. } => true,
                 VersionAsk::Deploy(_) | VersionAsk::Env(_) | VersionAsk::Platform(_) => false,

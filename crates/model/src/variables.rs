@@ -27,6 +27,15 @@ pub enum EnvAction {
         /// Those that go.
         remove: Vec<String>,
     },
+    /// Gives one variable a value that is no secret, or takes it out. The rest stays as it is, byte by byte.
+    Set {
+        /// The file.
+        file: PathBuf,
+        /// The variable.
+        name: String,
+        /// Its value as it is written; nothing: it goes.
+        value: Option<String>,
+    },
     /// Fails when the file in a backup cannot be read.
     Look {
         /// Where the backup is.

@@ -20,6 +20,8 @@ use lifeboat_io::{
 use lifeboat_model::{Failure, FailureKind, Found, StepId, Target, TargetAction, variables::with_value};
 use serde_json::{Value, json};
 
+pub(super) use probes::until;
+
 use super::{Hands, path_failure};
 use crate::{decide, perform::Context, targets};
 

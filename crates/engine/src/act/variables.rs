@@ -22,6 +22,7 @@ pub(super) fn perform(hands: &Hands, action: &EnvAction, context: &Context<'_>) 
             let then = env_text(&hands.vaults.open(vault)?, backup, resource, context.stop)?;
             Ok(json!({ "bytes": then.len() }))
         }
+        EnvAction::Set { file, name, value } => set(file, name, value.as_deref()),
         EnvAction::PutBack { file, kept, aside } => {
             if let Some(aside) = aside.as_ref().filter(|aside| files::exists(kept) && !files::exists(aside)) {
                 let failed = |error| path_failure(&error);
@@ -31,6 +32,17 @@ pub(super) fn perform(hands: &Hands, action: &EnvAction, context: &Context<'_>) 
             put_file_back(file, kept)
         }
     }
+}
+
+/// One variable, and nothing else of the file.
+fn set(file: &Path, name: &str, value: Option<&str>) -> Result<Value, Failure> {
+    let failed = |error| path_failure(&error);
+    let (text, mode) = (files::read_text(file).map_err(failed)?, files::mode(file).map_err(failed)? & 0o777);
+    let changed = value.map_or_else(|| without(&text, name), |value| with_value(&text, name, value));
+    if changed != text {
+        files::write_with_mode(file, changed.as_bytes(), mode).map_err(failed)?;
+    }
+    Ok(json!({ "name": name }))
 }
 
 /// The former file is kept first; one that is kept already is the former one, whatever is there by now.

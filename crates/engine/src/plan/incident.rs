@@ -2,11 +2,15 @@
 //! worked out where those are looked at.
 
 use lifeboat_model::{
-    Action, Failure, FailureKind, Incident, IncidentStep, Lease, OperationId, Plan, Request, StepClass, Undo,
+    Action, Failure, FailureKind, FeatureState, Incident, IncidentStep, Lease, OperationId, Phase, Plan, Request,
+    ResourceName, StepClass, Undo,
 };
 
-use super::steps::{self, phase, step};
-use crate::{Engine, facts::Common};
+use super::{
+    features,
+    steps::{self, phase, step},
+};
+use crate::{Engine, facts::Common, features::sentence};
 
 /// What is known when something is said about an incident.
 pub struct Known {
@@ -14,10 +18,25 @@ pub struct Known {
     pub common: Common,
     /// The incidents of this scope.
     pub incidents: Vec<Incident>,
+    /// What is done before one is over: features that were switched off during it are switched on again.
+    pub switch_on: Vec<Phase>,
+    /// What a person should know of features that stay off.
+    pub stay_off: Vec<String>,
 }
 
-pub(crate) fn gather(engine: &Engine) -> Result<Known, Failure> {
-    Ok(Known { common: engine.common()?, incidents: engine.incidents()? })
+pub(crate) fn gather(engine: &Engine, about: &IncidentStep) -> Result<Known, Failure> {
+    let common = engine.common()?;
+    let (mut switch_on, mut stay_off) = (Vec::new(), Vec::new());
+    if let IncidentStep::Close { incident, leave_off, .. } = about {
+        let (its, others): (Vec<FeatureState>, Vec<FeatureState>) = engine
+            .features_off()?
+            .into_iter()
+            .partition(|state| !leave_off && state.incident.as_ref() == Some(incident));
+        let names: Vec<ResourceName> = its.into_iter().map(|state| state.feature).collect();
+        switch_on = features::switch_on(engine, &common, &names)?;
+        stay_off = others.iter().map(|state| format!("It stays as it is: {}.", sentence(state))).collect();
+    }
+    Ok(Known { common, incidents: engine.incidents()?, switch_on, stay_off })
 }
 
 /// Plans a record about an incident.
@@ -45,7 +64,7 @@ pub fn plan(known: &Known, request: &Request, about: &IncidentStep) -> Result<Pl
                 provider_sla.as_ref().map_or(String::new(), |sla| format!("; the provider promises {sla}"))
             ),
         ),
-        IncidentStep::Close { incident, note } => {
+        IncidentStep::Close { incident, note, .. } => {
             let incident = known.find(incident, "open")?;
             (format!("close incident {}: {}", incident.id, incident.title), note.clone())
         }
@@ -56,7 +75,9 @@ pub fn plan(known: &Known, request: &Request, about: &IncidentStep) -> Result<Pl
     };
     let mut plan = steps::new_plan(common, request, title, Lease::Environment);
     let say = step("say", "put it on record", StepClass::Idempotent, Action::Say { lines: vec![line] }, Undo::Nothing);
-    plan.phases = vec![phase(common, "record", vec![], vec![say])];
+    plan.phases = known.switch_on.clone();
+    plan.phases.push(phase(common, "record", vec![], vec![say]));
+    plan.notes = known.stay_off.clone();
     Ok(plan)
 }
 

@@ -145,6 +145,7 @@ fn swapped(operation: &Operation) -> Option<Swapped> {
             return None;
         }
         Request::Incident { .. } | Request::Sync { .. } | Request::Maintenance { .. } => return None,
+        Request::Feature { .. } => return None,
         Request::Provider { .. } | Request::Drill { .. } | Request::Policy { .. } => return None,
         Request::Prune | Request::Mark { .. } | Request::Release { .. } => return None,
         Request::BringBack { .. } | Request::RestoreTable { .. } => return None,
@@ -202,7 +203,7 @@ pub fn plan(known: &Known, request: &Request) -> Result<Plan, Failure> {
                 Err(nothing_to_undo(operation))
             }
             Request::BringBack { .. } | Request::RestoreTable { .. } => Err(nothing_to_undo(operation)),
-            Request::Provider { .. } | Request::Drill { .. } | Request::Policy { .. } => {
+            Request::Provider { .. } | Request::Drill { .. } | Request::Policy { .. } | Request::Feature { .. } => {
                 Err(nothing_to_undo(operation))
             }
             Request::Incident { .. } | Request::Maintenance { .. } | Request::Level { .. } => {
@@ -259,7 +260,7 @@ pub(crate) fn exchanged(known: &super::schemas::Swapped, request: &Request) -> R
     }
 }
 
-fn must_be_done(operation: &Operation) -> Result<(), Failure> {
+pub(super) fn must_be_done(operation: &Operation) -> Result<(), Failure> {
     let id = &operation.id;
     match &operation.state {
         OperationState::Done => Ok(()),
@@ -496,6 +497,7 @@ pub fn is_undoable(operation: &Operation) -> bool {
         Request::Compromise { .. } | Request::Attest { .. } | Request::Fence { .. } | Request::Decide { .. } => false,
         Request::Incident { .. } | Request::Sync { .. } | Request::Maintenance { .. } => false,
         Request::Provider { .. } | Request::Drill { .. } => false,
+        Request::Feature { .. } => true,
     };
     done && kind && !facts_gone(operation)
 }

@@ -16,7 +16,9 @@ fn open(world: &World, since: Timestamp) -> OperationId {
 }
 
 fn closed(incident: &OperationId) -> Request {
-    Request::Incident { about: IncidentStep::Close { incident: incident.clone(), note: "restored".into() } }
+    Request::Incident {
+        about: IncidentStep::Close { incident: incident.clone(), note: "restored".into(), leave_off: false },
+    }
 }
 
 fn reviewed(incident: &OperationId) -> Request {

@@ -391,6 +391,16 @@ Examples:
   lifeboat evidence collect o-5k1 --attach /var/log/shop.log --attach screenshot.png
   lifeboat evidence verify ./state/evidence/o-5k1m2n3p4q-20261120-140500";
 
+pub const FEATURE: &str = "\
+A feature is switched by a command or by a variable ([features.NAME] of lifeboat.toml), and what it was switched to is looked at where a
+probe says how: off answers with 404 or 503, on does not. While it is off `lifeboat status` names it. What was switched off while an
+incident was open goes on again when that is closed; `undo` switches it back before.
+
+Examples:
+  lifeboat feature list
+  lifeboat feature off imports --reason 'writes wrong prices'
+  lifeboat feature on imports";
+
 pub const INCIDENT: &str = "\
 While an incident is open no backup goes, whatever the rules of retention say. When it is closed, what was made since it began -
 emergency backups, files and databases that a restore set aside - stays until its review is on record. Backups from between its

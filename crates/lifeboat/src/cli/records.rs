@@ -127,7 +127,14 @@ pub enum IncidentCommand {
         run: RunArgs,
     },
     /// Says that it is over; what was made since it began stays until the review
-    Close(IncidentStepArgs),
+    Close {
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        step: IncidentStepArgs,
+        /// Features that were switched off during it stay off
+        #[arg(long)]
+        leave_off: bool,
+    },
     /// Says that it was reviewed: the rules of retention apply again
     Review(IncidentStepArgs),
 }

@@ -20,9 +20,10 @@ pub fn run(app: &App, command: &IncidentCommand) -> Done {
             let (title, provider_sla) = (title.clone(), provider_sla.clone());
             (IncidentStep::Open { title, since: since.unwrap_or(now), provider_sla }, run.dry_run)
         }
-        IncidentCommand::Close(args) => {
+        IncidentCommand::Close { step: args, leave_off } => {
             let incident = find(&session, args, "open")?;
-            (IncidentStep::Close { incident, note: args.note.clone() }, args.run.dry_run)
+            let (note, leave_off) = (args.note.clone(), *leave_off);
+            (IncidentStep::Close { incident, note, leave_off }, args.run.dry_run)
         }
         IncidentCommand::Review(args) => {
             let incident = find(&session, args, "closed")?;

@@ -20,6 +20,7 @@ mod elsewhere;
 mod escalation;
 mod evidence;
 mod export;
+mod features;
 mod fence;
 mod history;
 mod incidents;
@@ -84,6 +85,7 @@ pub fn dispatch(app: &App, command: Option<Command>) -> Done {
         Command::Apply(args) => plans::apply(app, &args),
         Command::Release(args) => requests::release(app, &args),
         Command::Salvage(args) => salvage::run(app, &args),
+        Command::Feature(args) => features::run(app, &args),
         Command::Fence(args) => fence::fence(app, &args),
         Command::Policy(args) => policy::run(app, &args),
         Command::Maintenance(args) => fence::maintenance(app, &args.command),

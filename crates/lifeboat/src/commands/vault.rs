@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::{App, Session, carry::carry_out, copies};
 use crate::{
-    cli::{ConsentArgs, VaultCommand},
+    cli::{ConsentArgs, vaults::VaultCommand},
     error::Done,
     ui::{progress::Progress, words},
     wire,

@@ -9,16 +9,16 @@ use lifeboat_engine::{Setup, Upstream};
 use lifeboat_io::{Io, files};
 use lifeboat_model::{
     Duration, Elsewhere, Failure, FailureKind, Keep, Resource, ResourceKind, ResourceName, Scope, SqlCheck, Writer,
-    escalation::Contacts,
 };
 use serde::{Serialize, Serializer};
 
 use super::{
     BudgetSettings, EnvironmentSettings, KeepSettings, KindSettings, Loaded, PasswordSettings, ResourceSettings,
     Settings, Span, absolute,
+    by_path::{address_in, by_path, kind_and_path},
     copies::Second,
     links, matrix,
-    names::{made_fit, nearest},
+    names::nearest,
     servers, targets,
 };
 use crate::{
@@ -138,7 +138,7 @@ pub fn resolve(global: &GlobalArgs, named: &[String], io: &Io) -> Result<Resolve
     }
 }
 
-fn usage(message: impl Into<String>) -> Failure {
+pub(super) fn usage(message: impl Into<String>) -> Failure {
     Failure::new(FailureKind::Usage, message)
 }
 
@@ -155,56 +155,6 @@ fn nothing_named(name: &str) -> Failure {
         "lifeboat init writes one; a resource can also be named by its path: sqlite:./app.db".to_owned()
     };
     usage(message).hint(hint)
-}
-
-/// Reads `sqlite:PATH` and its like; nothing when it is a name.
-fn by_path(word: &str, io: &Io) -> Result<Option<Resource>, Failure> {
-    if let Some(address) = address_in(word) {
-        let server = servers::named(address, &[], io)?;
-        let name = ResourceName::new(made_fit(&server.database, "data")).map_err(|error| usage(error.to_string()))?;
-        return Ok(Some(plain(name, server.kind)));
-    }
-    let Some((kind, path)) = kind_and_path(word) else { return Ok(None) };
-    if path.is_empty() {
-        return Err(usage(format!("{word} names no path")).hint(format!("{word}./shop.db, for example")));
-    }
-    let path = outside::plain_path(&absolute(Path::new(path))?);
-    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let (kind, stem) = match kind {
-        KindSettings::Sqlite => {
-            let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-            (ResourceKind::Sqlite { path }, stem)
-        }
-        KindSettings::Files => (ResourceKind::Files { path, exclude: Vec::new() }, name),
-        KindSettings::Env => (ResourceKind::Env { path }, name),
-        KindSettings::Postgres => return Ok(None), // an address, above
-    };
-    let name = ResourceName::new(made_fit(&stem, "data")).map_err(|error| usage(error.to_string()))?;
-    Ok(Some(plain(name, kind)))
-}
-
-/// A resource that nobody has said more about.
-fn plain(name: ResourceName, kind: ResourceKind) -> Resource {
-    Resource::plain(name, kind)
-}
-
-/// The address in `postgres:ADDRESS`, `postgres://...` or `postgresql://...`.
-fn address_in(word: &str) -> Option<&str> {
-    if word.starts_with("postgres://") || word.starts_with("postgresql://") {
-        return Some(word);
-    }
-    word.strip_prefix("postgres:")
-}
-
-fn kind_and_path(word: &str) -> Option<(KindSettings, &str)> {
-    let (kind, path) = word.split_once(':')?;
-    let kind = match kind {
-        "sqlite" => KindSettings::Sqlite,
-        "files" => KindSettings::Files,
-        "env" => KindSettings::Env,
-        _ => return None, // an address is no path
-    };
-    Some((kind, path.strip_prefix("//").unwrap_or(path)))
 }
 
 /// The environment that is meant. There is no default to any of several.
@@ -348,10 +298,9 @@ pub fn environment_of(loaded: &Loaded, environment: &str, global: &GlobalArgs, i
     }
     resolved.setup.backup_folders =
         settings.app.backup_folders.iter().map(|path| crate::outside::plain_path(&folder.join(path))).collect();
-    let called = &settings.escalation;
-    for (key, who) in [("team", &called.team), ("vendor", &called.vendor), ("on_call", &called.on_call)] {
-        let Some(who) = who else { continue };
-        choice.tell(&format!("escalation.{key}"), who.clone(), choice.line(&["escalation", key]));
+    for (key, who) in super::escalation::shown(&settings.escalation) {
+        let place: Vec<&str> = std::iter::once("escalation").chain(key.split('.')).collect();
+        choice.tell(&format!("escalation.{key}"), who, choice.line(&place));
     }
     for (channel, source) in super::channels::resolve(&settings.notify, folder)? {
         choice.tell(
@@ -368,8 +317,18 @@ pub fn environment_of(loaded: &Loaded, environment: &str, global: &GlobalArgs, i
     for (place, words) in &settings.checks {
         choice.tell(&format!("checks.{place}"), words.join(" "), choice.line(&["checks", place]));
     }
-    resolved.setup.contacts =
-        Contacts { team: called.team.clone(), vendor: called.vendor.clone(), on_call: called.on_call.clone() };
+    let setup = &mut resolved.setup;
+    setup.features = super::features::resolve(
+        &settings.features,
+        &settings.environments,
+        (&setup.resources, &setup.targets),
+        folder,
+    )?;
+    for feature in &resolved.setup.features {
+        let (key, line) = (format!("features.{}", feature.name), choice.line(&["features", feature.name.as_str()]));
+        choice.tell(&key, super::features::shown(feature), line);
+    }
+    resolved.setup.contacts = super::escalation::resolve(&settings.escalation);
     if let Some(log) = &settings.app.incident_log {
         let log = crate::outside::plain_path(&absolute(&folder.join(log))?);
         choice.tell("app.incident_log", log.display().to_string(), choice.line(&["app", "incident_log"]));

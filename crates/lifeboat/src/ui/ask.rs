@@ -105,6 +105,7 @@ fn what_it_does(plan: &Plan) -> String {
         }
         Request::Policy { table, .. } => format!("this changes who sees what of {table} in {scope}: {}", plan.title),
         Request::Drill { .. } => format!("this tries something in {scope}, and puts it back: {}", plan.title),
+        Request::Feature { .. } => format!("this changes what {scope} does for everybody: {}", plan.title),
         Request::Level { .. } => format!("this changes what runs in {scope}: {}", plan.title),
         Request::RestoreTable { table, .. } => format!("this inserts rows of a backup into {table} of {scope}"),
         Request::BringBack { operation, .. } => format!("this inserts rows of {operation} into {scope}"),

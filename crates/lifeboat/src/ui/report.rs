@@ -329,6 +329,7 @@ pub fn undo(operation: &Operation) -> Option<String> {
         Request::Compromise { .. } | Request::Attest { .. } | Request::Fence { .. } | Request::Decide { .. } => false,
         Request::Incident { .. } | Request::Sync { .. } | Request::Maintenance { .. } => false,
         Request::Provider { .. } | Request::Drill { .. } => false,
+        Request::Feature { .. } => true,
         Request::Retention => !operation.steps.is_empty(),
         Request::Mark { mark, .. } => {
             use lifeboat_model::BackupMark as M;

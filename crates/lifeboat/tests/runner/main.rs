@@ -21,6 +21,7 @@ mod drivers;
 mod exits;
 mod export;
 mod faults;
+mod features;
 mod given;
 mod history;
 mod home;

@@ -91,7 +91,7 @@ fn is_free(port: u16) -> Result<(), String> {
 }
 
 /// Looks again and again until it is well, or the time is over; then why it was not.
-pub(super) fn until(
+pub(in crate::act) fn until(
     hands: &Hands,
     limit_ms: u64,
     context: &Context<'_>,
