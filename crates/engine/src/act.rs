@@ -132,6 +132,7 @@ impl Perform for Hands {
             Action::Sync { link, action } => sync::perform(self, link, action, context),
             Action::Target { target, action } => target::perform(self, target, action, context),
             Action::Env(action) => variables::perform(self, action, context),
+            Action::Due { items } => Ok(serde_json::json!({ "due": items.len() })),
             Action::Feature(seen) => features::see(self, seen, context),
             Action::Release(record) => releases::record(record),
             Action::Notify { channels, notice } => {
@@ -159,7 +160,9 @@ impl Perform for Hands {
             Action::CheckFetched { .. } | Action::CheckTheChecks { .. } | Action::RecordProof { .. } => again(context),
             Action::CompareLoss { .. } | Action::Sync { .. } => again(context),
             Action::Target { target, action } => target::probe(self, target, action, context),
-            Action::Release(_) | Action::Env(_) | Action::Feature(_) | Action::Notify { .. } => again(context),
+            Action::Release(_) | Action::Env(_) | Action::Feature(_) | Action::Due { .. } | Action::Notify { .. } => {
+                again(context)
+            }
             Action::Command { .. } | Action::Remove { .. } | Action::Unforget { .. } => again(context),
             Action::Prune { .. } | Action::Mark { .. } => again(context),
             Action::MakeFolder { .. } | Action::WriteExport { .. } | Action::EncryptFolder { .. } => again(context),

@@ -60,6 +60,12 @@ pub fn by_hand(action: &Action, around: &Around<'_>) -> ByHand {
                 to.join(", ")
             )])
         }
+        Action::Due { items } => ByHand::Type(
+            items
+                .iter()
+                .map(|item| format!("echo {} >> {WORK}/notes.txt", quote(&format!("due: {}", item.title))))
+                .collect(),
+        ),
         Action::Feature(seen) => match &seen.probe {
             Some(url) => ByHand::Type(vec![format!("curl -sS -o /dev/null -w '%{{http_code}}' {}", quote(url))]),
             None => ByHand::Covered("nothing is done"),

@@ -161,7 +161,7 @@ fn looks_only(action: &Action) -> bool {
                 || matches!(action, T::CheckVariables)
                 || matches!(action, T::CheckClean | T::CheckRuns { .. } | T::NoteInstance)
         }
-        Action::Release(_) | Action::Env(_) | Action::Feature(_) | Action::Notify { .. } => false,
+        Action::Release(_) | Action::Env(_) | Action::Feature(_) | Action::Due { .. } | Action::Notify { .. } => false,
         Action::Postgres(action) => matches!(action, lifeboat_model::PgAction::CheckSource { .. }),
     }
 }

@@ -13,6 +13,7 @@ pub mod copies;
 pub mod decide;
 mod diagnose;
 pub mod drills;
+mod dues;
 pub mod evidence;
 pub mod examine;
 pub mod facts;

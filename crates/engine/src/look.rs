@@ -40,6 +40,9 @@ pub struct Status {
     /// What of them somebody is carrying out at this moment.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub at_work: Vec<String>,
+    /// What is due after rollbacks and incidents, overdue ones first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deadlines: Vec<lifeboat_model::Deadline>,
     /// What a person is still to look at and attest.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub open_items: Vec<String>,
@@ -171,8 +174,10 @@ impl Answers<'_> {
         let looked_at = resources.iter().map(|resource| resource.good).chain(copies.iter().map(|copy| copy.good));
         let releases = engine.standing()?;
         let looked_at = looked_at.chain(schedule.iter().map(|job| job.good)).chain([releases.good()]);
+        let deadlines = engine.open_deadlines()?;
+        let in_time = Tri::from_bool(deadlines.iter().all(|one| !one.overdue));
         Ok(Status {
-            good: Tri::worst(looked_at.chain([journals])),
+            good: Tri::worst(looked_at.chain([journals, in_time])),
             scope: engine.setup.scope.to_string(),
             vault: engine.setup.vault.clone(),
             vault_trouble,
@@ -182,6 +187,7 @@ impl Answers<'_> {
             releases,
             unfinished: unfinished.iter().map(|row| format!("{} ({}, {})", row.id, row.kind, row.state)).collect(),
             at_work,
+            deadlines,
             open_items: self
                 .open_items()?
                 .into_iter()

@@ -37,7 +37,9 @@ mod variables;
 mod workflow;
 mod write_out;
 
-use lifeboat_model::{Failure, FailureKind, LevelAsk, Plan, PlatformAsk, Request, VersionAsk};
+use lifeboat_model::{
+    Action, Failure, FailureKind, LevelAsk, Phase, Plan, PlatformAsk, Request, StepClass, Undo, VersionAsk,
+};
 
 use crate::Engine;
 
@@ -46,6 +48,7 @@ pub(crate) fn make(engine: &Engine, request: &Request) -> Result<Plan, Failure> 
     let mut plan = planned(engine, request)?;
     guarded(engine, &mut plan)?;
     features::remind(engine, &mut plan)?;
+    afterwards(engine, &mut plan)?;
     Ok(plan)
 }
 
@@ -64,6 +67,26 @@ pub(crate) fn by_schemas(engine: &Engine, request: &Request) -> Result<Plan, Fai
 pub(crate) fn fresh_name(engine: &Engine, live: &str) -> Result<String, Failure> {
     let common = engine.common()?;
     Ok(databases::stamped(live, "fresh", common.now, &common.ids.plan))
+}
+
+/// What is due afterwards goes on record with what it is due after.
+fn afterwards(engine: &Engine, plan: &mut Plan) -> Result<(), Failure> {
+    let is_rehearsal = lifeboat_model::release::is_rehearsal(plan);
+    if plan.steps().next().is_none() || is_rehearsal {
+        return Ok(());
+    }
+    let items = engine.due_after(&plan.request)?;
+    let Some(first) = items.iter().map(|item| item.within_s).min() else { return Ok(()) };
+    let first = lifeboat_model::time::show_duration(lifeboat_model::Duration::from_secs(first));
+    let title = format!("put on record what is due afterwards, the first of it within {first}");
+    let due = steps::step("due", title, StepClass::Idempotent, Action::Due { items }, Undo::Nothing);
+    match plan.phases.last_mut().filter(|phase| ["report", "record"].contains(&phase.name.as_str())) {
+        Some(last) => last.steps.push(due),
+        None => {
+            plan.phases.push(Phase { name: "report".to_owned(), budget_ms: None, expected: None, steps: vec![due] })
+        }
+    }
+    Ok(())
 }
 
 fn guarded(engine: &Engine, plan: &mut Plan) -> Result<(), Failure> {

@@ -88,6 +88,8 @@ pub struct Setup {
     pub matrix: lifeboat_model::decision::Matrix,
     /// Who is called in an emergency.
     pub contacts: lifeboat_model::escalation::Contacts,
+    /// Within which time things are due after a rollback or an incident, where that is not as usual.
+    pub due_times: lifeboat_model::due::Times,
     /// Features of the app that can be switched off.
     pub features: Vec<lifeboat_model::Feature>,
     /// Where messages go.
@@ -130,6 +132,7 @@ impl Setup {
             targets: Vec::new(),
             matrix: lifeboat_model::decision::Matrix::default(),
             contacts: lifeboat_model::escalation::Contacts::default(),
+            due_times: lifeboat_model::due::Times::new(),
             features: Vec::new(),
             channels: Vec::new(),
             checks: BTreeMap::new(),

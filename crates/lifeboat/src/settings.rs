@@ -85,6 +85,10 @@ pub struct Settings {
     #[serde(default)]
     #[schemars(extend("x-names" = "a point"))]
     pub checks: BTreeMap<String, Vec<String>>,
+    /// Within which time things are due after a rollback or an incident, by their names; `never` where one is not due at all.
+    #[serde(default)]
+    #[schemars(extend("x-names" = "something that is due"))]
+    pub due: BTreeMap<String, String>,
     /// Features of the app that can be switched off while something is wrong with them, by name.
     #[serde(default)]
     #[schemars(extend("x-names" = "a feature"))]

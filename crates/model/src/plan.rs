@@ -626,6 +626,11 @@ pub enum Action {
     },
     /// Sees that a feature is on or off as it should be, which goes on record.
     Feature(crate::feature::FeatureSeen),
+    /// Puts on record what is due from now on.
+    Due {
+        /// What, and within which time.
+        items: Vec<crate::due::Due>,
+    },
     /// Puts on record which release was sealed, is live, good or bad.
     Release(crate::release::ReleaseRecord),
     /// Changes what runs the app's code, or looks whether it works.

@@ -117,3 +117,58 @@ fn what_is_said_of_an_incident_follows_one_order() {
     let [found] = &world.engine().incidents().unwrap()[..] else { panic!("one incident") };
     assert_eq!((found.state(), found.reviewed.as_ref().unwrap().note.as_str()), ("reviewed", "validated now"));
 }
+
+/// PIR-01, PIR-03..05: what is due when an incident is over, at its times; overdue it comes first, and it is ticked off with who and when.
+#[test]
+fn pir_03_what_is_due_is_on_record_becomes_overdue_and_is_ticked_off() {
+    const HOUR: Duration = Duration::from_secs(3_600);
+    let mut world = only_database();
+    world.setup.due_times.insert("post-mortem".to_owned(), Some(48 * HOUR));
+    world.setup.due_times.insert("report".to_owned(), None);
+    let incident = open(&world, world.clock.now());
+    assert_eq!(world.engine().deadlines().unwrap(), vec![]);
+    world.must(&closed(&incident));
+    let due = |world: &World| world.engine().open_deadlines().unwrap();
+    let hours = |world: &World| -> Vec<(String, u64)> {
+        let closed = world.engine().incidents().unwrap()[0].closed.clone().unwrap().at;
+        let after = |at| lifeboat_model::time::since(closed, at).as_secs().div_ceil(3_600);
+        due(world).iter().map(|one| (one.key.clone(), after(one.due))).collect()
+    };
+    let wanted = [
+        ("document", 1),
+        ("evidence", 1),
+        ("stability", 1),
+        ("review", 24),
+        ("root-cause", 24),
+        ("post-mortem", 48),
+        ("prevention", 168),
+    ];
+    assert_eq!(hours(&world), wanted.map(|(key, after)| (key.to_owned(), after)));
+
+    // Other settings move nothing that is on record.
+    world.setup.due_times.clear();
+    world.clock.advance(HOUR - Duration::from_secs(60));
+    assert!(due(&world).iter().all(|one| !one.overdue));
+    world.clock.advance(Duration::from_secs(60));
+    let overdue: Vec<String> = due(&world).into_iter().filter(|one| one.overdue).map(|one| one.key).collect();
+    assert_eq!(overdue, ["document", "evidence", "stability"]);
+    assert!(due(&world)[0].sentence(world.clock.now()).starts_with("OVERDUE since "), "{:?}", due(&world)[0]);
+    let status = world.engine().look().status().unwrap();
+    assert_eq!((status.deadlines.len(), status.good), (7, lifeboat_model::Tri::Fail));
+
+    let tick = |key: &str, category| world.engine().tick_off(key, None, category, "it is");
+    world.must(&tick("stability", None).unwrap());
+    assert_eq!(tick("stability", None).unwrap_err().message, "no stability is due");
+    let refused = tick("root-cause", Some("bad luck")).unwrap_err();
+    assert!(refused.hint.unwrap().contains("Migration error"));
+    assert!(
+        tick("root-cause", None).is_err() && tick("document", Some("Code bug")).is_err() && tick("x", None).is_err()
+    );
+    world.must(&tick("root-cause", Some("code bug")).unwrap());
+    world.must(&reviewed(&incident));
+    let left: Vec<String> = due(&world).into_iter().map(|one| one.key).collect();
+    assert_eq!(left, ["document", "evidence", "prevention"], "a review is the post-mortem too");
+    let all = world.engine().deadlines().unwrap();
+    let cause = all.iter().find(|one| one.key == "root-cause").unwrap().done.clone().unwrap();
+    assert_eq!((cause.note.as_str(), cause.by.is_empty()), ("Code bug: it is", false));
+}

@@ -137,6 +137,28 @@ pub enum IncidentCommand {
     },
     /// Says that it was reviewed: the rules of retention apply again
     Review(IncidentStepArgs),
+    /// Shows an incident and what is due after it and after rollbacks, overdue first
+    Show {
+        /// Its id, or the beginning of it [default: what is due of all, and the newest incident]
+        incident: Option<String>,
+    },
+    /// Ticks something off that is due, with who and when
+    Done {
+        /// Which, by its name in `lifeboat incident show`
+        item: String,
+        /// What there is to say
+        #[arg(long, value_name = "TEXT")]
+        note: String,
+        /// A root cause: code bug, migration error, configuration issue, environment problem, user error
+        #[arg(long, value_name = "CATEGORY")]
+        category: Option<String>,
+        /// After which operation it is due: its id, or the beginning of it [default: the only one]
+        #[arg(long, value_name = "OPERATION")]
+        of: Option<String>,
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        run: RunArgs,
+    },
 }
 
 /// Which incident, and what there is to say.

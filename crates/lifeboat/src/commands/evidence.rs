@@ -31,7 +31,7 @@ fn collect(app: &App, session: &Session, operation: &OperationId, attach: &[Path
         None => session.engine.evidence_folder(operation),
     };
     let collected = session.engine.collect_evidence(operation, attach, &folder)?;
-    let report = vec![collected.digest.clone(), folder.display().to_string()];
+    let report = vec![collected.digest.clone(), folder.display().to_string(), operation.to_string()];
     let note = format!("evidence about {operation}");
     put_on_record(app, session, &Request::Attest { about: "evidence".to_owned(), report, note: note.clone() })?;
     for backup in session.engine.backups()? {

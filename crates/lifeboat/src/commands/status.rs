@@ -65,6 +65,10 @@ fn show(app: &App, session: &Session, status: &Status) -> String {
         text += &trouble.hint.as_ref().map(|hint| format!("               hint: {hint}\n")).unwrap_or_default();
     }
     text += &show_releases(app, session, &status.releases);
+    for one in &status.deadlines {
+        let line = words::one_line(&one.sentence(app.io.clock.now()));
+        text += &format!("  Due          {}\n", if one.overdue { paint.bad(&line) } else { line });
+    }
     for item in &status.open_items {
         text += &format!("  Open         {item}\n");
     }

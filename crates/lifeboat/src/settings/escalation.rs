@@ -1,6 +1,13 @@
-//! Who is called in an emergency, as settings say it.
+//! Who is called in an emergency, and what is due when it is over, as settings say it.
 
-use lifeboat_model::escalation::Contacts;
+use std::collections::BTreeMap;
+
+use lifeboat_model::{
+    Failure, FailureKind,
+    due::{ITEMS, Times},
+    escalation::Contacts,
+    time::parse_duration,
+};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -25,4 +32,31 @@ pub fn resolve(said: &EscalationSettings) -> Contacts {
 pub fn shown(said: &EscalationSettings) -> Vec<(String, String)> {
     let named = [("team", &said.team), ("vendor", &said.vendor), ("on_call", &said.on_call)];
     named.into_iter().filter_map(|(key, who)| Some((key.to_owned(), who.clone()?))).collect()
+}
+
+/// Within which time what is due, where that is not as usual.
+///
+/// # Errors
+/// Nothing that is due has that name; no length of time.
+pub fn due_times(said: &BTreeMap<String, String>) -> Result<Times, Failure> {
+    let mut times = Times::new();
+    for (name, text) in said {
+        let key = name.replace('_', "-");
+        let usage = |message: String, hint: String| Failure::new(FailureKind::Usage, message).hint(hint);
+        if !ITEMS.iter().any(|item| item.key == key) {
+            let names: Vec<String> = ITEMS.iter().map(|item| item.key.replace('-', "_")).collect();
+            return Err(usage(
+                format!("due.{name} is nothing that is due"),
+                format!("there are: {}", names.join(", ")),
+            ));
+        }
+        let within = match text.as_str() {
+            "never" => None,
+            text => Some(parse_duration(text).map_err(|error| {
+                usage(format!("due.{name}: {error}"), "\"48h\", for example, or \"never\"".to_owned())
+            })?),
+        };
+        times.insert(key, within);
+    }
+    Ok(times)
 }

@@ -317,6 +317,10 @@ pub fn environment_of(loaded: &Loaded, environment: &str, global: &GlobalArgs, i
     for (place, words) in &settings.checks {
         choice.tell(&format!("checks.{place}"), words.join(" "), choice.line(&["checks", place]));
     }
+    resolved.setup.due_times = super::escalation::due_times(&settings.due)?;
+    for (key, time) in &settings.due {
+        choice.tell(&format!("due.{key}"), time, choice.line(&["due", key]));
+    }
     let setup = &mut resolved.setup;
     setup.features = super::features::resolve(
         &settings.features,

@@ -18,6 +18,7 @@ mod daemon;
 mod decide;
 mod document;
 mod drivers;
+mod dues;
 mod exits;
 mod export;
 mod faults;
