@@ -8,7 +8,7 @@ use std::{
 
 use lifeboat_io::{Invocation, Io, Stop, files, post_over_the_web};
 use lifeboat_model::{
-    Action, Failure, FailureKind, Operation, OperationId, OperationState, Request, StepState, VersionAsk,
+    Action, Failure, FailureKind, Operation, OperationId, OperationState, Request, StepState, Timestamp, VersionAsk,
     message::{self, Channel, MESSAGE_SCHEMA, Message, Notice, Occasion, OnRecord, Way},
     release,
 };
@@ -38,7 +38,7 @@ impl Engine {
         waiting.map(|one| outbox.send(one, stop)).collect()
     }
 
-    /// Reminds of what is due in open incidents, and tries again what was not delivered and has rested. Gives what was tried.
+    /// Reminds of what is due in open incidents, who is to be called in them and what is overdue after them, and tries again what was not delivered and has rested. Gives what was tried.
     ///
     /// # Errors
     /// When incidents, decisions or the outbox cannot be read.
@@ -46,20 +46,11 @@ impl Engine {
         let (outbox, now) = (self.outbox(), self.io.clock.now());
         let mut tried = Vec::new();
         if !self.setup.channels.is_empty() {
-            let open = self.incidents()?.into_iter().filter(|incident| incident.state() == "open");
-            for incident in open.collect::<Vec<_>>() {
-                let recorded = self.decisions()?;
-                let since: Vec<_> = recorded.iter().filter(|one| one.at >= incident.since).collect();
-                let on_record = OnRecord {
-                    impact: since.iter().any(|one| one.impact().is_some()),
-                    decision: since.iter().any(|one| one.decision().is_some()),
-                };
-                for notice in message::due(&self.setup.scope, &incident.title, incident.since, now, on_record) {
-                    for channel in self.setup.channels.iter().filter(|channel| channel.wants(notice.occasion)) {
-                        let one = outbox.written(Some(&incident.id), channel, &notice, false)?;
-                        if one.tries == 0 {
-                            tried.push(outbox.send(one, stop)?);
-                        }
+            for (of, notice) in self.due_notices(now)? {
+                for channel in self.setup.channels.iter().filter(|channel| channel.wants(notice.occasion)) {
+                    let one = outbox.written(Some(&of), channel, &notice, false)?;
+                    if one.tries == 0 {
+                        tried.push(outbox.send(one, stop)?);
                     }
                 }
             }
@@ -70,6 +61,29 @@ impl Engine {
             }
         }
         Ok(tried)
+    }
+
+    /// What people are to be told by now without being asked: what is not on record of an open incident, who is to be called in it, and
+    /// what is overdue after one. Everything comes from journals, so whoever asks next knows as much.
+    fn due_notices(&self, now: Timestamp) -> Result<Vec<(OperationId, Notice)>, Failure> {
+        let scope = &self.setup.scope;
+        let mut notices = Vec::new();
+        for incident in self.incidents()?.into_iter().filter(|incident| incident.state() == "open") {
+            let recorded = self.decisions()?;
+            let since: Vec<_> = recorded.iter().filter(|one| one.at >= incident.since).collect();
+            let on_record = OnRecord {
+                impact: since.iter().any(|one| one.impact().is_some()),
+                decision: since.iter().any(|one| one.decision().is_some()),
+            };
+            let answered = self.answered(&incident.id)?;
+            let said = (incident.title.as_str(), incident.since);
+            let call = message::to_call(scope, said, now, &self.setup.contacts, &answered);
+            let due = message::due(scope, &incident.title, incident.since, now, on_record);
+            notices.extend(due.into_iter().chain(call).map(|notice| (incident.id.clone(), notice)));
+        }
+        let overdue = self.open_deadlines()?.into_iter().filter(|one| one.overdue);
+        notices.extend(overdue.map(|one| (one.of.clone(), message::overdue(scope, &one, now))));
+        Ok(notices)
     }
 
     /// Sends a message to try every channel, or one.
@@ -186,7 +200,7 @@ impl Outbox<'_> {
         notice: &Notice,
         anew: bool,
     ) -> Result<Message, Failure> {
-        let key = message::key(operation, notice.occasion, &channel.name);
+        let key = message::key(operation, notice, &channel.name);
         let place = self.place(&key);
         if !anew
             && let Ok(text) = files::read_text(&place)
@@ -195,7 +209,7 @@ impl Outbox<'_> {
             return Ok(there);
         }
         let subject = self.vaults.scrub(&notice.subject);
-        let notice = Notice { subject, text: self.vaults.scrub(&notice.text), occasion: notice.occasion };
+        let notice = Notice { subject, text: self.vaults.scrub(&notice.text), ..notice.clone() };
         let message = Message {
             schema: MESSAGE_SCHEMA.to_owned(),
             key,

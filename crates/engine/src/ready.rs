@@ -4,6 +4,7 @@
 use lifeboat_model::{
     Backup, Driver, Failure, LevelAsk, Operation, OperationState, Request, ResourceKind, ResourceName, Target,
     Timestamp, Tri, VersionAsk,
+    escalation::is_placeholder,
     sync::SyncAsk,
     time::{Duration, show_age, since},
 };
@@ -256,6 +257,10 @@ fn is_resync(operation: &Operation) -> bool {
 
 fn contacts(seen: &Seen<'_>) -> (Tri, String) {
     let contacts = &seen.engine.setup().contacts;
+    let missing = lifeboat_model::escalation::missing(contacts);
+    if !missing.is_empty() {
+        return (Tri::Fail, format!("not filled in under [escalation] of lifeboat.toml: {}", missing.join(", ")));
+    }
     match (&contacts.team, &contacts.vendor) {
         (Some(_), Some(_)) => (Tri::Pass, "the team and the vendor are named".to_owned()),
         _ => (Tri::Fail, "write team and vendor into [escalation] of lifeboat.toml".to_owned()),
@@ -295,6 +300,7 @@ fn platform(seen: &Seen<'_>) -> (Tri, String) {
 
 fn rotation(seen: &Seen<'_>) -> (Tri, String) {
     match &seen.engine.setup().contacts.on_call {
+        Some(who) if is_placeholder(who) => (Tri::Fail, format!("on_call under [escalation] is not filled in: {who}")),
         Some(who) => (Tri::Pass, format!("on call: {who}")),
         None => (Tri::Fail, "write on_call into [escalation] of lifeboat.toml".to_owned()),
     }

@@ -21,7 +21,7 @@ use self::{
     daemon::{MaintenanceArgs, ServeArgs, TokenArgs},
     decisions::{AssessArgs, DecideArgs},
     exports::{AdoptArgs, CopyArgs, DocsArgs, ExportArgs, ScheduleArgs, ShimsArgs},
-    people::FeatureArgs,
+    people::{EscalationArgs, FeatureArgs},
     records::{
         AttestArgs, ChecklistArgs, CompromisedArgs, EnvArgs, EvidenceArgs, HistoryArgs, IncidentArgs, LogsArgs,
         MessagesArgs, ProviderArgs, ReadyArgs,
@@ -195,7 +195,7 @@ pub enum Command {
     App(AppArgs),
     /// Shows who is to be called when in an emergency, and whose turn it is
     #[command(after_help = help::ESCALATION, display_order = 23)]
-    Escalation,
+    Escalation(EscalationArgs),
     /// The emergency levels of a mirrored app, each within its budget
     #[command(after_help = help::LEVEL, display_order = 24)]
     Level(LevelArgs),

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    due::Deadline,
+    escalation::{self, Answered, Contacts, OnDuty, Role},
     id::OperationId,
     release::DRILL,
     resource::Scope,
@@ -33,6 +35,14 @@ pub enum Occasion {
     FixDue,
     /// Nobody has decided yet, and it is time.
     DecisionDue,
+    /// Nobody has answered for so long that the backups are called.
+    BackupCalled,
+    /// Nobody of them has answered either.
+    EverybodyCalled,
+    /// It is not over after half an hour.
+    ExecutiveCalled,
+    /// Something that was due after a rollback or an incident is overdue.
+    Overdue,
     /// Somebody tries the channel.
     Test,
 }
@@ -48,6 +58,10 @@ impl Occasion {
             Occasion::ImpactDue => "impact-due",
             Occasion::FixDue => "fix-due",
             Occasion::DecisionDue => "decision-due",
+            Occasion::BackupCalled => "backup-called",
+            Occasion::EverybodyCalled => "everybody-called",
+            Occasion::ExecutiveCalled => "executive-called",
+            Occasion::Overdue => "overdue",
             Occasion::Test => "test",
         }
     }
@@ -103,6 +117,9 @@ pub struct Notice {
     pub subject: String,
     /// All of it.
     pub text: String,
+    /// Which of several of the same occasion it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub matter: Option<String>,
 }
 
 impl Notice {
@@ -148,10 +165,11 @@ pub struct Message {
     pub why_not: Option<String>,
 }
 
-/// The name of a message.
-pub fn key(operation: Option<&OperationId>, occasion: Occasion, channel: &str) -> String {
+/// The name of the message by which a channel hears of this; the same thing is told once.
+pub fn key(operation: Option<&OperationId>, notice: &Notice, channel: &str) -> String {
     let of = operation.map_or_else(|| "test".to_owned(), ToString::to_string);
-    format!("{of}.{}.{channel}", occasion.word())
+    let matter = notice.matter.as_ref().map(|matter| format!("-{matter}")).unwrap_or_default();
+    format!("{of}.{}{matter}.{channel}", notice.occasion.word())
 }
 
 /// What stands in a notice that somebody has typed: one line, not too long.
@@ -169,7 +187,7 @@ pub fn begun(scope: &Scope, to: &str, why: &str, expected: Option<&str>) -> Noti
         expected.map_or("how long it takes is not known".to_owned(), |expected| format!("expected to take {expected}"));
     let text =
         format!("A rollback of {scope} to {to} was begun{because}; {expected}. Do not make changes until it is over.");
-    Notice { occasion: Occasion::RollbackBegun, subject, text }
+    Notice { occasion: Occasion::RollbackBegun, subject, text, matter: None }
 }
 
 /// It is over. What was looked at before that is said here, and nothing more.
@@ -182,6 +200,7 @@ pub fn over(scope: &Scope, to: &str, was_verified: bool) -> Notice {
         occasion: Occasion::RollbackOver,
         subject: format!("[{scope}] {subject} {to}"),
         text: format!("The rollback of {scope} to {to} is complete; {looked}. Changes may be made again."),
+        matter: None,
     }
 }
 
@@ -195,6 +214,7 @@ pub fn failed(scope: &Scope, title: &str, waits: bool, why: &str) -> Notice {
         occasion,
         subject: format!("[{scope}] ROLLBACK FAILED: {what_is}"),
         text: format!("What failed: {title}. Why: {}. Now: {what_is}. Somebody has to look at it.", said(why)),
+        matter: None,
     }
 }
 
@@ -229,7 +249,7 @@ pub fn due(scope: &Scope, title: &str, noticed: Timestamp, now: Timestamp, on_re
         };
         let subject = format!("[{scope}] {minutes} minutes: {what}");
         let text = format!("{}, noticed {}: {what}. {command}", said(title), noticed.strftime("%Y-%m-%d %H:%M UTC"));
-        Notice { occasion: *occasion, subject, text }
+        Notice { occasion: *occasion, subject, text, matter: None }
     })
     .collect()
 }
@@ -243,7 +263,7 @@ pub fn is_to_be_tried(message: &Message, now: Timestamp) -> bool {
 /// A try.
 pub fn test(scope: &Scope) -> Notice {
     let subject = format!("[{scope}] a message to try this channel");
-    Notice { occasion: Occasion::Test, text: format!("{subject}; nothing has happened."), subject }
+    Notice { occasion: Occasion::Test, text: format!("{subject}; nothing has happened."), subject, matter: None }
 }
 
 /// A mail as `sendmail -t` takes it: heads, an empty line, the text. A line break in a head would begin another one.
@@ -274,6 +294,64 @@ fn quoted_printable(text: &str) -> String {
             byte => format!("={byte:02X}"),
         })
         .collect()
+}
+
+/// Who is to be called by now in an incident that is open: backups after five minutes without an answer of theirs, everybody after ten,
+/// the executive when it is not over after thirty. Nobody is told where nobody has a role.
+pub fn to_call(
+    scope: &Scope,
+    (title, began): (&str, Timestamp),
+    now: Timestamp,
+    contacts: &Contacts,
+    answered: &[Answered],
+) -> Vec<Notice> {
+    let minutes = since(began, now).as_secs() / 60;
+    let open = escalation::unanswered(contacts, answered);
+    let mut notices = Vec::new();
+    if contacts.roles.is_empty() {
+        return notices;
+    }
+    let name = |who: &Option<String>| who.clone().unwrap_or_else(|| "nobody is named".to_owned());
+    let began = began.strftime("%Y-%m-%d %H:%M UTC");
+    let mut tell = |occasion: Occasion, subject: String, lines: Vec<String>| {
+        let text = format!(
+            "{}, noticed {began}. {}. Who has it says so: lifeboat escalation ack",
+            said(title),
+            lines.join("; ")
+        );
+        notices.push(Notice { occasion, subject: format!("[{scope}] {subject}"), text, matter: None });
+    };
+    if minutes >= escalation::BACKUP_MIN && !open.is_empty() {
+        let call = |(role, duty): &(&Role, &OnDuty)| {
+            let (primary, backup, phone) = (name(&duty.primary), name(&duty.backup), name(&duty.phone));
+            format!("{}: {primary} has not answered, call {backup}, {phone}", role.title)
+        };
+        let subject = format!("{} minutes without an answer: call the backups", escalation::BACKUP_MIN);
+        tell(Occasion::BackupCalled, subject, open.iter().map(call).collect());
+    }
+    if minutes >= escalation::EVERYBODY_MIN && !open.is_empty() {
+        let call = |(role, duty): &(&Role, &OnDuty)| {
+            let (primary, backup, phone) = (name(&duty.primary), name(&duty.backup), name(&duty.phone));
+            format!("{}: neither {primary} nor {backup} has answered, {phone}", role.title)
+        };
+        let subject = format!("{} minutes without an answer: call everybody", escalation::EVERYBODY_MIN);
+        tell(Occasion::EverybodyCalled, subject, open.iter().map(call).collect());
+    }
+    if minutes >= escalation::EXECUTIVE_MIN {
+        let has: Vec<&str> = answered.iter().map(|one| one.by.as_str()).collect();
+        let has =
+            if has.is_empty() { "nobody has answered".to_owned() } else { format!("at work: {}", has.join(", ")) };
+        let subject = format!("{} minutes and not over: call the executive", escalation::EXECUTIVE_MIN);
+        tell(Occasion::ExecutiveCalled, subject, vec![format!("call {}", name(&contacts.executive)), has]);
+    }
+    notices
+}
+
+/// That something which was due is overdue.
+pub fn overdue(scope: &Scope, deadline: &Deadline, now: Timestamp) -> Notice {
+    let subject = format!("[{scope}] overdue: {}", deadline.title);
+    let text = format!("After {}: {}", deadline.of, deadline.sentence(now));
+    Notice { occasion: Occasion::Overdue, subject, text, matter: Some(deadline.key.clone()) }
 }
 
 #[cfg(test)]
@@ -331,6 +409,9 @@ mod tests {
         assert!(!channel(vec![Occasion::RollbackBegun]).wants(Occasion::RollbackOver));
         assert!(channel(vec![Occasion::RollbackBegun]).wants(Occasion::Test));
         let id = OperationId::from_random(1);
-        assert_eq!(key(Some(&id), Occasion::RollbackBegun, "chat"), format!("{id}.rollback-begun.chat"));
+        let notice = begun(&scope(), "v1", "", None);
+        assert_eq!(key(Some(&id), &notice, "chat"), format!("{id}.rollback-begun.chat"));
+        let overdue = Notice { occasion: Occasion::Overdue, matter: Some("report".into()), ..notice };
+        assert_eq!(key(Some(&id), &overdue, "chat"), format!("{id}.overdue-report.chat"));
     }
 }

@@ -18,6 +18,7 @@ use lifeboat_model::{
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::scheduler::Scheduler;
 use crate::{
     Daemon, Gateway,
     answer::{Data, Problem, blocking},
@@ -79,7 +80,7 @@ fn look(daemon: &Daemon) -> Health {
             Vec::new()
         }
     };
-    if !daemon.engine.setup().schedule.jobs.is_empty() {
+    if Scheduler::has_work(&daemon.engine) {
         parts.push(Part::new("scheduler", daemon.scheduler.health()));
     }
     for job in &schedule {

@@ -14,6 +14,7 @@ use tokio::{
 };
 use tower_service::Service;
 
+use crate::scheduler::Scheduler;
 use crate::{Daemon, router};
 
 /// How often the daemon looks whether it should end.
@@ -73,7 +74,7 @@ pub fn serve(daemon: Arc<Daemon>, listen: SocketAddr, ready: impl FnOnce(SocketA
 fn begin(daemon: &Daemon) -> Vec<JoinHandle<()>> {
     let workers = daemon.workers.iter();
     let mut threads: Vec<_> = workers.map(|worker| worker.start(daemon.engine.clone(), &daemon.stop)).collect();
-    if !daemon.engine.setup().schedule.jobs.is_empty() {
+    if Scheduler::has_work(&daemon.engine) {
         threads.push(daemon.scheduler.start(daemon.engine.clone(), &daemon.stop, daemon.log.clone()));
     }
     threads

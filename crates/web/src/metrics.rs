@@ -9,6 +9,7 @@ use axum::{
 };
 use lifeboat_model::{Failure, OperationState, Tri, schedule::JobStatus, time::since};
 
+use crate::scheduler::Scheduler;
 use crate::{
     Daemon,
     answer::{Problem, blocking},
@@ -140,7 +141,7 @@ fn workers(daemon: &Daemon, text: &mut Text) {
     for worker in &daemon.workers {
         text.sample("lifeboat_worker_up", &[("worker", worker.link().as_str())], up(worker.health().0));
     }
-    if !daemon.engine.setup().schedule.jobs.is_empty() {
+    if Scheduler::has_work(&daemon.engine) {
         text.sample("lifeboat_worker_up", &[("worker", "scheduler")], up(daemon.scheduler.health().0));
     }
     text.family("lifeboat_worker_restarts_total", "counter", "How often one broke off and was begun again.");

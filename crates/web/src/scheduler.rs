@@ -42,6 +42,12 @@ fn told(message: &Message) -> String {
 }
 
 impl Scheduler {
+    /// Whether there is anything that it would do: jobs, or channels that hear of what is due and of what was not delivered.
+    pub fn has_work(engine: &Engine) -> bool {
+        let setup = engine.setup();
+        !setup.schedule.jobs.is_empty() || !setup.channels.is_empty()
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -2,8 +2,12 @@
 
 use std::time::Duration;
 
-use lifeboat_io::Clock;
-use lifeboat_model::{BackupChoice, BackupReason, FailureKind, IncidentStep, Keep, OperationId, Request, Timestamp};
+use lifeboat_io::{Clock, Stop};
+use lifeboat_model::{
+    BackupChoice, BackupReason, FailureKind, IncidentStep, Keep, OperationId, Request, Timestamp,
+    escalation::OnDuty,
+    message::{Channel, Occasion, Way},
+};
 use lifeboat_testkit::{World, world::restore_of};
 
 use crate::hands::only_database;
@@ -171,4 +175,59 @@ fn pir_03_what_is_due_is_on_record_becomes_overdue_and_is_ticked_off() {
     let all = world.engine().deadlines().unwrap();
     let cause = all.iter().find(|one| one.key == "root-cause").unwrap().done.clone().unwrap();
     assert_eq!((cause.note.as_str(), cause.by.is_empty()), ("Code bug: it is", false));
+}
+
+/// ESC-07: the times run in journals and in the outbox, not in a process: whoever looks next, tells on time what was not told.
+#[test]
+fn esc_07_who_is_to_be_called_survives_every_restart() {
+    const MINUTE: Duration = Duration::from_secs(60);
+    let mut world = only_database();
+    let file = world.path("messages.jsonl");
+    world.setup.channels = vec![Channel {
+        name: "status".into(),
+        way: Way::File { path: file.clone() },
+        occasions: vec![
+            Occasion::BackupCalled,
+            Occasion::EverybodyCalled,
+            Occasion::ExecutiveCalled,
+            Occasion::Overdue,
+        ],
+    }];
+    let duty = |name: &str| OnDuty {
+        primary: Some(format!("{name} one")),
+        backup: Some(format!("{name} two")),
+        phone: Some("1".into()),
+    };
+    world.setup.contacts.roles = [("deployment_lead", "Ada"), ("database_administrator", "Bob")]
+        .map(|(key, name)| (key.to_owned(), duty(name)))
+        .into();
+    world.setup.contacts.executive = Some("Eve".into());
+    let incident = open(&world, world.clock.now());
+    // Each look is that of a daemon that was started anew.
+    let told = |world: &World| -> Vec<String> {
+        world.engine().tend_messages(&Stop::default()).unwrap().into_iter().map(|one| one.notice.text).collect()
+    };
+    world.clock.advance(5 * MINUTE - Duration::from_secs(20));
+    assert_eq!(told(&world), [""; 0]);
+    // The database administrator answers in the last moment; the lead does not.
+    world.must(&world.engine().answer(Some("database-administrator"), None).unwrap());
+    assert_eq!(world.engine().answer(Some("captain"), None).unwrap_err().kind, FailureKind::Usage);
+    world.clock.advance(Duration::from_secs(20));
+    let backup = told(&world);
+    assert_eq!(backup.len(), 1, "{backup:?}");
+    assert!(backup[0].contains("deployment lead: Ada one has not answered, call Ada two, 1"), "{backup:?}");
+    assert!(!backup[0].contains("Bob"), "{backup:?}");
+    assert_eq!(told(&world), [""; 0], "each once");
+    world.clock.advance(5 * MINUTE);
+    assert!(told(&world)[0].contains("neither Ada one nor Ada two has answered"));
+    world.must(&world.engine().answer(None, Some("on my way")).unwrap());
+    // Down for half an hour: what was to be said then is said at once. Somebody has answered, and it is not over all the same.
+    world.clock.advance(30 * MINUTE);
+    let executive = told(&world);
+    assert!(executive.len() == 1 && executive[0].contains("call Eve; at work: "), "{executive:?}");
+    world.must(&closed(&incident));
+    assert!(world.engine().answer(None, None).is_err(), "nobody is waited for any more");
+    world.clock.advance(61 * MINUTE);
+    assert_eq!(told(&world).len(), 3, "and what is overdue afterwards, each by itself");
+    assert_eq!(std::fs::read_to_string(file).unwrap().lines().count(), 6);
 }

@@ -263,11 +263,13 @@ Examples:
 pub const ESCALATION: &str = "\
 Tier 1 helps itself for 15 minutes, then the internal team has until one hour is over, then the vendor until four are; what cannot wait is
 tier 4 from the first minute, and should stand within 30. The times run from the open incident that began first. Who they are stands in
-[escalation] of lifeboat.toml.
+[escalation] of lifeboat.toml. Where roles are named there, backups are called after 5 minutes without an answer of theirs, everybody
+after 10, and the executive when the incident is not over after 30: `lifeboat serve` tells the channels, whenever it was started anew.
 
 Examples:
   lifeboat incident open 'sync is down'
-  lifeboat escalation";
+  lifeboat escalation
+  lifeboat escalation ack --role database-administrator --note 'looking at locks'";
 
 pub const LEVEL: &str = "\
 Level 1 (60 s) holds changes; local work goes on and nothing is lost. Level 2 (2 min) saves what waits and clears the queue; at most

@@ -40,3 +40,28 @@ pub enum FeatureCommand {
         run: RunArgs,
     },
 }
+
+/// `escalation`.
+#[derive(Clone, Debug, Args)]
+pub struct EscalationArgs {
+    /// What to do [default: show who is called when]
+    #[command(subcommand)]
+    pub command: Option<EscalationCommand>,
+}
+
+/// What can be said about who is called.
+#[derive(Clone, Debug, Subcommand)]
+pub enum EscalationCommand {
+    /// Answers in the incident that is open: nobody else is called for that role
+    Ack {
+        /// For which role: deployment-lead, database-administrator, ... [default: for all]
+        #[arg(long, value_name = "ROLE")]
+        role: Option<String>,
+        /// What there is to say
+        #[arg(long, value_name = "TEXT")]
+        note: Option<String>,
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        run: RunArgs,
+    },
+}

@@ -91,7 +91,7 @@ pub fn dispatch(app: &App, command: Option<Command>) -> Done {
         Command::Maintenance(args) => fence::maintenance(app, &args.command),
         Command::Sync(args) => sync::run(app, &args),
         Command::Advise(args) => advise::run(app, &args),
-        Command::Escalation => escalation::run(app),
+        Command::Escalation(args) => escalation::run(app, &args),
         Command::Ready(args) => ready::run(app, &args),
         Command::App(args) => sync::app_start(app, &args.command),
         Command::Level(args) => sync::level(app, &args),

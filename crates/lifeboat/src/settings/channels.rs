@@ -32,7 +32,7 @@ pub struct ChannelSettings {
     /// Mail: whom it is to.
     #[serde(default)]
     pub to: Vec<String>,
-    /// Of what it is told: `begun`, `over`, `failed`, `reminders`. Default: of all.
+    /// Of what it is told: `begun`, `over`, `failed`, `reminders`, `escalation`, `overdue`. Default: of all.
     #[serde(default, rename = "for")]
     pub occasions: Vec<String>,
 }
@@ -75,9 +75,14 @@ fn one(name: &str, what: &ChannelSettings, folder: &Path) -> Result<Found, Failu
             "over" => occasions.push(Occasion::RollbackOver),
             "failed" => occasions.extend([Occasion::RollbackFailed, Occasion::RollbackWaits]),
             "reminders" => occasions.extend(LIMITS_MIN.iter().map(|(occasion, _)| *occasion)),
+            "escalation" => {
+                occasions.extend([Occasion::BackupCalled, Occasion::EverybodyCalled, Occasion::ExecutiveCalled]);
+            }
+            "overdue" => occasions.push(Occasion::Overdue),
             other => {
                 let message = format!("notify.{name} is told of {other:?}, which is nothing that happens");
-                return Err(usage(message, "for = [\"begun\", \"over\", \"failed\", \"reminders\"], or some of them"));
+                let hint = "for = [\"begun\", \"over\", \"failed\", \"reminders\", \"escalation\", \"overdue\"], or some of them";
+                return Err(usage(message, hint));
             }
         }
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use lifeboat_model::{
     Failure, FailureKind,
     due::{ITEMS, Times},
-    escalation::Contacts,
+    escalation::{Contacts, OnDuty, ROLES},
     time::parse_duration,
 };
 use schemars::JsonSchema;
@@ -21,17 +21,60 @@ pub struct EscalationSettings {
     pub vendor: Option<String>,
     /// Whoever is on call, for what cannot wait.
     pub on_call: Option<String>,
+    /// Who is called when an incident is not over after 30 minutes.
+    pub executive: Option<String>,
+    /// Who has which role: `deployment_lead`, `database_administrator`, `application_administrator`, `communications_lead`.
+    #[serde(default)]
+    #[schemars(extend("x-names" = "a role"))]
+    pub roles: BTreeMap<String, RoleSettings>,
+}
+
+/// Who has a role.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RoleSettings {
+    /// Who is called first.
+    pub primary: Option<String>,
+    /// Who is called after 5 minutes without an answer.
+    pub backup: Option<String>,
+    /// Where they are called.
+    pub phone: Option<String>,
 }
 
 /// Decides what is in effect.
-pub fn resolve(said: &EscalationSettings) -> Contacts {
-    Contacts { team: said.team.clone(), vendor: said.vendor.clone(), on_call: said.on_call.clone() }
+///
+/// # Errors
+/// There is no such role.
+pub fn resolve(said: &EscalationSettings) -> Result<Contacts, Failure> {
+    if let Some(unknown) = said.roles.keys().find(|key| !ROLES.iter().any(|role| role.key == key.as_str())) {
+        let keys: Vec<&str> = ROLES.iter().map(|role| role.key).collect();
+        let failure = Failure::new(FailureKind::Usage, format!("escalation.roles.{unknown} is no role"));
+        return Err(failure.hint(format!("there are: {}", keys.join(", "))));
+    }
+    let duty = |role: &RoleSettings| OnDuty {
+        primary: role.primary.clone(),
+        backup: role.backup.clone(),
+        phone: role.phone.clone(),
+    };
+    Ok(Contacts {
+        team: said.team.clone(),
+        vendor: said.vendor.clone(),
+        on_call: said.on_call.clone(),
+        executive: said.executive.clone(),
+        roles: said.roles.iter().map(|(key, role)| (key.clone(), duty(role))).collect(),
+    })
 }
 
 /// For people: who is named, by the key.
 pub fn shown(said: &EscalationSettings) -> Vec<(String, String)> {
-    let named = [("team", &said.team), ("vendor", &said.vendor), ("on_call", &said.on_call)];
-    named.into_iter().filter_map(|(key, who)| Some((key.to_owned(), who.clone()?))).collect()
+    let named =
+        [("team", &said.team), ("vendor", &said.vendor), ("on_call", &said.on_call), ("executive", &said.executive)];
+    let single = named.into_iter().filter_map(|(key, who)| Some((key.to_owned(), who.clone()?)));
+    let roles = said.roles.iter().flat_map(|(key, role)| {
+        let named = [("primary", &role.primary), ("backup", &role.backup), ("phone", &role.phone)];
+        named.into_iter().filter_map(move |(what, who)| Some((format!("roles.{key}.{what}"), who.clone()?)))
+    });
+    single.chain(roles).collect()
 }
 
 /// Within which time what is due, where that is not as usual.

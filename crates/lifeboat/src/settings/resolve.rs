@@ -332,7 +332,7 @@ pub fn environment_of(loaded: &Loaded, environment: &str, global: &GlobalArgs, i
         let (key, line) = (format!("features.{}", feature.name), choice.line(&["features", feature.name.as_str()]));
         choice.tell(&key, super::features::shown(feature), line);
     }
-    resolved.setup.contacts = super::escalation::resolve(&settings.escalation);
+    resolved.setup.contacts = super::escalation::resolve(&settings.escalation)?;
     if let Some(log) = &settings.app.incident_log {
         let log = crate::outside::plain_path(&absolute(&folder.join(log))?);
         choice.tell("app.incident_log", log.display().to_string(), choice.line(&["app", "incident_log"]));
