@@ -50,6 +50,20 @@ pub struct Handover {
     pub stands: Vec<String>,
     /// Commands, the best first.
     pub next: Vec<String>,
+    /// Whom to call when none of them leads anywhere: who runs what is used, and whoever the settings name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub vendors: Vec<Vendor>,
+}
+
+/// Who can be called when nothing here leads anywhere.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Vendor {
+    /// Who it is.
+    pub name: String,
+    /// Where they are called.
+    pub contact: String,
+    /// What collects what they will ask for.
+    pub evidence: String,
 }
 
 /// Why a restore failed, when it did and everything was put back.

@@ -142,6 +142,24 @@ pub fn provider_of(host: &str) -> Option<Provider> {
     found.map(|(_, name, way)| Provider { name, way })
 }
 
+/// Where a provider is asked for help, by what it is called. From the providers' own pages.
+pub fn support_of(name: &str) -> Option<&'static str> {
+    const KNOWN: [(&str, &str); 11] = [
+        ("Supabase", "https://supabase.com/dashboard/support/new"),
+        ("Amazon RDS", "https://console.aws.amazon.com/support"),
+        ("Neon", "https://console.neon.tech, Support"),
+        ("Render", "support@render.com"),
+        ("DigitalOcean", "https://cloud.digitalocean.com/support"),
+        ("Azure", "https://portal.azure.com, Help + support"),
+        ("Aiven", "support@aiven.io"),
+        ("Crunchy Bridge", "https://crunchybridge.com, Support"),
+        ("Fly.io", "https://fly.io/docs/about/support/"),
+        ("Railway", "https://station.railway.com"),
+        ("Vercel", "https://vercel.com/help"),
+    ];
+    KNOWN.iter().find(|(known, _)| *known == name).map(|(_, contact)| *contact)
+}
+
 /// The words of a request, ready to be sent: all that a provider asks back for.
 pub struct ProviderRequest<'a> {
     /// The app and its environment.

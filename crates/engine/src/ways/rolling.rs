@@ -2,11 +2,13 @@
 //! lost by it than was agreed to. When there is none, a person takes over, and is told where things stand and what to type.
 
 use lifeboat_model::{
-    Action, BackupChoice, BackupId, Failure, FailureKind, Operation, Plan, Profile, Release, ReleaseRecord, Request,
-    ResourceName, Timestamp, VersionAsk,
+    Action, BackupChoice, BackupId, Driver, Failure, FailureKind, Operation, OperationId, Plan, Profile, Release,
+    ReleaseRecord, Request, ResourceKind, ResourceName, Timestamp, VersionAsk,
+    escalation::is_placeholder,
+    provider::{provider_of, support_of},
 };
 
-use super::{Handover, blames_backup, ends_it, loses_no_more, put_back};
+use super::{Handover, Vendor, blames_backup, ends_it, loses_no_more, put_back};
 use crate::{Engine, again, plan, targets};
 
 impl Engine {
@@ -21,9 +23,18 @@ impl Engine {
         let Request::Version { about: VersionAsk::RollBack { why, backup: named, .. } } = &confirmed.request else {
             return None;
         };
-        let (first, failure) = (again::filled_from(confirmed)?, put_back(tried.last()?)?);
-        let (release, resource) = (leads_to(confirmed)?, restored(confirmed)?);
-        let mut hand = self.as_it_stands(&release, &resource);
+        let (last, failure) = (tried.last()?, put_back(tried.last()?)?);
+        let release = leads_to(confirmed)?;
+        let Some((first, resource)) = again::filled_from(confirmed).zip(restored(confirmed)) else {
+            // It restores nothing: what its failure hints at is the next way, and whoever can be called besides.
+            if ends_it(failure).is_none() {
+                let mut hand = self.as_it_stands(&release, None);
+                hand.vendors = self.vendors(&last.id);
+                *handover = Some(hand).filter(|hand| !hand.vendors.is_empty());
+            }
+            return None;
+        };
+        let mut hand = self.as_it_stands(&release, Some(&resource));
         if let Some(ends) = ends_it(failure) {
             passed_over.push(format!("no other way is tried by itself: {ends}"));
         } else if named.is_some() {
@@ -54,6 +65,9 @@ impl Engine {
             }
         }
         hand.next.extend(self.other_ways(&release));
+        if ends_it(failure).is_none() {
+            hand.vendors = self.vendors(&last.id);
+        }
         *handover = Some(hand);
         None
     }
@@ -93,7 +107,7 @@ impl Engine {
     }
 
     /// Where application and database stand now, by asking them.
-    fn as_it_stands(&self, release: &str, resource: &ResourceName) -> Handover {
+    fn as_it_stands(&self, release: &str, resource: Option<&ResourceName>) -> Handover {
         let mut stands = Vec::new();
         for target in self.setup.targets.iter().filter(|target| target.driver.is_some()) {
             stands.push(match targets::running(&self.io, target, &lifeboat_io::Stop::default()) {
@@ -101,14 +115,45 @@ impl Engine {
                 Err(failure) => format!("what {} runs cannot be told: {failure}", target.name),
             });
         }
-        stands.push(match self.applied(resource) {
+        stands.extend(resource.map(|resource| match self.applied(resource) {
             Ok(applied) => {
                 let newest = applied.versions.last().map_or("none", String::as_str);
                 format!("{resource} has its migrations up to {newest}, as before the rollback to {release}")
             }
             Err(failure) => format!("how far {resource} is cannot be told: {failure}"),
+        }));
+        Handover { stands, ..Handover::default() }
+    }
+
+    /// ESC-08: who runs what is used here, as far as names of hosts and drivers tell, and whoever the settings name as the vendor; with what
+    /// collects what they will ask for.
+    fn vendors(&self, failed: &OperationId) -> Vec<Vendor> {
+        let evidence = format!("lifeboat evidence collect {failed}");
+        let named = self.setup.contacts.vendor.as_ref().filter(|who| !is_placeholder(who));
+        let databases = self.setup.resources.iter().filter_map(|resource| match &resource.kind {
+            ResourceKind::Postgres { url, .. } => {
+                let address = self.vaults.database(url).ok()?;
+                provider_of(&address.host).map(|provider| provider.name)
+            }
+            ResourceKind::Sqlite { .. } | ResourceKind::Files { .. } | ResourceKind::Env { .. } => None,
         });
-        Handover { stands, next: Vec::new() }
+        let platforms = self.setup.targets.iter().filter_map(|target| match &target.driver {
+            Some(Driver::Fly { .. }) => Some("Fly.io"),
+            Some(Driver::Vercel { .. }) => Some("Vercel"),
+            Some(Driver::SupabaseFunctions { .. }) => Some("Supabase"),
+            _other => None,
+        });
+        let mut names: Vec<&str> = databases.chain(platforms).collect();
+        names.sort_unstable();
+        names.dedup();
+        let known = names.into_iter().filter_map(|name| Some((name, support_of(name)?)));
+        let all = named.map(|who| ("the vendor", who.as_str())).into_iter().chain(known);
+        all.map(|(name, contact)| Vendor {
+            name: name.to_owned(),
+            contact: contact.to_owned(),
+            evidence: evidence.clone(),
+        })
+        .collect()
     }
 
     /// Ways that go without any backup, and the one that a person goes step by step.

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use lifeboat_engine::{
     RunError, Watch,
-    ways::{self, Handover, NextWay},
+    ways::{self, Handover, NextWay, Vendor},
 };
 use lifeboat_io::Stop;
 use lifeboat_model::{
@@ -95,7 +95,12 @@ pub fn carry_out_any_way(app: &App, session: &Session, plan: &Plan, consent: Con
 /// What a person takes over: where things stand, and what to type.
 fn handed_over(handover: &Handover) -> String {
     let stands = handover.stands.iter().map(|line| format!("Stands: {line}.\n"));
-    stands.chain(handover.next.iter().map(|command| format!("Next: {command}\n"))).collect()
+    let next = handover.next.iter().map(|command| format!("Next: {command}\n"));
+    let vendors = handover.vendors.iter().map(|vendor| {
+        let Vendor { name, contact, evidence } = vendor;
+        format!("When nothing of it helps: call {name} ({}), with {evidence}\n", words::one_line(contact))
+    });
+    stands.chain(next).chain(vendors).collect()
 }
 
 /// Reports how the last of several ways ended. One beside the live database, which somebody wanted replaced, has not reached its

@@ -72,3 +72,28 @@ fn rst_21_what_would_lose_more_is_handed_over_with_what_to_type() {
     assert_eq!(center.health()["version"], "1.0");
     assert_eq!(center.sql("SELECT count(*) FROM bulk"), "0");
 }
+
+/// ESC-08: when no way is left, whoever can be called is named with the very command that collects what they will ask for.
+#[test]
+fn esc_08_when_no_way_is_left_the_vendor_is_offered_with_the_evidence() {
+    let center = Center::open();
+    let settings = fs::read_to_string(center.home.path("lifeboat.toml")).unwrap();
+    let vendor = "\n[escalation]\nvendor = \"support@supabase.com\"\n";
+    center.home.write("lifeboat.toml", format!("{settings}{vendor}"));
+    let plan = planned_and_damaged(&center, "INSERT INTO bulk VALUES (51, 'stays')");
+    let words = ["apply", &plan, "--confirm", "service-center/production", "--yes", "--json"];
+    let failed = center.run(&words).ends(ExitCode::FailedUndone).json();
+    let vendors = failed["handover"]["vendors"].as_array().unwrap();
+    assert_eq!((vendors.len(), &vendors[0]["contact"]), (1, &"support@supabase.com".into()), "{failed}");
+    let evidence = vendors[0]["evidence"].as_str().unwrap();
+    assert_eq!(evidence, format!("lifeboat evidence collect {}", failed["id"].as_str().unwrap()));
+    let typed: Vec<&str> = evidence.split(' ').skip(1).collect();
+    center.run(&typed).ends(ExitCode::Ok).says(&["On record with digest"]);
+    // One by DOWN scripts that fails says so as well, in words.
+    center.sql("CREATE VIEW reports AS SELECT name FROM task_templates");
+    let words =
+        ["rollback", "--profile", "app-and-down", "--reason", "x", "--yes", "--confirm", "service-center/production"];
+    let failed = center.run(&words).ends(ExitCode::FailedUndone);
+    failed
+        .says(&["When nothing of it helps: call the vendor (support@supabase.com), with lifeboat evidence collect o-"]);
+}
