@@ -1,9 +1,9 @@
 //! Measuring what advice in an emergency rests on: the mirror, the cloud's HTTP side, whether the app answers.
 
-use lifeboat_io::{HttpRequest, ask_over_http};
+use lifeboat_io::{HttpRequest, Stop, ask_over_http};
 use lifeboat_model::{Failure, FailureKind, ResourceName, advice::Measured, sync::SyncStatus, target::tcp_place};
 
-use crate::{Engine, Mirror, targets};
+use crate::{Engine, Mirror, questions, targets};
 
 impl Engine {
     /// Looks at the mirror and the app, and changes nothing. What cannot be looked at is told as such.
@@ -34,12 +34,13 @@ impl Engine {
 
     /// Probes of targets that do not answer well; nothing when there are none.
     fn app_fails(&self) -> Option<Vec<String>> {
-        let has_probes = |target: &lifeboat_model::Target| target.url.is_some() && !target.probes.is_empty();
-        if !self.setup().targets.iter().any(has_probes) {
+        if !self.setup().targets.iter().any(lifeboat_model::Target::has_probes) {
             return None;
         }
         let mut failing = Vec::new();
         for target in &self.setup().targets {
+            let put = |question| questions::ask(&*self.vaults, question, &Stop::default()).err();
+            failing.extend(target.questions.iter().filter_map(put));
             let Some(url) = &target.url else { continue };
             let url = url.trim_end_matches('/');
             for path in &target.probes {

@@ -6,7 +6,7 @@ use std::path::Path;
 use lifeboat_io::{Env, database::postgres::Address};
 use lifeboat_model::{
     Action, Brings, Content, Driver, Manifest, PgAction, ReleaseRecord, Resource, ResourceKind, Target, TargetAction,
-    target::{self, tcp_place},
+    target::{self, Asked, Question, tcp_place},
 };
 
 use crate::kit::quote;
@@ -176,7 +176,8 @@ fn of_target(target: &Target, action: &TargetAction) -> ByHand {
         TargetAction::Probe { paths, limit_ms } => {
             let url = target.url.as_deref().unwrap_or_default().trim_end_matches('/');
             let one = |path: &String| bounded(limit_ms / 1_000, &asked(url, path));
-            ByHand::Type(paths.iter().map(one).collect())
+            let put = target.questions.iter().flat_map(put);
+            ByHand::Type(paths.iter().map(one).chain(put).collect())
         }
         TargetAction::ScanLog { file, .. } => ByHand::Type(vec![format!(
             "tail -n 100 {} | grep -inE 'error|fatal|panic|unhandled|uncaught|traceback' || echo nothing",
@@ -198,6 +199,21 @@ fn secret_free(target: &Target, argv: Vec<String>) -> Vec<String> {
         Some(Driver::Pm2 { .. }) => vec!["pm2".into(), "list".into()],
         _other => argv,
     }
+}
+
+/// Puts a question to its database; a person compares the answer.
+pub(crate) fn put(question: &Question) -> [String; 2] {
+    let wanted = question.equals.as_deref().unwrap_or("true");
+    let sql = question.asked().replace('\n', " ");
+    let ask = match &question.place {
+        Asked::Postgres(url) => {
+            let only_reads =
+                format!("PGOPTIONS='-c default_transaction_read_only=on -c statement_timeout={}'", question.limit_ms);
+            format!("{only_reads} psql -XAtq {} -c {}", quote(url), quote(&sql))
+        }
+        Asked::Sqlite(file) => format!("sqlite3 -readonly {} {}", shown(file), quote(&sql)),
+    };
+    [format!("# {question} has to answer {}", wanted.replace('\n', " ")), ask]
 }
 
 /// Asks one probe.

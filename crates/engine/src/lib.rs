@@ -31,6 +31,7 @@ pub mod objectives;
 pub mod perform;
 pub mod plan;
 pub mod provider;
+mod questions;
 pub mod ready;
 pub mod recover;
 pub mod rehearsals;

@@ -6,9 +6,11 @@ use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 use lifeboat_io::{Exit, HttpRequest, Invocation, Io, Stop, ask_over_http, files, listens};
 use lifeboat_model::{
     Driver, Failure, FailureKind, Target, Tells,
-    target::{self, Instance, Looked, tcp_place},
+    target::{self, Instance, Looked, Question, tcp_place},
 };
 use serde_json::Value;
+
+use crate::{questions, setup::Vaults};
 
 /// How long a program may take to say what is in use.
 const ASK_LIMIT: Duration = Duration::from_secs(60);
@@ -240,10 +242,11 @@ fn linked(target: &Target, driver: &Driver) -> Result<String, Failure> {
 }
 
 /// Whether a target answers as it is: all that somebody could ask.
-pub(crate) fn answers(io: &Io, target: &Target) -> bool {
+pub(crate) fn answers(io: &Io, vaults: &dyn Vaults, target: &Target) -> bool {
     let tells = target.tells.as_ref().is_none_or(|tells| told(io, target, tells).is_ok());
-    let Some(url) = &target.url else { return tells };
-    tells && target.probes.iter().all(|one| probe(url, one).is_ok())
+    let paths = target.url.as_ref().is_none_or(|url| target.probes.iter().all(|one| probe(url, one).is_ok()));
+    let put = |question: &Question| questions::ask(vaults, question, &Stop::default()).is_ok();
+    tells && paths && target.questions.iter().all(put)
 }
 
 /// How long a port may take to accept a connection.

@@ -14,6 +14,7 @@ use crate::{
 };
 
 mod driver;
+mod question;
 
 pub use driver::{
     Batch, Brings, Driver, EnvBinding, FlyRelease, Instance, Looked, VariablesCall, VercelDeployment,
@@ -21,6 +22,7 @@ pub use driver::{
     fly_current, fly_previous, fly_releases, is_new, pm2_entries, supabase_deploy, systemd_has_failed, vercel_build,
     vercel_deployment, vercel_inspect, vercel_link, vercel_urls,
 };
+pub use question::{Asked, Question};
 
 /// An app's code, in a folder under git or wherever its driver says, run by commands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,8 +52,11 @@ pub struct Target {
     pub start: Vec<String>,
     /// Where it answers: `http://127.0.0.1:3002`.
     pub url: Option<String>,
-    /// Paths that must answer with 2xx.
+    /// Paths that must answer with 2xx, and places of `tcp://HOST:PORT` that must accept connections.
     pub probes: Vec<String>,
+    /// Questions to databases that must be answered as expected, wherever the probes are asked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub questions: Vec<Question>,
     /// Its log, in which new lines are looked for errors.
     pub log: Option<PathBuf>,
     /// A record that is made and taken away again, to see that the app takes writes.
@@ -97,6 +102,25 @@ impl Target {
             false => Some(self.start.clone()),
             true => self.driver.as_ref()?.start(),
         }
+    }
+
+    /// Whether there is something to ask whether it works: a path or a place, or a question to a database.
+    pub fn has_probes(&self) -> bool {
+        (self.url.is_some() && !self.probes.is_empty()) || !self.questions.is_empty()
+    }
+
+    /// The paths and places that are asked: none where nobody has said where it answers.
+    pub fn asked_paths(&self) -> Vec<String> {
+        self.probes.iter().filter(|_| self.url.is_some()).cloned().collect()
+    }
+
+    /// What is asked whether it works, for people.
+    pub fn shown_probes(&self) -> String {
+        self.asked_paths()
+            .into_iter()
+            .chain(self.questions.iter().map(ToString::to_string))
+            .collect::<Vec<_>>()
+            .join(", ")
     }
 
     /// When it gets the values of its variables.
@@ -300,7 +324,8 @@ pub enum TargetAction {
         /// The port of this host.
         port: u16,
     },
-    /// Fails unless every path answers with 2xx within so long, and every place of `tcp://HOST:PORT` accepts connections.
+    /// Fails unless every path answers with 2xx within so long, every place of `tcp://HOST:PORT` accepts connections, and every
+    /// question of the target is answered as expected.
     Probe {
         /// The paths and places.
         paths: Vec<String>,

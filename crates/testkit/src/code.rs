@@ -67,6 +67,7 @@ pub(crate) fn target(world: &World) -> Target {
         start: words("start"),
         url: None,
         probes: vec![],
+        questions: vec![],
         log: Some(world.app("server.log")),
         trial: None,
         driver: None,

@@ -53,6 +53,7 @@ fn target(world: &World) -> Target {
         start: words("start"),
         url: None,
         probes: vec![],
+        questions: vec![],
         log: None,
         trial: None,
         driver: Some(Driver::ReleaseDir { releases: world.app("releases"), current: world.app("current") }),

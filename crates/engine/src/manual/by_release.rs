@@ -10,7 +10,7 @@ use lifeboat_model::{
 use super::{Known, MADE_BY, block, closing, practices};
 use crate::{
     Engine,
-    by_hand::{Around, address, asked, say, typed},
+    by_hand::{Around, address, asked, put, say, typed},
     kit::quote,
     manual_steps::{STEPS, numbers},
     sheet::Sheet,
@@ -150,6 +150,7 @@ fn steps(back: &Back) -> String {
 fn verification(back: &Back, targets: &[Target], around: &Around<'_>) -> String {
     let mut quick = Vec::new();
     for target in targets {
+        quick.extend(target.questions.iter().flat_map(put));
         let Some(url) = &target.url else { continue };
         let url = url.trim_end_matches('/');
         quick.extend(target.probes.iter().map(|probe| asked(url, probe)));

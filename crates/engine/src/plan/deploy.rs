@@ -160,7 +160,7 @@ fn apps_with(engine: &Engine, wanted: &dyn Fn(&Target) -> Result<String, Failure
     running(engine)?
         .into_iter()
         .map(|Running { target, version, served, log, .. }| {
-            let (wanted, answers) = (wanted(&target)?, targets::answers(engine.io(), &target));
+            let (wanted, answers) = (wanted(&target)?, targets::answers(engine.io(), &*engine.vaults, &target));
             let origin = targets::origin(engine.io(), &target, &wanted);
             Ok(App { target, running: version, served, log, wanted, origin, answers })
         })
@@ -436,7 +436,7 @@ impl App {
 
     /// Whether there is somebody to ask how it does.
     fn is_witnessed(&self) -> bool {
-        self.target.smoke.is_some() || (self.target.url.is_some() && !self.target.probes.is_empty())
+        self.target.smoke.is_some() || self.target.has_probes()
     }
 
     fn check(&self) -> Step {
@@ -476,9 +476,9 @@ impl App {
         let tells =
             Step { undo: by(again), ..of(acts.read("instance", "note which instance answers", note), &self.target) };
         let mut steps = vec![tells];
-        if self.target.url.is_some() && !self.target.probes.is_empty() {
-            let paths = self.target.probes.clone();
-            let lines = vec![format!("When it is taken back, {} have to answer again.", paths.join(", "))];
+        if self.target.has_probes() {
+            let paths = self.target.asked_paths();
+            let lines = vec![format!("When it is taken back, {} have to answer again.", self.target.shown_probes())];
             let probe = by(acts.action(TargetAction::Probe { paths, limit_ms }));
             let title = "what runs answers, and has to when it is taken back";
             steps.insert(

@@ -509,9 +509,10 @@ impl Acts<'_> {
     /// Looks whether it works.
     pub fn works(&self, log: Log, paths: &[String]) -> Vec<Step> {
         let mut looks = Vec::new();
-        if self.target.url.is_some() && !paths.is_empty() {
-            let probe = TargetAction::Probe { paths: paths.to_vec(), limit_ms: self.answer_ms() };
-            looks.push(self.read("probe", &format!("{} answer", paths.join(", ")), probe));
+        if self.target.has_probes() {
+            let paths = if self.target.url.is_some() { paths.to_vec() } else { Vec::new() };
+            let probe = TargetAction::Probe { paths, limit_ms: self.answer_ms() };
+            looks.push(self.read("probe", &format!("{} answer", self.target.shown_probes()), probe));
         }
         looks.extend(self.target.log.clone().map(|file| {
             let title = format!("new lines of {} tell of no errors", file.display());

@@ -120,8 +120,7 @@ pub(crate) fn seal(known: &Known, request: &Request) -> Result<Plan, Failure> {
         looks.extend(own.into_iter().map(|step| of(step, &one.target)));
     }
     // Unknown is not good: a target that nobody can ask is no witness.
-    let good = !known.running.is_empty()
-        && known.running.iter().all(|one| one.target.url.is_some() && !one.target.probes.is_empty());
+    let good = !known.running.is_empty() && known.running.iter().all(|one| one.target.has_probes());
     let mut plan = steps::new_plan(common, request, format!("seal what runs in {}", common.scope), Lease::Environment);
     if !looks.is_empty() {
         plan.phases.push(phase(common, "look", vec![], looks));

@@ -648,7 +648,7 @@ fn tell(engine: &Engine, known: &Known, profile: Profile, why: &str, plan: &mut 
     let begun = step("notify", "tell that it begins", message::begun(scope, &to, why, expected.as_deref()));
     let behind_preflight = plan.phases.iter().position(|phase| phase.name == "preflight").map_or(0, |at| at + 1);
     plan.phases.insert(behind_preflight, phase(common, "notify", vec![], vec![begun]));
-    let looks = |app: &App| app.target.tells.is_some() || (app.target.url.is_some() && !app.target.probes.is_empty());
+    let looks = |app: &App| app.target.tells.is_some() || app.target.has_probes();
     let was_verified = !known.apps.is_empty() && known.apps.iter().all(looks);
     let over = step("notify-over", "tell that it is over", message::over(scope, &to, was_verified));
     if let Some(report) = plan.phases.iter_mut().rev().find(|phase| phase.name == "report") {

@@ -41,7 +41,7 @@ pub use damage::{Damage, damage_copy};
 pub use error::SqliteError;
 pub use header::Header;
 pub use inspect::{inspect, quick_digest, sha256};
-pub use live::{QuickLook, check_live, count_rows, peek, quick_check};
+pub use live::{QuickLook, ask_live, check_live, count_rows, peek, quick_check};
 pub use migrations::migrations;
 pub use outbox::{
     Attachment, Batch, ColumnShape, Identity, KEY_COLUMNS_MAX, Key, NamedRow, Noted, Outbox, RowChange, Shapes, Sight,

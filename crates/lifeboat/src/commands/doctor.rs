@@ -122,6 +122,9 @@ fn environment(resolved: &Resolved, io: &Io) -> Vec<Finding> {
         findings.extend(places::leases(resolved, io));
         findings.extend(resolved.setup.links.iter().flat_map(|link| links::link(&link.name, resolved, io)));
     }
+    if usable {
+        findings.extend(places::questions(resolved, io));
+    }
     findings.extend(places::space(resolved));
     findings.push(host::clock(resolved, io));
     findings

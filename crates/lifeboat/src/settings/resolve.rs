@@ -284,7 +284,7 @@ pub fn environment_of(loaded: &Loaded, environment: &str, global: &GlobalArgs, i
     choice.schedule(settings, own, &mut resolved.setup)?;
     choice.gateway(settings, own, &mut resolved.setup);
     for (name, what) in &own.targets {
-        let (target, shown) = targets::resolve(name, what, folder)?;
+        let (target, shown) = targets::resolve(name, what, folder, &resolved.setup.resources)?;
         for (key, value) in shown {
             let line = choice.line(&["environments", environment, "targets", name, &key]);
             choice.tell(&format!("targets.{name}.{key}"), value, line);

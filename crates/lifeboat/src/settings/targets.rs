@@ -1,8 +1,14 @@
 //! Targets: what runs an app's code, as settings say it.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
-use lifeboat_model::{Driver, Failure, FailureKind, ResourceName, Target, Tells, Trial, target::tcp_place};
+use lifeboat_model::{
+    Driver, Failure, FailureKind, Resource, ResourceKind, ResourceName, Target, Tells, Trial,
+    target::{Asked, Question, tcp_place},
+};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -122,11 +128,29 @@ pub struct TargetSettings {
     /// Paths that must answer with 2xx after a start, and places that must accept connections: `tcp://127.0.0.1:6379`.
     #[serde(default)]
     pub probes: Vec<String>,
+    /// Questions to databases that must be answered as expected, wherever the probes are asked.
+    #[serde(default)]
+    #[schemars(extend("x-names" = "a question"))]
+    pub sql_probes: BTreeMap<String, SqlProbeSettings>,
     /// Its log, in which new lines are looked for errors.
     #[schemars(extend("x-kind" = "path"))]
     pub log: Option<PathBuf>,
     /// A record that level 5 makes through the app and takes away again.
     pub trial: Option<TrialSettings>,
+}
+
+/// A question to a database that only reads; its first value has to be true, or what is expected.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SqlProbeSettings {
+    /// The question: one statement.
+    pub sql: String,
+    /// Which resource it asks. Default: the only database.
+    pub resource: Option<String>,
+    /// What the first value has to be. Default: true.
+    pub equals: Option<String>,
+    /// How long the answer may take. Default: 5 seconds.
+    pub within: Option<super::Span>,
 }
 
 /// How the running app tells which version and which instance it is: an answer in JSON.
@@ -172,8 +196,8 @@ pub type Found = (Target, Vec<(String, String)>);
 /// Decides what is in effect for a target.
 ///
 /// # Errors
-/// Its name or its address cannot be one.
-pub fn resolve(name: &str, what: &TargetSettings, folder: &Path) -> Result<Found, Failure> {
+/// Its name or its address cannot be one; it asks what is no database.
+pub fn resolve(name: &str, what: &TargetSettings, folder: &Path, resources: &[Resource]) -> Result<Found, Failure> {
     let usage = |message: String| Failure::new(FailureKind::Usage, message);
     let path = |path: &PathBuf| outside::plain_path(&folder.join(path));
     let own = what.folder.as_ref().map_or_else(|| outside::plain_path(folder), path);
@@ -239,6 +263,7 @@ pub fn resolve(name: &str, what: &TargetSettings, folder: &Path) -> Result<Found
         start: command(&what.start, "start")?,
         url: what.url.clone(),
         probes: what.probes.clone(),
+        questions: questions(name, what, resources)?,
         log: what.log.as_ref().map(path),
         trial,
         driver,
@@ -261,4 +286,45 @@ pub fn resolve(name: &str, what: &TargetSettings, folder: &Path) -> Result<Found
     shown.extend(target.stable.as_deref().map(|stable| said("stable", stable)));
     shown.extend(target.url.as_deref().map(|url| said("url", url)));
     Ok((target, shown))
+}
+
+/// How long an answer may take, when nobody said.
+const ANSWER_MS: u64 = 5_000;
+
+fn questions(target: &str, what: &TargetSettings, resources: &[Resource]) -> Result<Vec<Question>, Failure> {
+    let question = |(name, said): (&String, &SqlProbeSettings)| {
+        let usage = |why: String| {
+            let failure = Failure::new(FailureKind::Usage, format!("targets.{target}.sql_probes.{name} {why}"));
+            failure.hint("sql = \"select count(*) > 0 from orders\" and resource = \"NAME\", for example")
+        };
+        let sql = said.sql.trim().trim_end_matches(';').trim();
+        if sql.is_empty() || sql.contains(';') {
+            // A second statement would not be held to reading alone.
+            return Err(usage("has to be one question, without a semicolon inside".to_owned()));
+        }
+        let (resource, place) = database(said.resource.as_deref(), resources).map_err(usage)?;
+        let limit_ms = said.within.as_ref().map_or(ANSWER_MS, |span| span.length.as_millis() as u64);
+        if limit_ms == 0 {
+            return Err(usage("has within = \"0s\", in which nobody can answer".to_owned()));
+        }
+        let (name, sql, equals) = (name.clone(), sql.to_owned(), said.equals.clone());
+        Ok(Question { name, resource, place, sql, equals, limit_ms })
+    };
+    what.sql_probes.iter().map(question).collect()
+}
+
+/// The database that a question goes to.
+fn database(wanted: Option<&str>, resources: &[Resource]) -> Result<(ResourceName, Asked), String> {
+    let databases = resources.iter().filter_map(|known| match &known.kind {
+        ResourceKind::Postgres { url, .. } => Some((known.name.clone(), Asked::Postgres(url.clone()))),
+        ResourceKind::Sqlite { path } => Some((known.name.clone(), Asked::Sqlite(path.clone()))),
+        ResourceKind::Files { .. } | ResourceKind::Env { .. } => None,
+    });
+    let mut fits = databases.filter(|(name, _)| wanted.is_none_or(|wanted| wanted == name.as_str()));
+    match (fits.next(), fits.next(), wanted) {
+        (Some(only), None, _) => Ok(only),
+        (Some(_), Some(_), _) => Err("does not say which database it asks: resource = \"NAME\"".to_owned()),
+        (None, _, Some(name)) => Err(format!("asks {name}, which is no database of this environment")),
+        (None, _, None) => Err("asks a database, and this environment has none".to_owned()),
+    }
 }

@@ -429,6 +429,64 @@ fn a_place_that_accepts_no_connection_is_a_probe_that_fails() {
     refused.says(&["\"redis:6379\", which is neither a path nor a place", "tcp://127.0.0.1:6379"]);
 }
 
+/// CFG-02: a probe may be a question to a database. It only reads, has a time limit, and its first value has to be true or as said.
+#[test]
+fn cfg_02_a_question_to_a_database_is_a_probe() {
+    let center = Center::open();
+    center.sql(
+        "CREATE TABLE asked(at timestamptz); CREATE FUNCTION ask() RETURNS boolean LANGUAGE sql AS 'INSERT INTO asked SELECT now() RETURNING true'",
+    );
+    center.shell("python3 -c \"import sqlite3; sqlite3.connect('notes.db').executescript('create table note(id integer); insert into note values (7);')\"");
+    let settings = std::fs::read_to_string(center.home.path("lifeboat.toml")).unwrap();
+    let notes = "[environments.production.resources.notes]\nkind = \"sqlite\"\npath = \"./notes.db\"\n";
+    let asks = |questions: &[(&str, &str)]| {
+        let mut text = format!("{settings}\n{notes}");
+        for (at, (resource, question)) in questions.iter().enumerate() {
+            text += &format!(
+                "[environments.production.targets.web.sql_probes.q{at}]\nresource = \"{resource}\"\n{question}\n"
+            );
+        }
+        center.home.write("lifeboat.toml", text);
+    };
+    let old_schema = "sql = \"select max(version) < '20251020' from supabase_migrations.schema_migrations\"";
+    asks(&[("db", old_schema), ("notes", "sql = \"select id from note -- the first\"\nequals = \"7\"")]);
+    center.run(&["doctor"]).says(&["q0 in db is answered as it has to be", "q1 in notes is answered as it has to be"]);
+    center.run(&["checkpoint", "--unproven", "--label", "asked"]).ends(ExitCode::Ok);
+    center.run(&["releases", "list"]).says(&["asked", "good"]);
+
+    // The version answers well, and the database does not: it is taken back by itself.
+    let gone = center.run(&["deploy", "main", "--watch", "1s", "--yes"]).ends(ExitCode::FailedUndone);
+    gone.says(&["web does not work", "q0 in db: it answers f; it must be true"]);
+    assert_eq!(center.health()["version"], "1.0");
+
+    let never = "with recursive n(i) as (select 1 union all select i + 1 from n) select count(*) from n";
+    for (resource, question, says) in [
+        ("db", "sql = \"select count(*) from asked\"\nequals = \"3\"", "it answers 0; it must be 3"),
+        ("db", "sql = \"select 1 from asked\"", "it has no answer"),
+        ("db", "sql = \"select pg_sleep(600) is null\"\nwithin = \"300ms\"", "statement timeout"),
+        ("db", "sql = \"select ask()\"", "read-only transaction"),
+        ("db", "sql = \"insert into asked select now() returning true\"", "cannot be asked"),
+        ("db", "sql = \"select true from nowhere\"", "nowhere"),
+        ("notes", "sql = \"select id = 8 from note\"", "it answers 0; it must be true"),
+        ("notes", &format!("sql = \"{never}\"\nwithin = \"300ms\""), "no answer within"),
+        ("notes", "sql = \"delete from note returning 1\"", "cannot be asked"),
+    ] {
+        asks(&[(resource, question)]);
+        let told = center.run(&["doctor"]);
+        assert_ne!(told.code, Some(0), "{question}");
+        told.says(&["failed", &format!("q0 in {resource}: "), says]);
+    }
+    assert_eq!(center.sql("SELECT count(*) FROM asked"), "0");
+    center.shell("python3 -c \"import sqlite3; assert sqlite3.connect('notes.db').execute('select id from note').fetchall() == [(7,)]\"");
+    for (resource, question, says) in [
+        ("db", "sql = \"select true; delete from asked\"", "has to be one question"),
+        ("env", "sql = \"select true\"", "asks env, which is no database"),
+    ] {
+        asks(&[(resource, question)]);
+        center.run(&["releases", "list"]).ends(ExitCode::Usage).says(&["targets.web.sql_probes.q0", says]);
+    }
+}
+
 /// PHS-01: application, database and environment go back as one, and forth again; addresses of databases and values in wrong hands stay.
 #[test]
 fn phs_01_variables_go_back_with_application_and_database() {

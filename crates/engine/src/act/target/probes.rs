@@ -3,14 +3,14 @@
 use std::{cell::Cell, path::Path, time::Duration};
 
 use lifeboat_io::{HttpRequest, ask_over_http, database::sqlite::Outbox, files, holders::Process, listeners};
-use lifeboat_model::{Failure, FailureKind, Target, TargetAction, Trial, variables::value_of};
+use lifeboat_model::{Failure, FailureKind, Target, TargetAction, Trial, target::Question, variables::value_of};
 use serde_json::{Value, json};
 
 use super::{Hands, log};
 use crate::{
     act::{path_failure, sqlite_failure},
     perform::Context,
-    targets,
+    questions, targets,
 };
 
 /// So many looks at all paths, one after the other, have to be well.
@@ -38,17 +38,21 @@ pub(super) fn perform(
             Ok(json!({ "free": port }))
         }
         TargetAction::Probe { paths, limit_ms } => {
-            let url = url_of(target)?;
+            let url = if paths.is_empty() { "" } else { url_of(target)? };
             let look = |path: &String| targets::probe(url, path);
+            let put = |question: &Question| questions::ask(&*hands.vaults, question, context.stop);
             for path in paths {
                 until(hands, *limit_ms, context, &|| look(path)).map_err(|why| not_working(target, why))?;
+            }
+            for question in &target.questions {
+                until(hands, *limit_ms, context, &|| put(question)).map_err(|why| not_working(target, why))?;
             }
             // Once is no proof: an app that falls over at its first request has answered it.
             let stopped = |_stopped| not_working(target, "broken off on request".to_owned());
             hands.io.clock.sleep(PAUSE, context.stop).map_err(stopped)?;
             let in_a_row = Cell::new(1);
             let again = || {
-                let looked = paths.iter().try_for_each(look);
+                let looked = paths.iter().try_for_each(look).and_then(|()| target.questions.iter().try_for_each(put));
                 in_a_row.set(if looked.is_ok() { in_a_row.get() + 1 } else { 0 });
                 match (looked, in_a_row.get() >= STEADY) {
                     (Ok(()), false) => Err(format!("it does not answer {STEADY} times in a row")),

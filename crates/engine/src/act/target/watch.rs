@@ -11,7 +11,7 @@ use lifeboat_model::{
 use serde_json::{Value, json};
 
 use super::{Hands, probes};
-use crate::{decide, perform::Context, targets};
+use crate::{decide, perform::Context, questions, targets};
 
 /// What is watched, and how.
 pub(super) struct What<'a> {
@@ -33,7 +33,7 @@ pub(super) fn watch(hands: &Hands, target: &Target, what: &What<'_>, context: &C
     let mut decided: Option<Decided> = None;
     loop {
         looks += 1;
-        let looked = look(target, what.paths);
+        let looked = look(hands, target, what.paths, context);
         if let Some(how_often) = held.noted(looked.is_ok()) {
             let why = looked.err().unwrap_or_default();
             return Err(probes::not_working(target, format!("{why}, {how_often}")));
@@ -120,8 +120,10 @@ fn not_to_the_end(target: &Target) -> Failure {
     Failure::new(FailureKind::Interrupted, format!("{} was not watched to the end", target.name))
 }
 
-/// One look at each path.
-fn look(target: &Target, paths: &[String]) -> Result<(), String> {
-    let Some(url) = &target.url else { return Ok(()) };
-    paths.iter().try_for_each(|path| targets::probe(url, path))
+/// One look at each path, and each question put once.
+fn look(hands: &Hands, target: &Target, paths: &[String], context: &Context<'_>) -> Result<(), String> {
+    if let Some(url) = &target.url {
+        paths.iter().try_for_each(|path| targets::probe(url, path))?;
+    }
+    target.questions.iter().try_for_each(|question| questions::ask(&*hands.vaults, question, context.stop))
 }

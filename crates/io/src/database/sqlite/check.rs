@@ -282,18 +282,25 @@ fn answer(connection: &Connection, sql: &str) -> rusqlite::Result<Result<Answer,
     }
     let mut rows = statement.query([])?;
     let Some(row) = rows.next()? else { return Ok(Err("the question has no answer: no row".to_owned())) };
-    let (text, whole) = match row.get_ref(0)? {
-        ValueRef::Null => ("NULL".to_owned(), None),
-        ValueRef::Integer(number) => (number.to_string(), Some(number)),
-        ValueRef::Real(number) => (number.to_string(), None),
-        ValueRef::Text(text) => (String::from_utf8_lossy(text).into_owned(), None),
-        ValueRef::Blob(blob) => (hex::encode(blob), None),
-    };
+    let value = row.get_ref(0)?;
+    let whole = if let ValueRef::Integer(number) = value { Some(number) } else { None };
+    let text = as_text(value).unwrap_or_else(|| "NULL".to_owned());
     if rows.next()?.is_some() {
         return Ok(Err("the question has more than one row for an answer".to_owned()));
     }
     let number = text.trim().parse().ok();
     Ok(Ok(Answer { text, number, whole }))
+}
+
+/// A value as people write it; nothing where it is null.
+pub(super) fn as_text(value: ValueRef<'_>) -> Option<String> {
+    match value {
+        ValueRef::Null => None,
+        ValueRef::Integer(number) => Some(number.to_string()),
+        ValueRef::Real(number) => Some(number.to_string()),
+        ValueRef::Text(text) => Some(String::from_utf8_lossy(text).into_owned()),
+        ValueRef::Blob(blob) => Some(hex::encode(blob)),
+    }
 }
 
 fn judge(name: &str, question: &SqlCheck, answer: &Answer) -> Check {

@@ -59,6 +59,33 @@ fn open_for(path: &Path, limit: Duration) -> Result<QuietConnection, SqliteError
     Ok(connection)
 }
 
+/// Asks a live database one question that only reads, for at most so long: how many rows there are, and the first value of the
+/// first one.
+///
+/// # Errors
+/// [`SqliteError`] when it cannot be read, is no question, would change something, or takes too long.
+pub fn ask_live(path: &Path, sql: &str, limit: Duration) -> Result<(usize, Option<String>), SqliteError> {
+    let failed = |error| SqliteError::from_sqlite(path, "ask", error);
+    Header::read(path)?; // an empty file would be an empty database
+    let connection = open_for(path, limit)?;
+    connection.busy_timeout(limit.min(WAIT)).map_err(failed)?;
+    let mut statement = connection.prepare(sql).map_err(failed)?;
+    if !statement.readonly() {
+        let refused = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_READONLY);
+        let why = "the question would change the database".to_owned();
+        return Err(failed(rusqlite::Error::SqliteFailure(refused, Some(why))));
+    }
+    let mut rows = statement.query([]).map_err(failed)?;
+    let (mut count, mut first) = (0, None);
+    while let Some(row) = rows.next().map_err(failed)? {
+        if count == 0 {
+            first = super::check::as_text(row.get_ref(0).map_err(failed)?);
+        }
+        count += 1;
+    }
+    Ok((count, first))
+}
+
 /// Runs `quick_check` on a live database for at most so long.
 pub fn quick_check(path: &Path, limit: Duration) -> QuickLook {
     let connection = match open_for(path, limit) {

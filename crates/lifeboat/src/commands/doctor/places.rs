@@ -6,7 +6,7 @@ use std::{
 };
 
 use lifeboat_engine::{Copy, Vaults};
-use lifeboat_io::{Io, files};
+use lifeboat_io::{Io, Stop, files};
 use lifeboat_model::{
     Elsewhere, Failure, FailureClass, FailureKind, Resource, ResourceKind, ResourceName, Tri, time::show_bytes,
 };
@@ -71,6 +71,23 @@ fn server(resource: &Resource, resolved: &Resolved, io: &Io) -> Finding {
         }
         Err(failure) => Finding::failure(name, &failure).lost(format!("no backup of {name} can be made")),
     }
+}
+
+/// Whether databases answer what targets ask of them, as they have to.
+pub fn questions(resolved: &Resolved, io: &Io) -> Vec<Finding> {
+    let has_some = resolved.setup.targets.iter().any(|target| !target.questions.is_empty());
+    let engine = match has_some.then(|| wire::engine(resolved, io)) {
+        None => return Vec::new(),
+        Some(Err(failure)) => return vec![Finding::failure("sql_probes", &failure)],
+        Some(Ok(engine)) => engine,
+    };
+    let told = |(target, question, answer): (String, String, Result<(), String>)| match answer {
+        Ok(()) => Finding::new(format!("{target} probe"), Tri::Pass, format!("{question} is answered as it has to be")),
+        Err(why) => Finding::new(format!("{target} probe"), Tri::Fail, why)
+            .lost(format!("no deploy, rollback or release of {target} counts as good"))
+            .next("look into the database, or correct sql_probes of the target in lifeboat.toml"),
+    };
+    engine.ask_questions(&Stop::default()).into_iter().map(told).collect()
 }
 
 fn readable(path: &Path) -> Result<String, Failure> {
