@@ -186,8 +186,16 @@ impl Engine {
     /// back than the application's alone is needed.
     pub fn by_itself(&self, decision: &Decision) -> Result<Plan, Failure> {
         let why = self.may_by_itself(decision)?;
-        let plan = self
-            .plan(&Request::Version { about: VersionAsk::RollBack { to: None, profile: None, why, backup: None } })?;
+        self.application_alone(None, why)
+    }
+
+    /// A rollback of the application alone, by which no row can be lost; to this release, else to the one that is next.
+    ///
+    /// # Errors
+    /// There is none; the shortest way back is another.
+    pub(crate) fn application_alone(&self, to: Option<String>, why: String) -> Result<Plan, Failure> {
+        let plan =
+            self.plan(&Request::Version { about: VersionAsk::RollBack { to, profile: None, why, backup: None } })?;
         match Profile::of(&plan) {
             Some(Profile::AppOnly) if plan.losses.is_empty() => Ok(plan),
             other => {
@@ -228,7 +236,7 @@ impl Engine {
         {
             match (row.kind.as_str(), self.look().operation(&row.id)?.plan.request) {
                 ("checkpoint", _) => break,
-                (_, Request::Version { about: VersionAsk::RollBack { why, .. } }) if why.starts_with(BY_ITSELF) => {
+                (_, Request::Version { about: VersionAsk::RollBack { why, .. } }) if is_by_itself(&why) => {
                     let failure =
                         refused("once for each release is enough: the next rollback is a person's".to_owned());
                     return Err(
@@ -311,6 +319,11 @@ impl Engine {
     pub fn measure_facts(&self, stop: &Stop) -> BTreeMap<String, Fact> {
         measured(&self.io, &ready(&self.setup.matrix, &*self.vaults), stop)
     }
+}
+
+/// Whether a rollback with this reason was decided by the rules, and not by a person.
+pub(crate) fn is_by_itself(why: &str) -> bool {
+    why.starts_with(BY_ITSELF)
 }
 
 /// A matrix whose databases can be asked: with their passwords, for as long as it lasts.

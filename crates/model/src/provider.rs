@@ -142,19 +142,15 @@ pub fn provider_of(host: &str) -> Option<Provider> {
     found.map(|(_, name, way)| Provider { name, way })
 }
 
-/// Where a provider is asked for help, by what it is called. From the providers' own pages.
+/// Where a provider is asked for help, by what it is called: Supabase and Fly.io as the documents give them, of the others the
+/// public entrance, which may move. Whoever the settings name comes first.
 pub fn support_of(name: &str) -> Option<&'static str> {
-    const KNOWN: [(&str, &str); 11] = [
-        ("Supabase", "https://supabase.com/dashboard/support/new"),
+    const KNOWN: [(&str, &str); 6] = [
+        ("Supabase", "https://supabase.com/support"),
+        ("Fly.io", "https://fly.io/docs/about/support/"),
         ("Amazon RDS", "https://console.aws.amazon.com/support"),
-        ("Neon", "https://console.neon.tech, Support"),
-        ("Render", "support@render.com"),
         ("DigitalOcean", "https://cloud.digitalocean.com/support"),
         ("Azure", "https://portal.azure.com, Help + support"),
-        ("Aiven", "support@aiven.io"),
-        ("Crunchy Bridge", "https://crunchybridge.com, Support"),
-        ("Fly.io", "https://fly.io/docs/about/support/"),
-        ("Railway", "https://station.railway.com"),
         ("Vercel", "https://vercel.com/help"),
     ];
     KNOWN.iter().find(|(known, _)| *known == name).map(|(_, contact)| *contact)

@@ -1,15 +1,19 @@
 //! The next way of a full rollback whose backup is no good: the newest proven one before it that holds the same schema, where no more is
-//! lost by it than was agreed to. When there is none, a person takes over, and is told where things stand and what to type.
+//! lost by it than was agreed to. Of one of the application alone that the rules decided: the good release before. When there is none,
+//! a person takes over, and is told where things stand, what to type and whom to call.
 
 use lifeboat_model::{
-    Action, BackupChoice, BackupId, Driver, Failure, FailureKind, Operation, OperationId, Plan, Profile, Release,
-    ReleaseRecord, Request, ResourceKind, ResourceName, Timestamp, VersionAsk,
+    Action, BackupChoice, BackupId, Driver, Failure, FailureKind, KnownRelease, Operation, OperationId, Plan, Profile,
+    Release, ReleaseRecord, ReleaseState, Request, ResourceKind, ResourceName, Timestamp, VersionAsk,
     escalation::is_placeholder,
     provider::{provider_of, support_of},
 };
 
 use super::{Handover, Vendor, blames_backup, ends_it, loses_no_more, put_back};
-use crate::{Engine, again, plan, targets};
+use crate::{Engine, again, decide, plan, targets};
+
+/// So many releases are tried without a person, one after the other.
+const TRIED_MAX: usize = 3;
 
 impl Engine {
     /// The same rollback from an older backup, when it was the backup that failed.
@@ -25,16 +29,18 @@ impl Engine {
         };
         let (last, failure) = (tried.last()?, put_back(tried.last()?)?);
         let release = leads_to(confirmed)?;
-        let Some((first, resource)) = again::filled_from(confirmed).zip(restored(confirmed)) else {
-            // It restores nothing: what its failure hints at is the next way, and whoever can be called besides.
-            if ends_it(failure).is_none() {
-                let mut hand = self.as_it_stands(&release, None);
-                hand.vendors = self.vendors(&last.id);
-                *handover = Some(hand).filter(|hand| !hand.vendors.is_empty());
+        let mut hand = self.as_it_stands(&release, restored(confirmed).as_ref());
+        let (Some(first), Some(resource)) = (again::filled_from(confirmed), restored(confirmed)) else {
+            let found = self.another_release(confirmed, tried, &release, why, (passed_over, &mut hand));
+            if found.is_none() {
+                hand.next.extend(self.ways_without_backup(confirmed, &release));
+                if ends_it(failure).is_none() {
+                    hand.vendors = self.vendors(&last.id);
+                }
+                *handover = Some(hand);
             }
-            return None;
+            return found;
         };
-        let mut hand = self.as_it_stands(&release, Some(&resource));
         if let Some(ends) = ends_it(failure) {
             passed_over.push(format!("no other way is tried by itself: {ends}"));
         } else if named.is_some() {
@@ -70,6 +76,69 @@ impl Engine {
         }
         *handover = Some(hand);
         None
+    }
+
+    /// The good release before the one that did not come back, by the application alone: only where the rules decided, and so only
+    /// what they may do without a person. A person who named a release, or agreed to one, is told of the next.
+    fn another_release(
+        &self,
+        confirmed: &Plan,
+        tried: &[Operation],
+        release: &str,
+        why: &str,
+        (passed_over, hand): (&mut Vec<String>, &mut Handover),
+    ) -> Option<(String, Plan)> {
+        let failure = put_back(tried.last()?)?;
+        if let Some(ends) = ends_it(failure) {
+            passed_over.push(format!("no other way is tried by itself: {ends}"));
+            return None;
+        }
+        if Profile::of(confirmed) != Some(Profile::AppOnly) {
+            return None;
+        }
+        let all = self.releases().unwrap_or_else(|failure| {
+            passed_over.push(format!("older releases: {failure}"));
+            Vec::new()
+        });
+        let gone: Vec<String> = tried.iter().filter_map(|one| leads_to(&one.plan)).collect();
+        let older = all.iter().take_while(|one| one.release.id.to_string() != release);
+        let is_next = |one: &&KnownRelease| {
+            one.state == ReleaseState::Good && !one.is_live && !gone.contains(&one.release.id.to_string())
+        };
+        let Some(older) = older.filter(is_next).last() else {
+            passed_over.push(format!("there is no good release before {release}"));
+            return None;
+        };
+        let what = format!("the good release before it, {}, by the application alone", older.release.shown());
+        let planned = self.application_alone(Some(older.release.id.to_string()), why.to_owned());
+        match planned {
+            Ok(plan) if decide::is_by_itself(why) && tried.len() < TRIED_MAX => return Some((what, plan)),
+            Ok(_) if decide::is_by_itself(why) => passed_over.push(format!("{what}: {TRIED_MAX} releases were tried")),
+            Ok(_) => passed_over.push(format!("{what}: nobody has agreed to go back that far")),
+            Err(failure) => {
+                passed_over.push(format!("{what}: {failure}"));
+                return None;
+            }
+        }
+        hand.next.push(format!("lifeboat rollback {}", older.release.id));
+        None
+    }
+
+    /// Ways back of a rollback that needs no backup, and the one that a person goes step by step.
+    fn ways_without_backup(&self, confirmed: &Plan, release: &str) -> Vec<String> {
+        let full = VersionAsk::RollBack {
+            to: Some(release.to_owned()),
+            profile: Some(Profile::Full),
+            why: String::new(),
+            backup: None,
+        };
+        let mut next = Vec::new();
+        // What the application alone fails by, its data does not mend.
+        if Profile::of(confirmed) == Some(Profile::AppAndDown) && self.plan(&Request::Version { about: full }).is_ok() {
+            next.push(format!("lifeboat rollback {release} --profile {}", Profile::Full.word()));
+        }
+        next.push(format!("lifeboat rollback {release} --manual"));
+        next
     }
 
     /// The plan; else why not, and whether the backup would do if somebody agreed to what it loses.

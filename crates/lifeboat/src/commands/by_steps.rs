@@ -15,7 +15,7 @@ use lifeboat_model::{
 
 use super::{
     App, Session, asks,
-    carry::{Goal, carry_out, tell, watched},
+    carry::{carry_out, tell_with_next_way, watched},
     rollback::{deploy_goes_first, make_way, taken_over},
 };
 use crate::{
@@ -61,7 +61,7 @@ pub fn rollback(app: &App, session: &Session, args: &RollbackArgs) -> Done {
             let done = watched(app, session, |watch, stop| {
                 session.engine.run(&plan, &app.by(), &By { watch, steps: &steps }, stop)
             })?;
-            tell(app, session, &done, Goal::Forward)
+            tell_with_next_way(app, session, &plan, &done)
         }
         (None, from) => {
             let failure = Failure::new(
@@ -99,7 +99,7 @@ fn go_on(app: &App, session: &Session, args: &RollbackArgs, id: &OperationId, fr
     let steps = Steps::new(app, session, &operation.plan, args, to)?;
     let done =
         watched(app, session, |watch, stop| session.engine.resume(id, &app.by(), &By { watch, steps: &steps }, stop))?;
-    tell(app, session, &done, Goal::Forward)
+    tell_with_next_way(app, session, &operation.plan, &done)
 }
 
 /// The seven steps with what is typed for each.

@@ -8,7 +8,8 @@ use lifeboat_engine::{
 };
 use lifeboat_io::Stop;
 use lifeboat_model::{
-    BackupChoice, Entry, ExitCode, Failure, FailureKind, Operation, OperationState, Plan, Request, choose_backup,
+    BackupChoice, Entry, ExitCode, Failure, FailureKind, Operation, OperationState, Plan, Request, VersionAsk,
+    choose_backup,
     plan::PLAN_SCHEMA,
     time::{show_age, since},
 };
@@ -90,6 +91,40 @@ pub fn carry_out_any_way(app: &App, session: &Session, plan: &Plan, consent: Con
             }
         }
     }
+}
+
+/// Reports how a rollback that is gone step by step ended. One that failed names the next way and its command: nothing begins that
+/// nobody was asked about.
+pub fn tell_with_next_way(app: &App, session: &Session, confirmed: &Plan, operation: &Operation) -> Done {
+    if ways::put_back(operation).is_none() {
+        return tell(app, session, operation, Goal::Forward);
+    }
+    let (because, handover, what) = match session.engine.next_way(confirmed, std::slice::from_ref(operation)) {
+        NextWay::Take { what, plan, passed_over } => {
+            let next = by_steps_again(&plan.request).into_iter().collect();
+            (passed_over, Some(Handover { stands: Vec::new(), next }), Some(what))
+        }
+        NextWay::Stop { because, handover } => (because, handover, None),
+    };
+    let code = tell_way(app, session, operation, &[], handover.as_ref())?;
+    if app.ui.json.is_none() {
+        app.ui.err(&because.iter().map(|way| format!("Not tried: {way}.\n")).collect::<String>());
+        app.ui.err(&what.map(|what| format!("Next way: {what}.\n")).unwrap_or_default());
+        app.ui.err(&handover.as_ref().map(handed_over).unwrap_or_default());
+    }
+    Ok(code)
+}
+
+/// The command for a rollback, step by step.
+fn by_steps_again(request: &Request) -> Option<String> {
+    let Request::Version { about: VersionAsk::RollBack { to, profile, backup, .. } } = request else { return None };
+    let release = to.as_ref().map(|release| format!(" {release}")).unwrap_or_default();
+    let how = match (profile, backup) {
+        (_, Some(backup)) => format!(" --backup {backup}"), // a backup is named for a full one alone
+        (Some(profile), None) => format!(" --profile {}", profile.word()),
+        (None, None) => String::new(),
+    };
+    Some(format!("lifeboat rollback{release}{how} --manual"))
 }
 
 /// What a person takes over: where things stand, and what to type.

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::{
     App, Session,
-    carry::carry_out,
+    carry::carry_out_any_way,
     evidence::put_on_record,
     requests::dry,
     rollback::{WAIT, deploy_goes_first, make_way, taken_over},
@@ -64,7 +64,7 @@ pub fn run(app: &App, args: &DecideArgs) -> Done {
     {
         return Ok(code);
     }
-    carry_out(app, &session, &session.engine.by_itself(&decision)?, consent)
+    carry_out_any_way(app, &session, &session.engine.by_itself(&decision)?, consent)
 }
 
 fn decide(app: &App, session: &Session, args: &DecideArgs, recorded: &[Recorded]) -> Result<Decision, Failure> {

@@ -1,6 +1,9 @@
 //! RST-21: a full rollback whose backup turns out to be damaged goes on with the proven one before it, or is handed over with what to type.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use lifeboat_model::ExitCode;
 use serde_json::Value;
@@ -15,6 +18,21 @@ fn packs(center: &Center) -> Vec<PathBuf> {
 /// A proven backup, and a checkpoint whose pack gets damaged after a full rollback to it was planned and looked at. `between` is written between
 /// the two. Gives the plan.
 fn planned_and_damaged(center: &Center, between: &str) -> String {
+    let pack = two_backups(center, between);
+    let plan = center.run(&["plan", "rollback", "phase-1", "--profile", "full", "--json"]).ends(ExitCode::Ok).json();
+    damage(&pack);
+    plan["id"].as_str().unwrap().to_owned()
+}
+
+fn damage(pack: &Path) {
+    let mut body = fs::read(pack).unwrap();
+    let at = body.len() / 20;
+    body[at] ^= 1;
+    fs::write(pack, body).unwrap();
+}
+
+/// A proven backup, and a checkpoint; gives the pack that only the checkpoint has.
+fn two_backups(center: &Center, between: &str) -> PathBuf {
     center.sql("CREATE TABLE bulk (id int PRIMARY KEY, what text)");
     center.run(&["backup"]).ends(ExitCode::Ok);
     center.run(&["prove"]).ends(ExitCode::Ok);
@@ -28,12 +46,7 @@ fn planned_and_damaged(center: &Center, between: &str) -> String {
     let pack = new.max_by_key(|pack| fs::metadata(pack).unwrap().len()).unwrap();
     center.sql("DELETE FROM bulk WHERE id <= 50");
     center.use_version("main");
-    let plan = center.run(&["plan", "rollback", "phase-1", "--profile", "full", "--json"]).ends(ExitCode::Ok).json();
-    let mut body = fs::read(&pack).unwrap();
-    let at = body.len() / 20;
-    body[at] ^= 1;
-    fs::write(&pack, body).unwrap();
-    plan["id"].as_str().unwrap().to_owned()
+    pack
 }
 
 #[test]
@@ -96,4 +109,28 @@ fn esc_08_when_no_way_is_left_the_vendor_is_offered_with_the_evidence() {
     let failed = center.run(&words).ends(ExitCode::FailedUndone);
     failed
         .says(&["When nothing of it helps: call the vendor (support@supabase.com), with lifeboat evidence collect o-"]);
+}
+
+/// The seven steps, one by one: nothing begins that nobody was asked about, and what would be next is there to be typed.
+#[test]
+fn rst_21_a_rollback_by_steps_names_the_next_way_where_it_fails() {
+    let center = Center::open();
+    let pack = two_backups(&center, "SELECT 1");
+    let sure = ["--manual", "--yes", "--confirm", "service-center/production", "--although-open", "tried in a test"];
+    let begun = center.run(&[&["rollback", "phase-1", "--profile", "full", "--to", "3"], &sure[..]].concat());
+    begun.says(&["steps up to 3 of 7 are done"]);
+    damage(&pack);
+    let failed = center.run(&[&["rollback", "--from", "4"], &sure[..]].concat()).ends(ExitCode::FailedUndone);
+    let failed =
+        failed.says(&["is damaged", "Next way: the newest proven backup before it", "Next: lifeboat rollback r-"]);
+    assert_eq!(center.health()["version"], "2.0", "everything was put back");
+    let next = failed.err.lines().find_map(|line| line.strip_prefix("Next: lifeboat ")).unwrap().to_owned();
+    assert!(next.contains("--backup") && next.ends_with("--manual"), "{next}");
+    let mut words: Vec<&str> = next.split(' ').collect();
+    words.extend(&sure[1..]);
+    center.run(&words).ends(ExitCode::Ok);
+    assert_eq!(
+        (center.health()["version"].clone(), center.sql("SELECT count(*) FROM bulk")),
+        ("1.0".into(), "0".into())
+    );
 }

@@ -288,3 +288,53 @@ fn dec_12_a_rollback_without_a_person_is_the_exception() {
     home.run(&critical).ends(ExitCode::Ok);
     assert_eq!(uses(&home), "one");
 }
+
+/// RST-21, DEC-12: a release that does not come back is followed by the good one before it, as long as the rules decided and the
+/// application alone goes back; a person is told of it, and nothing more. When there is none, it is handed over.
+#[test]
+fn rst_21_what_the_rules_roll_back_goes_on_with_the_release_before() {
+    let does_not_start = |releases: &[&str]| {
+        let home = two_releases_of("execute = true\n", &|home| {
+            for version in releases {
+                std::fs::create_dir_all(home.path(&format!("releases/{version}"))).unwrap();
+                home.write(&format!("releases/{version}/app"), version);
+                in_use(home, version);
+                home.run(&["checkpoint", "--label", version]).ends(ExitCode::Ok);
+                home.run(&["releases", "mark", version, "good"]).ends(ExitCode::Ok);
+            }
+            in_use(home, "one");
+        });
+        let settings = std::fs::read_to_string(home.path("lifeboat.toml")).unwrap();
+        let start = "start = [\"sh\", \"-c\", \"! grep -q one current/app\"]";
+        home.write("lifeboat.toml", settings.replace("start = [\"true\"]", start));
+        home
+    };
+    let critical = ["decide", "--execute", "--yes", "--fact", "data_loss=yes"];
+
+    let home = does_not_start(&["zero"]);
+    let asked = home.run(&["rollback", "--yes"]).ends(ExitCode::FailedUndone);
+    asked.says(&[
+        "(zero), by the application alone: nobody has agreed",
+        "nobody has agreed",
+        "Stands: app runs two",
+        "Next: lifeboat rollback r-",
+    ]);
+    assert_eq!(uses(&home), "two");
+    home.run(&critical).ends(ExitCode::Ok).says(&["Next way: the good release before it, r-", "(zero)"]);
+    assert_eq!(uses(&home), "zero");
+    let history = home.run(&["history", "--json"]).json();
+    let ends: Vec<_> = history["operations"].as_array().unwrap().iter().take(2).map(|one| &one["outcome"]).collect();
+    assert_eq!(ends, ["done", "put-back"], "{history}");
+    in_use(&home, "two");
+    home.run(&critical).ends(ExitCode::Refused).says(&["once for each release"]);
+
+    let home = does_not_start(&[]);
+    let over = home.run(&critical).ends(ExitCode::FailedUndone);
+    over.says(&[
+        "Not tried: there is no good release before r-",
+        "Stands: app runs two",
+        "Next: lifeboat rollback r-",
+        "--manual",
+    ]);
+    assert_eq!(uses(&home), "two");
+}
