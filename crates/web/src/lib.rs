@@ -173,6 +173,7 @@ fn routes() -> Vec<Route> {
         ("post", "/api/operations", post(operations::submit)),
         ("get", "/api/operations/{id}", get(operations::show)),
         ("get", "/api/operations/{id}/events", get(events::events)),
+        ("get", "/api/operations/{id}/ways", get(operations::ways)),
         ("post", "/api/operations/{id}/abort", post(operations::abort)),
         ("post", "/api/operations/{id}/resume", post(operations::resume)),
         ("get", "/api/status", get(operations::status)),

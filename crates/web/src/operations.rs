@@ -76,6 +76,28 @@ pub async fn show(State(daemon): State<Arc<Daemon>>, Path(id): Path<String>) -> 
     shown.await.map(Data)
 }
 
+/// A rollback and the ways that follow when it fails and is put back, in their order; of anything else that alone.
+pub async fn ways(State(daemon): State<Arc<Daemon>>, Path(id): Path<String>) -> Result<Data<Value>, Problem> {
+    let id = named(&daemon, &id).await?;
+    let told = blocking(move || {
+        let known = daemon.running.ways(&id);
+        let is_over = known.as_ref().map_or_else(|| !daemon.running.works_on(&id), |known| known.over);
+        let known = known.unwrap_or_default();
+        let ids = if known.ways.is_empty() { vec![id] } else { known.ways };
+        let mut ways = Vec::new();
+        for id in ids {
+            let operation = daemon.engine.look().operation(&id)?;
+            let place = format!("/api/operations/{id}");
+            let state = lifeboat_store::catalog::state_word(&operation.state);
+            ways.push(json!({
+                "id": id, "state": state, "closed": operation.is_closed(), "href": place, "events": format!("{place}/events"),
+            }));
+        }
+        Ok(json!({ "ways": ways, "over": is_over, "not_tried": known.not_tried, "handover": known.handover }))
+    });
+    told.await.map(Data)
+}
+
 /// Where everything stands, as `lifeboat status --json` has it; looked at once a minute.
 pub async fn status(State(daemon): State<Arc<Daemon>>) -> Result<Data<Value>, Problem> {
     let told = blocking(move || {
@@ -190,7 +212,9 @@ pub async fn abort(
     Path(id): Path<String>,
     Query(how): Query<How>,
 ) -> Result<Response, Problem> {
-    let id = touchable(&daemon, &caller, &id).await?;
+    // Of a rollback that goes another way by now, that one.
+    let id = named(&daemon, &id).await?;
+    let id = touchable(&daemon, &caller, daemon.running.last_way(&id).unwrap_or(id).as_str()).await?;
     if !daemon.running.abort(&id, how.now) {
         take_up(&daemon, &caller, Work::Abort(id.clone())).await?;
     }
@@ -232,7 +256,8 @@ fn once(headers: &HeaderMap, caller: &Caller, body: &Bytes) -> Result<Option<Onc
 
 fn accepted(id: &OperationId) -> Response {
     let place = format!("/api/operations/{id}");
-    let body = json!({ "id": id, "href": place, "events": format!("{place}/events") });
+    let (events, ways) = (format!("{place}/events"), format!("{place}/ways"));
+    let body = json!({ "id": id, "href": place, "events": events, "ways": ways });
     (StatusCode::ACCEPTED, [(header::LOCATION, place)], Data(body)).into_response()
 }
 

@@ -8,7 +8,7 @@ use std::{
 
 use lifeboat_engine::{
     Engine, Hold, Watch,
-    ways::{self, NextWay},
+    ways::{self, Handover, NextWay},
 };
 use lifeboat_io::Stop;
 use lifeboat_model::{
@@ -16,8 +16,6 @@ use lifeboat_model::{
     decision::DecisionRecord,
 };
 use lifeboat_store::keys::KeptKey;
-
-use crate::Log;
 
 /// How long whoever works there may take to the next safe point; after that the running step is broken off.
 const WAIT: Duration = Duration::from_secs(60);
@@ -94,6 +92,14 @@ impl RollBack {
     }
 }
 
+/// Is told what follows a rollback that failed and was put back.
+pub trait Tell {
+    /// This plan is next; these ways come before it and are not taken.
+    fn follows(&self, what: &str, plan: &Plan, passed_over: &[String]);
+    /// Nothing is tried by itself any more.
+    fn none_follows(&self, because: &[String], handover: Option<&Handover>);
+}
+
 /// Carries a rollback out; when it fails and is put back, goes on to the next way that loses no more than was agreed to (RST-21).
 ///
 /// # Errors
@@ -104,7 +110,7 @@ pub fn carry_out(
     by: &str,
     watch: &dyn Watch,
     stop: &Stop,
-    log: &Log,
+    told: &dyn Tell,
 ) -> Result<Operation, Failure> {
     let (mut next, mut tried) = (plan.clone(), Vec::new());
     loop {
@@ -112,19 +118,19 @@ pub fn carry_out(
         if ways::put_back(&operation).is_none() {
             return Ok(operation);
         }
+        // Who asks to stop wants none of the others either.
+        if stop.wanted() {
+            told.none_follows(&["no other way is tried by itself: somebody asked to stop".to_owned()], None);
+            return Ok(operation);
+        }
         tried.push(operation);
         match engine.next_way(&plan, &tried) {
             NextWay::Take { what, plan: other, passed_over } => {
-                passed_over.iter().for_each(|way| log.say(&format!("not tried: {way}")));
-                log.say(&format!("next way: {what}"));
+                told.follows(&what, &other, &passed_over);
                 next = *other;
             }
             NextWay::Stop { because, handover } => {
-                because.iter().for_each(|way| log.say(&format!("not tried: {way}")));
-                for handover in handover.iter() {
-                    handover.stands.iter().for_each(|line| log.say(&format!("stands: {line}")));
-                    handover.next.iter().for_each(|line| log.say(&format!("next: {line}")));
-                }
+                told.none_follows(&because, handover.as_ref());
                 return tried.pop().ok_or_else(|| Failure::new(FailureKind::Bug, "nothing was tried"));
             }
         }

@@ -1,7 +1,7 @@
 //! Operations that this daemon works on: each on a thread of its own, none of them on a request.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -12,9 +12,9 @@ use std::{
     time::Duration,
 };
 
-use lifeboat_engine::{Engine, RunError, Watch};
+use lifeboat_engine::{Engine, RunError, Watch, ways::Handover};
 use lifeboat_io::Stop;
-use lifeboat_model::{Failure, FailureKind, Operation, OperationId, OperationState, Plan, PlanId, Request};
+use lifeboat_model::{Failure, FailureKind, Operation, OperationId, OperationState, Plan, PlanId, Request, VersionAsk};
 use lifeboat_store::keys::{self, KeptKey, KeyError, Keys};
 
 use crate::{
@@ -24,6 +24,9 @@ use crate::{
 
 /// How long a request waits for its operation to have begun: another may have to be put back first.
 const BEGIN_WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// So many rollbacks that are over are known with their ways.
+const GONE_MAX: usize = 64;
 
 /// All of them.
 pub struct Running {
@@ -41,6 +44,8 @@ struct State {
     threads: Vec<JoinHandle<()>>,
     /// Plans whose operation has not begun yet, or runs.
     plans: BTreeSet<PlanId>,
+    /// Rollbacks that came to their end, the newest last: who asked for one may look later.
+    gone: VecDeque<Arc<Flow>>,
 }
 
 /// One of them.
@@ -48,6 +53,32 @@ struct Flow {
     stop: Stop,
     /// To be put back as soon as it has stopped.
     aborts: AtomicBool,
+    /// Plans that follow when a rollback failed and was put back.
+    next: Mutex<BTreeSet<PlanId>>,
+    went: Mutex<Ways>,
+}
+
+/// Which ways a rollback went.
+#[derive(Clone, Debug, Default)]
+pub struct Ways {
+    /// Each an operation of its own, the first that was asked for first.
+    pub ways: Vec<OperationId>,
+    /// Whether none follows.
+    pub over: bool,
+    /// Ways that were passed over, each with the reason.
+    pub not_tried: Vec<String>,
+    /// What a person takes over when none is left.
+    pub handover: Option<Handover>,
+}
+
+impl Flow {
+    fn went(&self) -> MutexGuard<'_, Ways> {
+        self.went.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn next(&self) -> MutexGuard<'_, BTreeSet<PlanId>> {
+        self.next.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Where a request must not be done twice: who sends it, what they call it, and what it says.
@@ -133,6 +164,17 @@ impl Running {
         Ok(begun)
     }
 
+    fn ended(&self, flow: &Arc<Flow>) {
+        let mut state = self.state();
+        state.flows.retain(|_id, other| !Arc::ptr_eq(other, flow));
+        if !flow.went().ways.is_empty() {
+            state.gone.push_back(flow.clone());
+        }
+        if state.gone.len() > GONE_MAX {
+            state.gone.pop_front();
+        }
+    }
+
     fn known(&self, engine: &Engine, once: &Once) -> Result<Option<OperationId>, Failure> {
         let kept = self.keys.find(&once.name.0, &once.name.1).map_err(|error| key_failure(&error))?;
         let Some(kept) = kept else { return Ok(None) };
@@ -162,7 +204,12 @@ impl Running {
     ) -> Receiver<Result<OperationId, Failure>> {
         let (tell, begun) = sync_channel(1);
         let (running, engine, by, log) = (self.clone(), engine.clone(), by.to_owned(), log.clone());
-        let flow = Arc::new(Flow { stop: self.stop.below(), aborts: AtomicBool::new(false) });
+        let flow = Arc::new(Flow {
+            stop: self.stop.below(),
+            aborts: AtomicBool::new(false),
+            next: Mutex::default(),
+            went: Mutex::default(),
+        });
         let plan = match &work {
             Work::Run(plan) => Some(plan.id.clone()),
             Work::RollBack(back) => Some(back.known_as.clone()),
@@ -190,7 +237,8 @@ impl Running {
         self.state().plans.extend(plan.clone());
         let thread = std::thread::spawn(move || {
             let ended = catch_unwind(AssertUnwindSafe(|| go(&engine, &by, &watch, &flow, work)));
-            running.state().flows.retain(|_id, other| !Arc::ptr_eq(other, &flow));
+            flow.went().over = true;
+            running.ended(&flow);
             let became = became.as_ref().and_then(|became| became.get());
             became.into_iter().for_each(|plan| {
                 running.state().plans.remove(plan);
@@ -226,6 +274,21 @@ impl Running {
         let kept = KeptKey { plan: plan.clone(), operation: operation.cloned(), ..kept.clone() };
         self.state().plans.insert(plan.clone());
         self.keys.put(kept).map_err(|error| key_failure(&error))
+    }
+
+    /// The ways of the rollback that this operation is, or is a way of.
+    pub fn ways(&self, id: &OperationId) -> Option<Ways> {
+        let state = self.state();
+        let flow =
+            state.flows.get(id).or_else(|| state.gone.iter().rev().find(|flow| flow.went().ways.contains(id)))?;
+        let went = flow.went().clone();
+        (!went.ways.is_empty()).then_some(went)
+    }
+
+    /// The way of that rollback that is gone now; nothing when it is not worked on here.
+    pub fn last_way(&self, id: &OperationId) -> Option<OperationId> {
+        let state = self.state();
+        state.flows.get(id)?.went().ways.last().cloned()
     }
 
     /// Asks one that is worked on here to stop, and to be put back then; false when it is not worked on here.
@@ -289,7 +352,7 @@ fn go(engine: &Engine, by: &str, watch: &Opened, flow: &Flow, work: Work) -> Res
             Cleared::GoesOn(plan, _hold) => {
                 watch.running.keep(&back, &plan.id, None)?;
                 let _ = back.begun.set(plan.id.clone()); // nobody else has
-                rolling::carry_out(engine, *plan, by, watch, &flow.stop, &watch.log)?
+                rolling::carry_out(engine, *plan, by, watch, &flow.stop, &Tells { flow, log: &watch.log })?
             }
         },
         Work::Resume(id) => engine.resume(&id, by, watch, &flow.stop).map_err(failed)?,
@@ -304,6 +367,36 @@ fn go(engine: &Engine, by: &str, watch: &Opened, flow: &Flow, work: Work) -> Res
         notes.iter().for_each(|note| watch.log.say(note));
     }
     Ok(operation)
+}
+
+/// What is known of a rollback's ways, for who asks, and for the log.
+struct Tells<'a> {
+    flow: &'a Flow,
+    log: &'a Log,
+}
+
+impl rolling::Tell for Tells<'_> {
+    fn follows(&self, what: &str, plan: &Plan, passed_over: &[String]) {
+        self.flow.next().insert(plan.id.clone());
+        self.passed_over(passed_over);
+        self.log.say(&format!("next way: {what}"));
+    }
+
+    fn none_follows(&self, because: &[String], handover: Option<&Handover>) {
+        self.passed_over(because);
+        if let Some(handover) = handover {
+            handover.stands.iter().for_each(|line| self.log.say(&format!("stands: {line}")));
+            handover.next.iter().for_each(|line| self.log.say(&format!("next: {line}")));
+        }
+        self.flow.went().handover = handover.cloned();
+    }
+}
+
+impl Tells<'_> {
+    fn passed_over(&self, ways: &[String]) {
+        ways.iter().for_each(|way| self.log.say(&format!("not tried: {way}")));
+        self.flow.went().not_tried.extend_from_slice(ways);
+    }
 }
 
 fn ended_how(operation: &Operation) -> String {
@@ -332,8 +425,15 @@ struct Opened {
 
 impl Watch for Opened {
     fn opened(&self, operation: &Operation) {
-        if !(self.is_it)(operation) {
+        let follows = self.flow.next().contains(&operation.plan.id);
+        if !follows && !(self.is_it)(operation) {
             return;
+        }
+        if let Request::Version { about: VersionAsk::RollBack { .. } } = &operation.plan.request {
+            let mut went = self.flow.went();
+            if !went.ways.contains(&operation.id) {
+                went.ways.push(operation.id.clone());
+            }
         }
         self.running.state().flows.insert(operation.id.clone(), self.flow.clone());
         let _ = self.tell.try_send(Ok(operation.id.clone())); // who went away finds it on the list

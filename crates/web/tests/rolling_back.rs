@@ -15,7 +15,7 @@ use lifeboat_model::{Action, Operation, OperationState, ReleaseState, TargetActi
 use lifeboat_store::Role;
 use lifeboat_testkit::{
     World,
-    delivered::{deploy, good, seal, with_releases},
+    delivered::{deploy, good, run_release, seal, with_releases},
     trouble::with_something_before,
 };
 
@@ -137,4 +137,88 @@ fn a_rollback_over_http_takes_a_dead_deploy_back() {
     let done = house.does(&[("authorization", &bearer)], r#"{"ask":"rollback","confirm":"shop/production"}"#);
     assert_eq!((&done["kind"], &done["state"]), (&"deploy".into(), &"put-back".into()), "{done}");
     assert_eq!(runs(&house), "one");
+}
+
+/// Release one was good and does not start any more, an older one does, and two is in use.
+fn with_an_older_one() -> World {
+    let world = with_releases(World::shop());
+    std::fs::create_dir_all(world.app("releases/three")).unwrap();
+    std::fs::write(world.app("releases/three/version"), "three").unwrap();
+    world.backup();
+    for (version, label) in [("three", "v-old"), ("one", "v-one")] {
+        run_release(&world, version);
+        world.must(&seal(&world, label));
+        world.must(&good(label));
+        world.clock.advance(Duration::from_secs(1));
+    }
+    run_release(&world, "two");
+    std::fs::write(world.app("releases/one/broken"), "").unwrap();
+    world
+}
+
+const BY_THE_RULES: &str = r#"{"ask":"rollback","reason":"decided by the rules: data_loss","yes":true}"#;
+
+/// RST-21: the first answer leads to every way that follows, and to what a person takes over.
+#[test]
+fn rst_21_over_http_the_first_answer_leads_to_the_ways_that_follow() {
+    let house = House::new(with_an_older_one());
+    let bearer = house.token("op", Role::Operator);
+    let headers = [("authorization", bearer.as_str())];
+    let first = house.post(OPERATIONS, &headers, BY_THE_RULES).is(202).data();
+    let id = first["id"].as_str().unwrap();
+    house.watch(id);
+    let ways = over(&house, first["ways"].as_str().unwrap());
+    let states: Vec<_> = ways["ways"].as_array().unwrap().iter().map(|way| way["state"].as_str().unwrap()).collect();
+    assert_eq!((states.as_slice(), &ways["ways"][0]["id"]), (&["put-back", "done"][..], &first["id"]), "{ways}");
+    assert_eq!(runs(&house), "three");
+    let second = ways["ways"][1]["id"].as_str().unwrap();
+    assert_eq!(house.get(&format!("{OPERATIONS}/{second}/ways")).is(200).data(), ways, "from each of them");
+    house.post(&format!("{OPERATIONS}/{id}/abort"), &headers, "").is(409);
+
+    // A person's rollback goes no further than was agreed to, and says what can be typed.
+    run_release(&house.world, "two");
+    let told = house.post(OPERATIONS, &headers, r#"{"ask":"rollback","release":"v-one","yes":true}"#).is(202).data();
+    let ways = over(&house, told["ways"].as_str().unwrap());
+    assert_eq!(ways["ways"].as_array().unwrap().len(), 1, "{ways}");
+    assert!(ways["not_tried"][0].as_str().unwrap().contains("nobody has agreed"), "{ways}");
+    assert!(ways["handover"]["next"][0].as_str().unwrap().starts_with("lifeboat rollback r-"), "{ways}");
+    assert_eq!(runs(&house), "two");
+}
+
+/// Waits until no way follows any more.
+fn over(house: &House, place: &str) -> serde_json::Value {
+    let since = Instant::now();
+    loop {
+        let ways = house.get(place).is(200).data();
+        if ways["over"] == true {
+            return ways;
+        }
+        assert!(since.elapsed() < WAIT, "{ways}");
+        std::thread::yield_now();
+    }
+}
+
+/// RST-21: who aborts what was asked for aborts what it has become, and nothing follows.
+#[test]
+fn rst_21_over_http_an_abort_reaches_the_way_that_runs() {
+    let world = with_an_older_one();
+    let (begun, has_begun) = mpsc::channel();
+    let (go, may_go) = mpsc::channel::<()>();
+    let is_next = |action: &Action| matches!(action, Action::Target { action: TargetAction::Switch { version, .. }, .. } if version == "three");
+    let engine = with_something_before(&world, is_next, move || {
+        begun.send(()).unwrap();
+        may_go.recv_timeout(WAIT).unwrap();
+    });
+    let house = House::with(world, engine);
+    let bearer = house.token("op", Role::Operator);
+    let headers = [("authorization", bearer.as_str())];
+    let first = house.post(OPERATIONS, &headers, BY_THE_RULES).is(202).data();
+    has_begun.recv_timeout(WAIT).unwrap();
+    let aborted = house.post(&format!("{}/abort", first["href"].as_str().unwrap()), &headers, "").is(202).data();
+    assert_ne!(aborted["id"], first["id"], "the way that runs is what is aborted");
+    go.send(()).unwrap();
+    let ways = over(&house, first["ways"].as_str().unwrap());
+    let states: Vec<_> = ways["ways"].as_array().unwrap().iter().map(|way| way["state"].as_str().unwrap()).collect();
+    assert_eq!((states.as_slice(), &ways["ways"][1]["id"]), (&["put-back"; 2][..], &aborted["id"]), "{ways}");
+    assert_eq!(runs(&house), "two");
 }

@@ -102,9 +102,8 @@ impl Engine {
         });
         let gone: Vec<String> = tried.iter().filter_map(|one| leads_to(&one.plan)).collect();
         let older = all.iter().take_while(|one| one.release.id.to_string() != release);
-        let is_next = |one: &&KnownRelease| {
-            one.state == ReleaseState::Good && !one.is_live && !gone.contains(&one.release.id.to_string())
-        };
+        let is_next =
+            |one: &&KnownRelease| one.state == ReleaseState::Good && !gone.contains(&one.release.id.to_string());
         let Some(older) = older.filter(is_next).last() else {
             passed_over.push(format!("there is no good release before {release}"));
             return None;

@@ -136,5 +136,13 @@ fn a_wrong_answer_is_noticed() {
     let mut wrong = Vec::new();
     check(&document, &schema, &serde_json::json!({ "id": 1, "href": "x", "more": true }), "$", &mut wrong);
     wrong.sort();
-    assert_eq!(wrong, ["$.events is missing", "$.id should be [\"string\"] and is 1", "$.more is not in the document"]);
+    assert_eq!(
+        wrong,
+        [
+            "$.events is missing",
+            "$.id should be [\"string\"] and is 1",
+            "$.more is not in the document",
+            "$.ways is missing"
+        ]
+    );
 }
