@@ -228,6 +228,17 @@ impl Edit {
         self.platforms(engine).filter(|(_, driver)| !self.given(driver).is_empty()).map(one).collect()
     }
 
+    /// What stands when a platform does not take its variables past the point of no return, and what goes on from there.
+    pub fn left_when_refused(&self, release: &str) -> String {
+        format!(
+            "data and {} are as in {release}, {} has the former variables, and what was stopped stands still: mend what it says, then \
+             lifeboat resume; or set them there by hand, or start it anew there with those that it has, then lifeboat rollback --manual \
+             --from 5 --to 5 --by-hand, then lifeboat resume",
+            self.file.display(),
+            self.kept.display()
+        )
+    }
+
     pub fn fact(&self) -> ExpectedFact {
         let fact = Fact::Untouched { path: self.file.clone() };
         ExpectedFact { fact, value: self.untouched.clone(), until: Some(self.id().as_str().into()) }

@@ -4,7 +4,10 @@ use std::os::unix::fs::PermissionsExt;
 
 use lifeboat_model::ExitCode;
 
-use crate::home::{Home, Ran};
+use crate::{
+    center::Center,
+    home::{Home, Ran},
+};
 
 /// What every process on this host can be seen to be called with, at the moment at which the program runs.
 const SEEN: &str =
@@ -20,7 +23,8 @@ case "$1 $2" in
             printf '%s{"Version": %s, "Status": "%s", "ImageRef": "%s"}' "$sep" $(echo "$line" | tr , ' '); sep=,; done; printf ']' ;;
     "machines list") printf '[{"id": "m1", "state": "started", "instance_id": "%s", "config": {"image": "img:one"}}]' "$(wc -l < fly)" ;;
     "secrets list") [ -e refused ] && { echo "Error: unauthorized" >&2; exit 1; }; echo "NAME DIGEST CREATED AT" ;;
-    "secrets import") lines=$(cat); [ -e unread ] && { echo "Error: $lines is invalid" >&2; exit 1; }
+    "secrets import") lines=$(cat); left=$(cat busy 2>/dev/null || echo 0); [ "$left" -gt 0 ] && {
+            echo $((left - 1)) > busy; echo "Error: $lines cannot be taken now" >&2; exit 1; }; [ -e unread ] && { echo "Error: $lines is invalid" >&2; exit 1; }
         echo "$lines" | while IFS= read -r line; do echo "$line" > "secret-${line%%=*}"; done; released ;;
     "secrets unset") shift 4; stage=; for one; do case $one in --stage) stage=1 ;; *) rm -f "secret-$one" ;; esac; done; [ -n "$stage" ] || released ;;
     "secrets set") echo "a value is an argument" > wrong; exit 1 ;;
@@ -197,4 +201,73 @@ fn env_07_supabase_gets_a_batch_in_one_call() {
     assert!(!home.path("secret-NEW").exists() && !home.path("secret-SUPABASE_URL").exists());
     assert!(read(&home, ".env").contains(own));
     no_value(&home, "supabase secrets set");
+}
+
+/// A center with a second target that gets its variables from the same file, on a platform that does not take them so many times.
+fn with_a_platform(busy: u32) -> Center {
+    let center = Center::open();
+    let (home, settings) = (&center.home, std::fs::read_to_string(center.home.path("lifeboat.toml")).unwrap());
+    let target =
+        "[environments.production.targets.cloud]\ndriver = \"fly\"\napp = \"shop-production\"\nenv_file = \"./.env\"\n";
+    home.write("lifeboat.toml", format!("{settings}\n{target}answer_within = \"3s\"\n"));
+    std::fs::create_dir(home.path("programs")).unwrap();
+    home.write("programs/fly", format!("#!/bin/bash\necho \"fly $*\" >> \"$HOME/calls\"\n{FLY}"));
+    std::fs::set_permissions(home.path("programs/fly"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    home.write("fly", "1,complete,img:one\n");
+    home.write(".env", read(home, ".env") + "THEME=canary-first\n");
+    in_center(&center, &["checkpoint", "--unproven", "--label", "phase-1"]).ends(ExitCode::Ok);
+    in_center(&center, &["releases", "mark", "phase-1", "good"]).ends(ExitCode::Ok);
+    home.write(".env", read(home, ".env").replace("canary-first", "canary-now"));
+    center.use_version("main");
+    home.write("busy", busy.to_string());
+    center
+}
+
+fn in_center(center: &Center, words: &[&str]) -> Ran {
+    let mut command = center.command(&mut center.home.command(words));
+    let path = command.get_envs().find(|(name, _)| *name == "PATH").unwrap().1.unwrap().to_str().unwrap().to_owned();
+    command.env("PATH", format!("{}:{path}", center.home.path("programs").display())).env("HOME", center.home.app());
+    let ran = center.home.ran(words, command.output().unwrap());
+    for value in VALUES {
+        assert!(!ran.out.contains(value) && !ran.err.contains(value), "lifeboat {} shows {value}", ran.typed);
+    }
+    ran
+}
+
+const DOWN: [&str; 5] = ["rollback", "--profile", "app-and-down", "--confirm", "service-center/production"];
+
+/// PHS-01: past the point of no return a platform that does not take its variables at this moment is asked again.
+#[test]
+fn phs_01_a_platform_that_is_busy_gets_its_variables_a_little_later() {
+    let center = with_a_platform(2);
+    in_center(&center, &[&DOWN[..], &["--yes"]].concat()).ends(ExitCode::Ok);
+    assert_eq!(read(&center.home, "secret-THEME"), "THEME=canary-first\n");
+    assert_eq!((read(&center.home, "busy").trim(), center.health()["version"].as_str()), ("0", Some("1.0")));
+}
+
+/// PHS-01: one that never takes them leaves the rollback waiting, with what stands, both ways to go on, and the former variables kept.
+#[test]
+fn phs_01_a_platform_that_refuses_its_variables_leaves_a_choice() {
+    for by_hand in [false, true] {
+        let center = with_a_platform(1_000);
+        let waits = in_center(&center, &[&DOWN[..], &["--yes"]].concat()).ends(ExitCode::InBetween);
+        waits.says(&["has the former variables", "what was stopped stands still", "lifeboat resume", "--by-hand"]);
+        assert_eq!(read(&center.home, "busy").trim(), "996", "four times, and no more");
+        let kept = std::fs::read_dir(center.home.app()).unwrap().map(|entry| entry.unwrap().path());
+        let kept = kept.filter(|path| path.to_string_lossy().contains(".env.REPLACED"));
+        let kept: Vec<_> = kept.map(|path| std::fs::read_to_string(path).unwrap()).collect();
+        assert!(kept.len() == 1 && kept[0].contains("THEME=canary-now"), "{}", kept.len());
+        match by_hand {
+            false => std::fs::remove_file(center.home.path("busy")).unwrap(),
+            true => {
+                // Somebody starts it anew, with the variables that it has.
+                center.home.write("fly", "1,complete,img:one\n2,complete,img:one\n");
+                let by_hand = ["rollback", "--manual", "--from", "5", "--to", "5", "--by-hand", "--yes"];
+                in_center(&center, &by_hand).says(&["steps up to 5 of 7 are done"]);
+            }
+        }
+        in_center(&center, &["resume", "--yes"]).ends(ExitCode::Ok);
+        assert_eq!(center.health()["version"], "1.0");
+        assert_eq!(center.home.path("secret-THEME").exists(), !by_hand);
+    }
 }

@@ -1,6 +1,6 @@
 //! Variables of a platform: given in one batch, by standard input. No value is an argument, and none is told.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use lifeboat_io::files;
 use lifeboat_model::{Driver, Failure, FailureKind, Target, target::Batch, variables::value_of};
@@ -11,6 +11,12 @@ use crate::{act::path_failure, perform::Context, targets};
 
 /// A value that is shorter is not taken out of what a program printed: the text would be unreadable.
 const SECRET_LETTERS_MIN: usize = 4;
+/// So often a platform is asked to take them.
+const ATTEMPTS_MAX: u32 = 4;
+/// The first pause before it is asked again; each is twice as long as the one before.
+const PAUSE: Duration = Duration::from_secs(1);
+/// How long it is tried where the phase has no budget.
+const BUDGET: Duration = Duration::from_secs(60);
 
 /// What a platform refuses is found out before anything is changed.
 pub(super) fn check(hands: &Hands, target: &Target, context: &Context<'_>) -> Result<Value, Failure> {
@@ -47,11 +53,46 @@ pub(super) fn give(
     })?;
     for call in &calls {
         let invocation = targets::call(&hands.io, target, &call.argv, command_limit(target))?;
-        let said = fed(hands, &invocation, call.stdin.as_deref().map(str::as_bytes), context);
+        let said =
+            patiently(hands, context, &|| fed(hands, &invocation, call.stdin.as_deref().map(str::as_bytes), context));
         said.map_err(|failure| without_values(hands, target, &set, failure))?;
     }
     let given: Vec<&String> = set.iter().map(|(name, _)| name).collect();
     Ok(json!({ "set": given, "removed": remove, "calls": calls.len() }))
+}
+
+/// Asks again, with longer and longer pauses, as long as the budget of the phase lasts: a platform that does not take them at this moment
+/// is no reason to leave an app standing still.
+fn patiently(
+    hands: &Hands,
+    context: &Context<'_>,
+    call: &dyn Fn() -> Result<String, Failure>,
+) -> Result<String, Failure> {
+    let (began, budget) = (hands.io.clock.elapsed(), budget(context));
+    let mut pause = PAUSE;
+    for attempt in 1.. {
+        let failure = match call() {
+            Err(failure) if failure.kind == FailureKind::Outside => failure,
+            said => return said,
+        };
+        let is_late = hands.io.clock.elapsed().saturating_sub(began) + pause > budget;
+        if attempt == ATTEMPTS_MAX || is_late {
+            return Err(failure);
+        }
+        context.watch.note(&format!("{}; it is tried again in {} s.", failure.message, pause.as_secs()));
+        if hands.io.clock.sleep(pause, context.stop).is_err() {
+            return Err(failure);
+        }
+        pause *= 2;
+    }
+    Err(Failure::new(FailureKind::Bug, "variables were given without end"))
+}
+
+/// How long the phase of this step may take.
+fn budget(context: &Context<'_>) -> Duration {
+    let phases = &context.operation.plan.phases;
+    let own = phases.iter().find(|phase| phase.steps.iter().any(|step| &step.id == context.step));
+    own.and_then(|phase| phase.budget_ms).map_or(BUDGET, Duration::from_millis)
 }
 
 /// What a program says of a line that it cannot read is that line.

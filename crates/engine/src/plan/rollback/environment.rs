@@ -59,7 +59,10 @@ pub(super) fn checks(engine: &Engine, known: &Known) -> Vec<Step> {
 /// Files first, then the platforms that get their variables from them.
 pub(super) fn steps(engine: &Engine, known: &Known) -> Vec<Step> {
     let mut steps: Vec<Step> = edits(known).map(|edit| edit.step(&known.common)).collect();
-    steps.extend(edits(known).flat_map(|edit| edit.give(engine)));
+    steps.extend(edits(known).flat_map(|edit| {
+        let left = edit.left_when_refused(&known.to.release.shown());
+        edit.give(engine).into_iter().map(move |step| Step { hint: Some(left.clone()), ..step })
+    }));
     steps
 }
 
