@@ -50,7 +50,10 @@ fn phase_one() -> World {
 
 /// Phase 1 sealed with its backup and known to be good; then phase 2 came, with rows of its own.
 fn phase_two() -> World {
-    let world = phase_one();
+    phase_two_of(phase_one())
+}
+
+fn phase_two_of(world: World) -> World {
     world.backup();
     world.must(&seal(&world, "phase-1"));
     world.must(&good("phase-1"));
@@ -260,7 +263,7 @@ fn phs_22_the_application_goes_back_alone() {
 /// the application changes, and the former one starts when its schema is there.
 #[test]
 fn phs_04_old_code_never_meets_the_new_schema() {
-    let world = phase_two();
+    let world = proven::with_variables();
     let tickets = world.psql("shop", TICKETS);
     let refused = world.engine().plan(&back(None, Some(Profile::AppOnly)));
     assert!(refused.is_ok(), "who asks for it by name gets it, with a word of warning");
@@ -273,33 +276,39 @@ fn phs_04_old_code_never_meets_the_new_schema() {
     let at = |id: &str| order.iter().position(|one| one == id).unwrap_or_else(|| panic!("{id} in {order:?}"));
     assert!(at("fence.db") < at("stop.web") && at("stop.web") < at("switch.web"), "{order:?}");
     assert!(
-        at("keep.store") < at("down") && at("switch.web") < at("down") && at("down") < at("start.web"),
+        at("keep.store") < at("down") && at("switch.web") < at("down") && at("down") < at("variables.env"),
         "{order:?}"
     );
+    assert!(at("variables.env") < at("start.web"), "{order:?}");
     let tried = prove_ways_out(&Case { world: &world, request: back(None, None), undo: false }, |_step| true);
     assert!(tried.as_before > 0 && tried.as_meant > 0, "{tried:?}");
     world.must(&back(None, None));
     assert_eq!((runs(&world), ledger(&world)), ("one".into(), "1".into()));
+    assert_eq!(std::fs::read_to_string(world.app(".env")).unwrap(), "THEME=plain\nKEY=first\n");
     assert_eq!(world.psql("shop", TICKETS), tickets, "rows that came since stay");
 }
 
 /// A rollback by DOWN scripts is taken back: the newer version, its migrations, and what left with them.
 #[test]
 fn a_rollback_that_took_migrations_back_is_taken_back() {
-    let world = phase_two();
+    let world = proven::with_variables();
+    let variables = || std::fs::read_to_string(world.app(".env")).unwrap();
+    let of_phase_two = variables();
     let tickets = world.psql("shop", TICKETS);
     let done = world.must(&back(None, None));
+    assert_eq!(variables(), "THEME=plain\nKEY=first\n");
     // On a copy of now it is tried first.
     let undo = Request::Undo { operation: done.id };
     let refused = world.engine().plan(&undo).unwrap_err();
     assert!(refused.to_string().contains("nothing was backed up since"), "{refused}");
     world.backup();
-    let own = ["switch.web", "migrate", "bring-back", "start.web", "let-in.db", "release"];
+    let own = ["switch.web", "migrate", "bring-back", "variables.env", "start.web", "let-in.db", "release"];
     let copied = world.copy();
     let tried = prove_steps(&Case { world: &copied, request: undo.clone(), undo: false }, |step| own.contains(&step));
     assert!(tried.as_before > 0 && tried.as_meant > 0, "{tried:?}");
     world.must(&undo);
     assert_eq!((runs(&world), ledger(&world)), ("two".into(), "1 2 3 4".into()));
+    assert_eq!(variables(), of_phase_two, "variables are of phase two again");
     assert_eq!(world.psql("shop", TICKETS), tickets);
     assert_eq!(world.psql("shop", "SELECT string_agg(name, ',' ORDER BY id) FROM task_templates").trim(), "a,b");
     assert_eq!(

@@ -16,6 +16,7 @@ mod environment;
 mod full;
 
 pub(super) use again::{took_database, undo};
+pub(super) use environment::back as variables_back;
 use lifeboat_model::{
     Action, Artifact, BackupId, Content, Driver, EnvBinding, Failure, FailureKind, KnownRelease, Lease, OnFailure,
     OperationState, Plan, Profile, Release, ReleaseId, ReleaseRecord, ReleaseState, Request, ResourceName, Step,

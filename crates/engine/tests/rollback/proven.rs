@@ -8,14 +8,16 @@ use lifeboat_testkit::{
     prove::{Case, prove_ways_out},
 };
 
-use super::phase_two;
+use super::{phase_one, phase_two_of};
 
-/// Phase two of the shop, with variables that came with it: the backup of phase one has none, so they stay.
-fn with_variables() -> World {
-    let mut world = phase_two();
-    std::fs::write(world.app(".env"), "PHASE_2=on\n").unwrap();
+/// Phase two of the shop, with variables that it changed: those of phase one are in its backup, and come back with it.
+pub fn with_variables() -> World {
+    let mut world = phase_one();
+    std::fs::write(world.app(".env"), "THEME=plain\nKEY=first\n").unwrap();
     let kind = ResourceKind::Env { path: world.app(".env") };
     world.setup.resources.push(Resource::plain(ResourceName::new("env").unwrap(), kind));
+    let world = phase_two_of(world);
+    std::fs::write(world.app(".env"), "THEME=dark\nKEY=first\nPHASE_2=on\n").unwrap();
     world
 }
 
@@ -24,6 +26,10 @@ fn part(part: usize) {
     let plan = world.engine().plan(&request).unwrap();
     let ids: Vec<String> = plan.steps().map(|step| step.id.to_string()).collect();
     assert!(ids.len() > 15 && plan.pivot().is_some(), "{ids:?}");
+    assert!(
+        ids.iter().any(|id| id.starts_with("variables.")) && ids.iter().any(|id| id.starts_with("look.")),
+        "{ids:?}"
+    );
     let mine: Vec<&String> = ids.iter().skip(part).step_by(4).collect();
     let case = Case { world: &world, request, undo: false };
     let tried = prove_ways_out(&case, |step| mine.iter().any(|mine| *mine == step));

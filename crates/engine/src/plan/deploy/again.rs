@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 
 use lifeboat_model::{
-    Action, Backup, BackupChoice, DeployAsk, EnvAction, Failure, FailureKind, Operation, OperationState, PgAction,
-    Plan, Profile, ReleaseRecord, Request, Reversibility, Step, StepClass, Target, TargetAction, Undo,
+    Action, Backup, BackupChoice, DeployAsk, Failure, FailureKind, Operation, OperationState, PgAction, Plan, Profile,
+    ReleaseRecord, Request, Reversibility, Step, StepClass, Target, TargetAction, Undo,
 };
 
 use super::{
     super::{
         restore,
-        steps::{self, by, step},
+        rollback::variables_back,
+        steps::{self, by, phase, step},
     },
     Base, Before, Known, apps_with, bases, plan,
 };
@@ -85,12 +86,11 @@ pub(in crate::plan) fn undo(engine: &Engine, operation: &Operation, request: &Re
     let known = Known { common, apps, bases, before, env: BTreeMap::new(), schemas, all: Vec::new() };
     let mut plan = plan(&known, request, &ask)?;
     plan.title = format!("take back {}", operation.plan.title);
-    plan.notes.extend(operation.plan.steps().filter_map(|step| match &step.action {
-        Action::Env(EnvAction::Restore { file, kept, .. }) => {
-            Some(format!("{} stays as the rollback left it; what it was before is {}.", file.display(), kept.display()))
-        }
-        _other => None,
-    }));
+    // As it had them: once its schema is there, and before it is started.
+    let variables = variables_back(operation, &known.common);
+    if let (false, Some(start)) = (variables.is_empty(), plan.phases.iter().position(|phase| phase.name == "start")) {
+        plan.phases.insert(start, phase(&known.common, "variables", vec![], variables));
+    }
     let undone = operation.plan.steps().find_map(|step| match (&step.action, &step.undo) {
         (Action::Release(ReleaseRecord::Live { .. }), Undo::By(action)) => {
             Some((step.action.clone(), (**action).clone()))

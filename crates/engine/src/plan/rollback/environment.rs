@@ -79,7 +79,7 @@ pub(super) fn notes(known: &Known) -> Vec<String> {
 
 /// The way back from what an operation did to variables: files as they were, and what the platforms had. What somebody wrote into a file
 /// since is kept beside it.
-pub(super) fn back(operation: &Operation, common: &Common) -> Vec<Step> {
+pub(in crate::plan) fn back(operation: &Operation, common: &Common) -> Vec<Step> {
     let done =
         operation.plan.steps().zip(&operation.steps).filter(|(_, state)| matches!(state, StepState::Done { .. }));
     let back = done.filter_map(|(one, _)| match (&one.action, &one.undo) {
