@@ -23,6 +23,7 @@ mod sense;
 pub mod servers;
 mod shape;
 pub mod targets;
+pub mod whole;
 
 use std::{
     collections::BTreeMap,

@@ -28,13 +28,23 @@ fn check(global: &GlobalArgs, io: &Io, out: &mut dyn Write) -> Result<ExitCode, 
     let path = settings::find(global, io)?.ok_or_else(no_file)?;
     if global.json.is_none() {
         let loaded = settings::read(&path)?;
-        write(out, &format!("{} is right: {}.\n", path.display(), summary(&loaded.settings)))?;
+        let (problems, unseen) = settings::whole::check(&loaded, global, io);
+        if !problems.is_empty() {
+            return Err(settings::problem::failure(&path, &problems));
+        }
+        let unseen: String = unseen.iter().map(|what| format!("Not looked at here: {what}.\n")).collect();
+        write(out, &format!("{} is right: {}.\n{unseen}", path.display(), summary(&loaded.settings)))?;
         return Ok(ExitCode::Ok);
     }
     let text = files::read_text(&path).map_err(|error| Failure::from_error(FailureKind::Usage, &error))?;
-    let problems = settings::check(&text, files::parent(&path)).err().unwrap_or_default();
+    let (problems, unseen) = match settings::check(&text, files::parent(&path)) {
+        Ok((document, settings)) => {
+            settings::whole::check(&Loaded { path: path.clone(), document, settings }, global, io)
+        }
+        Err(problems) => (problems, Vec::new()),
+    };
     let document = json!({
-        "schema": "lifeboat/config-check@1", "file": path, "good": problems.is_empty(), "problems": problems,
+        "schema": "lifeboat/config-check@1", "file": path, "good": problems.is_empty(), "problems": problems, "unseen": unseen,
     });
     write(out, &format!("{document}\n"))?;
     Ok(if problems.is_empty() { ExitCode::Ok } else { ExitCode::Usage })

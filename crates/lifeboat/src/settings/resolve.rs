@@ -343,9 +343,9 @@ pub fn environment_of(loaded: &Loaded, environment: &str, global: &GlobalArgs, i
 }
 
 /// A resource, and what the file says of its server's password.
-type OnServer = (Resource, Option<(String, ServerPassword)>);
+pub(super) type OnServer = (Resource, Option<(String, ServerPassword)>);
 
-fn resource_of(name: &str, what: &ResourceSettings, folder: &Path, io: &Io) -> Result<OnServer, Failure> {
+pub(super) fn resource_of(name: &str, what: &ResourceSettings, folder: &Path, io: &Io) -> Result<OnServer, Failure> {
     let said = what.path.as_deref().unwrap_or(Path::new(""));
     let path = outside::plain_path(&absolute(&folder.join(said))?);
     let mut server = None;

@@ -119,3 +119,39 @@ fn nothing_is_to_be_found_under_names_that_are_not_there() {
         one_sentence(&home.run(args).ends(ExitCode::Refused));
     }
 }
+
+/// CFG-01: what every other command refuses, the check refuses as well, at its line; what lies outside of the file is told, and is no mistake
+/// in it.
+#[test]
+fn cfg_01_the_check_refuses_what_the_commands_refuse() {
+    let home = Home::shop();
+    let settings = std::fs::read_to_string(home.path("lifeboat.toml")).unwrap();
+    let target = "[environments.local.targets.app]\ndriver = \"release-dir\"\nreleases = \"./releases\"\ncurrent = \"./current\"\n\
+                  stop = [\"true\"]\nstart = [\"true\"]\n";
+    let server = "[environments.local.resources.server]\nkind = \"postgres\"\nurl_from = { env = \"NOT_SET\" }\n";
+    let line =
+        |text: &str, of: &str| text.lines().enumerate().filter(|(_, line)| line.starts_with(of)).last().unwrap().0 + 1;
+    for (wrong, at, says) in [
+        ("probes = [\"redis:6379\"]\n", "probes", "neither a path nor a place"),
+        ("url = \"https://localhost\"\n", "url =", "is asked on this host over http://"),
+        ("pass = [\"KEY=1\"]\n", "pass", "with more than a name"),
+        (
+            "[environments.local.decide.facts.data_loss]\nsql = \"select true\"\n",
+            "[environments.local.decide",
+            "has none",
+        ),
+    ] {
+        let text = format!("{settings}{target}{wrong}");
+        home.write("lifeboat.toml", &text);
+        home.run(&["releases", "list"]).ends(ExitCode::Usage).says(&[says]);
+        let checked = home.run(&["config", "check"]).ends(ExitCode::Usage);
+        checked.says(&[says, &format!("lifeboat.toml:{}: ", line(&text, at))]);
+        let told = home.run(&["config", "check", "--json"]).ends(ExitCode::Usage);
+        let told: serde_json::Value = serde_json::from_str(&told.out).unwrap();
+        assert_eq!((&told["good"], told["problems"].as_array().unwrap().len()), (&false.into(), 1), "{told}");
+    }
+    home.write("lifeboat.toml", format!("{settings}{server}{target}"));
+    home.run(&["config", "check"]).ends(ExitCode::Ok).says(&["is right", "Not looked at here: local: ", "NOT_SET"]);
+    home.write("lifeboat.toml", format!("{settings}{server}{target}probes = [\"redis:6379\"]\n"));
+    home.run(&["config", "check"]).ends(ExitCode::Usage).says(&["neither a path nor a place"]);
+}

@@ -484,6 +484,7 @@ fn cfg_02_a_question_to_a_database_is_a_probe() {
     ] {
         asks(&[(resource, question)]);
         center.run(&["releases", "list"]).ends(ExitCode::Usage).says(&["targets.web.sql_probes.q0", says]);
+        center.run(&["config", "check"]).ends(ExitCode::Usage).says(&["targets.web.sql_probes.q0", says]);
     }
 }
 
