@@ -102,7 +102,7 @@ pub fn tell_with_next_way(app: &App, session: &Session, confirmed: &Plan, operat
     let (because, handover, what) = match session.engine.next_way(confirmed, std::slice::from_ref(operation)) {
         NextWay::Take { what, plan, passed_over } => {
             let next = by_steps_again(&plan.request).into_iter().collect();
-            (passed_over, Some(Handover { stands: Vec::new(), next }), Some(what))
+            (passed_over, Some(Handover { next, ..Handover::default() }), Some(what))
         }
         NextWay::Stop { because, handover } => (because, handover, None),
     };
