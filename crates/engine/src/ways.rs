@@ -11,7 +11,7 @@
 //!
 //! Nobody is asked again: so a way that would lose more than was agreed to is passed over, and told. The last one loses nothing.
 
-mod rolling;
+pub(crate) mod rolling;
 
 use std::path::PathBuf;
 

@@ -39,6 +39,8 @@ pub enum Look {
     Migrations,
     /// What was brought back is what the backup or the release had: tables, rows, policies, triggers.
     Compared,
+    /// That, and what was measured of the release when it was sealed is what it was again.
+    Verified,
     /// The log tells of no errors since.
     Log,
     /// The database that is in use is the one of the settings.
@@ -219,7 +221,7 @@ pub const LISTS: [List; 17] = [
         of: Of::Rollback,
         items: &[
             by("done", "the rollback is done", Look::Done),
-            by("verified", "verification passed", Look::Compared),
+            by("verified", "verification passed", Look::Verified),
             by("health", "the health check passes", Look::Probes),
             person("smoke", "smoke tests passed"),
             by("told", "stakeholders were told that it is over", Look::ToldOver),

@@ -6,10 +6,10 @@ use lifeboat_model::{
     StepState, TargetAction, Tri, VersionAsk,
     checklist::{Audience, Look},
     message::{Message, Occasion, Way},
-    time::{show_bytes, show_duration},
+    time::{show_bytes, show_duration, since},
 };
 
-use crate::Engine;
+use crate::{Engine, ways::rolling::leads_to};
 
 impl Engine {
     /// What a machine sees of a point; nothing where it has nothing to look at.
@@ -69,6 +69,15 @@ impl Engine {
             }),
             Look::Migrations => self.migrations_are_those(operation),
             Look::Compared => pg(|action| matches!(action, PgAction::Check { .. })),
+            Look::Verified => {
+                let compared = pg(|action| matches!(action, PgAction::Check { .. }));
+                match (compared, self.back_to_baseline(operation)) {
+                    (Some((one, what)), Some((other, more))) => {
+                        Some((Tri::worst([one, other].into_iter()), format!("{what}; {more}")))
+                    }
+                    (one, other) => one.or(other),
+                }
+            }
             Look::Log => target(|action| matches!(action, TargetAction::ScanLog { .. })),
             Look::Connection => self.connection(),
             Look::Version => target(|action| matches!(action, TargetAction::NewInstance { .. })),
@@ -99,6 +108,25 @@ impl Engine {
                 })
             }
         }
+    }
+
+    /// Whether what was measured of the release that a rollback led to is what it was again; nothing where nothing was measured.
+    fn back_to_baseline(&self, operation: &Operation) -> Option<(Tri, String)> {
+        let release = leads_to(&operation.plan)?;
+        let (_, compared) = self.against_baseline(Some(&release), &Stop::default()).ok()?;
+        // What is measured over some minutes still tells of the version that was taken back, until they have passed.
+        let window = compared.iter().filter_map(|one| one.before.window).max().unwrap_or_default();
+        let passed = since(operation.last_at, self.io.clock.now());
+        if passed < window {
+            let wait = show_duration(window.saturating_sub(passed));
+            return Some((Tri::Unknown, format!("what is measured still tells of before: look again in {wait}")));
+        }
+        let worst = Tri::worst(compared.iter().map(|one| one.back));
+        let told = compared.iter().map(|one| match one.back {
+            Tri::Pass => format!("{} is back where it was", one.key),
+            Tri::Fail | Tri::Unknown => one.why.clone(),
+        });
+        Some((worst, told.collect::<Vec<_>>().join("; ")))
     }
 
     fn told(

@@ -247,7 +247,7 @@ fn what(id: &BackupId, at: Timestamp) -> String {
 }
 
 /// Which release a rollback says is live at its end.
-fn leads_to(plan: &Plan) -> Option<String> {
+pub(crate) fn leads_to(plan: &Plan) -> Option<String> {
     plan.steps().find_map(|step| match &step.action {
         Action::Release(ReleaseRecord::Live { release, .. }) => release.as_ref().map(ToString::to_string),
         _other => None,

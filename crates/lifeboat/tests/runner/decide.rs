@@ -159,6 +159,40 @@ fn vfy_27_errors_return_to_what_they_were_at_the_checkpoint() {
     assert!(refused.err.contains("nothing was measured of"), "{}", refused.err);
 }
 
+/// VFY-27: a rollback is verified when what was measured of the release is back where it was; what is measured over minutes cannot
+/// tell at once.
+#[test]
+fn vfy_27_a_rollback_is_verified_when_the_baseline_is_back() {
+    let settings = "[environments.local.decide.rules.waiting]\ntitle = \"jobs wait\"\nseverity = \"minor\"\nabove = \"1000\"\n\
+         [environments.local.decide.facts.waiting]\ncommand = [\"sh\", \"-c\", \"cat waiting\"]\n";
+    let errors = "[environments.local.decide.facts.error_rate]\ncommand = [\"sh\", \"-c\", \"cat errors\"]\n";
+    let rolled_back = |settings: &str| {
+        let home = two_releases_of(settings, &|home| {
+            home.write("waiting", "40");
+            home.write("errors", "4/1000,window=5m");
+        });
+        let back = ["rollback", "first", "--profile", "app-only", "--reason", "errors", "--yes"];
+        home.run(&back).ends(ExitCode::Ok);
+        home
+    };
+    let verified = |home: &Home| {
+        let shown = home.run(&["checklist", "show", "post-rollback", "--json"]).json();
+        let items = shown["checklist"]["items"].as_array().unwrap().clone();
+        let item = items.into_iter().find(|item| item["key"] == "verified").unwrap();
+        item.to_string()
+    };
+    let home = rolled_back(settings);
+    home.write("waiting", "81");
+    let failed = verified(&home);
+    assert!(failed.contains("\"fail\"") && failed.contains("waiting: 81 is more than twice 40"), "{failed}");
+    home.write("waiting", "80");
+    let passed = verified(&home);
+    assert!(passed.contains("\"pass\"") && passed.contains("waiting is back where it was"), "{passed}");
+    let home = rolled_back(&format!("{settings}{errors}"));
+    let unknown = verified(&home);
+    assert!(unknown.contains("\"unknown\"") && unknown.contains("look again in 4:"), "{unknown}");
+}
+
 /// DEC-06: the form has all its fields, filled in or not.
 #[test]
 fn dec_06_the_form_lists_what_is_not_filled_in() {
