@@ -107,6 +107,10 @@ pub struct Horizon {
     /// an earlier time - its disk was - and count once more what it had counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub running_since: Option<u64>,
+    /// Since when its checkpointer runs, in the same unit, where this role may see it: one that was started again tells of a
+    /// crash of another process, after which the server goes on as it is on disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unbroken_since: Option<u64>,
     /// Whether all that was committed by then was on the server's disk when the capture had ended: what was not may be lost
     /// with a crash, and its numbers are given out again.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

@@ -284,7 +284,9 @@ pub(super) fn horizon(session: &mut Session) -> Result<Horizon, PgError> {
                      ELSE pg_catalog.pg_current_wal_lsn() END,
                 pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')
                 AND pg_catalog.has_function_privilege('pg_catalog.pg_control_checkpoint()', 'EXECUTE'),
-                (EXTRACT(EPOCH FROM pg_catalog.pg_postmaster_start_time()) * 1000000)::pg_catalog.int8",
+                (EXTRACT(EPOCH FROM pg_catalog.pg_postmaster_start_time()) * 1000000)::pg_catalog.int8,
+                (SELECT max((EXTRACT(EPOCH FROM backend_start) * 1000000)::pg_catalog.int8)
+                   FROM pg_catalog.pg_stat_activity WHERE backend_type = 'checkpointer')",
     )?;
     let mut horizon = Horizon {
         snapshot: row.text(0).to_owned(),
@@ -292,6 +294,7 @@ pub(super) fn horizon(session: &mut Session) -> Result<Horizon, PgError> {
         database_oid: row.text(2).parse().unwrap_or_default(),
         wal: row.maybe(3),
         running_since: row.maybe(5).and_then(|since| since.parse().ok()),
+        unbroken_since: row.maybe(6).and_then(|since| since.parse().ok()),
         ..Horizon::default()
     };
     if row.is_true(4) {

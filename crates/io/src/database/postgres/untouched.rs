@@ -12,8 +12,8 @@
 //! Its own statistics would be cheaper to ask, and are no proof: a session may turn them off, a crash loses them.
 //!
 //! That the server counts on is not taken for granted. Numbers are given out twice where it came back as it was earlier, with
-//! the disk of an hour ago or without its last commits; so it has to run since before the earlier capture, and what that
-//! one saw has to have been on disk. And once in [`DAYS_MAX`] days everything is read, whatever they say.
+//! the disk of an hour ago or without its last commits; so it has to run since before the earlier capture, and either no
+//! process of it can have crashed, or what that capture saw was on disk. And once in [`DAYS_MAX`] days everything is read, whatever they say.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -109,8 +109,9 @@ pub(super) fn identities(session: &mut Session) -> Result<BTreeMap<u32, Identity
 
 /// Whether the server's counting goes on from an earlier capture without a break.
 fn counts_on(session: &mut Session, then: &Horizon, now: &Horizon) -> Result<bool, PgError> {
-    let is_same = then.on_disk && then.running_since.is_some() && then.running_since == now.running_since;
-    Ok(is_same && same_lineage(session, then)?.is_ok())
+    let is_same = then.running_since.is_some() && then.running_since == now.running_since;
+    let is_unbroken = then.unbroken_since.is_some() && then.unbroken_since == now.unbroken_since;
+    Ok(is_same && (is_unbroken || then.on_disk) && same_lineage(session, then)?.is_ok())
 }
 
 /// The tables, by their places in the list, that hold what an earlier capture has of them, with that.
