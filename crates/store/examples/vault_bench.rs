@@ -46,7 +46,7 @@ fn open(vault: &str) -> Vault {
 fn backup(vault: &str, source: &Path, level: i32) {
     let vault = open(vault);
     let previous = vault.snapshots().unwrap().pop();
-    let writer = vault.begin(BackupOptions { level, previous, ..BackupOptions::default() }).unwrap();
+    let writer = vault.begin(BackupOptions { level, hurried: level, previous, ..BackupOptions::default() }).unwrap();
     let mut names: Vec<String> = files(source).into_keys().collect();
     names.reverse();
     let names = Mutex::new(names);

@@ -305,7 +305,7 @@ fn side_by_side(missing: &[Wanted]) -> Vec<Range<usize>> {
 /// compressed stays so.
 fn sealed_anew(from: &Core, index: &Index, to: &Core, wanted: &[Wanted]) -> Result<Packer, VaultError> {
     let compress = to.config.compresses();
-    let mut packer = Packer::new(compress.then_some(1))?;
+    let mut packer = Packer::new(compress.then_some((1, 1)))?;
     let (Some(first), Some(last)) = (wanted.first(), wanted.last()) else { return Ok(packer) };
     let begin = u64::from(first.place.offset);
     let end = u64::from(last.place.offset) + u64::from(last.place.length);
@@ -326,10 +326,10 @@ fn sealed_anew(from: &Core, index: &Index, to: &Core, wanted: &[Wanted]) -> Resu
                 packer.marks.push(Mark::of(&plain));
                 add_compressed(&mut packer, *kind, place, body, to);
             }
-            Some(_) => packer.add(*kind, place.id, Mark::of(&plain), &plain, &to.sealer),
+            Some(_) => packer.add((*kind, place.id), Mark::of(&plain), &plain, false, &to.sealer),
             None => {
                 BlobReader::new(from, index)?.blob(*kind, place.id, &mut plain)?;
-                packer.add(*kind, place.id, Mark::of(&plain), &plain, &to.sealer);
+                packer.add((*kind, place.id), Mark::of(&plain), &plain, false, &to.sealer);
             }
         }
     }

@@ -247,9 +247,10 @@ pub(crate) struct Scratch {
     plain: Vec<u8>,
 }
 
-/// Compresses and seals blobs one after the other into a batch, with a compressor that it keeps.
+/// Compresses and seals blobs one after the other into a batch, with compressors that it keeps.
 pub(crate) struct Packer {
-    compressor: Option<zstd::bulk::Compressor<'static>>,
+    /// One for what may take its time, and one for who is in a hurry.
+    compressors: Option<[zstd::bulk::Compressor<'static>; 2]>,
     /// Sealed blobs.
     pub bytes: Vec<u8>,
     /// What and where they are; offsets count from the batch's start.
@@ -259,19 +260,21 @@ pub(crate) struct Packer {
 }
 
 impl Packer {
-    /// Without a level nothing is compressed.
-    pub fn new(level: Option<i32>) -> Result<Packer, VaultError> {
-        let compressor = level.map(compressor).transpose();
-        let compressor = compressor.map_err(|source| VaultError::Start { what: "the compressor", source })?;
-        Ok(Packer { compressor, bytes: Vec::new(), blobs: Vec::new(), marks: Vec::new() })
+    /// With levels for what may take its time and for who is in a hurry; without any, nothing is compressed.
+    pub fn new(levels: Option<(i32, i32)>) -> Result<Packer, VaultError> {
+        let both = |(level, hurried)| Ok([compressor(level)?, compressor(hurried)?]);
+        let compressors = levels.map(both).transpose();
+        let compressors = compressors.map_err(|source| VaultError::Start { what: "the compressor", source })?;
+        Ok(Packer { compressors, bytes: Vec::new(), blobs: Vec::new(), marks: Vec::new() })
     }
 
     /// Adds a blob. One that does not become smaller is kept as it is.
-    pub fn add(&mut self, kind: BlobKind, id: Id, mark: Mark, plain: &[u8], sealer: &Sealer) {
+    pub fn add(&mut self, (kind, id): (BlobKind, Id), mark: Mark, plain: &[u8], in_hurry: bool, sealer: &Sealer) {
         let start = self.bytes.len();
         let body = start + NONCE;
         self.bytes.resize(body, 0);
-        let compressed = self.compressor.as_mut().and_then(|compressor| {
+        let compressed = self.compressors.as_mut().and_then(|[at_leisure, hurried]| {
+            let compressor = if in_hurry { hurried } else { at_leisure };
             // Behind what is there, without clearing the place first. With room for whatever may come out, the compressor need
             // not look after each step whether there is some.
             self.bytes.reserve(zstd::zstd_safe::compress_bound(plain.len()));
@@ -377,7 +380,7 @@ mod tests {
             let plain = |at: usize, length: usize| vec![at as u8; length];
             for (at, length) in lengths.iter().enumerate() {
                 let bytes = plain(at, *length);
-                packer.add(BlobKind::Data, Id::of(&bytes), Mark::of(&bytes), &bytes, &sealer);
+                packer.add((BlobKind::Data, Id::of(&bytes)), Mark::of(&bytes), &bytes, false, &sealer);
             }
             let mut first = OpenPack::default();
             first.append(&packer);

@@ -15,7 +15,7 @@ use std::{
     hash::{BuildHasherDefault, Hasher},
     sync::{
         Arc, Condvar, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     thread::JoinHandle,
     time::Duration,
@@ -102,6 +102,8 @@ pub(crate) struct Shared {
     fresh_trees: Mutex<IdSet>,
     data_pack: Mutex<OpenPack>,
     tree_pack: Mutex<OpenPack>,
+    /// Storers that hand a pack to the place just now.
+    putting: AtomicUsize,
     failed: AtomicBool,
     failure: Mutex<Option<Arc<VaultError>>>,
     noted: Mutex<Noted>,
@@ -162,6 +164,7 @@ impl Shared {
             fresh_trees: Mutex::default(),
             data_pack: Mutex::default(),
             tree_pack: Mutex::default(),
+            putting: AtomicUsize::new(0),
             failed: AtomicBool::new(false),
             failure: Mutex::default(),
             noted: Mutex::new(noted),
@@ -250,6 +253,11 @@ impl Shared {
         new
     }
 
+    /// Whether all storers wait for the vault's place: then there is time to make smaller what comes to it.
+    fn waits_for_place(&self) -> bool {
+        self.putting.load(Ordering::Relaxed) >= STORERS
+    }
+
     fn open_pack(&self, kind: BlobKind) -> &Mutex<OpenPack> {
         match kind {
             BlobKind::Data => &self.data_pack,
@@ -275,7 +283,10 @@ impl Shared {
         pack::verify(&full.bytes, &full.blobs, &full.marks, &core.sealer, unsealer, scratch)?;
         let id = Id::of(&full.bytes);
         let bytes = Bytes::from(full.bytes);
-        core.store.put(&pack::object_key(id), bytes.clone()).map_err(VaultError::object("store a pack"))?;
+        self.putting.fetch_add(1, Ordering::Relaxed);
+        let put = core.store.put(&pack::object_key(id), bytes.clone());
+        self.putting.fetch_sub(1, Ordering::Relaxed);
+        put.map_err(VaultError::object("store a pack"))?;
         self.tally.bytes_added.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         self.tally.packs_added.fetch_add(1, Ordering::Relaxed);
         // The store is done with the bytes, so the buffer is ours again without a copy.
@@ -352,7 +363,8 @@ impl Worker {
         let mark = Mark::of(plain);
         let id = Id::of(plain);
         if self.shared.claim(kind, id) {
-            self.packer.add(kind, id, mark, plain, &self.shared.core.sealer);
+            let in_hurry = kind == BlobKind::Data && !self.shared.waits_for_place();
+            self.packer.add((kind, id), mark, plain, in_hurry, &self.shared.core.sealer);
         }
         id
     }
@@ -449,13 +461,13 @@ pub(crate) struct Pipeline {
 }
 
 impl Pipeline {
-    pub fn start(shared: Arc<Shared>, level: i32) -> Result<Pipeline, VaultError> {
-        let level = shared.core.config.compresses().then_some(level);
+    pub fn start(shared: Arc<Shared>, levels: (i32, i32)) -> Result<Pipeline, VaultError> {
+        let levels = shared.core.config.compresses().then_some(levels);
         let threads = pack::parallelism();
         let (blocks, blocks_out) = bounded::<Block>(threads);
         let (full, full_out) = bounded::<OpenPack>(0);
         let worker =
-            || Ok::<_, VaultError>(Worker { shared: shared.clone(), packer: Packer::new(level)?, full: full.clone() });
+            || Ok::<_, VaultError>(Worker { shared: shared.clone(), packer: Packer::new(levels)?, full: full.clone() });
         let own = Some(worker()?);
         let mut pipeline = Pipeline { shared: shared.clone(), own, workers: Vec::new(), storers: Vec::new() };
         *lock_of(&shared.blocks) = Some(blocks);
