@@ -73,7 +73,7 @@ impl Engine {
                 let compared = pg(|action| matches!(action, PgAction::Check { .. }));
                 match (compared, self.back_to_baseline(operation)) {
                     (Some((one, what)), Some((other, more))) => {
-                        Some((Tri::worst([one, other].into_iter()), format!("{what}; {more}")))
+                        Some((Tri::worst([one, other]), format!("{what}; {more}")))
                     }
                     (one, other) => one.or(other),
                 }
