@@ -270,13 +270,18 @@ fn hold(leader: &mut Session, options: &CaptureOptions, clock: &dyn Clock) -> Re
 
 /// Whether the log is on the server's disk up to a place.
 fn is_on_disk(leader: &mut Session, written: Option<&str>) -> Result<bool, PgError> {
+    let Some(written) = written else { return Ok(false) };
+    let flushed = leader.value("SELECT pg_catalog.pg_current_wal_flush_lsn()")?;
+    Ok(reaches(&flushed, written))
+}
+
+/// Whether all that was written up to a place lies before another one. What cannot be read does not.
+fn reaches(flushed: &str, written: &str) -> bool {
     /// A page of the log, and the longest head of one: a place behind a head is the page's begin, of which nothing is written.
     const PAGE: u64 = 8192;
     const HEAD: u64 = 40;
-    let Some(written) = written.and_then(place) else { return Ok(false) };
-    let written = if written % PAGE <= HEAD { written - written % PAGE } else { written };
-    let flushed = leader.value("SELECT pg_catalog.pg_current_wal_flush_lsn()")?;
-    Ok(place(&flushed).is_some_and(|flushed| flushed >= written))
+    let (Some(flushed), Some(written)) = (place(flushed), place(written)) else { return false };
+    flushed >= if written % PAGE <= HEAD { written - written % PAGE } else { written }
 }
 
 /// A place in the log as a number: `1/A2000028`.
@@ -418,4 +423,27 @@ fn dump_definitions(what: &Capture<'_>, stop: &Stop) -> Result<Definitions, PgEr
     let pre_data = section_text(Section::PreData, "pre-data")?;
     let post_data = section_text(Section::PostData, "post-data")?;
     Ok(Definitions { entries, pre_data, post_data })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_reached_when_all_before_it_is_on_disk() {
+        for (flushed, written, is_reached) in [
+            ("0/1BE2100", "0/1BE2100", true),
+            ("0/1BE20FF", "0/1BE2100", false),
+            ("1/0", "0/FFFFFFFF", true),
+            ("0/FFFFFFFF", "1/2000100", false),
+            ("0/1BE2000", "0/1BE2018", true),
+            ("0/1BE2000", "0/1BE2028", true),
+            ("0/1BE2000", "0/1BE2029", false),
+            ("0/1BE1FFF", "0/1BE2018", false),
+            ("", "0/1", false),
+            ("0/1BE2100", "no place", false),
+        ] {
+            assert_eq!(reaches(flushed, written), is_reached, "{flushed} {written}");
+        }
+    }
 }
