@@ -212,7 +212,7 @@ impl Mirror {
         }
     }
 
-    /// The answer of `/api/sync/status`.
+    /// The answer of `/api/sync/status`. It changes nothing in the file: plans ask it, too.
     ///
     /// # Errors
     /// When the file or the memory cannot be read.
@@ -261,6 +261,19 @@ impl Mirror {
             unverified: self.memory.unverified().map_err(failed)?,
             resync: self.memory.resync().map_err(failed)?,
         })
+    }
+
+    /// Makes entries of new rows that no trigger has noted: all of what came up to now is in the outbox then.
+    pub(crate) fn note_new_rows(&self) -> Result<(), Failure> {
+        self.outbox()?.note_new_rows(u64::MAX).map(drop).map_err(|error| sqlite_failure(&error))
+    }
+
+    /// Does the same as far as it goes at once, also while nothing may be delivered: so it is known since when something waits,
+    /// and what is new does not pile up unseen.
+    pub fn look(&self) {
+        if let Ok(outbox) = self.outbox() {
+            outbox.note_new_rows_soon();
+        }
     }
 
     /// Whether something may be tried now, or the cloud is left alone for a while.

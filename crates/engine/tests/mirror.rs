@@ -232,7 +232,8 @@ fn sync_12_and_slv_12_a_cleared_queue_is_imported_in_its_order() {
         waiting.iter().map(|one| format!("{} {:?} {:?}", one.table, one.op, one.key)).collect()
     };
     let was = list(shop.mirror());
-    assert_eq!(was.len(), 1_507);
+    // Customer 64 came, and changed before anybody had looked: one entry.
+    assert_eq!(was.len(), 1_506);
     let cleared = shop.ask(SyncAsk::Clear { why: "a test".into() });
     let saved = cleared.output(&lifeboat_model::StepId("clear".into())).unwrap()["saved"].as_str().unwrap().to_owned();
     assert_eq!(list(shop.mirror()), Vec::<String>::new());
@@ -246,7 +247,7 @@ fn sync_12_and_slv_12_a_cleared_queue_is_imported_in_its_order() {
     std::fs::write(&file, document.to_string()).unwrap();
     let imported = shop.ask(SyncAsk::Import { file });
     let told = imported.output(&lifeboat_model::StepId("import".into())).unwrap().clone();
-    assert_eq!(told, serde_json::json!({ "entries": 1_507, "left_out": { "passing": 1 } }));
+    assert_eq!(told, serde_json::json!({ "entries": 1_506, "left_out": { "passing": 1 } }));
     assert_eq!(list(shop.mirror()), was, "in their order");
     shop.ask(SyncAsk::Enable);
     drain(&mut shop.mirror());

@@ -191,6 +191,7 @@ impl Worker {
         if asked {
             mirror.try_now();
         }
+        mirror.look();
         if !mirror.may_try() {
             return Err(Failure::new(FailureKind::Outside, "the cloud is away; it is tried again soon"));
         }

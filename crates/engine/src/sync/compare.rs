@@ -458,6 +458,7 @@ impl Mirror {
 
     /// Keys of a table that wait in the queue: their rows may differ, and will not for long.
     fn waiting_keys(&self, mapped: &Mapped) -> Result<BTreeSet<String>, Failure> {
+        self.note_new_rows()?;
         let over = self.outbox()?.over().map_err(|error| sqlite_failure(&error))?;
         let noted = self.outbox()?.entries(over, u32::MAX).map_err(|error| sqlite_failure(&error))?;
         let of_table = noted.into_iter().filter(|entry| entry.table == mapped.shape.name);

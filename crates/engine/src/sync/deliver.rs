@@ -170,6 +170,7 @@ impl Mirror {
             self.follow_schema()?;
             let Some((version, shapes)) = &self.shapes else { return Ok(None) };
             let outbox = self.outbox()?;
+            outbox.note_new_rows(u64::from(rows)).map_err(|error| sqlite_failure(&error))?;
             let batch = outbox.batch(shapes, after, rows, BATCH_BYTES_MAX).map_err(|error| sqlite_failure(&error))?;
             // What was read while the app changed its tables is read again.
             if outbox.schema_version().map_err(|error| sqlite_failure(&error))? == *version {

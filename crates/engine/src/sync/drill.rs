@@ -16,6 +16,7 @@ impl Mirror {
     /// Writes a row of each mirrored table over itself, in at most so many tables; fails unless each is noted.
     pub(crate) fn try_changes(&mut self, tables_max: u32) -> Result<Value, Failure> {
         let failed = |error| sqlite_failure(&error);
+        self.note_new_rows()?;
         let outbox = self.outbox()?;
         let before = outbox.newest().map_err(failed)?.unwrap_or(0);
         let mirrored: Vec<String> = outbox.numbers().map_err(failed)?.into_values().collect();
@@ -65,6 +66,7 @@ impl Mirror {
     /// Delivers, or lets the process that does; fails unless what waited when it began has arrived within the limit.
     pub(crate) fn check_delivers(&mut self, limit_ms: u64, stop: &Stop) -> Result<Value, Failure> {
         let failed = |error| sqlite_failure(&error);
+        self.note_new_rows()?;
         let newest = self.outbox()?.newest().map_err(failed)?.unwrap_or(0);
         let began = self.now_ms();
         self.try_now();

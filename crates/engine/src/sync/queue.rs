@@ -50,6 +50,7 @@ impl Mirror {
         if !self.outbox()?.is_attached().map_err(|error| sqlite_failure(&error))? {
             return Ok((Vec::new(), letters));
         }
+        self.look();
         let over = self.outbox()?.over().map_err(|error| sqlite_failure(&error))?;
         let noted = self.outbox()?.entries(over, max).map_err(|error| sqlite_failure(&error))?;
         Ok((self.told(&noted)?, letters))
@@ -110,6 +111,7 @@ impl Mirror {
     /// # Errors
     /// When it cannot be read or written.
     pub fn save_queue(&mut self, into: &Path) -> Result<u64, Failure> {
+        self.note_new_rows()?;
         let (entries, _) = self.queue(u32::MAX)?;
         self.write_queue(&self.outbox()?, into, &entries)?;
         Ok(entries.len() as u64)

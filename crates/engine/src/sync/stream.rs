@@ -190,6 +190,10 @@ impl Mirror {
     fn take_next(&mut self, ahead: &mut Ahead) -> Result<Option<Written>, Failure> {
         let failed = |error| sqlite_failure(&error);
         let outbox = self.outbox()?;
+        let rows = self.rows_at_once.clamp(1, BATCH_ROWS_MAX);
+        if ahead.next.is_none() {
+            outbox.note_new_rows(u64::from(rows)).map_err(failed)?;
+        }
         // What was cleared is over, too, and the cloud has not heard of it.
         let (over, newest) = (outbox.over().map_err(failed)?, outbox.newest().map_err(failed)?.unwrap_or(0));
         drop(outbox);
@@ -209,7 +213,7 @@ impl Mirror {
             tables: &cloud.tables,
             not_fresh: &self.streams.not_fresh,
             after,
-            rows: self.rows_at_once.clamp(1, BATCH_ROWS_MAX),
+            rows,
             over: None,
         };
         let written = reading.read().map_err(failed)?;
@@ -363,6 +367,7 @@ impl Reading<'_> {
         if let Some(over) = self.over {
             outbox.prune(over)?;
         }
+        outbox.note_new_rows(u64::from(self.rows))?;
         let mut tables: BTreeMap<&str, Writing<'_>> = BTreeMap::new();
         let mut written = Written::default();
         let (letters, has_no_place) = (&mut written.letters, &mut written.has_no_place);

@@ -166,7 +166,9 @@ fn document(app: &App, schema: &str, value: &impl serde::Serialize, code: ExitCo
 }
 
 fn status(app: &App, session: &Session, link: &ResourceName) -> Done {
-    let status = mirror(session, link)?.status()?;
+    let mirror = mirror(session, link)?;
+    mirror.look();
+    let status = mirror.status()?;
     if app.ui.json.is_some() {
         return document(app, "lifeboat/sync-status@1", &status, ExitCode::Ok);
     }

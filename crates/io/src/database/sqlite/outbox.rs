@@ -1,5 +1,6 @@
 //! Knowing what changes in a database that other programs write to: triggers note the keys of changed rows in an outbox
-//! in the same file, in the same transaction, whoever writes; what is rolled back leaves nothing.
+//! in the same file, in the same transaction, whoever writes; what is rolled back leaves nothing. New rows of numbered tables
+//! are found by their numbers instead, and noted by us: see `tail`.
 //!
 //! SQLite has one writer at a time, so the numbers in the outbox are the order of commits. What a row *is* gets read when
 //! it is delivered: a row that changed ten times is read once, and one that is not there any more was deleted.
@@ -11,9 +12,10 @@ mod merge;
 mod objects;
 mod read;
 mod shape;
+mod tail;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -34,8 +36,11 @@ const WAIT: Duration = Duration::from_secs(5);
 /// Rows of the outbox that are deleted under one lock: 0.8 ms, measured.
 const PRUNED_AT_ONCE: i64 = 5_000;
 
-/// The layout of our tables.
-const LAYOUT: &str = "1";
+/// The layout of our tables: what an older Lifeboat must not deliver from, since it would not find what is new.
+const LAYOUT: &str = "2";
+
+/// The layout before, in which every new row was noted by a trigger; it becomes ours where we attach.
+const LAYOUT_BEFORE: &str = "1";
 
 /// Who a database is to its mirror. Copied with the file: a copy that is used beside its original is known by `token`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -248,7 +253,7 @@ impl Outbox {
         self.connection.query_row(asked, [], |row| row.get(0)).map_err(self.failed("read the outbox of"))
     }
 
-    /// What waits.
+    /// What waits, also of new rows that are not noted yet.
     ///
     /// # Errors
     /// [`SqliteError`].
@@ -274,6 +279,12 @@ impl Outbox {
                     Op::Delete => counts.delete += count,
                 }
             }
+            for tail in tail::all(&transaction)? {
+                let new = tail.count(&transaction)?;
+                if new > 0 {
+                    tables.entry(tail.table).or_default().insert += new;
+                }
+            }
             Ok(Waiting { over, newest: newest.unwrap_or(over).max(over), tables })
         };
         read().map_err(self.failed("read the outbox of"))
@@ -286,17 +297,22 @@ impl Outbox {
     /// [`SqliteError`].
     pub fn prune(&self, upto: i64) -> Result<(), SqliteError> {
         let work = || {
-            // What is lost of this with the host's power is told by the cloud again: no reason to wait for the disk. A file
-            // without a WAL would be damaged by that.
-            let mode: String = self.connection.query_row("PRAGMA journal_mode", [], |row| row.get(0))?;
-            if mode == "wal" {
-                self.connection.execute_batch("PRAGMA synchronous = normal")?;
-            }
-            let pruned = self.prune_in_pieces(upto);
-            self.connection.execute_batch("PRAGMA synchronous = full")?;
-            pruned
+            // What is lost of this with the host's power is told by the cloud again.
+            self.without_waiting_for_the_disk(|| self.prune_in_pieces(upto))
         };
         work().map_err(self.failed("write to the outbox of"))
+    }
+
+    /// Writes what may be lost with the host's power, so that nobody waits for us while the disk works. A file without a WAL
+    /// would be damaged by that: there, it is waited for.
+    fn without_waiting_for_the_disk<T>(&self, work: impl FnOnce() -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+        let mode: String = self.connection.query_row("PRAGMA journal_mode", [], |row| row.get(0))?;
+        if mode == "wal" {
+            self.connection.execute_batch("PRAGMA synchronous = normal")?;
+        }
+        let done = work();
+        self.connection.execute_batch("PRAGMA synchronous = full")?;
+        done
     }
 
     fn prune_in_pieces(&self, upto: i64) -> rusqlite::Result<()> {
@@ -330,6 +346,7 @@ impl Outbox {
         let failed = self.failed("write to the outbox of");
         let transaction = rusqlite::Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate)
             .map_err(|error| E::from(failed(error)))?;
+        tail::note_all(&transaction).map_err(|error| E::from(failed(error)))?;
         let noted = read::noted(&transaction, over(&transaction).map_err(|error| E::from(failed(error)))?, i64::MAX)
             .map_err(|error| E::from(failed(error)))?;
         let newest = noted.last().map_or(0, |last| last.seq);
@@ -421,12 +438,20 @@ fn note_over(connection: &Connection, upto: i64) -> rusqlite::Result<()> {
 
 fn plan_attach(connection: &Connection, wanted: &[String], fresh: &Identity) -> rusqlite::Result<Attachment> {
     let shapes = shape::read(connection)?;
-    let has = |name: &str| -> rusqlite::Result<bool> {
-        let asked = "SELECT count(*) FROM main.sqlite_schema WHERE type = 'table' AND name = ?1";
-        connection.query_row(asked, [name], |row| row.get::<_, i64>(0)).map(|found| found > 0)
-    };
     let mut plan = Attachment::default();
-    let (outbox, meta) = (has("_lifeboat_outbox")?, has("_lifeboat_meta")?);
+    let (outbox, meta) = (has(connection, "_lifeboat_outbox")?, has(connection, "_lifeboat_meta")?);
+    let layout: Option<String> = match meta {
+        true => connection
+            .query_row("SELECT CAST(v AS TEXT) FROM _lifeboat_meta WHERE k = 'layout'", [], |row| row.get(0))
+            .optional()?,
+        false => None,
+    };
+    let is_wanted = |name: &String| wanted.is_empty() || wanted.contains(name);
+    if layout.as_ref().is_some_and(|layout| layout != LAYOUT && layout != LAYOUT_BEFORE) {
+        // Of a version that is to come: its triggers are its own, and nothing is delivered from them.
+        plan.tables = shapes.tables.into_iter().map(|table| table.name).filter(is_wanted).collect();
+        return Ok(plan);
+    }
     if !meta {
         plan.statements.push(objects::META.to_owned());
         for (key, value) in [("layout", LAYOUT), ("database", &fresh.database), ("token", &fresh.token)] {
@@ -435,16 +460,26 @@ fn plan_attach(connection: &Connection, wanted: &[String], fresh: &Identity) -> 
         }
         plan.statements.push("INSERT INTO _lifeboat_meta VALUES ('over', 0)".to_owned());
     }
+    let is_of_before = layout.as_deref() == Some(LAYOUT_BEFORE);
+    if is_of_before {
+        plan.statements.push(format!("UPDATE _lifeboat_meta SET v = '{LAYOUT}' WHERE k = 'layout'"));
+    }
     if !outbox {
         plan.statements.push(objects::OUTBOX.to_owned());
     }
+    let mut tails = match has(connection, "_lifeboat_tail")? {
+        true => tail::numbers(connection)?,
+        false => {
+            plan.statements.push(objects::TAIL.to_owned());
+            BTreeSet::new()
+        }
+    };
     let known: BTreeMap<String, i64> = match meta {
         true => numbers(connection)?.into_iter().map(|(number, name)| (name, number)).collect(),
         false => BTreeMap::new(),
     };
     let mut next = known.values().max().copied().unwrap_or(0) + 1;
     let mut present = present_triggers(connection)?;
-    let is_wanted = |name: &String| wanted.is_empty() || wanted.contains(name);
     for table in shapes.tables.iter().filter(|table| is_wanted(&table.name)) {
         let (number, is_new) = match known.get(&table.name) {
             Some(number) => (*number, false),
@@ -456,13 +491,20 @@ fn plan_attach(connection: &Connection, wanted: &[String], fresh: &Identity) -> 
             plan.statements.push(format!("INSERT INTO _lifeboat_meta VALUES ('{key}', {number})"));
         }
         let mut renewed = false;
+        if let Some(column) = table.number.as_ref().filter(|_| !tails.remove(&number)) {
+            // What was new when somebody took the row away is not found by it any more.
+            renewed |= !is_of_before;
+            plan.statements.push(tail::begin(number, &table.name, column));
+        }
         for (name, statement) in objects::triggers(table, number) {
             match present.remove(&name) {
                 Some((_, sql)) if sql == statement => continue,
-                Some(_) => plan.statements.push(format!("DROP TRIGGER {}", quoted(&name))),
-                None => {}
+                Some(_) => {
+                    renewed |= !is_of_before;
+                    plan.statements.push(format!("DROP TRIGGER {}", quoted(&name)));
+                }
+                None => renewed = true,
             }
-            renewed = true;
             plan.statements.push(statement);
         }
         if renewed && !is_new {
@@ -470,8 +512,9 @@ fn plan_attach(connection: &Connection, wanted: &[String], fresh: &Identity) -> 
         }
         plan.tables.push(table.name.clone());
     }
-    // What is left belongs to tables that are not mirrored any more, or that have another name now.
+    // What is left belongs to tables that are not mirrored any more, or that have another name or key now.
     plan.statements.extend(present.keys().map(|name| format!("DROP TRIGGER {}", quoted(name))));
+    plan.statements.extend(tails.iter().map(|number| format!("DELETE FROM _lifeboat_tail WHERE t = {number}")));
     plan.refused = shapes.refused.into_iter().filter(|(name, _)| is_wanted(name)).collect();
     let missing =
         wanted.iter().filter(|name| !plan.tables.contains(name) && !plan.refused.iter().any(|(one, _)| one == *name));
@@ -479,6 +522,12 @@ fn plan_attach(connection: &Connection, wanted: &[String], fresh: &Identity) -> 
         missing.map(|name| (name.clone(), "there is no such table".to_owned())).collect();
     plan.refused.extend(missing);
     Ok(plan)
+}
+
+/// Whether the file has a table of that name.
+fn has(connection: &Connection, name: &str) -> rusqlite::Result<bool> {
+    let asked = "SELECT count(*) FROM main.sqlite_schema WHERE type = 'table' AND name = ?1";
+    connection.query_row(asked, [name], |row| row.get::<_, i64>(0)).map(|found| found > 0)
 }
 
 /// Our triggers by name: the table they are on, and their statement.
@@ -493,7 +542,7 @@ fn present_triggers(connection: &Connection) -> rusqlite::Result<BTreeMap<String
 fn plan_detach(connection: &Connection) -> rusqlite::Result<Vec<String>> {
     let mut statements: Vec<String> =
         present_triggers(connection)?.into_keys().map(|name| format!("DROP TRIGGER {}", quoted(&name))).collect();
-    for table in ["_lifeboat_outbox", "_lifeboat_meta"] {
+    for table in ["_lifeboat_outbox", "_lifeboat_tail", "_lifeboat_meta"] {
         statements.push(format!("DROP TABLE IF EXISTS {table}"));
     }
     Ok(statements)

@@ -7,7 +7,7 @@ use rusqlite::{CachedStatement, Connection, Row, params_from_iter, types::ValueR
 
 use super::{
     super::{SqliteError, open::quoted},
-    Outbox, Shapes, TableShape, numbers,
+    Outbox, Shapes, TableShape, numbers, tail,
 };
 
 /// A key: a value for each of its columns.
@@ -42,7 +42,7 @@ pub struct Batch {
     pub first: i64,
     /// Everything up to this number is in it, or was before it.
     pub upto: i64,
-    /// The greatest number in the outbox when it was read.
+    /// The greatest number in the outbox when it was read, and about what new rows that are not noted yet will get.
     pub newest: i64,
     /// Entries that are over with it.
     pub changes: u64,
@@ -93,7 +93,7 @@ pub struct Walked {
 pub struct Swept {
     /// Everything up to this number was looked at, or was before it.
     pub upto: i64,
-    /// The greatest number in the outbox.
+    /// The greatest number in the outbox, and about what new rows that are not noted yet will get.
     pub newest: i64,
     /// Entries that were looked at.
     pub changes: u64,
@@ -279,6 +279,12 @@ fn part(value: &Value) -> Part {
     }
 }
 
+/// The greatest number of the outbox, `after` when it is empty, and so many more as new rows will get about.
+fn newest(connection: &Connection, after: i64) -> rusqlite::Result<i64> {
+    let noted: Option<i64> = connection.query_row("SELECT max(seq) FROM _lifeboat_outbox", [], |row| row.get(0))?;
+    Ok(noted.unwrap_or(after).saturating_add(tail::about(connection)?))
+}
+
 fn batch(
     connection: &Connection,
     shapes: &Shapes,
@@ -291,8 +297,8 @@ fn batch(
         "SELECT seq, t, o, k1, k2, k3, k4 FROM _lifeboat_outbox WHERE seq > ?1 ORDER BY seq LIMIT ?2",
     )?;
     let mut rows = asked.query([after, i64::from(entries_max)])?;
-    let newest: Option<i64> = connection.query_row("SELECT max(seq) FROM _lifeboat_outbox", [], |row| row.get(0))?;
-    let mut batch = Batch { upto: after, newest: newest.unwrap_or(after), ..Batch::default() };
+    let newest = newest(connection, after)?;
+    let mut batch = Batch { upto: after, newest, ..Batch::default() };
     let mut seen: HashMap<(i64, Vec<Part>), ()> = HashMap::new();
     while let Some(row) = rows.next()? {
         let (seq, number): (i64, i64) = (row.get(0)?, row.get(1)?);
@@ -327,8 +333,8 @@ fn sweep(
     each: &mut dyn FnMut(&Sight<'_>) -> u64,
 ) -> rusqlite::Result<Swept> {
     let numbers = numbers(connection)?;
-    let newest: Option<i64> = connection.query_row("SELECT max(seq) FROM _lifeboat_outbox", [], |row| row.get(0))?;
-    let mut swept = Swept { upto: after, newest: newest.unwrap_or(after), changes: 0, is_stale: false };
+    let newest = newest(connection, after)?;
+    let mut swept = Swept { upto: after, newest, changes: 0, is_stale: false };
     let mut tables: HashMap<i64, Option<(&TableShape, CachedStatement<'_>)>> = HashMap::new();
     let mut asked = connection.prepare_cached(
         "SELECT seq, t, o, k1, k2, k3, k4 FROM _lifeboat_outbox WHERE seq > ?1 ORDER BY seq LIMIT ?2",

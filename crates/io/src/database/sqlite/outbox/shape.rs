@@ -14,6 +14,9 @@ pub struct TableShape {
     pub columns: Vec<ColumnShape>,
     /// Which of `columns` are its key, in the key's order.
     pub key: Vec<usize>,
+    /// The column of its key when that is the number by which SQLite keeps its rows: a new row gets the next one, and
+    /// `VACUUM` leaves it alone.
+    pub number: Option<String>,
     /// What else may be there only once.
     pub uniques: Vec<Unique>,
     /// Whether some column may have a collation of its own, so that its order is not that of bytes.
@@ -99,14 +102,14 @@ fn table(connection: &Connection, name: &str) -> rusqlite::Result<Result<TableSh
     }
     primary.sort_unstable();
     let mut key: Vec<usize> = primary.into_iter().map(|(_, at)| at).collect();
-    let (by_rowid, indexes) = (is_rowid_alias(&columns, &key), unique_indexes(connection, name)?);
+    let (number, indexes) = (number_column(connection, name)?, unique_indexes(connection, name)?);
     let mut uniques = Vec::new();
     for (origin, index) in indexes {
         let at = |(column, _): &(String, String)| columns.iter().position(|known| known.name == *column);
         let Some(places) = index.iter().map(at).collect::<Option<Vec<usize>>>() else { continue };
         if key.is_empty() && places.iter().all(|at| not_null[*at]) {
             key = places;
-        } else if origin != "pk" || by_rowid {
+        } else if origin != "pk" {
             uniques.push(Unique { columns: index });
         }
     }
@@ -115,14 +118,25 @@ fn table(connection: &Connection, name: &str) -> rusqlite::Result<Result<TableSh
     let is_collated = connection.query_row(asked, [name], |row| row.get(0))?;
     Ok(match key.len() {
         0 => Err("it has neither a primary key nor a unique index over columns that are NOT NULL".to_owned()),
-        1..=KEY_COLUMNS_MAX => Ok(TableShape { name: name.to_owned(), columns, key, uniques, is_collated }),
+        1..=KEY_COLUMNS_MAX => Ok(TableShape { name: name.to_owned(), columns, key, number, uniques, is_collated }),
         many => Err(format!("its key has {many} columns, and {KEY_COLUMNS_MAX} is the most")),
     })
 }
 
-/// Whether the key is the rowid itself: then no index of its own stands for it.
-fn is_rowid_alias(columns: &[ColumnShape], key: &[usize]) -> bool {
-    matches!(key, [one] if columns[*one].declared.eq_ignore_ascii_case("integer"))
+/// The column that is the rowid itself: an `INTEGER PRIMARY KEY` for which no index stands, as one does where the table has
+/// no rowid, or the key was declared `DESC`.
+pub(super) fn number_column(connection: &Connection, table: &str) -> rusqlite::Result<Option<String>> {
+    let mut asked = connection.prepare_cached(
+        "SELECT name, type FROM pragma_table_info(?1) WHERE pk > 0
+         AND NOT EXISTS (SELECT 1 FROM pragma_index_list(?1) WHERE origin = 'pk')",
+    )?;
+    let found = asked.query_map([table], |row| Ok((row.get(0)?, row.get::<_, String>(1)?)))?;
+    let mut found = found.collect::<rusqlite::Result<Vec<_>>>()?;
+    found.truncate(2);
+    Ok(match found.pop() {
+        Some((name, declared)) if found.is_empty() && declared.eq_ignore_ascii_case("integer") => Some(name),
+        _ => None,
+    })
 }
 
 /// Unique indexes over whole tables and plain columns: origin, and columns with their collations. Partial ones and ones
