@@ -36,6 +36,9 @@ const WAIT: Duration = Duration::from_secs(5);
 /// Rows of the outbox that are deleted under one lock: 0.8 ms, measured.
 const PRUNED_AT_ONCE: i64 = 5_000;
 
+/// Pages that are kept in memory, in KiB: what is noted of new rows lies there still when they are read for the cloud.
+const CACHE_KIB: u32 = 16 << 10;
+
 /// The layout of our tables: what an older Lifeboat must not deliver from, since it would not find what is new.
 const LAYOUT: &str = "2";
 
@@ -105,7 +108,8 @@ impl Outbox {
         let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(failed)?;
         connection.busy_timeout(WAIT).map_err(failed)?;
-        connection.execute_batch("PRAGMA wal_autocheckpoint = 0; PRAGMA mmap_size = 0;").map_err(failed)?;
+        let set = format!("PRAGMA wal_autocheckpoint = 0; PRAGMA mmap_size = 0; PRAGMA cache_size = -{CACHE_KIB}");
+        connection.execute_batch(&set).map_err(failed)?;
         connection.set_prepared_statement_cache_capacity(64);
         Ok(Outbox { connection, path: path.to_owned(), _own: own })
     }

@@ -124,18 +124,18 @@ impl Tail {
     fn note(&self, connection: &Connection, rows: u64) -> rusqlite::Result<u64> {
         let (table, column) = (quoted(&self.table), quoted(&self.column));
         let rows = i64::try_from(rows).unwrap_or(i64::MAX);
-        let asked = format!(
-            "SELECT max({column}) FROM (SELECT {column} FROM {table} WHERE {column} > ?1 ORDER BY {column} LIMIT ?2)"
-        );
-        let last: Option<i64> = connection.prepare_cached(&asked)?.query_row([self.upto, rows], |row| row.get(0))?;
-        let Some(last) = last else { return Ok(0) };
         let note = format!(
             "INSERT INTO _lifeboat_outbox(t, o, k1) SELECT ?1, {}, {column} FROM {table}
-             WHERE {column} > ?2 AND {column} <= ?3 ORDER BY {column}",
+             WHERE {column} > ?2 ORDER BY {column} LIMIT ?3",
             Op::Insert.code()
         );
-        let noted = connection.prepare_cached(&note)?.execute([self.number, self.upto, last])?;
-        connection.prepare_cached("UPDATE _lifeboat_tail SET upto = ?2 WHERE t = ?1")?.execute([self.number, last])?;
+        let noted = connection.prepare_cached(&note)?.execute([self.number, self.upto, rows])?;
+        if noted > 0 {
+            // The entry that was made last is about the greatest of them.
+            let mark = "UPDATE _lifeboat_tail SET upto = (SELECT k1 FROM _lifeboat_outbox ORDER BY seq DESC LIMIT 1)
+                        WHERE t = ?1";
+            connection.prepare_cached(mark)?.execute([self.number])?;
+        }
         Ok(noted as u64)
     }
 }
