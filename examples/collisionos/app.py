@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A small shop: customers, vehicles, repair orders, parts and purchase orders in a SQLite file, over HTTP.
 
-    python3 app.py migrate | start | stop | restart | run | check
+    python3 app.py migrate | start | stop | restart | run | ready | check
 
 It knows nothing of Lifeboat. PORT and DATABASE may be set, in the environment or in .env.
 """
@@ -130,7 +130,8 @@ def run():
     port = int(settings().get("PORT", "3003"))
     server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
     server.daemon_threads = True
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    for one in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(one, lambda *_: sys.exit(0))
     PID.write_text(f"{os.getpid()} {server.server_address[1]}")
     server.serve_forever()
 
@@ -163,11 +164,16 @@ def start():
     PID.unlink(missing_ok=True)
     with LOG.open("a") as log:
         subprocess.Popen([sys.executable, __file__, "run"], cwd=HERE, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+    ready()
+
+
+def ready():
+    """Waits until it listens, whoever has started it; pm2 does not."""
     for _ in range(200):
-        if PID.exists() and PID.read_text():
+        if running():
             return
         time.sleep(0.05)
-    sys.exit("the app does not start; see logs/server.log")
+    sys.exit("the app does not start; see logs/server.log and `pm2 logs`")
 
 
 def check():
@@ -177,7 +183,7 @@ def check():
 
 
 if __name__ == "__main__":
-    words = {"migrate": migrate, "start": start, "stop": stop, "restart": lambda: (stop(), start()), "run": run, "check": check}
+    words = {"migrate": migrate, "start": start, "stop": stop, "restart": lambda: (stop(), start()), "run": run, "ready": ready, "check": check}
     if len(sys.argv) != 2 or sys.argv[1] not in words:
         sys.exit(__doc__)
     words[sys.argv[1]]()

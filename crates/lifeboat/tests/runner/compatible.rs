@@ -86,7 +86,7 @@ fn cmp_05_files_have_the_names_that_the_document_gives_them() {
         ("queue-backup-YYYYMMDD-HHMMSS.json", level_2.as_str()),
         (
             "app/database.sqlite.CORRUPTED.YYYYMMDD-HHMMSS",
-            "lifeboat prove && pm2 stop && printf 'no database here' | dd of=database.sqlite conv=notrunc status=none && \
+            "lifeboat prove && pm2 stop collision-os && printf 'no database here' | dd of=database.sqlite conv=notrunc status=none && \
              lifeboat level 5 --watch 0s --confirm collisionos/production",
         ),
     ];

@@ -3,7 +3,8 @@
 //!
 //! The table and the document have to agree block by block, so that none is left out silently. What the document leaves open - its
 //! repository, its project, paths, a commit, a token - is filled in, and /tmp is a folder of the test's; nothing else is changed.
-//! Stand-ins are only what would reach out of the test or never end: the bucket, the project's address, `pm2`, `killall`, `watch`.
+//! The app runs under a real pm2, with a home of its own. Stand-ins are only what would reach out of the test or never end: the
+//! bucket, the project's address, `killall`, `watch`, `tail -f`.
 
 use std::{
     io::{BufRead, BufReader},
@@ -14,8 +15,12 @@ use std::{
 
 use lifeboat_model::ExitCode;
 use lifeboat_testkit::postgres::Server;
+use tempfile::TempDir;
 
-use crate::home::{Home, Ran};
+use crate::{
+    drivers::{end_pm2, pm2_script},
+    home::{Home, Ran},
+};
 
 /// A block of the document.
 struct Block {
@@ -123,7 +128,16 @@ fn table() -> Vec<(&'static str, How)> {
         ("# 1. Create backup of current state", Run("", "git -C ../remote.git branch", &["backup-20"])),
         (
             "# Test critical functionality",
-            Run("", "", &["\"status\":\"ok\"", "\"name\":\"app\",\"state\":\"pass\"", "vehicle_id"]),
+            Run(
+                "",
+                "",
+                &[
+                    "\"status\":\"ok\"",
+                    "\"name\":\"app\",\"state\":\"pass\"",
+                    "vehicle_id",
+                    "GET /api/repair-orders?limit=1 HTTP/1.1\" 200",
+                ],
+            ),
         ),
         // Level 4
         ("# Ensure sync is disabled", Run("", STATUS, &["\"enabled\":false", "401", "token"])),
@@ -143,8 +157,8 @@ fn table() -> Vec<(&'static str, How)> {
             "# 1. Stop application",
             Run(
                 "curl -s -X POST http://localhost:3002/api/sync/disable > /dev/null; ./scripts/backup-now.sh",
-                "ls; cat killed; pm2 start collision-os",
-                &["database.sqlite.CORRUPTED.", "killall node", "21"],
+                "ls; cat killed; pm2 jlist | jq -c '.[] | [.name, .pm2_env.status]'; pm2 start collision-os",
+                &["database.sqlite.CORRUPTED.", "killall node", "21", "[\"collision-os\",\"stopped\"]"],
             ),
         ),
         (
@@ -287,6 +301,8 @@ pub struct Shop {
     server: Server,
     daemon: Child,
     supabase: Child,
+    /// The home of the pm2 that runs the app; not within the app's, as pm2 keeps sockets there.
+    pm2: TempDir,
     sync_port: String,
     admin: String,
 }
@@ -310,7 +326,8 @@ impl Shop {
         let settings = format!("{before}{after}").replace("127.0.0.1:3003", &format!("127.0.0.1:{app_port}"));
         home.write("lifeboat.toml", settings);
         let [daemon, supabase] = [(); 2].map(|()| Command::new("true").spawn().unwrap());
-        let mut shop = Shop { home, server, daemon, supabase, sync_port: String::new(), admin: String::new() };
+        let pm2 = tempfile::tempdir().unwrap();
+        let mut shop = Shop { home, server, daemon, supabase, pm2, sync_port: String::new(), admin: String::new() };
         shop.programs();
         shop.modules();
         shop.setup("git init --quiet --initial-branch=main . && git add . && git commit --quiet -m 1");
@@ -373,9 +390,9 @@ impl Shop {
         let folder = self.programs_folder();
         std::fs::create_dir(&folder).unwrap();
         std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_lifeboat"), folder.join("lifeboat")).unwrap();
-        let app = self.home.path("app.py").display().to_string();
         let twins = [
-            ("pm2", format!("exec python3 {app} \"$1\"\n")),
+            // What lifeboat starts knows no PM2_HOME, so that of the test is named here.
+            ("pm2", format!("export PM2_HOME={}\n{}", self.pm2.path().display(), pm2_script())),
             // It would end programs of strangers.
             ("killall", "echo killall \"$@\" >> killed\n".to_owned()),
             // These two never end.
@@ -476,7 +493,7 @@ impl Drop for Shop {
             let _ = child.kill();
             let _ = child.wait();
         }
-        let _ = self.command("python3 app.py stop").output();
+        end_pm2(self.pm2.path());
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::{
     os::unix::fs::PermissionsExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
@@ -114,6 +114,16 @@ pub fn pm2_programs() -> PathBuf {
     programs.canonicalize().unwrap()
 }
 
+/// A program of that name that is the real pm2: no link, since it looks for its own files beside itself.
+pub fn pm2_script() -> String {
+    format!("exec {}/pm2 \"$@\"\n", pm2_programs().display())
+}
+
+/// Ends the pm2 that has this home, and all that runs under it.
+pub fn end_pm2(home: &Path) {
+    let _ = Command::new(pm2_programs().join("pm2")).arg("kill").env("PM2_HOME", home).output();
+}
+
 /// An app that serves its version and what variable it was started with.
 const SERVER: &str = "const fs = require('fs'), http = require('http');
 const version = fs.readFileSync(__dirname + '/VERSION', 'utf8').trim();
@@ -136,8 +146,7 @@ impl Pm2 {
              tells = {{ path = \"/\", version = \"/version\", instance = \"/pid\" }}"
         ));
         std::fs::create_dir_all(home.path("programs")).unwrap();
-        // A wrapper and no link: pm2 looks for its own files beside itself.
-        program(&home, "pm2", &format!("#!/bin/sh\nexec {}/pm2 \"$@\"\n", pm2_programs().display()));
+        program(&home, "pm2", &format!("#!/bin/sh\n{}", pm2_script()));
         home.write("PORT", port.to_string());
         home.write("server.js", SERVER);
         shell(
@@ -176,8 +185,7 @@ impl Pm2 {
 
 impl Drop for Pm2 {
     fn drop(&mut self) {
-        let mut kill = Command::new(pm2_programs().join("pm2"));
-        let _ = kill.arg("kill").env("PM2_HOME", self.home.path("pm2-home")).output();
+        end_pm2(&self.home.path("pm2-home"));
     }
 }
 
