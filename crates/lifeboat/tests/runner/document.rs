@@ -3,8 +3,9 @@
 //!
 //! The table and the document have to agree block by block, so that none is left out silently. What the document leaves open - its
 //! repository, its project, paths, a commit, a token - is filled in, and /tmp is a folder of the test's; nothing else is changed.
-//! The app runs under a real pm2, with a home of its own. Stand-ins are only what would reach out of the test or never end: the
-//! bucket, the project's address, `killall`, `watch`, `tail -f`.
+//! The app runs under a real pm2, with a home of its own; `watch` and `tail -f`, which never end, run at a terminal of their own until
+//! they have shown what they should, and end by Ctrl-C. Stand-ins are only what would reach out of the test: the bucket, the
+//! project's address, and `killall`, which would end programs of strangers.
 
 use std::{
     io::{BufRead, BufReader},
@@ -60,6 +61,29 @@ context.load_cert_chain("project.crt", "project.key")
 server.socket = context.wrap_socket(server.socket, server_side=True)
 print(server.server_address[1], flush=True)
 server.serve_forever()
+"#;
+/// A person at a terminal: looks at what a program shows until it is there, and presses Ctrl-C; or gives up after a minute.
+const TERMINAL: &str = r#"
+import fcntl, os, pty, signal, struct, sys, termios
+name, wanted, *words = sys.argv[1:]
+program, seen, pressed = f"/usr/bin/{name}", b"", False
+process, terminal = pty.fork()
+if process == 0:
+    fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 100, 200, 0, 0))
+    os.execve(program, [name, *words], {**os.environ, "TERM": "xterm"})
+signal.signal(signal.SIGALRM, lambda *_: os.kill(process, signal.SIGKILL))
+signal.alarm(60)
+while True:
+    try: part = os.read(terminal, 65536)
+    except OSError: break
+    if not part: break
+    seen += part
+    if not pressed and wanted.encode() in seen:
+        os.write(terminal, b"\x03")
+        pressed = True
+ended = os.waitpid(process, 0)[1]
+sys.stdout.buffer.write(seen)
+if not pressed: sys.exit(f"{name} has not shown {wanted!r}, and ended with {ended}")
 "#;
 const MODELS: &str = r#"
 const { execFileSync } = require('child_process');
@@ -150,7 +174,7 @@ fn table() -> Vec<(&'static str, How)> {
             ),
         ),
         ("node scripts/resync-to-cloud.js", Run("", "", &["repair_orders"])),
-        ("# Watch queue size", Run("", "", &["queueSize"])),
+        ("# Watch queue size", Run("", "", &["Every 5.0s: curl", "\"queueSize\": 0"])),
         ("curl -X POST http://localhost:3002/api/sync/enable", Run("", "", &["\"enabled\":true"])),
         // Level 5
         (
@@ -174,7 +198,10 @@ fn table() -> Vec<(&'static str, How)> {
             "# Test critical endpoints",
             Run("", "", &["\"name\":\"app\",\"state\":\"pass\"", "vehicle_id", "first_name", "\"token\"", "\"id\""]),
         ),
-        ("# 1. Disable sync initially", Run("", "lifeboat sync check", &["holds what the file holds", "hybrid"])),
+        (
+            "# 1. Disable sync initially",
+            Run("", "lifeboat sync check", &["Every 10.0s: curl", "holds what the file holds", "hybrid"]),
+        ),
         // Scenarios
         ("# Automatic failover - no action needed!", Run("", "", &["\"enabled\":true", "drained"])),
         ("-- In Supabase SQL Editor", Sql(OF_MINE, &["yours"])),
@@ -395,9 +422,9 @@ impl Shop {
             ("pm2", format!("export PM2_HOME={}\n{}", self.pm2.path().display(), pm2_script())),
             // It would end programs of strangers.
             ("killall", "echo killall \"$@\" >> killed\n".to_owned()),
-            // These two never end.
-            ("watch", "shift 2; exec sh -c \"$1\"\n".to_owned()),
-            ("tail", "[ \"$1\" = -f ] && shift; exec /usr/bin/tail \"$@\"\n".to_owned()),
+            // These two end when somebody who has seen enough presses Ctrl-C.
+            ("watch", at_terminal("queueSize")),
+            ("tail", at_terminal("GET /api/repair-orders?limit=1 ")),
             // Its buckets are folders beside the app's.
             (
                 "aws",
@@ -495,6 +522,11 @@ impl Drop for Shop {
         }
         end_pm2(self.pm2.path());
     }
+}
+
+/// A program that runs the real one of its name as a person does, until that is shown.
+fn at_terminal(shown: &str) -> String {
+    format!("exec python3 -c {} \"$(basename \"$0\")\" {} \"$@\"\n", quoted(TERMINAL), quoted(shown))
 }
 
 fn quoted(text: &str) -> String {
