@@ -4,8 +4,8 @@
 //! The table and the document have to agree block by block, so that none is left out silently. What the document leaves open - its
 //! repository, its project, paths, a commit, a token - is filled in, and /tmp is a folder of the test's; nothing else is changed.
 //! The app runs under a real pm2, with a home of its own; `watch` and `tail -f`, which never end, run at a terminal of their own until
-//! they have shown what they should, and end by Ctrl-C. Stand-ins are only what would reach out of the test: the bucket, the
-//! project's address, and `killall`, which would end programs of strangers.
+//! they have shown what they should, and end by Ctrl-C; the AWS CLI sends to an S3 server of the test's. Stand-ins are only what would
+//! reach out of the test: the project's address, and `killall`, which would end programs of strangers.
 
 use std::{
     io::{BufRead, BufReader},
@@ -14,11 +14,16 @@ use std::{
     process::{Child, Command, Output, Stdio},
 };
 
+use lifeboat_io::objects::{
+    ObjectStore,
+    s3::{S3, S3Settings},
+};
 use lifeboat_model::ExitCode;
 use lifeboat_testkit::postgres::Server;
 use tempfile::TempDir;
 
 use crate::{
+    bucket::{self, KEY_ID, SECRET},
     drivers::{end_pm2, pm2_script},
     home::{Home, Ran},
 };
@@ -211,8 +216,8 @@ fn table() -> Vec<(&'static str, How)> {
         (
             "# Add to crontab (crontab -e)",
             Cron(
-                "touch -d '9 days ago' database.sqlite.backup.20200101",
-                "ls database.sqlite.backup.*; cd .. && ls bucket/your-bucket/backups/*; cd app && lifeboat schedule show",
+                "touch -d '9 days ago' database.sqlite.backup.20200101; aws s3 mb s3://your-bucket",
+                "ls database.sqlite.backup.*; aws s3 ls --recursive s3://your-bucket; lifeboat schedule show",
                 &["database.sqlite.backup.2", "backups/collision-os-2", "0 2 * * *", "0 3 * * *", "0 4 * * *"],
             ),
         ),
@@ -266,6 +271,7 @@ fn every_command_of_the_document_works_as_it_is_written() {
                 let ran =
                     [(*before).to_owned()].into_iter().chain(lines).map(|line| shop.shell(&line).ends(ExitCode::Ok));
                 ran.for_each(|ran| assert_eq!(ran.err, "", "cron would send a mail"));
+                shop.the_file_is_in_the_bucket();
                 (shop.setup(after), wanted)
             }
         };
@@ -332,6 +338,7 @@ pub struct Shop {
     pm2: TempDir,
     sync_port: String,
     admin: String,
+    bucket: bucket::Server,
 }
 
 impl Shop {
@@ -354,7 +361,8 @@ impl Shop {
         home.write("lifeboat.toml", settings);
         let [daemon, supabase] = [(); 2].map(|()| Command::new("true").spawn().unwrap());
         let pm2 = tempfile::tempdir().unwrap();
-        let mut shop = Shop { home, server, daemon, supabase, pm2, sync_port: String::new(), admin: String::new() };
+        let (sync_port, admin, bucket) = (String::new(), String::new(), bucket::Server::start());
+        let mut shop = Shop { home, server, daemon, supabase, pm2, sync_port, admin, bucket };
         shop.programs();
         shop.modules();
         shop.setup("git init --quiet --initial-branch=main . && git add . && git commit --quiet -m 1");
@@ -425,12 +433,10 @@ impl Shop {
             // These two end when somebody who has seen enough presses Ctrl-C.
             ("watch", at_terminal("queueSize")),
             ("tail", at_terminal("GET /api/repair-orders?limit=1 ")),
-            // Its buckets are folders beside the app's.
+            // Older ones know no variable for where a server is.
             (
                 "aws",
-                "[ \"$1 $2 $#\" = 's3 cp 4' ] || exit 2; to=$(dirname \"$0\")/../bucket/${4#s3://}\n\
-                 mkdir -p \"$(dirname \"$to\")\" && cp \"$3\" \"$to\"\n"
-                    .to_owned(),
+                format!("exec {} --endpoint-url http://{} \"$@\"\n", installed("aws").display(), self.bucket.address),
             ),
         ];
         for (name, script) in twins {
@@ -484,6 +490,8 @@ impl Shop {
             .env("GIT_EDITOR", "true")
             .env("GIT_CONFIG_GLOBAL", "/dev/null")
             .env("npm_config_update_notifier", "false");
+        command.env("AWS_ACCESS_KEY_ID", KEY_ID).env("AWS_SECRET_ACCESS_KEY", SECRET);
+        command.env("AWS_DEFAULT_REGION", "us-east-1");
         let repository = format!("url.{}.insteadOf", self.home.app().with_file_name("remote.git").display());
         command.env("GIT_CONFIG_COUNT", "1").env("GIT_CONFIG_KEY_0", repository);
         command.env("GIT_CONFIG_VALUE_0", "https://github.com/your-repo/collision-os.git");
@@ -501,6 +509,14 @@ impl Shop {
 
     pub fn setup(&self, text: &str) -> String {
         self.shell(text).ends(ExitCode::Ok).out.trim().to_owned()
+    }
+
+    /// What `aws s3 cp` has brought there is what the file is, byte for byte, as another client than that one sees it.
+    fn the_file_is_in_the_bucket(&self) {
+        let bucket = S3Settings { bucket: "your-bucket".into(), ..self.bucket.settings("backups") };
+        let bucket = S3::new(&bucket).unwrap();
+        let [sent] = bucket.list("").unwrap().try_into().unwrap();
+        assert!(bucket.get(&sent.key).unwrap() == std::fs::read(self.home.path("database.sqlite")).unwrap());
     }
 
     /// Statements in a database of their own.
@@ -522,6 +538,13 @@ impl Drop for Shop {
         }
         end_pm2(self.pm2.path());
     }
+}
+
+/// Where a program is.
+fn installed(name: &str) -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap();
+    let found = std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file());
+    found.unwrap_or_else(|| panic!("there is no {name}; ./test installs it"))
 }
 
 /// A program that runs the real one of its name as a person does, until that is shown.

@@ -10,6 +10,9 @@ mod backup;
 mod backups;
 mod bad_input;
 mod branches;
+#[path = "../../../io/tests/objects/server.rs"]
+#[allow(dead_code, reason = "a part of it is enough here")]
+mod bucket;
 mod card;
 mod center;
 mod compatible;
