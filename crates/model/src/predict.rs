@@ -51,7 +51,7 @@ fn back_test(samples: &[Sample], guess_mib_s: f64) -> Option<BackTest> {
     let mut off: Vec<u32> = (1..samples.len())
         .map(|first_known| {
             let run = &samples[first_known - 1];
-            let predicted = median_ms(&samples[first_known..], run.bytes, guess_mib_s);
+            let predicted = median(&scaled(&samples[first_known..], run.bytes, guess_mib_s)) as u64;
             off_percent(predicted, run.ms)
         })
         .collect();
@@ -67,6 +67,17 @@ const FIXED_MS: f64 = 50.0;
 /// Below this many bytes, a run tells what such a step costs in any case, and nothing of how fast bytes are moved.
 const RATE_BYTES_MIN: u64 = 8 << 20;
 
+/// A run of up to so many times fewer or more bytes tells most of how long this one takes: others are asked where there is none.
+const NEAR_TIMES: u64 = 4;
+
+/// Two runs tell how fast bytes are moved when one moved so many times what the other did.
+const CLEARLY_TIMES: u64 = 2;
+
+/// What stays of the time of a run when nearly nothing is to be moved, where no run of few bytes has told: a quarter, as it
+/// was measured of databases; and at most so many milliseconds, for the run may have been of quite another kind of data.
+const STAYS_SHARE: f64 = 0.25;
+const STAYS_MS_MAX: f64 = 2_000.0;
+
 /// Predicts from former runs (newest first), scaled to the new size. Without any, from `guess_mib_s`, and it says so by
 /// `samples: 0`; what lies beyond a run of few bytes is guessed too.
 pub fn predict(samples: &[Sample], bytes: u64, guess_mib_s: f64) -> Prediction {
@@ -77,10 +88,10 @@ pub fn predict(samples: &[Sample], bytes: u64, guess_mib_s: f64) -> Prediction {
     let scaled = scaled(samples, bytes, guess_mib_s);
     let last = scaled[((scaled.len() as f64 * 0.95).ceil() as usize).clamp(1, scaled.len()) - 1];
     // Fewer than twenty runs cannot show a one-in-twenty case; the margin shrinks as they come in.
-    let margin = 1.0 + 1.0 / (samples.len() as f64 + 1.0);
+    let margin = 1.0 + 1.0 / (scaled.len() as f64 + 1.0);
     Prediction {
-        p50_ms: median_ms(samples, bytes, guess_mib_s),
-        p95_ms: (last * margin) as u64,
+        p50_ms: median(&scaled) as u64,
+        p95_ms: (last * margin).max(unlike_ms(samples, bytes)) as u64,
         samples: samples.len() as u32,
         back_test: back_test(samples, guess_mib_s),
     }
@@ -90,27 +101,75 @@ fn guess_ms(bytes: u64, mib_s: f64) -> f64 {
     bytes as f64 / (mib_s * 1024.0 * 1024.0) * 1000.0
 }
 
-/// What the former runs would have taken for so many bytes, in milliseconds, the shortest first.
+/// What the former runs would have taken for so many bytes, in milliseconds, the shortest first: those of about as many,
+/// else all.
 fn scaled(samples: &[Sample], bytes: u64, guess_mib_s: f64) -> Vec<f64> {
-    let scaled = |sample: &Sample| match sample.bytes < RATE_BYTES_MIN {
-        true => sample.ms as f64 + guess_ms(bytes.saturating_sub(sample.bytes), guess_mib_s),
-        false => scale(sample, bytes),
+    let ms_per_byte = ms_per_byte(samples, bytes);
+    let scaled = |sample: &Sample| match ms_per_byte {
+        Some(each) => {
+            let ms = sample.ms as f64 + each * (bytes as f64 - sample.bytes as f64);
+            ms.max(FIXED_MS.min(sample.ms as f64))
+        }
+        None if sample.bytes < RATE_BYTES_MIN => {
+            sample.ms as f64 + guess_ms(bytes.saturating_sub(sample.bytes), guess_mib_s)
+        }
+        None => scale(sample, bytes),
     };
-    let mut scaled: Vec<f64> = samples.iter().map(scaled).collect();
+    let near = || samples.iter().filter(|sample| are_near(sample.bytes, bytes));
+    let mut scaled: Vec<f64> = match near().next() {
+        Some(_) => near().map(scaled).collect(),
+        None => samples.iter().map(scaled).collect(),
+    };
     scaled.sort_by(f64::total_cmp);
     scaled
 }
 
-/// The middle of them; `samples` is not empty.
-fn median_ms(samples: &[Sample], bytes: u64, guess_mib_s: f64) -> u64 {
-    let scaled = scaled(samples, bytes, guess_mib_s);
-    scaled[(scaled.len() - 1) / 2] as u64
+/// Whether a run of one size tells of one of the other. All that is small is alike.
+fn are_near(one: u64, other: u64) -> bool {
+    let (one, other) = (one.max(RATE_BYTES_MIN), other.max(RATE_BYTES_MIN));
+    one.max(other) <= one.min(other).saturating_mul(NEAR_TIMES)
+}
+
+/// What a byte more takes, from all pairs of runs of clearly different sizes: the middle one of what they say, so that a slow
+/// run among them does not matter. Nothing where there is no such pair, or where much more is to be moved than any run did.
+fn ms_per_byte(samples: &[Sample], bytes: u64) -> Option<f64> {
+    let largest = samples.iter().map(|sample| sample.bytes).max()?;
+    if bytes > largest.saturating_mul(CLEARLY_TIMES) {
+        return None;
+    }
+    let of_pair = |one: &Sample, other: &Sample| {
+        let (small, large) = if one.bytes <= other.bytes { (one, other) } else { (other, one) };
+        let is_clear = large.bytes >= RATE_BYTES_MIN && large.bytes >= small.bytes.saturating_mul(CLEARLY_TIMES);
+        is_clear.then(|| (large.ms as f64 - small.ms as f64) / (large.bytes - small.bytes).max(1) as f64)
+    };
+    let pairs =
+        samples.iter().enumerate().flat_map(|(at, one)| samples[at + 1..].iter().map(move |other| (one, other)));
+    let mut found: Vec<f64> = pairs.filter_map(|(one, other)| of_pair(one, other)).collect();
+    found.sort_by(f64::total_cmp);
+    found.get(found.len().checked_sub(1)? / 2).map(|middle| middle.max(0.0))
+}
+
+/// Where all runs moved much more than is to be moved now, and so none tells what stays: as long as the longest of them it may
+/// take, and no longer.
+fn unlike_ms(samples: &[Sample], bytes: u64) -> f64 {
+    let is_less = |sample: &Sample| sample.bytes > bytes && !are_near(sample.bytes, bytes);
+    let longest = samples.iter().map(|sample| sample.ms).max().filter(|_| samples.iter().all(is_less));
+    match ms_per_byte(samples, bytes) {
+        Some(_) => 0.0,
+        None => longest.unwrap_or(0) as f64,
+    }
+}
+
+/// The middle one, the lower of two; there is one at least.
+fn median(sorted: &[f64]) -> f64 {
+    sorted[(sorted.len() - 1) / 2]
 }
 
 fn scale(sample: &Sample, bytes: u64) -> f64 {
     let moving = (sample.ms as f64 - FIXED_MS).max(0.0);
     let fixed = sample.ms as f64 - moving;
-    fixed + moving * (bytes as f64 / sample.bytes as f64)
+    let stays = (sample.ms as f64 * STAYS_SHARE).min(STAYS_MS_MAX);
+    (fixed + moving * (bytes as f64 / sample.bytes as f64)).max(stays)
 }
 
 /// One after the other.
@@ -165,6 +224,56 @@ mod tests {
         assert_eq!(predict(&sample, 0, 100.0).p50_ms, 1000);
         let empty = [Sample { bytes: 0, ms: 70 }];
         assert_eq!(predict(&empty, 100 << 20, 100.0).p50_ms, 1070);
+    }
+
+    const GIB: u64 = 1 << 30;
+
+    fn runs(all: &[(u64, u64)]) -> Vec<Sample> {
+        all.iter().map(|(bytes, ms)| Sample { bytes: *bytes, ms: *ms }).collect()
+    }
+
+    /// What is counted and put in order is not less because little is read.
+    #[test]
+    fn small_runs_tell_of_small_ones_and_large_ones_of_large_ones() {
+        let runs = runs(&[(1 << 20, 1900), (2 * GIB, 8000), (2 * GIB, 8100), (3 << 20, 2000), (2 * GIB, 7900)]);
+        assert_eq!(predict(&runs, 2 << 20, 120.0).p50_ms, 1902);
+        assert_eq!(predict(&runs, 0, 120.0).p50_ms, 1897);
+        assert_eq!(predict(&runs, 2 * GIB, 120.0).p50_ms, 8000);
+        let half = predict(&runs, GIB, 120.0).p50_ms;
+        assert!((4_900..=5_100).contains(&half), "half way between 1.9 s and 8 s: {half}");
+    }
+
+    #[test]
+    fn one_run_of_each_size_is_enough_for_all_between() {
+        let runs = runs(&[(2 * GIB, 10_000), (1 << 20, 4000)]);
+        for (bytes, ms) in
+            [(0, 4000), (1 << 20, 4000), (GIB / 2, 5500), (GIB, 7000), (2 * GIB, 10_000), (4 * GIB, 16_000)]
+        {
+            let found = predict(&runs, bytes, 120.0).p50_ms;
+            assert!(found.abs_diff(ms) <= 10, "{bytes}: {found}, and not {ms}");
+        }
+    }
+
+    /// A slow run, and one whose disk was warm, do not carry the others away.
+    #[test]
+    fn runs_that_vary_are_predicted_within_a_quarter() {
+        let all = [(GIB, 5200), (1 << 10, 1900), (2 * GIB, 7700), (5 << 20, 4900), (1 << 20, 1700), (2 * GIB, 14_000)];
+        let all = runs(&[&all[..], &[(2 << 20, 1850), (2 * GIB, 8300), (GIB, 4800), (0, 1800)]].concat());
+        for known in 5..=all.len() {
+            for (bytes, ms) in [(1 << 20, 1800_u64), (GIB, 5000), (2 * GIB, 8000)] {
+                let found = predict(&all[..known], bytes, 120.0).p50_ms;
+                assert!(off_percent(found, ms) <= CLOSE_PERCENT, "{known} runs, {bytes}: {found}, and not {ms}");
+            }
+        }
+    }
+
+    /// What stays of a run when nearly nothing is moved was not measured: more than nothing, and less than all of it.
+    #[test]
+    fn of_large_runs_alone_a_part_stays() {
+        let large = predict(&runs(&[(2 * GIB, 7200), (2 * GIB, 7000)]), 1 << 20, 120.0);
+        assert_eq!((large.p50_ms, large.p95_ms), (1750, 7200));
+        let other = predict(&runs(&[(2000 * GIB, 7_200_000)]), 1 << 20, 120.0);
+        assert_eq!(other.p50_ms, 2000, "of terabytes of files nothing follows for a small database");
     }
 
     /// Newest first: 120 was predicted as 100 (the only run before it), 110 as 100 (the lower of two).
