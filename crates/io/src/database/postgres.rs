@@ -55,6 +55,7 @@ mod loss;
 mod message;
 mod migrations;
 mod mirror;
+mod outlook;
 mod plain;
 mod policies;
 mod quarantine;
@@ -116,6 +117,7 @@ pub use mirror::{
     lacking_sql, mirror_table_sql, parents_first, prepare_mirror, range_images, range_rows, range_sum, set_watermark,
     single_sql, stream_sql, sums_of, table_delivery_sql, touch_watermark, trouble, watermark, widen_sql,
 };
+pub use outlook::{Outlook, outlook};
 pub use plain::{Plain, sequences_sql, write_csv, write_data_sql, write_sql};
 pub use policies::{close, guarded, open_for, replace_policy, seen_as};
 pub use quarantine::quarantine;

@@ -2,15 +2,16 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
 
 use lifeboat_io::{
-    Random, Stop, SystemClock,
-    database::postgres::{CaptureOptions, Captured, DAYS_MAX, inspect},
+    Clock, Random, Stop, Stopped, SystemClock,
+    database::postgres::{CaptureOptions, Captured, DAYS_MAX, Outlook, Selection, inspect, outlook},
     testing::SeededRandom,
 };
-use lifeboat_model::PostgresFacts;
+use lifeboat_model::{PostgresFacts, Timestamp};
 
 use crate::{
     helpers::{Memory, address, capture_since, open},
@@ -39,10 +40,37 @@ fn take(server: &Server, memory: &Memory, earlier: Option<&PostgresFacts>) -> Ca
     capture_since(server, &address, &CaptureOptions::default(), memory, earlier, &Stop::default()).unwrap()
 }
 
-/// A second capture: it has to hold what is there. Gives the tables that were not read.
+/// What a capture would read, asked for so long at most.
+fn asked(server: &Server, earlier: Option<&PostgresFacts>, limit: Duration) -> Outlook {
+    let (address, clock) = (address(&server.url(DATABASE)), SystemClock::default());
+    outlook(&address, &Selection::default(), earlier, &clock, limit, &Stop::default()).unwrap()
+}
+
+/// What a capture has read and taken over.
+fn done(facts: &PostgresFacts) -> Outlook {
+    let bytes = |is_again: bool| {
+        let tables = facts.tables.values().filter(|table| table.read_at.is_some() == is_again);
+        tables.map(|table| table.disk_bytes).sum()
+    };
+    Outlook { read_bytes: bytes(false), again_bytes: bytes(true) }
+}
+
+/// But for what the server notes of a table's pages meanwhile, by itself. Tables have more than a MiB.
+fn about_the_same(foreseen: Outlook, done: Outlook) {
+    let is_same = |one: u64, other: u64| one.abs_diff(other) < 512 << 10;
+    let same = is_same(foreseen.read_bytes, done.read_bytes) && is_same(foreseen.again_bytes, done.again_bytes);
+    assert!(same, "{foreseen:?}, and {done:?}");
+}
+
+/// A second capture: it has to hold what is there, and to do what was said beforehand. Gives the tables that were not read.
 fn second(server: &Server, earlier: &PostgresFacts, files: &Memory) -> (Captured, Memory, BTreeSet<String>) {
     let memory = Memory { earlier: files.files.lock().unwrap().clone(), ..Memory::default() };
+    let foreseen = asked(server, Some(earlier), Duration::from_secs(600));
     let captured = take(server, &memory, Some(earlier));
+    // That its files are gone is only seen when they are wanted.
+    if !memory.earlier.is_empty() {
+        about_the_same(foreseen, done(&captured.facts));
+    }
     same_as_read(server, &captured, &memory);
     let facts = &captured.facts;
     let again = facts.tables.iter().filter(|(_, table)| table.read_at.is_some()).map(|(title, _)| title.clone());
@@ -62,6 +90,53 @@ fn same_as_read(server: &Server, captured: &Captured, memory: &Memory) {
     for (title, table) in &captured.facts.tables {
         let lines = table.parts.iter().map(|part| files[&part.path].iter().filter(|byte| **byte == b'\n').count());
         assert_eq!(lines.sum::<usize>() as u64, table.rows.rows, "{title}");
+    }
+}
+
+#[test]
+fn what_was_not_found_out_in_time_counts_as_read() {
+    let server = Server::start(15);
+    server.sql(DATABASE, &table("large"));
+    let (earlier, _) = first(&server);
+    let all = done(&earlier.facts);
+    let none = asked(&server, None, Duration::from_secs(600));
+    about_the_same(none, Outlook { again_bytes: 0, ..all });
+    let known = asked(&server, Some(&earlier.facts), Duration::from_secs(600));
+    about_the_same(known, Outlook { read_bytes: 0, again_bytes: all.read_bytes });
+    about_the_same(asked(&server, Some(&earlier.facts), Duration::ZERO), all);
+    // A millisecond before the end the server is asked still. It ends the statement then, and nothing fails.
+    let wide = "CREATE TABLE wide (body text) WITH (fillfactor = 10);
+        INSERT INTO wide SELECT repeat(md5(i::text), 24) FROM generate_series(1, 20000) i";
+    server.sql(DATABASE, wide);
+    let (earlier, _) = first(&server);
+    let (address, clock) = (address(&server.url(DATABASE)), SoonOver::default());
+    let (selection, limit) = (Selection::default(), Duration::from_secs(600));
+    let short = outlook(&address, &selection, Some(&earlier.facts), &clock, limit, &Stop::default()).unwrap();
+    let all = done(&earlier.facts);
+    assert!(short.read_bytes >= all.read_bytes / 2, "{short:?} of {all:?}: most of it is in that table");
+}
+
+/// Ten minutes but for a millisecond are over when it is asked for the third time: by those who look at tables.
+#[derive(Default)]
+struct SoonOver {
+    clock: SystemClock,
+    asked: AtomicUsize,
+}
+
+impl Clock for SoonOver {
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    fn elapsed(&self) -> Duration {
+        match self.asked.fetch_add(1, Ordering::SeqCst) {
+            0 | 1 => Duration::ZERO,
+            _later => Duration::from_millis(599_999),
+        }
+    }
+
+    fn sleep(&self, duration: Duration, stop: &Stop) -> Result<(), Stopped> {
+        self.clock.sleep(duration, stop)
     }
 }
 

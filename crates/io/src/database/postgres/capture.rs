@@ -139,7 +139,7 @@ pub fn inspect(
 }
 
 /// Takes rows and keeps none.
-struct Nowhere;
+pub(super) struct Nowhere;
 
 impl Sinks for Nowhere {
     fn begin(&self, _: &str) -> io::Result<Box<dyn Sink + '_>> {
@@ -343,7 +343,7 @@ fn read_held(
     let reading = Reading { address, snapshot: &snapshot, connections, tables: &tables, sinks, progress };
     let identities = identities(leader)?;
     let mut again = match earlier {
-        Some(earlier) => untouched(leader, &identities, &facts, earlier, &reading, stop)?,
+        Some(earlier) => untouched(leader, &identities, &facts, earlier, &reading, (None, stop))?,
         None => BTreeMap::new(),
     };
     let failed = |source| PgError::Ours { doing: "take over rows of an earlier backup".into(), source };

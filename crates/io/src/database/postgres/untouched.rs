@@ -18,6 +18,7 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::Mutex,
+    time::Duration,
 };
 
 use lifeboat_model::{
@@ -33,7 +34,7 @@ use super::{
     rows::{Reading, join, lock_at_once, taken},
     salvage::{seen, younger},
 };
-use crate::stop::Stop;
+use crate::{clock::Clock, stop::Stop};
 
 /// After so many days rows are read again. It bounds how long anything that nobody thought of could go unseen.
 pub const DAYS_MAX: u64 = 7;
@@ -114,14 +115,36 @@ fn counts_on(session: &mut Session, then: &Horizon, now: &Horizon) -> Result<boo
     Ok(is_same && (is_unbroken || then.on_disk) && same_lineage(session, then)?.is_ok())
 }
 
-/// The tables, by their places in the list, that hold what an earlier capture has of them, with that.
+/// Until when tables are asked, where whoever asks has no more time.
+pub(super) struct Until<'a> {
+    pub clock: &'a dyn Clock,
+    /// In the clock's [`Clock::elapsed`].
+    pub at: Duration,
+}
+
+impl Until<'_> {
+    /// Has the server end what this transaction asks when time is over; whether there is any left.
+    pub(super) fn bound(&self, session: &mut Session) -> Result<bool, PgError> {
+        let left = self.at.saturating_sub(self.clock.elapsed()).as_millis();
+        if left > 0 {
+            session.run(&format!("SET LOCAL statement_timeout = {left}"))?;
+        }
+        Ok(left > 0)
+    }
+}
+
+/// What the server says of a statement that it ended for its time.
+const OUT_OF_TIME: &str = "57014";
+
+/// The tables, by their places in the list, that hold what an earlier capture has of them, with that; with an end to it,
+/// those of which it was found out by then.
 pub(super) fn untouched(
     leader: &mut Session,
     identities: &BTreeMap<u32, Identity>,
     now: &PostgresFacts,
     earlier: &PostgresFacts,
     reading: &Reading<'_>,
-    stop: &Stop,
+    (until, stop): (Option<&Until<'_>>, &Stop),
 ) -> Result<BTreeMap<usize, PgTableFacts>, PgError> {
     if now.server_version != earlier.server_version || !counts_on(leader, &earlier.horizon, &now.horizon)? {
         return Ok(BTreeMap::new());
@@ -129,11 +152,14 @@ pub(super) fn untouched(
     let known = |at: &usize| known(&reading.tables[*at], identities, earlier, now.horizon.at).is_some();
     // Workers take from the end: the largest, which the list begins with.
     let asked: VecDeque<usize> = (0..reading.tables.len()).filter(known).rev().collect();
-    let asking = Asking { asked: Mutex::new(asked), same: Mutex::default(), failed: Mutex::default() };
+    let asking = Asking { asked: Mutex::new(asked), same: Mutex::default(), failed: Mutex::default(), until };
     std::thread::scope(|scope| {
         for _ in 0..reading.connections.max(1) {
             scope.spawn(|| {
-                if let Err(error) = asking.ask(earlier, reading, stop) {
+                let asked = asking.ask(earlier, reading, stop);
+                if let Err(error) = asked
+                    && (until.is_none() || error.code() != Some(OUT_OF_TIME))
+                {
                     taken(&asking.failed).get_or_insert(error);
                     taken(&asking.asked).clear();
                 }
@@ -149,18 +175,24 @@ pub(super) fn untouched(
 }
 
 /// Tables that are asked, by several sessions.
-struct Asking {
+struct Asking<'a> {
     asked: Mutex<VecDeque<usize>>,
     same: Mutex<Vec<usize>>,
     failed: Mutex<Option<PgError>>,
+    until: Option<&'a Until<'a>>,
 }
 
-impl Asking {
+impl Asking<'_> {
     fn ask(&self, earlier: &PostgresFacts, reading: &Reading<'_>, stop: &Stop) -> Result<(), PgError> {
         let next = || taken(&self.asked).pop_back();
         let Some(mut at) = next() else { return Ok(()) };
         let mut session = join(reading, stop)?;
         loop {
+            if let Some(until) = self.until
+                && !until.bound(&mut session)?
+            {
+                return Ok(());
+            }
             let table = &reading.tables[at];
             if let Some(then) = earlier.tables.get(&table.title())
                 // Who cannot be asked at once is read, by whoever holds it.
