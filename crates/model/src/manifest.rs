@@ -111,6 +111,17 @@ impl Manifest {
     }
 }
 
+impl ResourceManifest {
+    /// What had to be read for it: of a database on a server, bytes on that server's disk of tables that were not taken over
+    /// from an earlier backup.
+    pub fn bytes_read(&self) -> u64 {
+        match &self.content {
+            Content::Postgres(facts) => facts.bytes_read(),
+            Content::Sqlite(_) | Content::Files(_) | Content::Env(_) => self.bytes,
+        }
+    }
+}
+
 /// What was captured of one resource.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ResourceManifest {

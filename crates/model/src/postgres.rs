@@ -117,6 +117,16 @@ pub struct Horizon {
     pub on_disk: bool,
 }
 
+impl PostgresFacts {
+    /// Bytes on the server's disk that were read: without tables whose rows were taken over from an earlier capture.
+    pub fn bytes_read(&self) -> u64 {
+        let read = self.tables.values().filter(|table| table.read_at.is_none());
+        // As text, a byte of a large object is two digits.
+        let objects = self.large_objects.as_ref().map_or(0, |objects| objects.part.bytes / 2);
+        read.map(|table| table.disk_bytes).sum::<u64>() + objects
+    }
+}
+
 /// What there is to know about one table.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PgTableFacts {

@@ -272,7 +272,12 @@ impl Catalog {
             }
             _other => {}
         }
-        let bytes = output.get("bytes").and_then(serde_json::Value::as_u64);
+        let said = |name: &str| output.get(name).and_then(serde_json::Value::as_u64);
+        // A backup takes as long as what is read for it; journals from before say only how large it is, and read all of it.
+        let bytes = match &step.action {
+            Action::StoreBackup { .. } => said("bytes_read").or_else(|| said("bytes")),
+            _other => said("bytes"),
+        };
         if let (Some((kind, subject)), Some(bytes)) = (timing_key(&step.action), bytes) {
             let row = params![kind, subject, bytes as i64, took_ms as i64, at, operation.id.as_str(), step.id.0];
             self.change("INSERT OR REPLACE INTO timings VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)", row)?;

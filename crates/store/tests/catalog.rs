@@ -391,20 +391,41 @@ fn proofs_come_newest_first_within_a_second_too() {
     assert_eq!(desk.ids().len(), 5);
 }
 
+fn store_action() -> Action {
+    Action::StoreBackup {
+        backup: backup(),
+        vault: "v".into(),
+        reason: lifeboat_model::BackupReason::Manual,
+        label: None,
+        parts: vec![],
+        deploy: None,
+    }
+}
+
+/// What was taken over from an earlier backup cost nothing to read. Journals from before say only how large a backup is.
+#[test]
+fn a_backup_is_measured_by_what_was_read_for_it() {
+    let desk = Desk::new();
+    for (number, output) in
+        [json!({ "bytes": 900 }), json!({ "bytes": 1000, "bytes_read": 12 })].into_iter().enumerate()
+    {
+        desk.later(1000);
+        desk.done(number as u64, store_action(), output);
+    }
+    desk.later(1000);
+    let verify = Action::VerifyStored { vault: "v".into(), backup: backup() };
+    desk.done(2, verify, json!({ "bytes": 1000, "bytes_read": 12 }));
+    let timings = desk.catalog().timings().unwrap();
+    let of = |kind: &str| timings[&(kind.to_owned(), "v".to_owned())].iter().map(|one| one.bytes).collect::<Vec<_>>();
+    assert_eq!((of("store"), of("verify-stored")), (vec![12, 900], vec![1000]));
+}
+
 #[test]
 fn of_each_kind_the_twenty_newest_timings_are_told() {
     let desk = Desk::new();
     for number in 0..25 {
         desk.later(1000);
-        let action = Action::StoreBackup {
-            backup: backup(),
-            vault: "v".into(),
-            reason: lifeboat_model::BackupReason::Manual,
-            label: None,
-            parts: vec![],
-            deploy: None,
-        };
-        desk.done(number, action, json!({ "bytes": number }));
+        desk.done(number, store_action(), json!({ "bytes": number }));
     }
     let timings: BTreeMap<_, _> = desk.catalog().timings().unwrap();
     let stored: Vec<u64> = timings[&("store".to_owned(), "v".to_owned())].iter().map(|sample| sample.bytes).collect();

@@ -36,6 +36,10 @@ pub struct StoreOutput {
     pub snapshot: String,
     /// Bytes of the data.
     pub bytes: u64,
+    /// Bytes that were read for it, where that are others: tables of a database may be taken over from an earlier backup. What
+    /// it took is measured against these.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes_read: Option<u64>,
     /// Bytes added to the vault.
     pub bytes_added: u64,
     /// The instant up to which it is complete.
@@ -116,7 +120,7 @@ fn store_once(
         // Settings hold references to secrets, never secrets; without them a new host would have to be told everything again.
         storing.small(summary::SETTINGS, &files::read(settings).map_err(|error| path_failure(&error))?)?;
     }
-    let bytes = manifest.resources.iter().map(|part| part.bytes).sum();
+    let (bytes, bytes_read) = bytes_of(&manifest);
     let summary = Summary {
         schema: "lifeboat/summary@1".to_owned(),
         backup: manifest.backup.clone(),
@@ -144,9 +148,17 @@ fn store_once(
     Ok(StoreOutput {
         snapshot: committed.snapshot.id.to_string(),
         bytes,
+        bytes_read,
         bytes_added: committed.bytes_added,
         recovery_point: manifest.recovery_point,
     })
+}
+
+/// Bytes of the data, and those that were read for it where that are others.
+fn bytes_of(manifest: &Manifest) -> (u64, Option<u64>) {
+    let bytes = manifest.resources.iter().map(|part| part.bytes).sum();
+    let read: u64 = manifest.resources.iter().map(ResourceManifest::bytes_read).sum();
+    (bytes, (read != bytes).then_some(read))
 }
 
 fn pretty(manifest: &Manifest) -> Result<Vec<u8>, Failure> {
@@ -379,13 +391,14 @@ pub fn drop_backup(hands: &Hands, location: &str, backup: &BackupId) -> Result<V
 }
 
 /// What storing this backup left behind, when it has been stored.
-fn stored_before(vault: &Vault, backup: &BackupId) -> Result<Option<StoreOutput>, Failure> {
+fn stored_before(vault: &Arc<Vault>, backup: &BackupId) -> Result<Option<StoreOutput>, Failure> {
     let Some(snapshot) = summary::find_snapshot(vault, backup)? else { return Ok(None) };
     let known =
         summary::backup_of(&snapshot).ok_or_else(|| Failure::new(FailureKind::Bug, "a backup without summary"))?;
     Ok(Some(StoreOutput {
         snapshot: snapshot.id.to_string(),
         bytes: known.bytes,
+        bytes_read: summary::manifest(vault, backup).ok().and_then(|manifest| bytes_of(&manifest).1),
         bytes_added: known.bytes_added,
         recovery_point: known.recovery_point,
     }))
