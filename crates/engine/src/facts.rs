@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use lifeboat_io::{files, holders};
+use lifeboat_io::{database::postgres::Outlook, files, holders};
 use lifeboat_model::{
     Backup, BackupId, Deploy, Failure, FailureKind, PlanId, Prediction, ProofId, Resource, ResourceKind, ResourceName,
     Scope, Timestamp, Tri, predict::predict,
@@ -101,6 +101,20 @@ pub struct Live {
     pub leave_out: Vec<String>,
     /// SQLite: writers and readers do not wait for each other (WAL mode).
     pub wal: bool,
+    /// PostgreSQL: what a backup would read and take over now, where that was asked and can be known.
+    pub outlook: Option<Outlook>,
+}
+
+impl Live {
+    /// Bytes that a backup reads: not those that it takes over from the newest one.
+    pub fn read_bytes(&self) -> u64 {
+        self.outlook.map_or(self.bytes, |outlook| outlook.read_bytes)
+    }
+
+    /// Bytes that it takes over.
+    pub fn again_bytes(&self) -> u64 {
+        self.outlook.map_or(0, |outlook| outlook.again_bytes)
+    }
 }
 
 impl Engine {
@@ -163,7 +177,13 @@ impl Engine {
             ResourceKind::Files { .. } | ResourceKind::Env { .. } | ResourceKind::Postgres { .. } => false,
         };
         let (resource, leave_out) = (resource.clone(), Vec::new());
-        Ok(Live { resource, place, bytes, exists, identity, settings, unreadable, held_by, leave_out, wal })
+        let outlook = None;
+        Ok(Live { resource, place, bytes, exists, identity, settings, unreadable, held_by, leave_out, wal, outlook })
+    }
+
+    /// The same, where a backup of it is planned: with what that would read.
+    pub(crate) fn foreseen(&self, live: Live, common: &Common) -> Live {
+        Live { outlook: crate::act::postgres::outlook(self, &live, common.vault_exists), ..live }
     }
 
     /// A database on a server. One that does not answer counts as there, and as unreadable.
@@ -184,7 +204,8 @@ impl Engine {
             false => Vec::new(),
         };
         let (resource, place, held_by, wal) = (resource.clone(), PathBuf::new(), Vec::new(), false);
-        Ok(Live { resource, place, bytes, exists, identity, settings, unreadable, held_by, leave_out, wal })
+        let outlook = None;
+        Ok(Live { resource, place, bytes, exists, identity, settings, unreadable, held_by, leave_out, wal, outlook })
     }
 
     /// What the fence of a database is at this moment; from the database alone.

@@ -106,7 +106,8 @@ pub fn of(operation: &Operation) -> Option<Rehearsal> {
     })
 }
 
-fn step_ms(state: &StepState) -> u64 {
+/// What a step took that is done, in milliseconds.
+pub(crate) fn step_ms(state: &StepState) -> u64 {
     match state {
         StepState::Done { took_ms, .. } => *took_ms,
         _not_done => 0,

@@ -5,6 +5,7 @@ mod exports;
 mod holding;
 mod keeping;
 pub(crate) mod losses;
+mod outlook;
 mod policies;
 pub(crate) mod reverts;
 pub(crate) mod salvage;
@@ -16,6 +17,7 @@ mod streams;
 mod verifying;
 
 pub(crate) use exports::{definitions, tables_of_files};
+pub(crate) use outlook::outlook;
 pub(crate) use verifying::verify;
 use verifying::{ask, policy};
 

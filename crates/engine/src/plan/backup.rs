@@ -34,6 +34,7 @@ pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failur
     });
     let broke_off = |_| Failure::new(FailureKind::Bug, "looking at the vault broke off");
     let (sources, backups) = (sources?, backups.map_err(broke_off)??);
+    let sources: Vec<Live> = sources.into_iter().map(|live| engine.foreseen(live, &common)).collect();
     let last_added = backups.last().map(|backup| backup.bytes_added);
     let names: Vec<&ResourceName> = sources.iter().map(|live| &live.resource.name).collect();
     let alike = backups.iter().rev().find(|backup| backup.resources.iter().collect::<Vec<_>>() == names);

@@ -96,7 +96,7 @@ pub(crate) fn is_meant(engine: &Engine, request: &Request) -> bool {
 
 /// What is known; it takes its place as it fits, or in this way.
 pub(crate) fn gather(engine: &Engine, request: &Request, instead: Option<SwapStrategy>) -> Result<Known, Failure> {
-    let Request::Restore { resource, from, into, tablespaces: map, .. } = request else {
+    let Request::Restore { resource, from, into, tablespaces: map, without_emergency_backup, .. } = request else {
         return Err(steps::wrong_planner());
     };
     let common = engine.common()?;
@@ -122,6 +122,10 @@ pub(crate) fn gather(engine: &Engine, request: &Request, instead: Option<SwapStr
     };
     let target = engine.live(&there)?;
     let replaces = into.is_none() && target.exists && target.unreadable.is_none();
+    let target = match replaces && without_emergency_backup.is_none() {
+        true => engine.foreseen(target, &common),
+        false => target,
+    };
     let ground = match replaces {
         // One that cannot be looked into is replaced as a whole.
         true => schemas::ground(&address, engine.setup().swaps.get(&resource.name).copied(), instead).ok(),

@@ -178,7 +178,9 @@ pub(crate) fn gather(engine: &Engine, request: &Request) -> Result<Known, Failur
     };
     let all = engine.releases()?;
     let wanted = |applied: &[String]| wanted(applied, to, resource, &all);
-    Ok(Known { common: engine.common()?, base: base(engine, resource, &all, &wanted)? })
+    let (common, base) = (engine.common()?, base(engine, resource, &all, &wanted)?);
+    let live = engine.foreseen(base.live, &common);
+    Ok(Known { common, base: Base { live, ..base } })
 }
 
 /// What stays applied.

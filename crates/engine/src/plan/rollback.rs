@@ -13,6 +13,7 @@
 
 mod again;
 mod environment;
+mod former;
 mod full;
 
 pub(super) use again::{took_database, undo};
@@ -30,7 +31,7 @@ use super::{
     level::{self, Acts},
     release::{Running, of, recorded, running},
     revert::{Base, base},
-    steps::{self, by, phase},
+    steps::{self, Taking, by, phase},
     variables::Edit,
 };
 use crate::{Engine, facts::Common, targets};
@@ -627,19 +628,17 @@ fn env_only(engine: &Engine, known: &Known, plan: &mut Plan) {
 
 /// Tells everybody that it begins, once it is known that it can, and that it is over, once what runs was looked at.
 fn tell(engine: &Engine, known: &Known, profile: Profile, why: &str, plan: &mut Plan) -> Result<(), Failure> {
-    let former = former_ms(engine, profile)?;
-    if let Some((median, longest)) = former.get(former.len() / 2).zip(former.last()) {
-        let shown = |ms: &u64| lifeboat_model::time::show_duration(lifeboat_model::Duration::from_millis(*ms));
-        plan.notes
-            .insert(0, format!("Expected: {}, at most {}, of {} so far.", shown(median), shown(longest), former.len()));
+    let former = former::expected_ms(plan, &former::of(engine, profile)?);
+    let shown = |ms: &u64| lifeboat_model::time::show_duration(lifeboat_model::Duration::from_millis(*ms));
+    let expected = former.get(former.len() / 2).map(shown);
+    if let Some((median, longest)) = expected.as_ref().zip(former.last().map(shown)) {
+        plan.notes.insert(0, format!("Expected: {median}, at most {longest}, of {} so far.", former.len()));
     }
     let channels = &engine.setup().channels;
     if channels.is_empty() {
         return Ok(());
     }
     let (scope, to, common) = (&known.common.scope, known.to.release.shown(), &known.common);
-    let expected = former.get(former.len() / 2);
-    let expected = expected.map(|ms| lifeboat_model::time::show_duration(lifeboat_model::Duration::from_millis(*ms)));
     let is_drill = release::is_rehearsal(plan);
     let step = |id: &str, title: &str, notice: Notice| {
         let notice = notice.marked(is_drill);
@@ -656,21 +655,6 @@ fn tell(engine: &Engine, known: &Known, profile: Profile, why: &str, plan: &mut 
         report.steps.push(over);
     }
     Ok(())
-}
-
-/// How long rollbacks of this kind have taken so far, shortest first.
-fn former_ms(engine: &Engine, profile: Profile) -> Result<Vec<u64>, Failure> {
-    let scope = engine.setup().scope.to_string();
-    let rows = engine.look().operations(usize::MAX)?;
-    let mut found = Vec::new();
-    for row in rows.iter().filter(|row| row.closed && row.scope == scope && row.kind == "rollback") {
-        let operation = engine.look().operation(&row.id)?;
-        if operation.state == OperationState::Done && Profile::of(&operation.plan) == Some(profile) {
-            found.push(operation.elapsed_ms);
-        }
-    }
-    found.sort_unstable();
-    Ok(found)
 }
 
 fn changing(known: &Known) -> impl Iterator<Item = &App> {
@@ -716,7 +700,8 @@ fn one_base(known: &Known) -> Result<&Base, Failure> {
 
 fn app_and_down(engine: &Engine, known: &Known, why: &str, plan: &mut Plan) -> Result<(), Failure> {
     let (common, base) = (&known.common, one_base(known)?);
-    let taking = base.taking(common);
+    let live = engine.foreseen(base.live.clone(), common);
+    let taking = Taking { sources: std::slice::from_ref(&live), ..base.taking(common) };
     let source = lifeboat_model::PgAction::CheckSource { url: base.url.clone() };
     let mut preflight: Vec<Step> = known.apps.iter().map(App::check).collect();
     preflight.extend(environment::checks(engine, known));

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use lifeboat_model::{
     Action, BackupId, BackupReason, Lease, OnFailure, Part, Phase, Plan, Prediction, Request, Resource, ResourceKind,
-    Step, StepClass, StepId, Undo, plan::PLAN_SCHEMA, predict,
+    Step, StepClass, StepId, Undo, plan::PLAN_SCHEMA, predict, time::show_bytes,
 };
 
 use crate::facts::{Common, Live};
@@ -199,7 +199,11 @@ impl Taking<'_> {
         };
         let databases = self.sources.iter().any(|live| matches!(live.resource.kind, ResourceKind::Sqlite { .. }));
         let check = if databases { "check, " } else { "" };
-        let title = format!("store as {backup}: {check}chunk, compress, encrypt");
+        let how = match self.sources.iter().map(Live::again_bytes).sum() {
+            0 => "chunk, compress, encrypt".to_owned(),
+            again => format!("read {}, take over {}", show_bytes(self.read_bytes()), show_bytes(again)),
+        };
+        let title = format!("store as {backup}: {check}{how}");
         let check = format!("read back that {backup} is whole");
         vec![
             step(format!("{}store", self.prefix), title, StepClass::ProbeFirst, action, undo),
@@ -218,6 +222,11 @@ impl Taking<'_> {
         self.sources.iter().map(|live| live.bytes).sum()
     }
 
+    /// Those of them that are read: the others are taken over from an earlier backup.
+    pub fn read_bytes(&self) -> u64 {
+        self.sources.iter().map(Live::read_bytes).sum()
+    }
+
     /// Bytes that must be copied before they are stored.
     pub fn staged_bytes(&self) -> u64 {
         self.sources.iter().filter(|live| self.is_copied(live)).map(|live| live.bytes).sum()
@@ -234,10 +243,10 @@ impl Taking<'_> {
 
     /// How long storing and reading back will take.
     pub fn predict_store(&self) -> Vec<Prediction> {
-        let (vault, bytes) = (&self.common.vault, self.bytes());
+        let vault = &self.common.vault;
         vec![
-            self.common.predict("store", vault, bytes, guess::STORE),
-            self.common.predict("verify-stored", vault, bytes, guess::VERIFY),
+            self.common.predict("store", vault, self.read_bytes(), guess::STORE),
+            self.common.predict("verify-stored", vault, self.bytes(), guess::VERIFY),
         ]
     }
 }
