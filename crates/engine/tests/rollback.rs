@@ -498,6 +498,51 @@ fn phs_19_what_is_expected_is_the_median_of_former_ones() {
     assert_eq!(expected().as_deref(), Some("Expected: 1:00, at most 1:30, of 3 so far."));
 }
 
+/// PHS-19: one whose emergency backup had to read everything says nothing of the next, which takes it over; and what that one took
+/// says nothing of one for which the server was started anew.
+#[test]
+fn phs_19_what_is_expected_knows_what_the_emergency_backup_reads() {
+    let world = phase_two();
+    let ballast = "CREATE TABLE ballast (id int PRIMARY KEY, body text) WITH (fillfactor = 10);
+        INSERT INTO ballast SELECT i, repeat(md5(i::text), 24) FROM generate_series(1, 5000) i";
+    world.psql("shop", ballast);
+    let request = back(None, Some(Profile::AppAndDown));
+    let planned = || {
+        let plan = world.engine().plan(&request).unwrap();
+        let store = plan.steps().find(|step| step.id.to_string() == "keep.store").unwrap().title.clone();
+        (plan.notes.into_iter().find(|note| note.starts_with("Expected: ")), store)
+    };
+    let (expected, store) = planned();
+    assert!(expected.is_none() && store.ends_with("chunk, compress, encrypt"), "{expected:?}, {store}");
+    let clock = world.clock.clone();
+    let is_store = |action: &Action| matches!(action, Action::StoreBackup { .. });
+    let slow = lifeboat_testkit::trouble::with_something_before(&world, is_store, move || {
+        clock.advance(std::time::Duration::from_secs(100));
+    });
+    let plan = slow.plan(&request).unwrap();
+    let done = slow.run(&plan, "tester", &lifeboat_engine::Unwatched, &lifeboat_io::Stop::default()).unwrap();
+    assert_eq!(done.state, OperationState::Done);
+    let again = || {
+        for name in ["2_templates.sql", "3_tasks.sql", "4_priority.sql"] {
+            apply(&world, name);
+        }
+        run_release(&world, "two");
+    };
+    again();
+    let seconds = |expected: Option<String>| -> f64 {
+        let time = expected.unwrap()["Expected: ".len()..].split(',').next().unwrap().to_owned();
+        let parts = time.trim_end_matches(" s").split(':').map(|part| part.parse::<f64>().unwrap());
+        parts.fold(0.0, |sum, part| sum * 60.0 + part)
+    };
+    let (expected, store) = planned();
+    assert!(store.contains("take over 3"), "{store}");
+    assert!(seconds(expected.clone()) < 10.0, "{expected:?}");
+    world.server().crash_and_restart();
+    let (expected, store) = planned();
+    assert!(store.ends_with("chunk, compress, encrypt"), "{store}");
+    assert!((90.0..110.0).contains(&seconds(expected.clone())), "{expected:?}");
+}
+
 /// PHS-02: phases and the whole against the document's budgets, by a clock that belongs to the test.
 #[test]
 fn phs_02_a_phase_over_its_budget_is_told() {
