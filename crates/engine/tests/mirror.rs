@@ -255,6 +255,21 @@ fn sync_12_and_slv_12_a_cleared_queue_is_imported_in_its_order() {
     shop.is_equal(&mut shop.mirror());
 }
 
+/// Whoever compares sees that they wait, whether somebody has noted them or not.
+#[test]
+fn new_rows_that_wait_are_no_difference() {
+    let shop = Shop::attached();
+    shop.ask(SyncAsk::Disable { why: String::new() });
+    shop.write("INSERT INTO customers VALUES (91, 'a', ''); UPDATE customers SET name = 'b' WHERE id = 91;");
+    assert_eq!(shop.read("SELECT count(*) FROM _lifeboat_outbox"), "0", "the app has paid for nothing");
+    assert_eq!(shop.mirror().status().unwrap().queue.queue_size, 1);
+    assert_eq!(shop.read("SELECT count(*) FROM _lifeboat_outbox"), "0", "plans ask for the status, and change nothing");
+    shop.is_equal(&mut shop.mirror());
+    shop.ask(SyncAsk::Enable);
+    drain(&mut shop.mirror());
+    assert_eq!(shop.cloud("SELECT name FROM mirror.customers WHERE id = 91"), "b");
+}
+
 #[test]
 fn detached_nothing_of_ours_is_left_in_the_file() {
     let shop = Shop::attached();
