@@ -144,6 +144,10 @@ impl Mirror {
         let sqlite = |error| sqlite_failure(&error);
         let memory = |error| memory_failure(&error);
         let identity = self.outbox()?.identity().map_err(sqlite)?.ok_or_else(|| not_attached(&self.link))?;
+        // Also of a file that a restore has brought back from before this version: whoever compares is the first to see it.
+        if self.outbox()?.has_layout_before().map_err(sqlite)? {
+            self.make_triggers()?;
+        }
         if let Some(layout) = self.outbox()?.foreign_layout().map_err(sqlite)? {
             let file = self.link.file.display();
             let message =

@@ -142,6 +142,17 @@ impl Mirror {
         if !self.outbox()?.is_attached().map_err(|error| sqlite_failure(&error))? {
             return Err(not_attached(&self.link));
         }
+        self.make_triggers()?;
+        let had_shapes = self.shapes.take().is_some();
+        self.shapes()?;
+        if had_shapes {
+            self.look_again()?;
+        }
+        Ok(())
+    }
+
+    /// Makes what is missing of what notes changes in a file that is attached, or is of the layout before.
+    pub(super) fn make_triggers(&mut self) -> Result<(), Failure> {
         let nobody = Identity { database: String::new(), token: String::new() };
         let wanted = self.link.tables.clone();
         let plan = self.outbox()?.plan_attach(&wanted, &nobody).map_err(|error| sqlite_failure(&error))?;
@@ -151,11 +162,6 @@ impl Mirror {
             let new = done.tables.iter().filter(|name| !known.values().any(|one| one == *name));
             let doubtful: Vec<String> = done.renewed.iter().chain(new).cloned().collect();
             self.memory.set_verified(&doubtful, false).map_err(|error| memory_failure(&error))?;
-        }
-        let had_shapes = self.shapes.take().is_some();
-        self.shapes()?;
-        if had_shapes {
-            self.look_again()?;
         }
         Ok(())
     }

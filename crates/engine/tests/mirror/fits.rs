@@ -83,6 +83,19 @@ fn sync_33_what_the_cloud_does_not_know_is_held_and_the_others_flow() {
     assert_eq!(shop.mirror().status().unwrap().queue.queue_size, 1, "it goes on waiting");
 }
 
+/// A restore brings back a file that an older version has attached; whoever re-syncs it is the first to open it.
+#[test]
+fn a_file_of_the_layout_before_can_be_re_synced_at_once() {
+    let shop = Shop::attached();
+    shop.write("DROP TABLE _lifeboat_tail; UPDATE _lifeboat_meta SET v = '1' WHERE k = 'layout';");
+    shop.ask(SyncAsk::Resync { tables: vec![], keep_orphans: false, emptied: vec![] });
+    assert_eq!(shop.read("SELECT v FROM _lifeboat_meta WHERE k = 'layout'"), "2");
+    shop.write("INSERT INTO customers VALUES (84, 'x', '');");
+    drain(&mut shop.mirror());
+    assert_eq!(shop.cloud("SELECT count(*) FROM mirror.customers WHERE id = 84"), "1");
+    shop.is_equal(&mut shop.mirror());
+}
+
 /// A column that is too narrow is told, and made wider when somebody asks for it.
 #[test]
 fn a_column_that_is_too_narrow_is_made_wider_when_asked() {

@@ -217,6 +217,14 @@ impl Outbox {
         Ok(self.meta("layout")?.filter(|layout| layout != LAYOUT))
     }
 
+    /// Whether the layout is the one before ours: attaching again makes it ours.
+    ///
+    /// # Errors
+    /// [`SqliteError`].
+    pub fn has_layout_before(&self) -> Result<bool, SqliteError> {
+        Ok(self.meta("layout")?.is_some_and(|layout| layout == LAYOUT_BEFORE))
+    }
+
     /// Renews the token.
     ///
     /// # Errors

@@ -51,7 +51,7 @@ impl Outbox {
     /// In a file that is attached.
     ///
     /// # Errors
-    /// [`SqliteError`]; `Busy` when the app writes for longer than we wait.
+    /// [`SqliteError`], also when the app writes for longer than we wait.
     pub fn note_new_rows(&self, rows_max: u64) -> Result<bool, SqliteError> {
         if self.foreign_layout()?.is_some() {
             return Ok(true); // a version that is to come may mean something else by its marks
